@@ -1,0 +1,2 @@
+//! The `tollway` binary.
+fn main() {}

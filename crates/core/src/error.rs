@@ -1,0 +1,71 @@
+//! A refusal: a code for machines, a sentence for people, a detail for the log.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Why something was refused, in three layers.
+///
+/// `code` is stable and in the spelling that official SDKs emit
+/// (`invalid_exact_evm_signature`); `message` is a sentence that ends with what
+/// to do; `detail` is for the log only and never crosses the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    code: Cow<'static, str>,
+    message: String,
+    detail: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal with one of our codes.
+    #[must_use]
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code: Cow::Borrowed(code),
+            message: message.into(),
+            detail: None,
+        }
+    }
+
+    /// A refusal with a code that somebody else chose (a remote facilitator, the ledger).
+    #[must_use]
+    pub fn foreign(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: Cow::Owned(code.into()),
+            message: message.into(),
+            detail: None,
+        }
+    }
+
+    /// Adds what only the log may show.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl fmt::Display) -> Self {
+        self.detail = Some(detail.to_string());
+        self
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The sentence for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The detail for the log.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}

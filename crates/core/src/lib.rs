@@ -1,0 +1,36 @@
+//! What every room of Tollway speaks: wire types, headers, money, networks,
+//! assets, error codes, and the traits that the rooms meet at.
+//!
+//! No I/O, no async runtime and no chain SDK live here. A chain family
+//! implements [`Chain`] (facilitator side) and [`Wallet`] (buyer side); a
+//! facilitator, in process or remote, is a [`Facilitator`]; time is a
+//! [`Clock`]. Wire structs ([`wire`]) are plain strings as they were sent;
+//! checked structs ([`Terms`], [`Intent`]) cannot be wrong.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod address;
+mod amount;
+mod chain;
+mod clock;
+mod error;
+mod facilitator;
+mod id;
+mod network;
+mod terms;
+mod wallet;
+pub mod wire;
+
+pub use address::Address;
+pub use amount::{Amount, AmountError};
+pub use chain::{
+    Broadcast, Chain, ChainError, Charge, Expected, Finality, Health, Identity, Intent, Lookup,
+    Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Settled, Settlement, Slot, TxHash, Verified,
+    Watch,
+};
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use error::Refusal;
+pub use facilitator::{Facilitator, FacilitatorError, SettleRequest, VerifyRequest};
+pub use id::{GrantId, PaymentId, SpendId};
+pub use network::{Family, Network, NetworkError};
+pub use terms::{PaymentFlow, Scheme, Terms};
+pub use wallet::{Limits, Prepared, Wallet, WalletError};

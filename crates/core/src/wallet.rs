@@ -1,0 +1,73 @@
+//! The trait that a payer holds: an account that can prepare a payment.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::wire::Object;
+use crate::{Address, Amount, ChainError, Identity, Network, Raw, Refusal, Terms, Timestamp};
+
+/// What a wallet must stay within, whatever the terms say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// At most this much.
+    pub max_amount: Amount,
+    /// The authorization lives at most this long.
+    pub max_lifetime: Duration,
+}
+
+/// A payment that is ready, and has not left yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// The scheme's object for `PaymentPayload::payload`.
+    pub payload: Object,
+    /// What the chain makes unique about it.
+    pub identity: Identity,
+    /// What it can cost at most.
+    pub amount: Amount,
+    /// After this moment it can no longer move money.
+    pub valid_until: Timestamp,
+    /// A transaction that the payer broadcasts first, once it is recorded (proof methods).
+    pub transaction: Option<Raw>,
+}
+
+/// Why no payment was prepared.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WalletError {
+    /// The terms are not ones that this wallet signs.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The chain could not be asked.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+}
+
+/// An account that can pay.
+#[async_trait]
+pub trait Wallet: Send + Sync {
+    /// The paying account on a network, if the wallet has one there.
+    fn address(&self, network: &Network) -> Option<Address>;
+
+    /// Whether it knows how to pay these terms (scheme, network and method).
+    fn supports(&self, terms: &Terms) -> bool;
+
+    /// How much it holds; `None` where no RPC is known.
+    async fn balance(
+        &self,
+        network: &Network,
+        asset: &Address,
+    ) -> Result<Option<Amount>, ChainError>;
+
+    /// Signs a payment within the limits. The caller records it together with
+    /// the budget reservation before anything leaves.
+    async fn prepare(&self, terms: &Terms, limits: &Limits) -> Result<Prepared, WalletError>;
+
+    /// Sends a prepared transaction and waits until it is included. Wallets
+    /// whose methods have none never see this called.
+    async fn broadcast(&self, network: &Network, raw: &Raw) -> Result<(), ChainError> {
+        let _ = raw;
+        Err(ChainError::unavailable(format!(
+            "this wallet sends no transactions on {network}"
+        )))
+    }
+}

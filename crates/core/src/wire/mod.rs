@@ -1,0 +1,183 @@
+//! x402 wire types, version 2, exactly as they are sent (x402 specification v2 §5).
+//!
+//! They hold plain strings: what arrived is kept as it arrived, and checked by
+//! [`crate::Terms::check`] and the chain. Unknown fields are ignored; optional
+//! fields may be absent or `null`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A JSON object.
+pub type Object = Map<String, Value>;
+
+/// The terms of a resource: what a 402 answer carries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentRequired {
+    /// Always 2.
+    pub x402_version: u64,
+    /// Why payment is asked for, or why the last one was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What is sold.
+    pub resource: ResourceInfo,
+    /// Ways to pay, any of which will do; empty on sign-in-only routes.
+    pub accepts: Vec<PaymentRequirements>,
+    /// Extensions by key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<Object>,
+}
+
+/// What is sold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceInfo {
+    /// Absolute URL.
+    pub url: String,
+    /// In words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Media type of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mime_type: Option<String>,
+    /// Name of the service, at most 32 printable ASCII characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_name: Option<String>,
+    /// At most 5 tags of at most 32 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// At most 2048 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icon_url: Option<String>,
+}
+
+/// One way to pay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentRequirements {
+    /// `exact`, `upto`, `batch-settlement`.
+    pub scheme: String,
+    /// CAIP-2 name.
+    pub network: String,
+    /// Atomic units, decimal.
+    pub amount: String,
+    /// Contract of the asset.
+    pub asset: String,
+    /// Payee.
+    pub pay_to: String,
+    /// Longest time the payment may take, seconds, above zero.
+    pub max_timeout_seconds: u64,
+    /// Scheme-specific; `assetTransferMethod` and `paymentFlow` are reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Object>,
+}
+
+impl PaymentRequirements {
+    /// A text in `extra`.
+    #[must_use]
+    pub fn extra_str(&self, key: &str) -> Option<&str> {
+        self.extra.as_ref()?.get(key)?.as_str()
+    }
+}
+
+/// A payment: what a paying request carries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentPayload {
+    /// Always 2 inside; v1 is translated at the edge.
+    pub x402_version: u64,
+    /// What is bought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<ResourceInfo>,
+    /// The chosen entry of `accepts`, unchanged.
+    pub accepted: PaymentRequirements,
+    /// The scheme's own object (for EIP-3009: `signature` and `authorization`).
+    pub payload: Object,
+    /// Extensions by key, echoing the server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<Object>,
+}
+
+/// A facilitator's answer to `/verify`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifyResponse {
+    /// Whether the payment would settle now.
+    pub is_valid: bool,
+    /// Stable code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invalid_reason: Option<String>,
+    /// Sentence for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invalid_message: Option<String>,
+    /// Who pays, as far as it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payer: Option<String>,
+    /// Extensions by key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<Object>,
+    /// Scheme-specific.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Object>,
+}
+
+/// A facilitator's answer to `/settle`, and the content of `PAYMENT-RESPONSE`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SettleResponse {
+    /// Whether the money moved.
+    pub success: bool,
+    /// Stable code; `settlement_pending` is not terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_reason: Option<String>,
+    /// Sentence for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
+    /// Who paid, as far as it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payer: Option<String>,
+    /// Hash of the transaction; empty unless something was broadcast.
+    #[serde(default)]
+    pub transaction: String,
+    /// CAIP-2 name (v1: the v1 name).
+    #[serde(default)]
+    pub network: String,
+    /// What was really settled, atomic units; mandatory for `upto`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<String>,
+    /// Extensions by key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<Object>,
+    /// Scheme-specific.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Object>,
+}
+
+/// One thing that a facilitator can do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SupportedKind {
+    /// 2 or 1.
+    pub x402_version: u64,
+    /// Scheme.
+    pub scheme: String,
+    /// CAIP-2 name; in v1 kinds the v1 name.
+    pub network: String,
+    /// Copied by servers into requirements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Object>,
+}
+
+/// A facilitator's answer to `/supported`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SupportedResponse {
+    /// What can be paid.
+    pub kinds: Vec<SupportedKind>,
+    /// Extension keys.
+    #[serde(default)]
+    pub extensions: Vec<String>,
+    /// Settling accounts by CAIP-2 pattern (`eip155:*`).
+    #[serde(default)]
+    pub signers: std::collections::BTreeMap<String, Vec<String>>,
+}

@@ -1,0 +1,1 @@
+//! The EVM family: typed data, signing, verification, plans and receipts.

@@ -1,0 +1,1 @@
+//! The settlement engine and its HTTP API.

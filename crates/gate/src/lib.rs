@@ -1,0 +1,1 @@
+//! The seller's side: a price on any route.

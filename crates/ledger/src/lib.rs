@@ -1,0 +1,1 @@
+//! The durable record: settlements, grants and spending.

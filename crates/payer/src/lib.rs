@@ -1,0 +1,1 @@
+//! The buyer's side: policy, budget and a paying HTTP client.

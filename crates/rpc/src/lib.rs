@@ -1,0 +1,1 @@
+//! A JSON-RPC client that knows no chain.
