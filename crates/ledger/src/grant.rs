@@ -1,0 +1,195 @@
+//! Grants: what a payment opened at the gate.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tollway_core::{Expected, GrantId, Identity, Timestamp, TxHash};
+
+use crate::LedgerError;
+
+/// Where a grant is: `claimed → served → settling → released | refused`.
+/// (`upfront`: `claimed → settling → served → released`.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantState {
+    /// Ours, before anybody was asked.
+    Claimed,
+    /// The upstream answered, and the answer is stored where it can be.
+    Served,
+    /// Settling was asked for: from here on the facilitator may act.
+    Settling,
+    /// The answer may leave (again, to the same payment identifier). Last.
+    Released,
+    /// No answer leaves. Last, but see [`GrantRecord::reclaimable`].
+    Refused,
+}
+
+/// A grant to claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewGrant {
+    /// What makes the payment unique.
+    pub identity: Identity,
+    /// What it pays.
+    pub expected: Expected,
+    /// After this moment the payment can no longer move money.
+    pub deadline: Timestamp,
+    /// The route's pattern.
+    pub route: String,
+    /// HTTP method, and canonical URL with query.
+    pub method: String,
+    /// Canonical URL with query.
+    pub url: String,
+    /// SHA-256 of the request body, hex.
+    pub body_digest: String,
+    /// SHA-256 of the payment payload in canonical form, hex.
+    pub payload_digest: String,
+    /// The buyer's payment identifier, if it sent one.
+    pub payment_identifier: Option<String>,
+    /// `authorization`, `upfront` or `background`.
+    pub flow: String,
+    /// Names the process, so that its orphans are known after its death.
+    pub owner: String,
+}
+
+/// What kind of evidence a release rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Evidence {
+    /// The receipt's Transfer, read by our own engine.
+    Receipt {
+        /// The transaction.
+        transaction: TxHash,
+    },
+    /// The word of a remote facilitator.
+    FacilitatorSaid {
+        /// Its URL's origin.
+        facilitator: String,
+        /// The transaction that it named.
+        transaction: TxHash,
+    },
+    /// The word of a remote facilitator, and the Transfer read by ourselves.
+    Checked {
+        /// Its URL's origin.
+        facilitator: String,
+        /// The transaction.
+        transaction: TxHash,
+    },
+    /// Nothing was owed.
+    Nothing,
+}
+
+/// A stored answer, for handing out again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers in order, values as they were.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+/// A grant as the ledger has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantRecord {
+    /// Its name.
+    pub id: GrantId,
+    /// What was claimed.
+    pub grant: NewGrant,
+    /// Where it is.
+    pub state: GrantState,
+    /// Evidence, once released.
+    pub evidence: Option<Evidence>,
+    /// The receipt as it was sent (`PAYMENT-RESPONSE`, decoded), once there is one.
+    pub receipt: Option<serde_json::Value>,
+    /// Code and sentence, once refused.
+    pub refusal: Option<(String, String)>,
+    /// A refused grant whose authorization may be claimed again: nothing was
+    /// submitted and no byte left.
+    pub reclaimable: bool,
+    /// Whether an answer is stored.
+    pub has_answer: bool,
+    /// When it was claimed.
+    pub claimed_at: Timestamp,
+}
+
+/// What became of claiming.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Ours.
+    New(GrantRecord),
+    /// The authorization opened a grant before.
+    Existing(GrantRecord),
+    /// The payment identifier belongs to another payload: 409.
+    IdentifierTaken(GrantRecord),
+}
+
+/// What the gate writes.
+#[async_trait]
+pub trait GrantStore: Send + Sync {
+    /// Claims a grant unless its identity or payment identifier is taken. A
+    /// refused and reclaimable grant of the same identity is claimed anew.
+    async fn claim(&self, new: NewGrant, now: Timestamp) -> Result<Claim, LedgerError>;
+
+    /// The upstream answered; the answer is stored if there is one to store.
+    async fn served(
+        &self,
+        id: &GrantId,
+        answer: Option<StoredAnswer>,
+        now: Timestamp,
+    ) -> Result<(), LedgerError>;
+
+    /// Settling is about to be asked for.
+    async fn settling(&self, id: &GrantId, now: Timestamp) -> Result<(), LedgerError>;
+
+    /// The answer may leave.
+    async fn release(
+        &self,
+        id: &GrantId,
+        evidence: &Evidence,
+        receipt: &serde_json::Value,
+        now: Timestamp,
+    ) -> Result<(), LedgerError>;
+
+    /// No answer leaves.
+    async fn refuse(
+        &self,
+        id: &GrantId,
+        code: &str,
+        message: &str,
+        reclaimable: bool,
+        now: Timestamp,
+    ) -> Result<(), LedgerError>;
+
+    /// Keeps the latest receipt of a grant that is still settling.
+    async fn remember_receipt(
+        &self,
+        id: &GrantId,
+        receipt: &serde_json::Value,
+        now: Timestamp,
+    ) -> Result<(), LedgerError>;
+
+    /// By payment identifier.
+    async fn grant_by_identifier(
+        &self,
+        payment_identifier: &str,
+    ) -> Result<Option<GrantRecord>, LedgerError>;
+
+    /// By what makes the payment unique.
+    async fn grant_by_identity(
+        &self,
+        identity: &Identity,
+    ) -> Result<Option<GrantRecord>, LedgerError>;
+
+    /// The stored answer, if it is still kept.
+    async fn answer(&self, id: &GrantId) -> Result<Option<StoredAnswer>, LedgerError>;
+
+    /// Grants that have not ended, oldest first.
+    async fn open_grants(&self) -> Result<Vec<GrantRecord>, LedgerError>;
+
+    /// Refuses what dead processes left before settling (`claimed`, `served`),
+    /// reclaimable; `alive` names the owners that still live. Returns how many.
+    async fn refuse_orphans(&self, alive: &[String], now: Timestamp) -> Result<u64, LedgerError>;
+
+    /// Forgets answers stored before this moment. Returns how many.
+    async fn forget_answers(&self, before: Timestamp) -> Result<u64, LedgerError>;
+}

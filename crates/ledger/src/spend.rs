@@ -1,0 +1,199 @@
+//! Spending: what a buyer reserved, signed and paid.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tollway_core::wire::PaymentPayload;
+use tollway_core::{Address, Amount, Identity, Network, Raw, SpendId, Timestamp, TxHash};
+
+use crate::LedgerError;
+
+/// Where a spend is: `reserved → signed → presented → paid | released`, and
+/// `unknown` while nobody can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpendState {
+    /// Counts against the budget; nothing is signed.
+    Reserved,
+    /// The authorization is stored, and may have left.
+    Signed,
+    /// It was shown to the server at least once.
+    Presented,
+    /// Shown, and the answer was unclear: shown again, never replaced.
+    Unknown,
+    /// The money moved. Last.
+    Paid,
+    /// Proved that nothing moved; the budget has it back. Last.
+    Released,
+}
+
+/// Whose money a limit counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitScope {
+    /// All that this paying account spends.
+    Account,
+    /// What a named agent spends.
+    Agent(String),
+    /// What goes to one host.
+    Host(String),
+    /// What goes to one payee.
+    Payee(Address),
+}
+
+/// At most so much, of one asset, within a window or for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// What is counted.
+    pub scope: LimitScope,
+    /// Sliding window; `None` counts from the beginning.
+    pub window: Option<Duration>,
+    /// Atomic units.
+    pub max: Amount,
+}
+
+/// A spend to reserve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSpend {
+    /// The paying account.
+    pub account: Address,
+    /// The agent that asked.
+    pub agent: String,
+    /// Digest of the logical request (method, URL, body), hex: a repeat of the
+    /// same request while a spend is open presents the same authorization.
+    pub request: String,
+    /// URL without query secrets, for people.
+    pub url: String,
+    /// Host that is paid for.
+    pub host: String,
+    /// Payee.
+    pub payee: Address,
+    /// Where.
+    pub network: Network,
+    /// What.
+    pub asset: Address,
+    /// How much at most.
+    pub amount: Amount,
+}
+
+/// What became of reserving.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reservation {
+    /// Within all limits, and counted.
+    Reserved(SpendId),
+    /// This request has an open spend that was signed: present that one again.
+    Open(Box<SpendRecord>),
+    /// A limit would be passed; nothing was reserved.
+    Exceeded {
+        /// Which limit.
+        limit: Limit,
+        /// What is spent and reserved within it.
+        used: Amount,
+    },
+}
+
+/// A signed authorization, recorded before it leaves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignedSpend {
+    /// What makes it unique.
+    pub identity: Identity,
+    /// The whole payment, to present the same bytes again. Secret until settled.
+    pub payload: PaymentPayload,
+    /// After this moment it can no longer move money.
+    pub valid_until: Timestamp,
+    /// A transaction to broadcast first (proof methods).
+    pub transaction: Option<Raw>,
+}
+
+/// A spend as the ledger has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpendRecord {
+    /// Its name.
+    pub id: SpendId,
+    /// What was reserved.
+    pub spend: NewSpend,
+    /// Where it is.
+    pub state: SpendState,
+    /// What was signed.
+    pub signed: Option<SignedSpend>,
+    /// What was really paid.
+    pub paid: Option<Amount>,
+    /// The transaction that the server named.
+    pub transaction: Option<TxHash>,
+    /// Why it was released, or what was unclear.
+    pub reason: Option<String>,
+    /// When it was reserved.
+    pub reserved_at: Timestamp,
+    /// When its state last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What is spent and reserved within a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpendTotal {
+    /// Paid.
+    pub paid: Amount,
+    /// Reserved, signed, presented or unknown.
+    pub held: Amount,
+}
+
+/// What the payer writes. Safe for many processes at once.
+#[async_trait]
+pub trait SpendStore: Send + Sync {
+    /// Reserves within every limit, or says which one stands in the way. A
+    /// clock that was set back does not open a window again: the store counts
+    /// from the latest moment it has seen.
+    async fn reserve(
+        &self,
+        new: NewSpend,
+        limits: &[Limit],
+        now: Timestamp,
+    ) -> Result<Reservation, LedgerError>;
+
+    /// Records the authorization, before it leaves.
+    async fn signed(
+        &self,
+        id: &SpendId,
+        signed: SignedSpend,
+        now: Timestamp,
+    ) -> Result<(), LedgerError>;
+
+    /// It is about to be shown to the server.
+    async fn presented(&self, id: &SpendId, now: Timestamp) -> Result<(), LedgerError>;
+
+    /// The answer was unclear.
+    async fn unclear(&self, id: &SpendId, reason: &str, now: Timestamp) -> Result<(), LedgerError>;
+
+    /// The money moved; what was reserved beyond it is given back.
+    async fn paid(
+        &self,
+        id: &SpendId,
+        paid: Amount,
+        transaction: Option<&TxHash>,
+        now: Timestamp,
+    ) -> Result<(), LedgerError>;
+
+    /// Nothing moved, and nothing can: never signed, refused with proof, or
+    /// past its validity with the nonce proved unused.
+    async fn release(&self, id: &SpendId, reason: &str, now: Timestamp) -> Result<(), LedgerError>;
+
+    /// A spend by name.
+    async fn spend(&self, id: &SpendId) -> Result<Option<SpendRecord>, LedgerError>;
+
+    /// Spends that have not ended, oldest first.
+    async fn open_spends(&self, account: &Address) -> Result<Vec<SpendRecord>, LedgerError>;
+
+    /// Spends, newest first, at most `limit` (at most 1000).
+    async fn spends(&self, limit: u32) -> Result<Vec<SpendRecord>, LedgerError>;
+
+    /// What counts within a limit for an asset now.
+    async fn total(
+        &self,
+        account: &Address,
+        network: &Network,
+        asset: &Address,
+        limit: &Limit,
+        now: Timestamp,
+    ) -> Result<SpendTotal, LedgerError>;
+}

@@ -1,0 +1,36 @@
+//! Events: each record's whole story, append-only and hash-chained.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tollway_core::Timestamp;
+
+use crate::LedgerError;
+
+/// Something that happened to a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Number in its writer's chain, from 1.
+    pub seq: u64,
+    /// Which writer (process) wrote it.
+    pub writer: String,
+    /// When.
+    pub at: Timestamp,
+    /// The record: a payment, grant, slot or spend.
+    pub subject: String,
+    /// What happened, a stable word (`accepted`, `stored_raw`, `settled`, …).
+    pub kind: String,
+    /// Facts without secrets.
+    pub data: serde_json::Value,
+    /// SHA-256 over the previous event's hash and this event, hex.
+    pub hash: String,
+}
+
+/// Reading the story.
+#[async_trait]
+pub trait StoryStore: Send + Sync {
+    /// All that happened to a record, oldest first.
+    async fn story(&self, subject: &str) -> Result<Vec<EventRecord>, LedgerError>;
+
+    /// Recomputes every writer's chain; the first break, if there is one.
+    async fn verify_chain(&self) -> Result<Option<EventRecord>, LedgerError>;
+}
