@@ -1,0 +1,3 @@
+import { cases as baseline } from "./baseline.mjs";
+
+export const cases = [...baseline];

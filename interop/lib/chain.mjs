@@ -1,0 +1,127 @@
+// A local chain that poses as a public network: our test dollar stands at the
+// real token address, so that unmodified programs with built-in asset tables
+// find what they expect. The same class drives anvil and `tollway devnet`.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { createPublicClient, createWalletClient, defineChain, encodeFunctionData, getAddress, http, parseEventLogs } from "viem";
+import { generatePrivateKey, mnemonicToAccount, privateKeyToAccount } from "viem/accounts";
+import { networks } from "./networks.mjs";
+import { anvilBinary, project } from "./paths.mjs";
+import { Process } from "./process.mjs";
+import { tollwayBinary } from "./tollway.mjs";
+
+const MULTICALL = "0xcA11bde05977b3631167028862bE2a173976CA11";
+const DEV_MNEMONIC = "test test test test test test test test test test test junk";
+const ONE_ETHER = 10n ** 18n;
+
+function artifact(contract) {
+  return JSON.parse(readFileSync(join(project, "contracts", "artifacts", `${contract}.json`), "utf8"));
+}
+
+export const dollar = artifact("TestDollar");
+
+function startAnvil(network) {
+  const args = ["--host", "127.0.0.1", "--port", "0", "--chain-id", String(network.chainId), "--block-time", "1"];
+  return new Process(`anvil ${network.name}`, anvilBinary(), args);
+}
+
+function startDevnet(network) {
+  const args = ["devnet", "--listen", "127.0.0.1:0", "--chain-id", String(network.chainId), "--block-time", "1"];
+  return new Process(`tollway devnet ${network.name}`, tollwayBinary(), args);
+}
+
+const LISTENING = /Listening on (\S+)/;
+
+async function address(kind, server) {
+  if (kind === "devnet") return server.ready();
+  return `http://${await server.waitForLine((line) => line.match(LISTENING)?.[1])}`;
+}
+
+export class Chain {
+  /** `kind` is "anvil" or "devnet". */
+  static async start(kind, networkName) {
+    const network = networks[networkName];
+    const server = kind === "devnet" ? startDevnet(network) : startAnvil(network);
+    const chain = new Chain(kind, network, server, await address(kind, server));
+    await chain.#prepare();
+    return chain;
+  }
+
+  constructor(kind, network, server, url) {
+    Object.assign(this, { kind, network, server, url });
+    const transport = http(url, { timeout: 10_000 });
+    this.viem = defineChain({
+      id: network.chainId,
+      name: network.name,
+      nativeCurrency: { name: "Ether", symbol: "ETH", decimals: 18 },
+      rpcUrls: { default: { http: [url] } },
+      contracts: { multicall3: { address: MULTICALL } },
+    });
+    this.read = createPublicClient({ chain: this.viem, transport, pollingInterval: 100 });
+    this.funder = createWalletClient({ account: mnemonicToAccount(DEV_MNEMONIC), chain: this.viem, transport });
+    this.queue = Promise.resolve();
+  }
+
+  async #prepare() {
+    const chainId = await this.read.getChainId();
+    if (chainId !== this.network.chainId) throw new Error(`${this.server.name} says its chain id is ${chainId}`);
+    this.nonce = await this.read.getTransactionCount({ address: this.funder.account.address });
+    if (this.kind === "anvil") await this.#placeContracts();
+  }
+
+  async #placeContracts() {
+    const place = (address, contract) => this.read.request({ method: "anvil_setCode", params: [address, artifact(contract).runtime] });
+    await place(this.network.token, "TestDollar");
+    await place(MULTICALL, "Multicall");
+    const { name, version } = this.network.domain;
+    await this.#callToken("initialize", [name, "USDC", version]);
+  }
+
+  /** Sends from the funding account, one nonce after the other, and waits for the receipt. */
+  async #send(transaction) {
+    const sent = this.queue.then(async () => {
+      const hash = await this.funder.sendTransaction({ gas: 300_000n, nonce: this.nonce, ...transaction });
+      this.nonce += 1;
+      return hash;
+    });
+    this.queue = sent.catch(() => {});
+    const receipt = await this.read.waitForTransactionReceipt({ hash: await sent, timeout: 20_000 });
+    if (receipt.status !== "success") throw new Error(`a funding transaction reverted on ${this.server.name}`);
+  }
+
+  #callToken(functionName, args) {
+    return this.#send({ to: this.network.token, data: encodeFunctionData({ abi: dollar.abi, functionName, args }) });
+  }
+
+  /** A fresh key that holds test dollars (atomic units) and nothing else. */
+  async buyer(amount = 1_000_000n) {
+    const key = generatePrivateKey();
+    const { address } = privateKeyToAccount(key);
+    if (amount > 0n) await this.#callToken("mint", [address, amount]);
+    return { key, address, amount };
+  }
+
+  /** A fresh key that holds native currency for gas. */
+  async signer() {
+    const key = generatePrivateKey();
+    const { address } = privateKeyToAccount(key);
+    await this.#send({ to: address, value: ONE_ETHER });
+    return { key, address };
+  }
+
+  balance(address) {
+    return this.read.readContract({ address: this.network.token, abi: dollar.abi, functionName: "balanceOf", args: [address] });
+  }
+
+  /** The Transfers of the token in one transaction, which must have succeeded. */
+  async transfers(hash) {
+    const receipt = await this.read.waitForTransactionReceipt({ hash, timeout: 20_000 });
+    if (receipt.status !== "success") throw new Error(`transaction ${hash} reverted`);
+    const logs = receipt.logs.filter((log) => getAddress(log.address) === getAddress(this.network.token));
+    return parseEventLogs({ abi: dollar.abi, eventName: "Transfer", logs }).map(({ args }) => args);
+  }
+
+  stop() {
+    return this.server.stop();
+  }
+}

@@ -1,0 +1,54 @@
+// Installs the pinned programs of other people, and only when a pin changed.
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { root } from "./paths.mjs";
+
+const NPM_FILES = ["package.json", "package-lock.json", ".npmrc"];
+const PIP_FILES = ["requirements.txt"];
+
+function digest(files) {
+  const hash = createHash("sha256");
+  for (const file of files) hash.update(readFileSync(join(root, file)));
+  return hash.digest("hex");
+}
+
+function upToDate(stamp, wanted) {
+  return existsSync(stamp) && readFileSync(stamp, "utf8") === wanted;
+}
+
+function run(command, args) {
+  try {
+    execFileSync(command, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"], timeout: 900_000 });
+  } catch (error) {
+    const output = `${error.stdout ?? ""}${error.stderr ?? ""}`.trim().split("\n").slice(-20).join("\n");
+    throw new Error(`${command} ${args.join(" ")} failed: ${error.message.split("\n")[0]}\n${output}`);
+  }
+}
+
+function installNode() {
+  const stamp = join(root, "node_modules", ".interop-stamp");
+  const wanted = digest(NPM_FILES);
+  if (upToDate(stamp, wanted)) return;
+  console.log("installing the npm packages of package-lock.json …");
+  run("npm", ["ci", "--no-audit", "--no-fund"]);
+  writeFileSync(stamp, wanted);
+}
+
+function installPython() {
+  const venv = join(root, ".venv");
+  const stamp = join(venv, ".interop-stamp");
+  const wanted = digest(PIP_FILES);
+  if (upToDate(stamp, wanted)) return;
+  console.log("installing the Python packages of requirements.txt …");
+  rmSync(venv, { recursive: true, force: true });
+  run("python3", ["-m", "venv", venv]);
+  run(join(venv, "bin", "pip"), ["install", "--quiet", "--no-deps", "-r", "requirements.txt"]);
+  writeFileSync(stamp, wanted);
+}
+
+export function install() {
+  installNode();
+  installPython();
+}

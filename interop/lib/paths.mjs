@@ -1,0 +1,23 @@
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** This folder. */
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+/** The project. */
+export const project = dirname(root);
+
+const ANVIL_PACKAGE = "@foundry-rs/anvil-linux-amd64";
+
+/** $ANVIL_BIN, or the pinned binary inside its platform package: no wrapper, so that a signal reaches it. */
+export function anvilBinary() {
+  if (process.env.ANVIL_BIN) return process.env.ANVIL_BIN;
+  try {
+    const manifest = createRequire(join(root, "run.mjs")).resolve(`${ANVIL_PACKAGE}/package.json`);
+    return join(dirname(manifest), "bin", "anvil");
+  } catch {
+    throw new Error(`${ANVIL_PACKAGE} is not for ${process.platform} ${process.arch}; set ANVIL_BIN to an anvil of this machine`);
+  }
+}
+
+export const python = join(root, ".venv", "bin", "python");

@@ -1,0 +1,79 @@
+// Runs the selected cases, a few at a time, each with a time limit, and prints
+// one line a case. The last lines of every process involved explain a failure.
+import { Chain } from "./chain.mjs";
+import { Test } from "./test.mjs";
+
+const CASE_TIMEOUT_MS = 90_000;
+const TAIL_LINES = 40;
+
+/** Every case on every chain and network it names. */
+export function expand(cases) {
+  return cases.flatMap((each) =>
+    each.chains.flatMap((kind) => each.networks.map((network) => ({ ...each, kind, network, id: `${each.name}/${kind}/${network}` }))),
+  );
+}
+
+class Chains {
+  #started = new Map();
+
+  get(kind, network) {
+    const key = `${kind} ${network}`;
+    if (!this.#started.has(key)) this.#started.set(key, Chain.start(kind, network));
+    return this.#started.get(key);
+  }
+
+  async stop() {
+    const chains = await Promise.allSettled(this.#started.values());
+    await Promise.all(chains.map(({ value }) => value?.stop()));
+  }
+}
+
+function withTimeout(promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`the case did not end within ${CASE_TIMEOUT_MS} ms`)), CASE_TIMEOUT_MS);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+function report(run, error, processes, ms) {
+  if (!error) {
+    console.log(`ok    ${run.id}  ${ms} ms`);
+    return;
+  }
+  console.log(`FAIL  ${run.id}  ${ms} ms\n${error.stack ?? error}`);
+  for (const process of processes) {
+    console.log(`--- ${process.name}${process.exit ? ` (exit ${process.exit.code ?? process.exit.signal})` : ""}`);
+    for (const line of process.tail(TAIL_LINES)) console.log(line);
+  }
+}
+
+async function runOne(run, chains) {
+  const started = performance.now();
+  let test;
+  let error;
+  try {
+    test = new Test(await chains.get(run.kind, run.network));
+    await withTimeout(run.run(test));
+  } catch (caught) {
+    error = caught;
+  }
+  report(run, error, test ? [...test.processes, test.chain.server] : [], Math.round(performance.now() - started));
+  await test?.end();
+  return !error;
+}
+
+/** Resolves to the number of passed and failed runs. */
+export async function runAll(runs, { jobs }) {
+  const chains = new Chains();
+  const waiting = [...runs];
+  let passed = 0;
+  const worker = async () => {
+    for (let run = waiting.shift(); run; run = waiting.shift()) {
+      if (await runOne(run, chains)) passed += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, worker));
+  await chains.stop();
+  return { passed, failed: runs.length - passed };
+}

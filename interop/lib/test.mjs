@@ -1,0 +1,65 @@
+// One run of one case: its chain, its working directory, its processes.
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { generatePrivateKey, privateKeyToAddress } from "viem/accounts";
+import { price } from "./networks.mjs";
+import { python, root } from "./paths.mjs";
+import { Process } from "./process.mjs";
+import { Tollway } from "./tollway.mjs";
+
+const CLIENT_TIMEOUT_MS = 45_000;
+
+export class Test {
+  constructor(chain) {
+    this.chain = chain;
+    this.network = chain.network;
+    this.directory = mkdtempSync(join(tmpdir(), "tollway-interop-"));
+    this.processes = [];
+    /** What only a paid answer contains. */
+    this.secret = randomBytes(16).toString("hex");
+    /** An address that nothing else of the run pays. */
+    this.payTo = privateKeyToAddress(generatePrivateKey());
+    this.tollway = new Tollway(this);
+  }
+
+  /** Registers a process with this case, which will stop it. */
+  own(process) {
+    this.processes.push(process);
+    return process;
+  }
+
+  #script(kind, name, options) {
+    const path = join(root, kind, name);
+    const command = name.endsWith(".py") ? python : process.execPath;
+    return this.own(new Process(`${kind}/${name}`, command, [path], { env: { INTEROP: JSON.stringify(options) } }));
+  }
+
+  /** Starts servers/NAME; `handled()` counts the requests that reached its handler. */
+  async server(name, options = {}) {
+    const server = this.#script("servers", name, { secret: this.secret, price: price.text, payTo: this.payTo, ...options });
+    const url = await server.ready();
+    return { url, process: server, handled: () => server.stdout.split("\n").filter((line) => line === "handled").length };
+  }
+
+  /** The facilitator made of the official code. */
+  async officialFacilitator() {
+    const signer = await this.chain.signer();
+    const { chainId, caip2 } = this.network;
+    return this.server("facilitator.mjs", { rpcUrl: this.chain.url, chainId, network: caip2, key: signer.key });
+  }
+
+  /** Runs clients/NAME to its end and returns the outcome it reported. */
+  async client(name, options) {
+    const client = this.#script("clients", name, options);
+    const { code, stdout, stderr } = await client.result(CLIENT_TIMEOUT_MS);
+    if (code !== 0) throw new Error(`${client.name} ended with ${code}: ${stderr.trim().split("\n").slice(-3).join(" | ")}`);
+    return JSON.parse(stdout);
+  }
+
+  async end() {
+    await Promise.all(this.processes.map((process) => process.stop()));
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,76 @@
+// Tollway's own programs, started through the command line only.
+import { execFileSync } from "node:child_process";
+import { existsSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { price } from "./networks.mjs";
+import { project } from "./paths.mjs";
+import { Process } from "./process.mjs";
+
+const PAY_TIMEOUT_MS = 60_000;
+
+/** TOLLWAY_BIN, or the debug build of this workspace. */
+export function tollwayBinary() {
+  return process.env.TOLLWAY_BIN ? resolve(process.env.TOLLWAY_BIN) : join(project, "target", "debug", "tollway");
+}
+
+/** Builds the default binary if it is not there yet. */
+export function ensureTollway() {
+  if (existsSync(tollwayBinary())) return;
+  if (process.env.TOLLWAY_BIN) throw new Error(`TOLLWAY_BIN is ${process.env.TOLLWAY_BIN}, which does not exist`);
+  console.log("building tollway …");
+  execFileSync("cargo", ["build", "--quiet", "-p", "tollway"], { cwd: project, stdio: ["ignore", "inherit", "inherit"] });
+}
+
+let files = 0;
+
+/** Writes a key as the programs want it: hex, readable by the owner alone. */
+export function keyFile(directory, key) {
+  const path = join(directory, `key-${(files += 1)}`);
+  writeFileSync(path, `${key}\n`, { mode: 0o600 });
+  return path;
+}
+
+/** The Tollway roles of one case: each start is registered with the case, which stops it. */
+export class Tollway {
+  constructor(test) {
+    this.test = test;
+  }
+
+  #start(name, args) {
+    return this.test.own(new Process(`tollway ${name}`, tollwayBinary(), [name, ...args], { cwd: this.test.directory }));
+  }
+
+  #ledger(name) {
+    return ["--ledger", `sqlite:${join(this.test.directory, `${name}-${(files += 1)}.db`)}`];
+  }
+
+  #network() {
+    const { chain } = this.test;
+    return ["--network", `${chain.network.caip2}=${chain.url}`];
+  }
+
+  async facilitator() {
+    const signer = await this.test.chain.signer();
+    const args = ["--listen", "127.0.0.1:0", ...this.#network(), "--signer-key-file", keyFile(this.test.directory, signer.key)];
+    const server = this.#start("facilitator", [...args, ...this.#ledger("facilitator")]);
+    return { url: await server.ready(), signer, process: server };
+  }
+
+  /** A gate in front of `upstream`; with no facilitator URL it settles by itself. */
+  async gate({ upstream, payTo, settle = "after", facilitator = "local" }) {
+    const args = ["--listen", "127.0.0.1:0", "--upstream", upstream, "--route", `GET /paid/*=${price.text}`];
+    args.push("--pay-to", payTo, "--settle", settle, "--facilitator", facilitator, ...this.#network(), ...this.#ledger("gate"));
+    if (facilitator === "local") {
+      const signer = await this.test.chain.signer();
+      args.push("--signer-key-file", keyFile(this.test.directory, signer.key));
+    }
+    const server = this.#start("gate", args);
+    return { url: await server.ready(), process: server };
+  }
+
+  /** `tollway pay URL`: what a shell would see, plus the JSON story of a second form with --json. */
+  async pay(url, { key, max = "0.02", flags = [] }) {
+    const args = [url, "--max", max, "--key-file", keyFile(this.test.directory, key), ...this.#network(), ...this.#ledger("payer"), ...flags];
+    return this.#start("pay", args).result(PAY_TIMEOUT_MS);
+  }
+}

@@ -1,0 +1,39 @@
+// A facilitator made of the official code: @x402/core and the exact scheme of
+// @x402/evm, both protocol versions, behind the three endpoints.
+import { x402Facilitator } from "@x402/core/facilitator";
+import { toFacilitatorEvmSigner } from "@x402/evm";
+import { registerExactEvmScheme } from "@x402/evm/exact/facilitator";
+import express from "express";
+import { createWalletClient, defineChain, http, publicActions } from "viem";
+import { privateKeyToAccount } from "viem/accounts";
+import { listening, options } from "./common.mjs";
+
+const chain = defineChain({
+  id: options.chainId,
+  name: "local",
+  nativeCurrency: { name: "Ether", symbol: "ETH", decimals: 18 },
+  rpcUrls: { default: { http: [options.rpcUrl] } },
+});
+const account = privateKeyToAccount(options.key);
+const wallet = createWalletClient({ account, chain, transport: http(), pollingInterval: 100 }).extend(publicActions);
+
+const facilitator = new x402Facilitator();
+registerExactEvmScheme(facilitator, {
+  signer: toFacilitatorEvmSigner({ ...wallet, address: account.address }),
+  networks: [options.network],
+});
+
+const app = express();
+app.use(express.json());
+const answer = (method) => async (request, response) => {
+  try {
+    response.json(await facilitator[method](request.body.paymentPayload, request.body.paymentRequirements));
+  } catch (error) {
+    console.error(error);
+    response.status(500).json({ error: error.message });
+  }
+};
+app.post("/verify", answer("verify"));
+app.post("/settle", answer("settle"));
+app.get("/supported", (_, response) => response.json(facilitator.getSupported()));
+const server = app.listen(0, "127.0.0.1", () => listening(server.address()));
