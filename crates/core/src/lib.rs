@@ -1,6 +1,11 @@
 //! What every room of Tollway speaks: wire types, headers, money, networks,
 //! assets, error codes, and the traits that the rooms meet at.
 //!
+//! Inside there is one model, version 2 of x402; [`wire::v1`] translates at the
+//! edge. [`header`] reads and writes headers, [`json`] reads what strangers send,
+//! [`money`] reads prices, [`assets`], [`networks`] and [`codes`] are the tables that
+//! code, documentation and tests share.
+//!
 //! No I/O, no async runtime and no chain SDK live here. A chain family
 //! implements [`Chain`] (facilitator side) and [`Wallet`] (buyer side); a
 //! facilitator, in process or remote, is a [`Facilitator`]; time is a
@@ -10,12 +15,20 @@
 
 mod address;
 mod amount;
+pub mod assets;
 mod chain;
 mod clock;
+pub mod codes;
+mod compare;
 mod error;
+pub mod extensions;
 mod facilitator;
+pub mod header;
 mod id;
+pub mod json;
+pub mod money;
 mod network;
+pub mod networks;
 mod terms;
 mod wallet;
 pub mod wire;

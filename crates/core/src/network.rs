@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::Address;
+use crate::networks::{NETWORKS, NetworkInfo};
+use crate::{Address, TxHash};
 
 /// A chain family: what decides the shape of accounts and signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +52,44 @@ impl Network {
     #[must_use]
     pub fn eip155(chain_id: u64) -> Self {
         Self(format!("eip155:{chain_id}"))
+    }
+
+    /// A network by any of its names: CAIP-2, x402 v1 (`base-sepolia`), or another
+    /// name that people type (`mainnet`, `op`). Case and outer spaces do not matter.
+    ///
+    /// # Errors
+    /// [`NetworkError::Unknown`] if no network is called so.
+    pub fn resolve(text: &str) -> Result<Self, NetworkError> {
+        let text = text.trim();
+        match NETWORKS.iter().find(|info| info.is_called(text)) {
+            Some(info) => Ok(Self(info.caip2.to_owned())),
+            None => text.parse(),
+        }
+    }
+
+    /// A network by its x402 v1 name, and by that only.
+    #[must_use]
+    pub fn from_v1(name: &str) -> Option<Self> {
+        let info = NETWORKS.iter().find(|info| info.v1_name == Some(name))?;
+        Some(Self(info.caip2.to_owned()))
+    }
+
+    /// What the network table knows about it.
+    #[must_use]
+    pub fn info(&self) -> Option<&'static NetworkInfo> {
+        NETWORKS.iter().find(|info| info.caip2 == self.0)
+    }
+
+    /// Its name in x402 v1, where it has one.
+    #[must_use]
+    pub fn v1_name(&self) -> Option<&'static str> {
+        self.info()?.v1_name
+    }
+
+    /// Where people can look at a transaction, where an explorer is known.
+    #[must_use]
+    pub fn explorer_tx(&self, hash: &TxHash) -> Option<String> {
+        Some(format!("{}{hash}", self.info()?.explorer_tx?))
     }
 
     /// The CAIP-2 name.

@@ -1,7 +1,20 @@
 //! Requirements that were checked once, at the edge.
 
-use crate::wire::PaymentRequirements;
-use crate::{Address, Amount, Network, Refusal};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::assets::{AssetTable, Method};
+use crate::money::{MoneyError, Price};
+use crate::wire::{Object, PaymentRequirements};
+use crate::{Address, Amount, Network, Refusal, codes};
+
+/// Longest text of a requirements field or of a text in `extra`, in bytes.
+const MAX_TEXT_BYTES: usize = 256;
+/// Longest `extra`, in bytes of JSON.
+const MAX_EXTRA_BYTES: usize = 4096;
+/// Longest `maxTimeoutSeconds`: a year. The payer has a far smaller limit of its own.
+const MAX_TIMEOUT_SECONDS: u64 = 31_536_000;
 
 /// How a payment is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,44 +90,31 @@ pub struct Terms {
 impl Terms {
     /// Checks requirements once.
     ///
+    /// Zero is an amount: it is what an `upto` payment may be charged in the end.
+    ///
     /// # Errors
     /// `unsupported_scheme`, `invalid_network`, or `invalid_payment_requirements`.
     pub fn check(wire: PaymentRequirements) -> Result<Self, Refusal> {
+        check_sizes(&wire)?;
         let scheme = Scheme::from_wire(&wire.scheme).ok_or_else(|| {
-            Refusal::new("unsupported_scheme", "The scheme is not one of exact, upto and batch-settlement; choose another entry of accepts.")
-        })?;
-        let network: Network = wire
-            .network
-            .parse()
-            .map_err(|e: crate::NetworkError| Refusal::new("invalid_network", e.to_string()))?;
-        let invalid = |what: String| {
             Refusal::new(
-                "invalid_payment_requirements",
-                format!("{what}; correct the payment requirements."),
+                codes::UNSUPPORTED_SCHEME,
+                "The scheme is not one of exact, upto and batch-settlement; choose another entry of accepts.",
             )
-        };
-        let asset = network
-            .address(&wire.asset)
-            .map_err(|e| invalid(e.to_string()))?;
-        let pay_to = network
-            .address(&wire.pay_to)
-            .map_err(|e| invalid(e.to_string()))?;
+        })?;
+        let network: Network = wire.network.parse().map_err(|e: crate::NetworkError| {
+            Refusal::new(codes::INVALID_NETWORK, e.to_string())
+        })?;
+        let asset = account(&network, &wire.asset, "asset")?;
+        let pay_to = account(&network, &wire.pay_to, "payTo")?;
         let amount = wire
             .amount
             .parse()
-            .map_err(|e: crate::AmountError| invalid(e.to_string()))?;
-        if wire.max_timeout_seconds == 0 {
-            return Err(invalid("maxTimeoutSeconds must be above zero".to_owned()));
+            .map_err(|e: crate::AmountError| invalid(&e.to_string()))?;
+        if !(1..=MAX_TIMEOUT_SECONDS).contains(&wire.max_timeout_seconds) {
+            return Err(invalid("maxTimeoutSeconds must be from 1 to 31536000"));
         }
-        let flow = match wire.extra_str("paymentFlow") {
-            None | Some("authorization") => PaymentFlow::Authorization,
-            Some("upfront") => PaymentFlow::Upfront,
-            Some(_) => {
-                return Err(invalid(
-                    "paymentFlow is not one of authorization and upfront".to_owned(),
-                ));
-            }
-        };
+        let flow = flow(&wire)?;
         Ok(Self {
             wire,
             scheme,
@@ -129,6 +129,281 @@ impl Terms {
     /// The asset transfer method, if it is named (`extra.assetTransferMethod`).
     #[must_use]
     pub fn method(&self) -> Option<&str> {
-        self.wire.extra_str("assetTransferMethod")
+        // Some servers let slip the word by which the SDK means that none is named.
+        self.wire
+            .extra_str("assetTransferMethod")
+            .filter(|method| *method != "default")
+    }
+
+    /// The asset transfer method: the one that is named, else the family's default.
+    /// `None` if the named one is not known, or the family names none.
+    #[must_use]
+    pub fn transfer_method(&self) -> Option<Method> {
+        match (self.method(), self.network.family()) {
+            (Some(method), _) => Method::from_wire(method),
+            // A method that is known in a later version and is no text.
+            (None, _) if self.wire.extra_has_odd("assetTransferMethod") => None,
+            (None, crate::Family::Evm) => Some(match self.scheme {
+                Scheme::Upto => Method::Permit2,
+                Scheme::Exact | Scheme::BatchSettlement => Method::Eip3009,
+            }),
+            (None, _) => None,
+        }
+    }
+
+    /// Longest time the payment may take.
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        Duration::from_secs(self.wire.max_timeout_seconds)
+    }
+
+    /// The same terms with what is really charged (`upto`, at settle).
+    #[must_use]
+    pub fn charging(&self, amount: Amount) -> Self {
+        let mut terms = self.clone();
+        terms.amount = amount;
+        terms.wire.amount = amount.to_string();
+        terms
+    }
+}
+
+fn invalid(what: &str) -> Refusal {
+    Refusal::new(
+        codes::INVALID_PAYMENT_REQUIREMENTS,
+        format!("{what}; correct the payment requirements."),
+    )
+}
+
+fn check_sizes(wire: &PaymentRequirements) -> Result<(), Refusal> {
+    let core = [
+        &wire.scheme,
+        &wire.network,
+        &wire.amount,
+        &wire.asset,
+        &wire.pay_to,
+    ];
+    let extra = wire.extra.iter().flatten();
+    let texts = extra.clone().filter_map(|(_, value)| value.as_str());
+    if core.into_iter().any(|text| text.len() > MAX_TEXT_BYTES)
+        || texts.clone().any(|text| text.len() > MAX_EXTRA_BYTES)
+    {
+        return Err(invalid("a field is longer than allowed"));
+    }
+    let domain = ["name", "version", "assetTransferMethod", "paymentFlow"];
+    if domain
+        .into_iter()
+        .filter_map(|key| wire.extra_str(key))
+        .any(|text| text.len() > MAX_TEXT_BYTES)
+    {
+        return Err(invalid("a text in extra is longer than 256 bytes"));
+    }
+    let extra_bytes: usize = extra.map(|(key, value)| key.len() + json_len(value)).sum();
+    if extra_bytes > MAX_EXTRA_BYTES {
+        return Err(invalid("extra is longer than 4096 bytes"));
+    }
+    Ok(())
+}
+
+/// About how long a value is as JSON; never less than its texts.
+fn json_len(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(|v| json_len(v) + 1).sum::<usize>() + 2,
+        Value::Object(fields) => {
+            let each = fields.iter().map(|(k, v)| k.len() + json_len(v) + 4);
+            each.sum::<usize>() + 2
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+    }
+}
+
+/// An account that can be paid or a contract: not the zero account, which would
+/// burn what it gets.
+fn account(network: &Network, text: &str, field: &str) -> Result<Address, Refusal> {
+    let address = network
+        .address(text)
+        .map_err(|e| invalid(&format!("{field}: {e}")))?;
+    let zero = address
+        .as_str()
+        .strip_prefix("0x")
+        .is_some_and(|digits| digits.bytes().all(|b| b == b'0'));
+    if zero {
+        return Err(invalid(&format!("{field} is the zero address")));
+    }
+    Ok(address)
+}
+
+fn flow(wire: &PaymentRequirements) -> Result<PaymentFlow, Refusal> {
+    match wire.extra_str("paymentFlow") {
+        None if wire.extra_has_odd("paymentFlow") => Err(invalid("paymentFlow is not a text")),
+        None | Some("authorization") => Ok(PaymentFlow::Authorization),
+        Some("upfront") => Ok(PaymentFlow::Upfront),
+        Some(_) => Err(invalid(
+            "paymentFlow is not one of authorization and upfront",
+        )),
+    }
+}
+
+impl PaymentRequirements {
+    /// A price as an entry of `accepts`: the asset and amount that it is on the
+    /// network, with the asset's EIP-712 name and version in `extra`.
+    ///
+    /// # Errors
+    /// [`MoneyError`] if the price means nothing on the network.
+    pub fn priced(
+        scheme: Scheme,
+        network: &Network,
+        price: &Price,
+        assets: &AssetTable,
+        pay_to: impl Into<String>,
+        max_timeout_seconds: u64,
+    ) -> Result<Self, MoneyError> {
+        let priced = price.resolve(network, assets)?;
+        Ok(Self {
+            scheme: scheme.as_str().to_owned(),
+            network: network.as_str().to_owned(),
+            amount: priced.amount.to_string(),
+            asset: priced.spelling,
+            pay_to: pay_to.into(),
+            max_timeout_seconds,
+            extra: (!priced.extra.is_empty()).then_some(priced.extra),
+        })
+    }
+
+    /// The entry with another key in `extra`.
+    #[must_use]
+    pub fn with_extra(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.extra
+            .get_or_insert_with(Object::new)
+            .insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The entry under a transfer method. EIP-3009 is the default on EVM networks
+    /// and is not named.
+    #[must_use]
+    pub fn with_method(mut self, method: Method) -> Self {
+        if method == Method::Eip3009 {
+            self.extra
+                .as_mut()
+                .map(|e| e.shift_remove("assetTransferMethod"));
+            return self;
+        }
+        self.with_extra("assetTransferMethod", method.as_str())
+    }
+
+    /// The entry under a payment flow. `authorization` is the default and is not named.
+    #[must_use]
+    pub fn with_flow(mut self, flow: PaymentFlow) -> Self {
+        if flow == PaymentFlow::Authorization {
+            self.extra.as_mut().map(|e| e.shift_remove("paymentFlow"));
+            return self;
+        }
+        self.with_extra("paymentFlow", flow.as_str())
+    }
+
+    /// Whether a key of `extra` is there and is neither a text nor `null`.
+    fn extra_has_odd(&self, key: &str) -> bool {
+        let value = self.extra.as_ref().and_then(|extra| extra.get(key));
+        value.is_some_and(|v| !v.is_string() && !v.is_null())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer() -> PaymentRequirements {
+        PaymentRequirements::priced(
+            Scheme::Exact,
+            &Network::eip155(84532),
+            &"$0.01".parse().unwrap(),
+            &AssetTable::builtin(),
+            "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+            60,
+        )
+        .unwrap()
+    }
+
+    fn refused(change: impl FnOnce(&mut PaymentRequirements)) -> String {
+        let mut wire = offer();
+        change(&mut wire);
+        Terms::check(wire).unwrap_err().code().to_owned()
+    }
+
+    #[test]
+    fn a_price_becomes_terms_that_hold_together() {
+        let terms = Terms::check(offer()).unwrap();
+        assert_eq!(terms.amount, Amount::from_atomic(10_000));
+        assert_eq!(terms.timeout(), Duration::from_secs(60));
+        assert_eq!(terms.transfer_method(), Some(Method::Eip3009));
+        assert_eq!(terms.flow, PaymentFlow::Authorization);
+        let upfront = offer()
+            .with_flow(PaymentFlow::Upfront)
+            .with_method(Method::Permit2);
+        let upfront = Terms::check(upfront).unwrap();
+        assert_eq!(upfront.flow, PaymentFlow::Upfront);
+        assert_eq!(upfront.transfer_method(), Some(Method::Permit2));
+        let back = upfront
+            .wire
+            .with_flow(PaymentFlow::Authorization)
+            .with_method(Method::Eip3009);
+        assert_eq!(back, offer());
+    }
+
+    #[test]
+    fn requirements_that_mean_nothing_are_refused_with_their_code() {
+        let bad = codes::INVALID_PAYMENT_REQUIREMENTS;
+        assert_eq!(
+            refused(|w| w.scheme = "deferred".into()),
+            codes::UNSUPPORTED_SCHEME
+        );
+        assert_eq!(
+            refused(|w| w.network = "base-sepolia".into()),
+            codes::INVALID_NETWORK
+        );
+        assert_eq!(refused(|w| w.pay_to = "merchant".into()), bad);
+        assert_eq!(refused(|w| w.pay_to = format!("0x{:040}", 0)), bad);
+        assert_eq!(refused(|w| w.asset = "0x036C".into()), bad);
+        for amount in ["", "-1", "+1", "01", "1.0", "1e3", "١", " 1", "0x1"] {
+            assert_eq!(refused(|w| w.amount = amount.into()), bad, "{amount}");
+        }
+        assert_eq!(refused(|w| w.max_timeout_seconds = 0), bad);
+        assert_eq!(refused(|w| w.max_timeout_seconds = u64::MAX), bad);
+        assert_eq!(
+            refused(|w| *w = w.clone().with_extra("paymentFlow", "escrow")),
+            bad
+        );
+        assert_eq!(
+            refused(|w| *w = w.clone().with_extra("paymentFlow", 1)),
+            bad
+        );
+        assert_eq!(
+            refused(|w| *w = w.clone().with_extra("name", "n".repeat(257))),
+            bad
+        );
+        assert_eq!(
+            refused(|w| *w = w.clone().with_extra("x", "n".repeat(4096))),
+            bad
+        );
+        assert_eq!(refused(|w| w.network = "eip155:".repeat(99)), bad);
+    }
+
+    #[test]
+    fn an_unknown_method_is_not_taken_for_the_default() {
+        let method = |value: Value| {
+            let wire = offer().with_extra("assetTransferMethod", value);
+            Terms::check(wire).unwrap().transfer_method()
+        };
+        assert_eq!(method("default".into()), Some(Method::Eip3009));
+        assert_eq!(method("teleport".into()), None);
+        assert_eq!(method(1.into()), None);
+    }
+
+    #[test]
+    fn charging_changes_the_amount_everywhere() {
+        let terms = Terms::check(offer()).unwrap().charging(Amount::ZERO);
+        assert!(terms.amount.is_zero());
+        assert_eq!(terms.wire.amount, "0");
     }
 }

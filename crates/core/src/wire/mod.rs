@@ -4,7 +4,13 @@
 //! [`crate::Terms::check`] and the chain. Unknown fields are ignored; optional
 //! fields may be absent or `null`.
 
-use serde::{Deserialize, Serialize};
+mod facilitator;
+pub mod v1;
+
+pub(crate) use facilitator::unnamed;
+pub use facilitator::{FacilitatorBody, Version};
+
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// A JSON object.
@@ -121,6 +127,11 @@ pub struct VerifyResponse {
     pub extra: Option<Object>,
 }
 
+/// Some facilitators send `null` where nothing was broadcast.
+fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Option::<String>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
 /// A facilitator's answer to `/settle`, and the content of `PAYMENT-RESPONSE`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -137,10 +148,10 @@ pub struct SettleResponse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payer: Option<String>,
     /// Hash of the transaction; empty unless something was broadcast.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_empty")]
     pub transaction: String,
     /// CAIP-2 name (v1: the v1 name).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_empty")]
     pub network: String,
     /// What was really settled, atomic units; mandatory for `upto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

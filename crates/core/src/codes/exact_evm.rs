@@ -1,0 +1,27 @@
+//! Scheme `exact` on EVM networks.
+
+codes! {
+    INVALID_EXACT_EVM_SCHEME = "invalid_exact_evm_scheme": "The scheme is not exact.",
+    INVALID_EXACT_EVM_NETWORK_MISMATCH = "invalid_exact_evm_network_mismatch": "The payment is for another network.",
+    INVALID_EXACT_EVM_MISSING_EIP712_DOMAIN = "invalid_exact_evm_missing_eip712_domain": "The requirements lack the asset's EIP-712 name or version.",
+    INVALID_EXACT_EVM_RECIPIENT_MISMATCH = "invalid_exact_evm_recipient_mismatch": "The authorization pays somebody else.",
+    INVALID_EXACT_EVM_SIGNATURE = "invalid_exact_evm_signature": "The signature is not the payer's.",
+    INVALID_EXACT_EVM_PAYLOAD_AUTHORIZATION_VALID_BEFORE = "invalid_exact_evm_payload_authorization_valid_before": "The authorization has expired or expires too soon.",
+    INVALID_EXACT_EVM_PAYLOAD_AUTHORIZATION_VALID_AFTER = "invalid_exact_evm_payload_authorization_valid_after": "The authorization is not valid yet.",
+    INVALID_EXACT_EVM_AUTHORIZATION_VALUE = "invalid_exact_evm_authorization_value": "The authorized value is not a valid amount.",
+    INVALID_EXACT_EVM_PAYLOAD_AUTHORIZATION_VALUE_MISMATCH = "invalid_exact_evm_payload_authorization_value_mismatch": "The authorized value is not the amount that is asked.",
+    INVALID_EXACT_EVM_PAYLOAD_UNDEPLOYED_SMART_WALLET = "invalid_exact_evm_payload_undeployed_smart_wallet": "The payer is a smart wallet that is not deployed.",
+    INVALID_EXACT_EVM_TRANSACTION_FAILED = "invalid_exact_evm_transaction_failed": "The settlement transaction was included and failed.",
+    INVALID_EXACT_EVM_TRANSFER_EVENT_MISMATCH = "invalid_exact_evm_transfer_event_mismatch": "The transaction does not contain exactly the expected transfer.",
+    INVALID_EXACT_EVM_TOKEN_NAME_MISMATCH = "invalid_exact_evm_token_name_mismatch": "The asset's EIP-712 name is another one than was stated.",
+    INVALID_EXACT_EVM_TOKEN_VERSION_MISMATCH = "invalid_exact_evm_token_version_mismatch": "The asset's EIP-712 version is another one than was stated.",
+    INVALID_EXACT_EVM_EIP3009_NOT_SUPPORTED = "invalid_exact_evm_eip3009_not_supported": "The asset has no transferWithAuthorization.",
+    INVALID_EXACT_EVM_NONCE_ALREADY_USED = "invalid_exact_evm_nonce_already_used": "The authorization's nonce is used or cancelled.",
+    INVALID_EXACT_EVM_INSUFFICIENT_BALANCE = "invalid_exact_evm_insufficient_balance": "The payer holds less than the amount.",
+    INVALID_EXACT_EVM_TRANSACTION_SIMULATION_FAILED = "invalid_exact_evm_transaction_simulation_failed": "The settlement would fail if it were sent now.",
+    INVALID_EXACT_EVM_FAILED_TO_PARSE_SIGNATURE = "invalid_exact_evm_failed_to_parse_signature": "The signature is not hex of a possible length.",
+    ASSET_NOT_DEPLOYED_CONTRACT = "asset_not_deployed_contract": "The asset has no code on this network.",
+    UNSUPPORTED_PAYLOAD_TYPE = "unsupported_payload_type": "The payload belongs to no transfer method that is supported here.",
+    EIP6492_FACTORY_NOT_ALLOWED = "eip6492_factory_not_allowed": "The smart wallet's factory is not on the allow list.",
+    SMART_WALLET_DEPLOYMENT_FAILED = "smart_wallet_deployment_failed": "The smart wallet could not be deployed.",
+}
