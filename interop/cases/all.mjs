@@ -1,3 +1,7 @@
 import { cases as baseline } from "./baseline.mjs";
+import { cases as facilitator } from "./facilitator.mjs";
+import { cases as gate } from "./gate.mjs";
+import { cases as payer } from "./payer.mjs";
+import { cases as rpc } from "./rpc.mjs";
 
-export const cases = [...baseline];
+export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer];

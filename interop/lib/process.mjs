@@ -70,7 +70,7 @@ export class Process {
       for (const line of this.stdout.split("\n")) waiter("stdout", line);
     });
     const late = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`${this.name} said nothing of the kind within ${timeoutMs} ms`)), timeoutMs);
+      timer = setTimeout(() => reject(new Error(`${this.name} did not print what was awaited within ${timeoutMs} ms`)), timeoutMs);
     });
     const gone = this.exited.then(({ code, signal, error }) => {
       throw new Error(`${this.name} ended before it was ready (${error?.message ?? signal ?? `exit ${code}`})`);

@@ -68,7 +68,7 @@ export class Tollway {
     return { url: await server.ready(), process: server };
   }
 
-  /** `tollway pay URL`: what a shell would see, plus the JSON story of a second form with --json. */
+  /** `tollway pay URL`: its exit code, and what a shell would see on stdout and stderr. */
   async pay(url, { key, max = "0.02", flags = [] }) {
     const args = [url, "--max", max, "--key-file", keyFile(this.test.directory, key), ...this.#network(), ...this.#ledger("payer"), ...flags];
     return this.#start("pay", args).result(PAY_TIMEOUT_MS);
