@@ -41,8 +41,9 @@ export function expectReceipt(test, outcome, { version, buyer }) {
 }
 
 export function expectDelivered(test, outcome) {
-  assert.equal(outcome.status, 200, `status ${outcome.status}, body ${String(outcome.body).slice(0, 300)}, receipt ${JSON.stringify(outcome.receipt)}`);
-  assert.deepEqual(JSON.parse(outcome.body), { secret: test.secret });
+  const { status, body, receipt } = outcome;
+  assert.equal(status, 200, `status ${status}, body ${String(body).slice(0, 300)}, receipt ${JSON.stringify(receipt)}`);
+  assert.deepEqual(JSON.parse(body), { secret: test.secret });
 }
 
 /** The whole promise: delivered once, paid once, and the receipt says so. */

@@ -4,10 +4,13 @@ export function parseIncluded(text) {
   if (end < 0) throw new Error(`no header block in: ${text.slice(0, 300)}`);
   const [statusLine, ...headerLines] = text.slice(0, end).split(/\r?\n/);
   const status = Number(statusLine.match(/^HTTP\/\S+ (\d{3})/)?.[1]);
-  const headers = new Map(headerLines.map((line) => [line.slice(0, line.indexOf(":")).toLowerCase(), line.slice(line.indexOf(":") + 1).trim()]));
+  const headers = new Map(headerLines.map(nameAndValue));
   return { status, headers, body: text.slice(end).replace(/^\r?\n\r?\n/, "") };
 }
 
-export const decodeHeader = (value) => JSON.parse(Buffer.from(value, "base64").toString("utf8"));
+function nameAndValue(line) {
+  const colon = line.indexOf(":");
+  return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
+}
 
-export const encodeHeader = (value) => Buffer.from(JSON.stringify(value)).toString("base64");
+export const decodeHeader = (value) => JSON.parse(Buffer.from(value, "base64").toString("utf8"));

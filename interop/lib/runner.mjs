@@ -6,11 +6,17 @@ import { Test } from "./test.mjs";
 const CASE_TIMEOUT_MS = 90_000;
 const TAIL_LINES = 40;
 
-/** Every case on every chain and network it names. */
+/** Every case on every chain and network it names. `baseline` is true for runs that need nothing of Tollway. */
 export function expand(cases) {
-  return cases.flatMap((each) =>
-    each.chains.flatMap((kind) => each.networks.map((network) => ({ ...each, kind, network, id: `${each.name}/${kind}/${network}` }))),
-  );
+  const runs = (each, kind) =>
+    each.networks.map((network) => ({
+      run: each.run,
+      kind,
+      network,
+      id: `${each.name}/${kind}/${network}`,
+      baseline: each.baseline && kind === "anvil",
+    }));
+  return cases.flatMap((each) => each.chains.flatMap((kind) => runs(each, kind)));
 }
 
 class Chains {
@@ -58,8 +64,10 @@ async function runOne(run, chains) {
   } catch (caught) {
     error = caught;
   }
+  await test?.end().catch((caught) => {
+    error ??= caught;
+  });
   report(run, error, test ? [...test.processes, test.chain.server] : [], Math.round(performance.now() - started));
-  await test?.end();
   return !error;
 }
 

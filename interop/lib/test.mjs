@@ -58,8 +58,12 @@ export class Test {
     return JSON.parse(stdout);
   }
 
+  /** Stops everything; a Tollway server that does not end cleanly on SIGTERM is an error. */
   async end() {
-    await Promise.all(this.processes.map((process) => process.stop()));
+    const serving = this.processes.filter((process) => !process.exit);
+    const clean = await Promise.all(serving.map((process) => process.stop()));
     rmSync(this.directory, { recursive: true, force: true });
+    const dirty = serving.filter((process, index) => !clean[index] && process.name.startsWith("tollway "));
+    if (dirty.length > 0) throw new Error(`did not end cleanly on SIGTERM: ${dirty.map(({ name }) => name).join(", ")}`);
   }
 }

@@ -70,7 +70,8 @@ export class Tollway {
 
   /** `tollway pay URL`: its exit code, and what a shell would see on stdout and stderr. */
   async pay(url, { key, max = "0.02", flags = [] }) {
-    const args = [url, "--max", max, "--key-file", keyFile(this.test.directory, key), ...this.#network(), ...this.#ledger("payer"), ...flags];
+    const args = [url, "--max", max, "--key-file", keyFile(this.test.directory, key)];
+    args.push(...this.#network(), ...this.#ledger("payer"), ...flags);
     return this.#start("pay", args).result(PAY_TIMEOUT_MS);
   }
 }
