@@ -1,0 +1,148 @@
+//! Did anybody settle it? The token's own record, and the log that wrote it.
+
+use alloy_primitives::{Address, B256, Bytes, U64};
+use alloy_sol_types::{SolCall, SolEvent};
+use serde::Serialize;
+use tollway_core::{ChainError, Expected, Finality, Identity, Lookup};
+use tollway_rpc::{Batch, RpcError};
+
+use super::EvmChain;
+use super::outcome::{effect, succeeded};
+use crate::abi::Token as Abi;
+use crate::node::{CallRequest, LATEST, Log, Receipt, ask, ask_all, is_revert, typed, unavailable};
+use crate::receipt::Effect;
+
+/// The smallest span that a refused log query is cut down to.
+const MIN_CHUNK: u64 = 10;
+/// Log queries of one look-up at most.
+const MAX_QUERIES: u32 = 64;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LogQuery {
+    address: Address,
+    from_block: U64,
+    to_block: U64,
+    topics: (Vec<B256>, B256, B256),
+}
+
+impl LogQuery {
+    /// The use or the cancellation of one authorization.
+    fn new(effect: &Effect, from_block: u64, to_block: u64) -> Self {
+        Self {
+            address: effect.asset,
+            from_block: U64::from(from_block),
+            to_block: U64::from(to_block),
+            topics: (
+                vec![
+                    Abi::AuthorizationUsed::SIGNATURE_HASH,
+                    Abi::AuthorizationCanceled::SIGNATURE_HASH,
+                ],
+                effect.from.into_word(),
+                effect.nonce,
+            ),
+        }
+    }
+}
+
+impl EvmChain {
+    pub(super) async fn look_up(
+        &self,
+        identity: &Identity,
+        expected: &Expected,
+        finality: Finality,
+    ) -> Result<Lookup, ChainError> {
+        let effect = effect(identity, expected)?;
+        let (used, newest) = self.authorization_state(&effect).await?;
+        match used {
+            None => return Ok(Lookup::Unknown),
+            Some(false) => return Ok(Lookup::Unused),
+            Some(true) => {}
+        }
+        let Some(log) = self.find_use(&effect, newest).await? else {
+            return Ok(Lookup::Unknown);
+        };
+        if log.topics.first() == Some(&Abi::AuthorizationCanceled::SIGNATURE_HASH) {
+            return Ok(Lookup::Spent);
+        }
+        let Some(hash) = log.transaction_hash else {
+            return Ok(Lookup::Unknown);
+        };
+        let receipt: Option<Receipt> = ask(&self.rpc, "eth_getTransactionReceipt", [hash]).await?;
+        let Some(receipt) = receipt else {
+            return Ok(Lookup::Unknown);
+        };
+        if succeeded(&receipt) != Some(true) || !self.is_deep_enough(&receipt, finality).await? {
+            return Ok(Lookup::Unknown);
+        }
+        Ok(self
+            .settled(&receipt, identity, expected)?
+            .map_or(Lookup::Spent, Lookup::Settled))
+    }
+
+    /// Whether the token counts the nonce as used, if it says, and the newest block.
+    async fn authorization_state(
+        &self,
+        effect: &Effect,
+    ) -> Result<(Option<bool>, u64), ChainError> {
+        let question = Abi::authorizationStateCall {
+            authorizer: effect.from,
+            nonce: effect.nonce,
+        };
+        let question = Bytes::from(question.abi_encode());
+        let mut batch = Batch::new();
+        batch.push(
+            "eth_call",
+            &(CallRequest::new(effect.asset, &question), LATEST),
+        );
+        batch.push("eth_blockNumber", &[(); 0]);
+        let mut answers = ask_all(&self.rpc, batch).await?;
+        let used = match answers.next() {
+            Some(Err(error)) if is_revert(&error) => None,
+            answer => {
+                let bytes: Bytes = typed("authorizationState", answer)?;
+                Abi::authorizationStateCall::abi_decode_returns(&bytes).ok()
+            }
+        };
+        let newest: U64 = typed("eth_blockNumber", answers.next())?;
+        Ok((used, newest.to()))
+    }
+
+    /// Searches backwards in spans that nodes allow.
+    async fn find_use(&self, effect: &Effect, newest: u64) -> Result<Option<Log>, ChainError> {
+        let oldest = newest.saturating_sub(self.limits.lookup_blocks);
+        let mut chunk = self.limits.lookup_chunk.max(MIN_CHUNK);
+        let mut to = newest;
+        for _ in 0..MAX_QUERIES {
+            let from = to.saturating_sub(chunk - 1).max(oldest);
+            match self.logs(effect, from, to).await {
+                Ok(mut logs) => {
+                    if let Some(log) = logs.pop() {
+                        return Ok(Some(log));
+                    }
+                    if from == oldest || from == 0 {
+                        return Ok(None);
+                    }
+                    to = from - 1;
+                }
+                // Nodes refuse spans that are too long for them.
+                Err(error) if error.is_refusal() && chunk > MIN_CHUNK => {
+                    chunk = (chunk / 4).max(MIN_CHUNK);
+                }
+                Err(error) => return Err(unavailable("eth_getLogs")(error)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Logs of the authorization; a node's filter is not believed.
+    async fn logs(&self, effect: &Effect, from: u64, to: u64) -> Result<Vec<Log>, RpcError> {
+        let query = LogQuery::new(effect, from, to);
+        let mut logs: Vec<Log> = self.rpc.call("eth_getLogs", [&query]).await?;
+        logs.retain(|log| {
+            log.address == effect.asset
+                && log.topics.get(1..) == Some(&[effect.from.into_word(), effect.nonce][..])
+        });
+        Ok(logs)
+    }
+}

@@ -1,0 +1,192 @@
+//! What became of transactions that were sent.
+
+use alloy_primitives::{B256, U64};
+use tollway_core::{
+    Amount, ChainError, Expected, Finality, Identity, Lookup, Outcome, Proof, Settled, TxHash,
+    Watch,
+};
+use tollway_rpc::Batch;
+
+use super::EvmChain;
+use crate::EvmSigner;
+use crate::node::{BlockNumber, LATEST, Receipt, ask, ask_all, typed};
+use crate::receipt::{Effect, paying_log};
+
+impl EvmChain {
+    pub(super) async fn read_outcome(&self, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
+        let (receipt, nonce) = self.receipt_or_nonce(watch).await?;
+        if let Some(receipt) = receipt {
+            return self.judge(&receipt, watch).await;
+        }
+        if nonce <= watch.nonce {
+            return Ok(vec![Outcome::Unknown; watch.expected.len()]);
+        }
+        // The nonce is used, perhaps by one of ours that the first read missed.
+        let (receipt, nonce) = self.receipt_or_nonce(watch).await?;
+        match receipt {
+            Some(receipt) => self.judge(&receipt, watch).await,
+            None if nonce <= watch.nonce => Ok(vec![Outcome::Unknown; watch.expected.len()]),
+            None => self.slot_taken(watch, nonce).await,
+        }
+    }
+
+    /// One round trip: the receipt of whichever hash won, and the signer's
+    /// confirmed nonce.
+    async fn receipt_or_nonce(&self, watch: &Watch) -> Result<(Option<Receipt>, u64), ChainError> {
+        let signer = super::known_account(&watch.signer)?;
+        let mut batch = Batch::new();
+        for hash in &watch.hashes {
+            batch.push("eth_getTransactionReceipt", &[hash]);
+        }
+        batch.push("eth_getTransactionCount", &(signer, LATEST));
+        let mut answers = ask_all(&self.rpc, batch).await?;
+        let mut found = None;
+        for _ in &watch.hashes {
+            let receipt: Option<Receipt> = typed("eth_getTransactionReceipt", answers.next())?;
+            found = found.or(receipt.filter(is_included));
+        }
+        let nonce: U64 = typed("eth_getTransactionCount", answers.next())?;
+        Ok((found, nonce.to()))
+    }
+
+    /// A receipt decides, once it lies deep enough.
+    async fn judge(&self, receipt: &Receipt, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
+        if !self.is_deep_enough(receipt, watch.finality).await? {
+            return Ok(vec![Outcome::Unknown; watch.expected.len()]);
+        }
+        watch
+            .expected
+            .iter()
+            .map(|(identity, expected)| self.judge_item(receipt, identity, expected))
+            .collect()
+    }
+
+    fn judge_item(
+        &self,
+        receipt: &Receipt,
+        identity: &Identity,
+        expected: &Expected,
+    ) -> Result<Outcome, ChainError> {
+        let transaction = hash_text(receipt.transaction_hash);
+        if succeeded(receipt) == Some(false) {
+            return Ok(Outcome::NotSettled(Proof::Reverted { transaction }));
+        }
+        Ok(match self.settled(receipt, identity, expected)? {
+            Some(settled) => Outcome::Settled(settled),
+            None if succeeded(receipt).is_none() => Outcome::Unknown,
+            None => Outcome::NotSettled(Proof::NoTransfer { transaction }),
+        })
+    }
+
+    /// The evidence, if the receipt succeeded and holds the transfer.
+    pub(super) fn settled(
+        &self,
+        receipt: &Receipt,
+        identity: &Identity,
+        expected: &Expected,
+    ) -> Result<Option<Settled>, ChainError> {
+        let effect = effect(identity, expected)?;
+        if succeeded(receipt) != Some(true) {
+            return Ok(None);
+        }
+        let (Some(log), Some(number), Some(block)) = (
+            paying_log(receipt, &effect),
+            receipt.block_number,
+            receipt.block_hash,
+        ) else {
+            return Ok(None);
+        };
+        let ours = self.signers.iter().map(EvmSigner::address);
+        Ok(Some(Settled {
+            transaction: hash_text(receipt.transaction_hash),
+            block_number: number.to(),
+            block_hash: format!("{block:#x}"),
+            log_index: log.log_index.map(|index| index.to()),
+            amount: Amount::from(effect.value),
+            gas_used: receipt.gas_used.to(),
+            fee: Amount::from(receipt.fee()),
+            by_third_party: !ours.into_iter().any(|account| account == receipt.from),
+        }))
+    }
+
+    pub(super) async fn is_deep_enough(
+        &self,
+        receipt: &Receipt,
+        finality: Finality,
+    ) -> Result<bool, ChainError> {
+        let Some(number) = receipt.block_number else {
+            return Ok(false);
+        };
+        let number: u64 = number.to();
+        match finality {
+            Finality::Included | Finality::Confirmations(0 | 1) => Ok(true),
+            Finality::Confirmations(depth) => {
+                let newest: U64 = ask(&self.rpc, "eth_blockNumber", [(); 0]).await?;
+                let above = newest.to::<u64>().saturating_sub(number);
+                Ok(above.saturating_add(1) >= u64::from(depth))
+            }
+            Finality::Safe => self.is_below("safe", number).await,
+            Finality::Finalized => self.is_below("finalized", number).await,
+        }
+    }
+
+    async fn is_below(&self, tag: &str, number: u64) -> Result<bool, ChainError> {
+        let block: Option<BlockNumber> =
+            ask(&self.rpc, "eth_getBlockByNumber", (tag, false)).await?;
+        Ok(block
+            .and_then(|block| block.number)
+            .is_some_and(|top| top.to::<u64>() >= number))
+    }
+
+    /// No receipt, though the nonce is used. Nodes behind one URL may lag
+    /// behind each other, so each authorization is asked for too: one that is
+    /// used was perhaps settled by the very transaction whose receipt is missing.
+    async fn slot_taken(
+        &self,
+        watch: &Watch,
+        confirmed_nonce: u64,
+    ) -> Result<Vec<Outcome>, ChainError> {
+        let mut outcomes = Vec::with_capacity(watch.expected.len());
+        for (identity, expected) in &watch.expected {
+            let proof = Outcome::NotSettled(Proof::SlotTaken { confirmed_nonce });
+            outcomes.push(
+                match self.look_up(identity, expected, watch.finality).await? {
+                    Lookup::Unused | Lookup::Spent => proof,
+                    Lookup::Settled(settled) if watch.hashes.contains(&settled.transaction) => {
+                        Outcome::Settled(settled)
+                    }
+                    Lookup::Settled(_) => proof,
+                    Lookup::Unknown => Outcome::Unknown,
+                },
+            );
+        }
+        Ok(outcomes)
+    }
+}
+
+/// `None` where the node does not say (a receipt from before Byzantium).
+pub(super) fn succeeded(receipt: &Receipt) -> Option<bool> {
+    receipt.status.map(|status| status == U64::from(1))
+}
+
+fn is_included(receipt: &Receipt) -> bool {
+    receipt.block_number.is_some() && receipt.block_hash.is_some()
+}
+
+pub(super) fn hash_text(hash: B256) -> TxHash {
+    TxHash::new(&format!("{hash:#x}"))
+}
+
+pub(super) fn effect(identity: &Identity, expected: &Expected) -> Result<Effect, ChainError> {
+    let nonce = identity
+        .nonce
+        .parse()
+        .map_err(|_| ChainError::unavailable(format!("{} is not a nonce", identity.nonce)))?;
+    Ok(Effect {
+        asset: super::known_account(&expected.asset)?,
+        from: super::known_account(&expected.from)?,
+        to: super::known_account(&expected.to)?,
+        value: expected.amount.as_u256(),
+        nonce,
+    })
+}

@@ -1,0 +1,126 @@
+//! Sending, and what nodes say to it.
+
+use alloy_primitives::{B256, hex};
+use tollway_core::{Broadcast, ChainError, Raw};
+use tollway_rpc::RpcError;
+
+use super::EvmChain;
+use crate::node::unavailable;
+
+impl EvmChain {
+    pub(super) async fn send_raw(&self, raw: &Raw) -> Result<Broadcast, ChainError> {
+        let text = hex::encode_prefixed(&raw.bytes);
+        let answer: Result<B256, RpcError> = self.rpc.call("eth_sendRawTransaction", [text]).await;
+        match answer {
+            Ok(hash) if format!("{hash:#x}") == raw.hash.as_str() => Ok(Broadcast::Accepted),
+            Ok(hash) => Err(ChainError::unavailable(format!(
+                "the node took {} and named it {hash:#x}",
+                raw.hash
+            ))),
+            Err(RpcError::Rpc { code, message, .. }) => match meaning(&message) {
+                Some(meaning) => Ok(meaning),
+                None => Err(ChainError::unavailable(format!(
+                    "eth_sendRawTransaction: {message} (code {code})"
+                ))),
+            },
+            Err(error) => Err(unavailable("eth_sendRawTransaction")(error)),
+        }
+    }
+}
+
+/// What a node's words mean (geth, reth, erigon, nethermind, besu, anvil,
+/// Cosmos chains). Words that are not known mean that nothing is known.
+fn meaning(message: &str) -> Option<Broadcast> {
+    let words = message.to_ascii_lowercase();
+    let says = |any: &[&str]| any.iter().any(|w| words.contains(w));
+    if says(&[
+        "already known",
+        "known transaction",
+        "already imported",
+        "already exists in cache",
+        "already in mempool",
+        "alreadyknown",
+        "already in the pool",
+    ]) {
+        return Some(Broadcast::Accepted);
+    }
+    if says(&[
+        "nonce too low",
+        "nonce is too low",
+        "oldnonce",
+        "nonce_too_low",
+        "nonce_expired",
+    ]) {
+        return Some(Broadcast::NonceUsed);
+    }
+    if says(&[
+        "underpriced",
+        "replacement fee too low",
+        "could not replace existing",
+    ]) {
+        return Some(Broadcast::Underpriced);
+    }
+    let rejected = says(&[
+        "insufficient funds",
+        "insufficient balance",
+        "intrinsic gas",
+        "gas limit",
+        "fee cap",
+        "less than block base fee",
+        "max fee per gas",
+        "exceeds the configured cap",
+        "invalid chain",
+        "chain id",
+        "chainid",
+        "invalid sender",
+        "invalid signature",
+        "transaction type not supported",
+        "oversized data",
+    ]);
+    rejected.then(|| Broadcast::Rejected(message.chars().take(200).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_nodes_are_understood_and_unknown_words_decide_nothing() {
+        for (words, expected) in [
+            ("already known", Broadcast::Accepted),
+            ("tx already exists in cache", Broadcast::Accepted),
+            (
+                "nonce too low: next nonce 5, tx nonce 4",
+                Broadcast::NonceUsed,
+            ),
+            (
+                "replacement transaction underpriced",
+                Broadcast::Underpriced,
+            ),
+            (
+                "transaction underpriced: tip needed 1",
+                Broadcast::Underpriced,
+            ),
+        ] {
+            assert_eq!(meaning(words), Some(expected), "{words}");
+        }
+        for words in [
+            "insufficient funds for gas * price + value: balance 0",
+            "intrinsic gas too low",
+            "max fee per gas less than block base fee",
+        ] {
+            assert!(
+                matches!(meaning(words), Some(Broadcast::Rejected(_))),
+                "{words}"
+            );
+        }
+        for words in [
+            "nonce too high",
+            "internal error",
+            "txpool is full",
+            "timeout",
+        ] {
+            assert_eq!(meaning(words), None, "{words}");
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Is this the chain that it is said to be, and are these our tokens?
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use alloy_primitives::{B256, Bytes, U64, U256};
+use alloy_sol_types::SolCall;
+use serde_json::Value;
+use tollway_core::{ChainError, Health, Timestamp};
+use tollway_rpc::{Batch, RpcError};
+
+use super::EvmChain;
+use crate::abi::Token as Abi;
+use crate::node::{
+    CallRequest, LATEST, ask, ask_all, is_revert, typed, unavailable, unavailable_because,
+};
+use crate::token::{Token, TokenState};
+use crate::typed_data::Domain;
+
+/// Why a network cannot be served.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StartError {
+    /// Not an EVM network.
+    #[error("{0} is not an EVM network; configure one as eip155:<chain id>")]
+    NotEvm(String),
+    /// Nothing in the asset table can be settled there.
+    #[error("no asset with EIP-3009 is known on {0}; add one to the asset table")]
+    NoAsset(String),
+    /// The node serves another chain.
+    #[error(
+        "the node at {host} serves eip155:{found}, not eip155:{expected}; correct its RPC URL or the network"
+    )]
+    WrongChain {
+        /// Configured.
+        expected: u64,
+        /// Found.
+        found: u64,
+        /// Host and port.
+        host: String,
+    },
+    /// A token's EIP-712 domain is not the one in our table.
+    #[error(
+        "the asset {asset} has another EIP-712 domain on chain than name `{name}` and version `{version}`; correct the asset table or the RPC URL"
+    )]
+    OtherDomain {
+        /// Contract.
+        asset: String,
+        /// Name in our table.
+        name: String,
+        /// Version in our table.
+        version: String,
+    },
+    /// None of the tokens has a contract.
+    #[error(
+        "none of the known assets has a contract on {0}; correct the asset table or the RPC URL"
+    )]
+    NoContract(String),
+    /// The node could not be asked.
+    #[error("the node of {network} cannot be asked; correct its RPC URL or try again later")]
+    Node {
+        /// The network.
+        network: String,
+        /// What failed, for the log.
+        detail: String,
+    },
+}
+
+/// How the check went the last time.
+#[derive(Debug, Default)]
+pub(super) struct StartState {
+    passed: AtomicBool,
+    last: Mutex<Option<(Timestamp, String)>>,
+    one_at_a_time: tokio::sync::Mutex<()>,
+}
+
+/// A failed check is not repeated sooner.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl EvmChain {
+    /// Asks the node for its chain id, each token's domain and the settling
+    /// accounts' balances. Payments are refused until this passes once.
+    ///
+    /// # Errors
+    /// [`StartError`], which says what to do.
+    pub async fn check(&self) -> Result<(), StartError> {
+        let outcome = self.run_check().await;
+        self.start.passed.store(outcome.is_ok(), Ordering::Release);
+        let problem = outcome.as_ref().err().map(ToString::to_string);
+        let mut last = self
+            .start
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last = problem.map(|text| (self.now(), text));
+        outcome
+    }
+
+    /// Passes at once when the check has passed, else runs it.
+    pub(super) async fn require_check(&self) -> Result<(), ChainError> {
+        if self.start.passed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _guard = self.start.one_at_a_time.lock().await;
+        if self.start.passed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match self.recent_problem() {
+            Some(problem) => Err(not_ready(problem)),
+            None => self.check().await.map_err(not_ready),
+        }
+    }
+
+    fn recent_problem(&self) -> Option<String> {
+        let last = self
+            .start
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (at, problem) = last.as_ref()?;
+        (self.now().since(*at) < RETRY_AFTER && *at <= self.now()).then(|| problem.clone())
+    }
+
+    async fn run_check(&self) -> Result<(), StartError> {
+        let node = |e: ChainError| self.node_failed(&e);
+        let mut batch = Batch::new();
+        batch.push("eth_chainId", &[(); 0]);
+        let question = Bytes::from(Abi::DOMAIN_SEPARATORCall {}.abi_encode());
+        let tokens: Vec<&Token> = self.tokens.iter().collect();
+        for token in &tokens {
+            batch.push(
+                "eth_call",
+                &(CallRequest::new(token.address, &question), LATEST),
+            );
+        }
+        for signer in &self.signers {
+            batch.push("eth_getBalance", &(signer.address(), LATEST));
+        }
+        let mut answers = ask_all(&self.rpc, batch).await.map_err(node)?;
+        let found: U64 = typed("eth_chainId", answers.next()).map_err(node)?;
+        if found != U64::from(self.chain_id) {
+            return Err(StartError::WrongChain {
+                expected: self.chain_id,
+                found: found.to(),
+                host: self.rpc.hosts().join(", "),
+            });
+        }
+        for token in tokens {
+            self.check_token(token, answers.next()).await?;
+        }
+        for _ in &self.signers {
+            typed::<U256>("eth_getBalance", answers.next()).map_err(node)?;
+        }
+        if self.tokens.iter().all(|t| t.state() == TokenState::NoCode) {
+            return Err(StartError::NoContract(self.network.to_string()));
+        }
+        Ok(())
+    }
+
+    async fn check_token(
+        &self,
+        token: &Token,
+        answer: Option<Result<Value, RpcError>>,
+    ) -> Result<(), StartError> {
+        let separator = match answer {
+            Some(Err(error)) if is_revert(&error) => self.domain_in_parts(token).await?,
+            answer => {
+                let bytes: Bytes =
+                    typed("DOMAIN_SEPARATOR", answer).map_err(|e| self.node_failed(&e))?;
+                match bytes.len() {
+                    0 => None,
+                    32.. => Some(B256::from_slice(&bytes[..32])),
+                    _ => Some(B256::ZERO),
+                }
+            }
+        };
+        let state = match separator {
+            None => TokenState::NoCode,
+            Some(found) if found == token.domain.separator() => TokenState::Good,
+            Some(_) => TokenState::OtherDomain,
+        };
+        token.set_state(state);
+        match state {
+            TokenState::OtherDomain => Err(StartError::OtherDomain {
+                asset: token.address.to_checksum(None),
+                name: token.name.clone(),
+                version: token.version.clone(),
+            }),
+            TokenState::NoCode => {
+                tracing::warn!(network = %self.network, asset = %token.address, "the asset has no contract; payments in it are refused");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// EIP-5267, for tokens that do not show their separator.
+    async fn domain_in_parts(&self, token: &Token) -> Result<Option<B256>, StartError> {
+        let question = Bytes::from(Abi::eip712DomainCall {}.abi_encode());
+        let answer: Result<Bytes, RpcError> = self
+            .rpc
+            .call(
+                "eth_call",
+                (CallRequest::new(token.address, &question), LATEST),
+            )
+            .await;
+        match answer {
+            Ok(bytes) => Ok(Some(
+                Abi::eip712DomainCall::abi_decode_returns(&bytes).map_or(B256::ZERO, |d| {
+                    let chain_id = u64::try_from(d.chainId).unwrap_or(0);
+                    Domain::new(&d.name, &d.version, chain_id, d.verifyingContract).separator()
+                }),
+            )),
+            Err(error) if is_revert(&error) => Ok(Some(B256::ZERO)),
+            Err(error) => Err(self.node_failed(&unavailable("eip712Domain")(error))),
+        }
+    }
+
+    fn node_failed(&self, error: &ChainError) -> StartError {
+        let detail = match error {
+            ChainError::Unavailable { detail, .. } => detail.clone(),
+            ChainError::Refused(refusal) => refusal.to_string(),
+        };
+        StartError::Node {
+            network: self.network.to_string(),
+            detail,
+        }
+    }
+
+    /// Confirmed transactions of an account.
+    pub(super) async fn transaction_count(
+        &self,
+        account: alloy_primitives::Address,
+    ) -> Result<u64, ChainError> {
+        let count: U64 = ask(&self.rpc, "eth_getTransactionCount", (account, LATEST)).await?;
+        Ok(count.to())
+    }
+
+    pub(super) async fn read_health(&self) -> Health {
+        if let Err(problem) = self.require_check().await {
+            let detail = match problem {
+                ChainError::Unavailable { message, .. } => message,
+                ChainError::Refused(refusal) => refusal.to_string(),
+            };
+            return unready(None, detail);
+        }
+        match self.block_and_balances().await {
+            Ok((block, balances)) => {
+                let block = Some(block);
+                match balances.iter().max() {
+                    Some(most) if most.is_zero() => unready(
+                        block,
+                        "no settling account holds anything to pay gas with; fund one".to_owned(),
+                    ),
+                    None => unready(
+                        block,
+                        "there is no settling account; configure a key".to_owned(),
+                    ),
+                    Some(_) => Health {
+                        ready: true,
+                        block_number: block,
+                        problem: None,
+                    },
+                }
+            }
+            Err(ChainError::Unavailable { message, detail }) => {
+                tracing::warn!(network = %self.network, detail, "node is not healthy");
+                unready(None, message)
+            }
+            Err(ChainError::Refused(refusal)) => unready(None, refusal.to_string()),
+        }
+    }
+
+    async fn block_and_balances(&self) -> Result<(u64, Vec<U256>), ChainError> {
+        let mut batch = Batch::new();
+        batch.push("eth_blockNumber", &[(); 0]);
+        for signer in &self.signers {
+            batch.push("eth_getBalance", &(signer.address(), LATEST));
+        }
+        let mut answers = ask_all(&self.rpc, batch).await?;
+        let block: U64 = typed("eth_blockNumber", answers.next())?;
+        let balances = self
+            .signers
+            .iter()
+            .map(|_| typed("eth_getBalance", answers.next()))
+            .collect::<Result<_, _>>()?;
+        Ok((block.to(), balances))
+    }
+}
+
+fn unready(block_number: Option<u64>, problem: String) -> Health {
+    Health {
+        ready: false,
+        block_number,
+        problem: Some(problem),
+    }
+}
+
+fn not_ready(problem: impl ToString) -> ChainError {
+    unavailable_because(problem.to_string(), "the start-up check has not passed")
+}

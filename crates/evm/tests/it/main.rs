@@ -1,0 +1,5 @@
+//! EIP-3009 as a facilitator and as a payer, by stories.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+mod vectors;
