@@ -1,1 +1,62 @@
 //! The buyer's side: policy, budget and a paying HTTP client.
+//!
+//! A [`Payer`] sends a request; if the answer is 402 it reads the terms, checks
+//! them against a [`Policy`], reserves the price in a durable record, has a
+//! wallet sign, records the signature, and only then shows it to the server.
+//! While the answer is unclear it shows the same payment again; it never signs
+//! a second one for the same purchase. It is also a middleware for reqwest
+//! ([`PayMiddleware`]) and a tower layer ([`PayLayer`]).
+//!
+//! # What is held
+//! A payment that left counts against the budget until it is paid or proved
+//! dead. A server's refusal is no proof: whoever saw the authorization can still
+//! settle it until it expires. So authorizations are short (the server's
+//! time-out, at most 15 minutes), and [`Payer::reconcile`] gives them back once
+//! they have expired and a [`Reconciler`] shows them unused. Without a
+//! reconciler nothing can be proved, and what was refused stays counted.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod body;
+mod choose;
+pub mod code;
+mod counters;
+mod engine;
+mod error;
+mod event;
+mod guard;
+mod hosts;
+mod http_client;
+mod inspect;
+mod layer;
+mod middleware;
+mod offer;
+mod payer;
+mod payment;
+mod policy;
+mod present;
+mod price;
+mod receipt;
+mod reconcile;
+mod request;
+mod settings;
+mod sign;
+mod transport;
+mod verdict;
+
+pub use body::{BoxError, PayBody};
+pub use counters::{Counters, Spent};
+pub use error::{Answer, ErrorKind, PayError};
+pub use event::Event;
+pub use hosts::{HostPattern, HostPatternError};
+pub use http_client::client_builder;
+pub use inspect::{Inspection, OfferView, RefusalView};
+pub use layer::{LayerError, PayLayer, PayService};
+pub use middleware::PayMiddleware;
+pub use offer::Offer;
+pub use payer::{PaidResponse, Payer, PayerBuilder};
+pub use payment::{Payment, Standing};
+pub use policy::{MAX_LIFETIME, Policy};
+pub use price::{UnitPrice, UnitPriceError};
+pub use reconcile::{ChainReconciler, EXPIRY_MARGIN, Reconciled, Reconciler};
+pub use request::PayRequest;
+pub use settings::Patience;

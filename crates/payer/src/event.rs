@@ -1,0 +1,98 @@
+//! The story of a payment, as it happens, for people and programs that watch.
+
+use serde::Serialize;
+use tollway_core::{Network, SpendId, Timestamp};
+
+use crate::payment::Payment;
+
+/// Something that happened on the way. Nothing in it is secret.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+#[non_exhaustive]
+pub enum Event {
+    /// A request leaves, without payment.
+    Asked {
+        /// Method.
+        method: String,
+        /// URL without its query.
+        url: String,
+    },
+    /// The server sent the request elsewhere.
+    Redirected {
+        /// URL without its query.
+        to: String,
+    },
+    /// The server asks for payment.
+    Terms {
+        /// x402 version of the terms: 2 or 1.
+        version: u64,
+        /// What the server says it sells.
+        description: Option<String>,
+        /// Each way to pay, in words.
+        offers: Vec<String>,
+    },
+    /// A way to pay that is not taken.
+    PassedOver {
+        /// The way to pay, in words.
+        offer: String,
+        /// Stable code.
+        code: String,
+        /// Sentence.
+        message: String,
+    },
+    /// The way to pay that is taken.
+    Chosen {
+        /// The way to pay, in words.
+        offer: String,
+        /// Where.
+        network: Network,
+        /// `exact`, `upto` or `batch-settlement`.
+        scheme: String,
+        /// Whether money moves before the goods are made.
+        upfront: bool,
+    },
+    /// The budget holds it.
+    Reserved {
+        /// The record of it.
+        spend: SpendId,
+    },
+    /// An earlier call left this payment open: it is shown again.
+    Resumed {
+        /// The record of it.
+        spend: SpendId,
+    },
+    /// The payment is signed and on disk, and has not left.
+    Signed {
+        /// The record of it.
+        spend: SpendId,
+        /// After this moment it can no longer move money.
+        valid_until: Timestamp,
+    },
+    /// The payment leaves.
+    Presented {
+        /// The record of it.
+        spend: SpendId,
+        /// The how-manieth time in this call, from 1.
+        attempt: u32,
+    },
+    /// The answer was unclear: the same payment is shown again.
+    Unclear {
+        /// The record of it.
+        spend: SpendId,
+        /// Stable code.
+        code: String,
+        /// Sentence.
+        message: String,
+        /// Until the next attempt, milliseconds.
+        wait_ms: u64,
+    },
+    /// The answer is decided; what is known about the money stands in it.
+    Paid(Payment),
+    /// The call ended without the goods.
+    Failed {
+        /// Stable code.
+        code: String,
+        /// Sentence.
+        message: String,
+    },
+}

@@ -1,0 +1,190 @@
+//! What a request would cost, without signing anything.
+
+use serde::Serialize;
+use tollway_core::header::Required;
+use tollway_core::wire::PaymentRequirements;
+use tollway_core::{Amount, PaymentFlow, Refusal};
+
+use crate::choose::Appraisal;
+use crate::code;
+use crate::engine::Engine;
+use crate::error::shown;
+use crate::offer::Offer;
+use crate::request::{PayRequest, public_url};
+use crate::transport::Incoming;
+
+/// What a request would cost.
+#[derive(Clone, Debug, Serialize)]
+pub struct Inspection {
+    /// URL without its query, after redirects.
+    pub url: String,
+    /// HTTP status of the answer without payment.
+    pub status: u16,
+    /// x402 version of the terms; `None` if nothing is asked for.
+    pub version: Option<u64>,
+    /// What the server says it sells.
+    pub description: Option<String>,
+    /// Ways to pay, best first; those that would not be taken come last.
+    pub offers: Vec<OfferView>,
+    /// Whether the policy, the wallet and the budget would allow the first offer.
+    pub would_pay: bool,
+    /// Why nothing would be paid, where something is asked for.
+    pub refusal: Option<RefusalView>,
+}
+
+/// One way to pay.
+#[derive(Clone, Debug, Serialize)]
+pub struct OfferView {
+    /// In words: `0.01 USDC on Base Sepolia to 0x…`.
+    pub words: String,
+    /// What it costs in words; `None` if our tables do not know the asset.
+    pub cost: Option<String>,
+    /// `exact`, `upto` or `batch-settlement`.
+    pub scheme: String,
+    /// CAIP-2 name.
+    pub network: String,
+    /// Contract of the asset.
+    pub asset: String,
+    /// What people call the asset.
+    pub symbol: Option<String>,
+    /// Atomic units.
+    pub amount: String,
+    /// Who would be paid.
+    pub pay_to: String,
+    /// Whether money moves before the goods are made.
+    pub upfront: bool,
+    /// How long the authorization would live, seconds.
+    pub lifetime_seconds: u64,
+    /// Whether this one would be taken.
+    pub chosen: bool,
+    /// Why it would not be taken; `None` if the policy allows it.
+    pub refusal: Option<RefusalView>,
+}
+
+/// A code and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RefusalView {
+    /// Stable code.
+    pub code: String,
+    /// Sentence that ends with what to do.
+    pub message: String,
+}
+
+impl From<&Refusal> for RefusalView {
+    fn from(refusal: &Refusal) -> Self {
+        Self {
+            code: refusal.code().to_owned(),
+            message: refusal.message().to_owned(),
+        }
+    }
+}
+
+impl Inspection {
+    pub(crate) fn free(incoming: &Incoming) -> Self {
+        Self {
+            url: public_url(&incoming.url),
+            status: incoming.response.status().as_u16(),
+            version: None,
+            description: None,
+            offers: Vec::new(),
+            would_pay: false,
+            refusal: None,
+        }
+    }
+}
+
+/// Looks at terms as [`crate::Payer::fetch`] would.
+pub(crate) async fn look(engine: &Engine, request: &PayRequest, required: &Required) -> Inspection {
+    let appraised = engine.appraise(required);
+    let refusal = why_not(engine, request, &appraised).await;
+    let mut offers: Vec<OfferView> = appraised.iter().map(view).collect();
+    if let (None, Some(first)) = (&refusal, offers.first_mut()) {
+        first.chosen = true;
+    }
+    Inspection {
+        url: public_url(&request.url),
+        status: http::StatusCode::PAYMENT_REQUIRED.as_u16(),
+        version: Some(required.version.number()),
+        description: required.terms.resource.description.as_deref().map(shown),
+        offers,
+        would_pay: refusal.is_none(),
+        refusal: refusal.as_ref().map(RefusalView::from),
+    }
+}
+
+async fn why_not(
+    engine: &Engine,
+    request: &PayRequest,
+    appraised: &[Appraisal],
+) -> Option<Refusal> {
+    if let Err(refusal) = engine.policy.check_url(&request.url) {
+        return Some(refusal);
+    }
+    match appraised.first().map(|a| &a.verdict) {
+        Some(Ok(offer)) => over_budget(engine, offer).await,
+        _ => {
+            let refusals = appraised
+                .iter()
+                .filter_map(|a| a.verdict.as_ref().err().cloned());
+            Some(crate::choose::none_taken(&refusals.collect::<Vec<_>>()))
+        }
+    }
+}
+
+/// Which limit an offer would pass now, where a record is at hand.
+async fn over_budget(engine: &Engine, offer: &Offer) -> Option<Refusal> {
+    let (wallet, spends) = (engine.wallet.as_ref()?, engine.spends.as_ref()?);
+    let terms = &offer.terms;
+    let account = wallet.address(&terms.network)?;
+    for limit in &engine.limits {
+        let now = engine.clock.now();
+        let total = spends
+            .total(&account, &terms.network, &terms.asset, limit, now)
+            .await
+            .ok()?;
+        let sum = |a: Amount, b: Amount| a.checked_add(b).unwrap_or(Amount::MAX);
+        if sum(sum(total.paid, total.held), terms.amount) > limit.max {
+            return Some(Refusal::new(
+                code::BUDGET_EXCEEDED,
+                format!(
+                    "The price is {}, which the budget does not allow now; raise it, or wait.",
+                    offer.cost()
+                ),
+            ));
+        }
+    }
+    None
+}
+
+fn view(appraisal: &Appraisal) -> OfferView {
+    let Appraisal {
+        wire,
+        words,
+        verdict,
+    } = appraisal;
+    let offer = verdict.as_ref().ok();
+    let PaymentRequirements {
+        scheme,
+        network,
+        asset,
+        amount,
+        pay_to,
+        ..
+    } = wire;
+    let [scheme, network, asset, amount, pay_to] =
+        [scheme, network, asset, amount, pay_to].map(|text| shown(text));
+    OfferView {
+        words: words.clone(),
+        cost: offer.map(Offer::cost),
+        scheme,
+        network,
+        asset,
+        symbol: offer.map(|o| o.asset.symbol.to_string()),
+        amount,
+        pay_to,
+        upfront: offer.is_some_and(|o| o.terms.flow == PaymentFlow::Upfront),
+        lifetime_seconds: offer.map_or(wire.max_timeout_seconds, |o| o.lifetime.as_secs()),
+        chosen: false,
+        refusal: verdict.as_ref().err().map(RefusalView::from),
+    }
+}

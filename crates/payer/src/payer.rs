@@ -1,0 +1,414 @@
+//! The payer: a client that pays within limits.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use tollway_core::header::Required;
+use tollway_core::{Clock, Refusal, SpendId, SystemClock, Wallet};
+use tollway_ledger::{Limit, SpendStore};
+use url::Url;
+
+use crate::body::PayBody;
+use crate::code;
+use crate::counters::{Counters, Meter};
+use crate::engine::{Engine, OnPayment, Ready, Story, moved, request_failed};
+use crate::error::{ErrorKind, PayError};
+use crate::event::Event;
+use crate::guard;
+use crate::http_client::{client_builder, guarded_client_builder};
+use crate::inspect::{Inspection, look};
+use crate::payment::Payment;
+use crate::policy::Policy;
+use crate::reconcile::{Reconciled, Reconciler};
+use crate::request::{PayRequest, public_url};
+use crate::settings::Patience;
+use crate::transport::{Clients, Direct, Incoming, redirect_target, redirected, send_within};
+
+/// A client that pays for what it fetches, within limits. Cheap to clone; all
+/// clones share wallet, record, counters and connections.
+#[derive(Clone)]
+pub struct Payer {
+    pub(crate) engine: Arc<Engine>,
+    clients: Clients,
+}
+
+/// An answer, and what was paid for it.
+#[derive(Debug)]
+pub struct PaidResponse {
+    /// The server's answer; its body streams.
+    pub response: http::Response<PayBody>,
+    /// Where it came from, after redirects.
+    pub url: Url,
+    /// What was paid; `None` if nothing was asked for. Look at
+    /// [`Payment::standing`]: the goods may be here without a credible receipt.
+    pub payment: Option<Payment>,
+}
+
+/// Sets a [`Payer`] up.
+pub struct PayerBuilder {
+    wallet: Option<Arc<dyn Wallet>>,
+    spends: Option<Arc<dyn SpendStore>>,
+    policy: Policy,
+    limits: Vec<Limit>,
+    agent: String,
+    clock: Arc<dyn Clock>,
+    reconciler: Option<Arc<dyn Reconciler>>,
+    confirm: bool,
+    patience: Patience,
+    story: Option<Story>,
+    on_payment: Option<OnPayment>,
+    client: Option<reqwest::Client>,
+}
+
+impl Payer {
+    /// A payer with the default policy, and neither wallet nor record yet.
+    #[must_use]
+    pub fn builder() -> PayerBuilder {
+        PayerBuilder {
+            wallet: None,
+            spends: None,
+            policy: Policy::default(),
+            limits: Vec::new(),
+            agent: "default".to_owned(),
+            clock: Arc::new(SystemClock),
+            reconciler: None,
+            confirm: false,
+            patience: Patience::default(),
+            story: None,
+            on_payment: None,
+            client: None,
+        }
+    }
+
+    /// Fetches, and pays if payment is asked for and allowed.
+    ///
+    /// A call that ended without a decided answer is resumed by fetching the
+    /// same request again: the same authorization is shown, and none is signed.
+    ///
+    /// # Errors
+    /// [`PayError`]; its [`PayError::kind`] says how far it came.
+    pub async fn fetch(&self, request: PayRequest) -> Result<PaidResponse, PayError> {
+        let _in_flight = self.engine.meter.enter();
+        let fetched = self.fetch_inner(request).await;
+        self.engine.noted(fetched)
+    }
+
+    async fn fetch_inner(&self, request: PayRequest) -> Result<PaidResponse, PayError> {
+        let (request, incoming) = self.ask(request).await?;
+        if incoming.response.status() != http::StatusCode::PAYMENT_REQUIRED {
+            return Ok(PaidResponse {
+                url: incoming.url,
+                response: incoming.response,
+                payment: None,
+            });
+        }
+        let mut transport = Direct(self.clients.typed.clone());
+        let (response, payment) = self.engine.pay(&mut transport, &request, incoming).await?;
+        Ok(PaidResponse {
+            response,
+            url: request.url,
+            payment: Some(payment),
+        })
+    }
+
+    /// Shows a recorded payment again, for goods that were paid and did not
+    /// arrive whole. Nothing is signed; the request must be the one that was paid.
+    ///
+    /// # Errors
+    /// As [`Payer::fetch`]; `invalid_request` if there is no such payment, or it
+    /// was made for another URL.
+    pub async fn fetch_again(
+        &self,
+        request: PayRequest,
+        spend: &SpendId,
+    ) -> Result<PaidResponse, PayError> {
+        let _in_flight = self.engine.meter.enter();
+        let fetched = self.again(request, spend).await;
+        self.engine.noted(fetched)
+    }
+
+    async fn again(&self, request: PayRequest, spend: &SpendId) -> Result<PaidResponse, PayError> {
+        request.check()?;
+        self.engine
+            .policy
+            .check_transport(&request.url)
+            .map_err(PayError::declined)?;
+        let record = self.engine.spends()?.spend(spend).await?;
+        let record = record
+            .filter(|r| r.signed.is_some() && r.spend.url == public_url(&request.url))
+            .ok_or_else(|| {
+                PayError::invalid("There is no signed payment of that name for this URL; look it up in the ledger.")
+            })?;
+        let version = tollway_core::wire::Version::V2;
+        let ready = Ready { record, version };
+        let mut transport = Direct(self.clients.typed.clone());
+        let began = std::time::Instant::now();
+        let shown = self
+            .engine
+            .present(&mut transport, &request, ready, began)
+            .await;
+        let (response, payment) = shown?;
+        Ok(PaidResponse {
+            response,
+            url: request.url,
+            payment: Some(payment),
+        })
+    }
+
+    /// What a request would cost. Nothing is signed, reserved or paid.
+    ///
+    /// # Errors
+    /// [`PayError`] if the server cannot be asked or its terms cannot be read.
+    pub async fn inspect(&self, request: PayRequest) -> Result<Inspection, PayError> {
+        let (request, incoming) = self.ask(request).await?;
+        if incoming.response.status() != http::StatusCode::PAYMENT_REQUIRED {
+            return Ok(Inspection::free(&incoming));
+        }
+        let required: Required = self.engine.terms(&request, incoming).await?;
+        Ok(look(&self.engine, &request, &required).await)
+    }
+
+    /// Decides payments that were left open, as far as the chain can tell. Call
+    /// it at start and now and then.
+    ///
+    /// # Errors
+    /// `ledger_unavailable`.
+    pub async fn reconcile(&self) -> Result<Reconciled, PayError> {
+        self.engine.reconcile().await
+    }
+
+    /// What this payer did since it was built.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.engine.meter.read()
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.engine.policy
+    }
+
+    /// Asks without payment, following redirects. Within the origin that the
+    /// caller named the request stays payable; elsewhere it goes without the
+    /// caller's headers, to public addresses only, and is not paid.
+    async fn ask(&self, mut request: PayRequest) -> Result<(PayRequest, Incoming), PayError> {
+        request.check()?;
+        self.engine
+            .policy
+            .check_transport(&request.url)
+            .map_err(PayError::declined)?;
+        let typed = request.url.origin();
+        for _ in 0..=self.engine.policy.max_redirects {
+            let abroad = request.url.origin() != typed;
+            let incoming = self.ask_once(&request, abroad).await?;
+            let Some(target) = redirect_target(&incoming) else {
+                let pays = incoming.response.status() == http::StatusCode::PAYMENT_REQUIRED;
+                return if abroad && pays {
+                    Err(PayError::declined(moved(&request.url)))
+                } else {
+                    Ok((request, incoming))
+                };
+            };
+            let status = incoming.response.status().as_u16();
+            request = self.follow(&request, status, target)?;
+        }
+        Err(PayError::declined(Refusal::new(
+            code::POLICY_REDIRECT,
+            "The server redirects too often; ask for the final URL.",
+        )))
+    }
+
+    async fn ask_once(&self, request: &PayRequest, abroad: bool) -> Result<Incoming, PayError> {
+        self.engine.tell(&Event::Asked {
+            method: request.method.to_string(),
+            url: public_url(&request.url),
+        });
+        let client = if abroad {
+            &self.clients.guarded
+        } else {
+            &self.clients.typed
+        };
+        let mut transport = Direct(client.clone());
+        let limit = self.engine.patience.ask;
+        let sent = send_within(&mut transport, request, None, limit).await;
+        sent.map_err(|lost| request_failed(&lost.0))
+    }
+
+    /// The request for where a redirect leads, if it may be followed.
+    fn follow(
+        &self,
+        request: &PayRequest,
+        status: u16,
+        target: Result<Url, ()>,
+    ) -> Result<PayRequest, PayError> {
+        let target = target.map_err(|()| request_failed("its redirect names no URL"))?;
+        let same = target.origin() == request.url.origin();
+        let mut next = redirected(request, status, target);
+        if same {
+            self.engine.tell(&Event::Redirected {
+                to: public_url(&next.url),
+            });
+            return Ok(next);
+        }
+        let harmless = matches!(next.method, http::Method::GET | http::Method::HEAD);
+        let allowed = harmless
+            && guard::may_lead_to(&next.url)
+            && self.engine.policy.check_transport(&next.url).is_ok();
+        if !allowed {
+            return Err(PayError::declined(moved(&next.url)));
+        }
+        // Cookies, tokens and whatever else was meant for the first origin.
+        next.headers.clear();
+        self.engine.tell(&Event::Redirected {
+            to: public_url(&next.url),
+        });
+        Ok(next)
+    }
+}
+
+impl Engine {
+    /// Counts and tells a failure.
+    pub(crate) fn noted<T>(&self, result: Result<T, PayError>) -> Result<T, PayError> {
+        if let Err(error) = &result {
+            self.meter.failed(error);
+            self.tell(&Event::Failed {
+                code: error.code().to_owned(),
+                message: error.message().to_owned(),
+            });
+            tracing::debug!(
+                code = error.code(),
+                detail = error.detail(),
+                "a request was not paid and delivered"
+            );
+        }
+        result
+    }
+}
+
+impl PayerBuilder {
+    /// Who pays. Without one, only free answers and [`Payer::inspect`] work.
+    #[must_use]
+    pub fn wallet(mut self, wallet: Arc<dyn Wallet>) -> Self {
+        self.wallet = Some(wallet);
+        self
+    }
+
+    /// The durable record of spending. Without one, nothing is paid.
+    #[must_use]
+    pub fn spends(mut self, spends: Arc<dyn SpendStore>) -> Self {
+        self.spends = Some(spends);
+        self
+    }
+
+    /// What is allowed.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Budgets, counted over everybody who shares the record. All of them hold.
+    #[must_use]
+    pub fn limits(mut self, limits: Vec<Limit>) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The name under which this program spends. Programs that share a record and
+    /// ask for the same URLs at the same time need different names, or they
+    /// resume each other's payments.
+    #[must_use]
+    pub fn agent(mut self, agent: impl Into<String>) -> Self {
+        self.agent = agent.into();
+        self
+    }
+
+    /// What says how late it is.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// What can ask the chain. With `confirm`, receipts are compared with it
+    /// before a payment counts as settled.
+    #[must_use]
+    pub fn reconciler(mut self, reconciler: Arc<dyn Reconciler>, confirm: bool) -> Self {
+        self.reconciler = Some(reconciler);
+        self.confirm = confirm;
+        self
+    }
+
+    /// How long to wait, and how often to ask again.
+    #[must_use]
+    pub fn patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Is told what happens, as it happens. It is called on the paying task: be quick.
+    #[must_use]
+    pub fn story(mut self, story: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.story = Some(Arc::new(story));
+        self
+    }
+
+    /// Is called once for every payment whose money moved.
+    #[must_use]
+    pub fn on_payment(mut self, called: impl Fn(&Payment) + Send + Sync + 'static) -> Self {
+        self.on_payment = Some(Arc::new(called));
+        self
+    }
+
+    /// Another client for URLs that the caller gives, made with [`client_builder`].
+    #[must_use]
+    pub fn client(mut self, client: reqwest::Client) -> Self {
+        self.client = Some(client);
+        self
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    /// `request_failed` if no HTTP client can be made, for lack of root certificates.
+    pub fn build(self) -> Result<Payer, PayError> {
+        let typed = match self.client {
+            Some(client) => client,
+            None => built(client_builder())?,
+        };
+        let guarded = built(guarded_client_builder())?;
+        let engine = Engine {
+            wallet: self.wallet,
+            spends: self.spends,
+            policy: self.policy,
+            limits: self.limits,
+            agent: self.agent,
+            clock: self.clock,
+            reconciler: self.reconciler,
+            confirm: self.confirm,
+            patience: self.patience,
+            meter: Meter::default(),
+            story: self.story,
+            on_payment: self.on_payment,
+            busy: Mutex::new(HashSet::new()),
+        };
+        Ok(Payer {
+            engine: Arc::new(engine),
+            clients: Clients { typed, guarded },
+        })
+    }
+}
+
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, PayError> {
+    builder.build().map_err(|error| {
+        PayError::new(
+            ErrorKind::Failed,
+            Refusal::new(
+                code::REQUEST_FAILED,
+                "No HTTPS client can be made; install the system's root certificates.",
+            )
+            .with_detail(error),
+        )
+    })
+}

@@ -1,0 +1,63 @@
+//! What is known about one payment.
+
+use serde::Serialize;
+use tollway_core::{Address, Amount, Network, SpendId, TxHash};
+
+/// What is known about whether the money moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "standing")]
+pub enum Standing {
+    /// The server says that it did, and what it says fits what was signed.
+    Settled,
+    /// The chain shows the transfer.
+    Confirmed,
+    /// Not known. It counts against the budget until it is proved dead.
+    Held {
+        /// Why it is not known.
+        reason: String,
+    },
+}
+
+/// One payment, without secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Payment {
+    /// The record of it.
+    pub spend: SpendId,
+    /// What is known about the money.
+    #[serde(flatten)]
+    pub standing: Standing,
+    /// x402 version that it was shown in: 2 or 1.
+    pub version: u64,
+    /// URL that was paid for, without its query.
+    pub url: String,
+    /// Where.
+    pub network: Network,
+    /// What.
+    pub asset: Address,
+    /// What people call the asset.
+    pub symbol: Option<String>,
+    /// How much, in atomic units: what was really paid, else what it can cost at most.
+    pub amount: Amount,
+    /// How much, in words: `0.01 USDC on Base Sepolia`.
+    pub words: String,
+    /// Who pays.
+    pub payer: Address,
+    /// Who is paid.
+    pub payee: Address,
+    /// The transaction that the server named.
+    pub transaction: Option<TxHash>,
+    /// Where people can look at it.
+    pub explorer: Option<String>,
+    /// How often the payment was shown in this call.
+    pub shown: u32,
+    /// From the terms to the answer, milliseconds.
+    pub took_ms: u64,
+}
+
+impl Payment {
+    /// Whether the money moved, as far as the server or the chain says.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        matches!(self.standing, Standing::Settled | Standing::Confirmed)
+    }
+}

@@ -1,0 +1,171 @@
+//! Finding out what became of payments that were left open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tollway_core::{Address, Chain, ChainError, Expected, Finality, Identity, Lookup, Terms};
+use tollway_ledger::{SignedSpend, SpendRecord, SpendState};
+
+use crate::engine::Engine;
+use crate::error::PayError;
+
+/// How long after its validity an authorization is taken to be dead once the
+/// chain shows it unused: clocks differ, and blocks come late.
+pub const EXPIRY_MARGIN: Duration = Duration::from_secs(120);
+
+/// How long a reservation may stay unsigned before it is given back. Signing
+/// takes seconds; whoever signs later finds the reservation gone and stops.
+const UNSIGNED_FOR: Duration = Duration::from_secs(600);
+
+/// Asks the chain what became of an authorization. Without one, an open payment
+/// counts against the budget for ever: nobody can prove that it is dead.
+#[async_trait]
+pub trait Reconciler: Send + Sync {
+    /// What the chain says about an authorization.
+    ///
+    /// # Errors
+    /// [`ChainError`] where it cannot be asked; that is taken as unknown.
+    async fn lookup(&self, identity: &Identity, expected: &Expected) -> Result<Lookup, ChainError>;
+}
+
+/// A [`Reconciler`] over the networks of a facilitator's side.
+pub struct ChainReconciler {
+    chains: Vec<Arc<dyn Chain>>,
+    finality: Finality,
+}
+
+impl ChainReconciler {
+    /// Looks up at a stated depth.
+    #[must_use]
+    pub fn new(chains: Vec<Arc<dyn Chain>>, finality: Finality) -> Self {
+        Self { chains, finality }
+    }
+}
+
+#[async_trait]
+impl Reconciler for ChainReconciler {
+    async fn lookup(&self, identity: &Identity, expected: &Expected) -> Result<Lookup, ChainError> {
+        let chain = self
+            .chains
+            .iter()
+            .find(|c| *c.network() == identity.network);
+        match chain {
+            Some(chain) => chain.lookup(identity, expected, self.finality).await,
+            None => Ok(Lookup::Unknown),
+        }
+    }
+}
+
+/// What became of open payments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Reconciled {
+    /// The chain shows that they were paid.
+    pub paid: u64,
+    /// Proved dead; the budget has them back.
+    pub released: u64,
+    /// Still open.
+    pub held: u64,
+}
+
+/// What became of one.
+pub(crate) enum Fate {
+    Paid,
+    Released,
+    Held,
+}
+
+impl Engine {
+    /// Decides open payments as far as the chain can tell.
+    pub(crate) async fn reconcile(&self) -> Result<Reconciled, PayError> {
+        let spends = self.spends()?;
+        let mut done = Reconciled::default();
+        for account in self.accounts() {
+            for record in spends.open_spends(&account).await? {
+                match self.decide(&record).await? {
+                    Fate::Paid => done.paid += 1,
+                    Fate::Released => done.released += 1,
+                    Fate::Held => done.held += 1,
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// The wallet's accounts, each once.
+    fn accounts(&self) -> Vec<Address> {
+        let Some(wallet) = &self.wallet else {
+            return Vec::new();
+        };
+        let networks = self.policy.assets.iter().map(|asset| &asset.network);
+        let mut accounts: Vec<Address> = networks
+            .chain(&self.policy.networks)
+            .filter_map(|network| wallet.address(network))
+            .collect();
+        accounts.sort();
+        accounts.dedup();
+        accounts
+    }
+
+    /// Decides one open payment as far as the chain can tell.
+    pub(crate) async fn decide(&self, record: &SpendRecord) -> Result<Fate, PayError> {
+        let (spends, now) = (self.spends()?, self.clock.now());
+        let Some(signed) = &record.signed else {
+            let abandoned =
+                record.state == SpendState::Reserved && now.since(record.updated_at) > UNSIGNED_FOR;
+            if !abandoned {
+                return Ok(Fate::Held);
+            }
+            spends.release(&record.id, "never_signed", now).await?;
+            return Ok(Fate::Released);
+        };
+        match self.lookup(signed).await {
+            Lookup::Settled(settled) => {
+                let tx = Some(&settled.transaction);
+                spends.paid(&record.id, settled.amount, tx, now).await?;
+                Ok(Fate::Paid)
+            }
+            Lookup::Spent => {
+                spends
+                    .release(&record.id, "cancelled_on_chain", now)
+                    .await?;
+                Ok(Fate::Released)
+            }
+            Lookup::Unused if is_dead(signed, now) => {
+                spends.release(&record.id, "expired_unused", now).await?;
+                Ok(Fate::Released)
+            }
+            Lookup::Unused | Lookup::Unknown => Ok(Fate::Held),
+        }
+    }
+
+    /// What the chain says; a chain that cannot be asked says nothing.
+    pub(crate) async fn lookup(&self, signed: &SignedSpend) -> Lookup {
+        let (Some(reconciler), Some(expected)) = (&self.reconciler, expected(signed)) else {
+            return Lookup::Unknown;
+        };
+        match reconciler.lookup(&signed.identity, &expected).await {
+            Ok(lookup) => lookup,
+            Err(error) => {
+                tracing::warn!(network = %signed.identity.network, %error, "the chain cannot be asked about a payment");
+                Lookup::Unknown
+            }
+        }
+    }
+}
+
+/// Whether an authorization is past its validity, by a margin.
+pub(crate) fn is_dead(signed: &SignedSpend, now: tollway_core::Timestamp) -> bool {
+    now > signed.valid_until.plus(EXPIRY_MARGIN)
+}
+
+/// The transfer that would be seen.
+fn expected(signed: &SignedSpend) -> Option<Expected> {
+    let terms = Terms::check(signed.payload.accepted.clone()).ok()?;
+    Some(Expected {
+        asset: terms.asset,
+        from: signed.identity.payer.clone(),
+        to: terms.pay_to,
+        amount: terms.amount,
+    })
+}
