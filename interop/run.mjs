@@ -7,7 +7,7 @@ const USAGE = `usage: node run.mjs [--list] [--only TEXT]... [--baseline] [--job
   --list       print the names of the cases and end
   --only TEXT  run the cases whose name contains TEXT (repeatable)
   --baseline   run only the cases that need no tollway binary
-  --jobs N     cases at a time (default 3)
+  --jobs N     cases at a time (default 6)
 The binary is $TOLLWAY_BIN, or ../target/debug/tollway.`;
 
 function options() {
@@ -17,7 +17,7 @@ function options() {
       list: { type: "boolean" },
       baseline: { type: "boolean" },
       only: { type: "string", multiple: true },
-      jobs: { type: "string", default: "3" },
+      jobs: { type: "string", default: "6" },
     },
   });
   if (!(Number(values.jobs) >= 1)) throw new Error(`--jobs wants a number of at least 1, not ${values.jobs}`);

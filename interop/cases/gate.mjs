@@ -48,7 +48,7 @@ async function replay(test) {
   const second = await fetch(url, { headers });
   assert.equal(second.status, 402);
   assert.ok(!(await second.text()).includes(test.secret), "a used authorization bought the content again");
-  const refusal = decodeHeader(second.headers.get("payment-response"));
+  const refusal = decodeHeader(second.headers.get("payment-response") ?? assert.fail("the refusal has no PAYMENT-RESPONSE"));
   assert.equal(refusal.errorReason, "duplicate_settlement");
   assert.equal(refusal.transaction, decodeHeader(first.headers.get("payment-response")).transaction);
   assert.equal(upstream.handled(), 1);

@@ -36,7 +36,7 @@ def report(response):
 
 
 async def with_httpx():
-    async with x402HttpxClient(paying(x402Client())) as http:
+    async with x402HttpxClient(paying(x402Client()), timeout=30) as http:
         report(await http.get(OPTIONS["url"]))
 
 
