@@ -1,0 +1,393 @@
+//! Verify and settle, as callers see them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use tollway_core::wire::{SettleResponse, VerifyResponse};
+use tollway_core::{
+    ChainError, Intent, Network, Phase, Refusal, SettleRequest, Settlement, Terms, Verified,
+    VerifyRequest, codes,
+};
+use tollway_ledger::{Acceptance, HandOut, LedgerError, NewPayment, PaymentRecord, PaymentState};
+
+use super::answer::{self, refused};
+use super::error::EngineError;
+use super::event::SettlementEvent;
+use super::intent::read_intent;
+use super::machine::Event;
+use super::perform::ask;
+use super::shared::{NetworkHandle, Shared};
+use super::waiters::Waiting;
+use super::{Engine, crash};
+use crate::telemetry::Call;
+
+impl Engine {
+    /// Would this settle now? Commits nothing. A refusal is an answer.
+    ///
+    /// # Errors
+    /// [`EngineError`] if that cannot be said now.
+    pub async fn check(&self, request: &VerifyRequest) -> Result<VerifyResponse, EngineError> {
+        let _caller = Caller::enter(&self.shared);
+        let began = Instant::now();
+        let result = self.verify_payment(request, began).await;
+        let (outcome, code) = match &result {
+            Ok(r) if r.is_valid => ("ok", None),
+            Ok(r) => ("refused", r.invalid_reason.as_deref()),
+            Err(e) => ("error", Some(e.code)),
+        };
+        let requirements = &request.requirements;
+        Call {
+            step: "verify",
+            network: self.served(&requirements.network).map(|(n, _)| n),
+            scheme: &requirements.scheme,
+            outcome,
+            code,
+            took: began.elapsed(),
+        }
+        .count();
+        result
+    }
+
+    /// Moves the money and waits for the receipt. Success is given once.
+    ///
+    /// # Errors
+    /// [`EngineError`] if nothing can be said now; the same request may be
+    /// repeated.
+    pub async fn pay(&self, request: &SettleRequest) -> Result<SettleResponse, EngineError> {
+        let _caller = Caller::enter(&self.shared);
+        let began = Instant::now();
+        let result = self.settle_payment(request).await;
+        let (outcome, code) = match &result {
+            Ok(r) if r.success => ("ok", None),
+            Ok(r) => {
+                let code = r.error_reason.as_deref();
+                let pending = code == Some(codes::SETTLEMENT_PENDING);
+                (if pending { "pending" } else { "refused" }, code)
+            }
+            Err(e) => ("error", Some(e.code)),
+        };
+        let requirements = &request.requirements;
+        Call {
+            step: "settle",
+            network: self.served(&requirements.network).map(|(n, _)| n),
+            scheme: &requirements.scheme,
+            outcome,
+            code,
+            took: began.elapsed(),
+        }
+        .count();
+        result
+    }
+
+    async fn verify_payment(
+        &self,
+        request: &VerifyRequest,
+        began: Instant,
+    ) -> Result<VerifyResponse, EngineError> {
+        self.admit()?;
+        let handle = match self.network(&request.requirements.network) {
+            Ok(handle) => handle,
+            Err(refusal) => return Ok(answer::invalid(&refusal, None)),
+        };
+        handle.admit(self.shared.config.queue_limit)?;
+        let chain = handle.chain.as_ref();
+        let intent = match read_intent(chain, &request.payload, &request.requirements) {
+            Ok(intent) => intent,
+            Err(refusal) => return Ok(answer::invalid(&refusal, None)),
+        };
+        let identity = intent.identity.clone();
+        let verdict = ask(&self.shared, chain.verify(intent, Phase::Verify)).await;
+        let (response, refusal) = match verdict {
+            Ok(_) => (answer::valid(&identity.payer), None),
+            Err(ChainError::Refused(refusal)) => (
+                answer::invalid(&refusal, Some(&identity.payer)),
+                Some(refusal),
+            ),
+            Err(error @ ChainError::Unavailable { .. }) => return Err(unavailable(&error)),
+        };
+        self.shared.tell(&SettlementEvent::Verified {
+            identity,
+            refusal,
+            took: began.elapsed(),
+        });
+        Ok(response)
+    }
+
+    async fn settle_payment(&self, request: &SettleRequest) -> Result<SettleResponse, EngineError> {
+        let network = &request.requirements.network;
+        if let Some(key) = &request.idempotency_key
+            && !is_idempotency_key(key)
+        {
+            return Ok(refused(&bad_idempotency_key(), network));
+        }
+        let read = self.network(network).and_then(|handle| {
+            read_intent(
+                handle.chain.as_ref(),
+                &request.payload,
+                &request.requirements,
+            )
+            .map(|intent| (handle, intent))
+        });
+        let (handle, intent) = match read {
+            Ok(read) => read,
+            Err(refusal) => return Ok(refused(&refusal, network)),
+        };
+        let known = self
+            .shared
+            .store
+            .payment_by_identity(&intent.identity)
+            .await;
+        if let Some(record) = known.map_err(|e| EngineError::ledger(&e))? {
+            return self.known_payment(request, handle, &intent, record).await;
+        }
+        self.new_payment(request, handle, intent).await
+    }
+
+    async fn new_payment(
+        &self,
+        request: &SettleRequest,
+        handle: &NetworkHandle,
+        intent: Intent,
+    ) -> Result<SettleResponse, EngineError> {
+        self.admit()?;
+        handle.admit(self.shared.config.queue_limit)?;
+        let payer = intent.identity.payer.clone();
+        let verdict = ask(&self.shared, handle.chain.verify(intent, Phase::Settle)).await;
+        let verified = match verdict {
+            Ok(verified) => verified,
+            Err(ChainError::Refused(refusal)) => {
+                let mut response = refused(&refusal, &request.requirements.network);
+                response.payer = Some(payer.to_string());
+                return Ok(response);
+            }
+            Err(error @ ChainError::Unavailable { .. }) => return Err(unavailable(&error)),
+        };
+        let intent = verified.intent.clone();
+        match self.accept(request, handle, verified).await? {
+            Accepted::New(record, waiting) => self.finish(request, record, waiting).await,
+            Accepted::Known(record) => self.known_payment(request, handle, &intent, record).await,
+        }
+    }
+
+    /// Makes the payment durable and gives it to the actor. Once begun, this
+    /// runs to its end also when the caller goes away.
+    async fn accept(
+        &self,
+        request: &SettleRequest,
+        handle: &NetworkHandle,
+        verified: Verified,
+    ) -> Result<Accepted, EngineError> {
+        let new = self.new_record(request, &verified)?;
+        let (shared, events) = (Arc::clone(&self.shared), handle.events.clone());
+        let accepting = tokio::spawn(async move {
+            crash::write("accepted", "before");
+            let result = shared.store.accept(new, shared.now()).await;
+            crash::write("accepted", "after");
+            shared.note_ledger(&result);
+            Ok(match result? {
+                Acceptance::Existing(record) => Accepted::Known(record),
+                Acceptance::New(record) => {
+                    let waiting = shared.waiters.subscribe(&record.id);
+                    shared.tell(&SettlementEvent::Accepted {
+                        record: Arc::new(record.clone()),
+                    });
+                    // If the actor is gone, the next start recovers it.
+                    let _ = events.send(Event::Accepted {
+                        record: record.clone(),
+                        verified: Some(Box::new(verified)),
+                    });
+                    Accepted::New(record, waiting)
+                }
+            })
+        });
+        match accepting.await {
+            Ok(Err(error @ LedgerError::Unavailable { .. })) => Err(EngineError::ledger(&error)),
+            // Only a plain failure says for certain that nothing was written.
+            Ok(result) => result.map_err(|e| EngineError::ledger(&e).after_accepting()),
+            Err(_) => Err(EngineError::new(
+                codes::INTERNAL_ERROR,
+                "The payment may have been taken; ask again for the same payment.",
+            )
+            .after_accepting()),
+        }
+    }
+
+    fn new_record(
+        &self,
+        request: &SettleRequest,
+        verified: &Verified,
+    ) -> Result<NewPayment, EngineError> {
+        let intent = &verified.intent;
+        let charge = Terms::check(request.requirements.clone())
+            .map_err(|r| EngineError::new(codes::INTERNAL_ERROR, r.message().to_owned()))?
+            .amount;
+        let mut expected = intent.expected.clone();
+        if matches!(intent.settlement, Settlement::Submit | Settlement::Nothing) {
+            expected.amount = charge;
+        }
+        Ok(NewPayment {
+            identity: intent.identity.clone(),
+            expected,
+            deadline: intent.deadline,
+            settlement: intent.settlement.clone(),
+            finality: self.shared.config.finality_on(&intent.identity.network),
+            payload: request.payload.clone(),
+            requirements: request.requirements.clone(),
+        })
+    }
+
+    /// The identity is known: wait for it while it is open, then say what became of it.
+    async fn known_payment(
+        &self,
+        request: &SettleRequest,
+        handle: &NetworkHandle,
+        intent: &Intent,
+        record: PaymentRecord,
+    ) -> Result<SettleResponse, EngineError> {
+        if !is_same_payment(request, intent, &record) {
+            return Ok(answer::duplicate(&record));
+        }
+        let waiting = self.shared.waiters.subscribe(&record.id);
+        // It may have ended between the reading and the subscribing.
+        let again = self.shared.store.payment(&record.id).await;
+        let record = again
+            .map_err(|e| EngineError::ledger(&e))?
+            .unwrap_or(record);
+        if is_open(&record) {
+            // Perhaps nobody works on it since a restart: the actor ignores what it knows.
+            self.wake(handle, &record).await;
+        }
+        self.finish(request, record, waiting).await
+    }
+
+    async fn wake(&self, handle: &NetworkHandle, record: &PaymentRecord) {
+        let slot = match (&record.slot, record.state) {
+            (Some(slot), PaymentState::Submitted) => {
+                self.shared.store.slot(slot).await.ok().flatten()
+            }
+            _ => None,
+        };
+        let _ = handle.events.send(Event::Recovered {
+            payments: vec![record.clone()],
+            slots: slot.into_iter().collect(),
+        });
+    }
+
+    /// Waits for the end, and hands success out at most once.
+    async fn finish(
+        &self,
+        request: &SettleRequest,
+        record: PaymentRecord,
+        mut waiting: Waiting,
+    ) -> Result<SettleResponse, EngineError> {
+        let record = if is_open(&record) {
+            let progress = waiting.wait(self.shared.config.settle_wait).await;
+            match progress.ended {
+                Some(ended) => ended,
+                None => {
+                    let transaction = progress.transaction.or_else(|| record.transaction.clone());
+                    return answer::pending(&record, transaction);
+                }
+            }
+        } else {
+            Arc::new(record)
+        };
+        if record.state != PaymentState::Settled {
+            return Ok(answer::failed(&record));
+        }
+        let key = request.idempotency_key.as_deref();
+        crash::write("handed_out", "before");
+        let handed = self
+            .shared
+            .store
+            .hand_out(&record.id, key, self.shared.now())
+            .await;
+        crash::write("handed_out", "after");
+        self.shared.note_ledger(&handed);
+        match handed.map_err(|e| EngineError::ledger(&e).after_accepting())? {
+            HandOut::First | HandOut::Again => Ok(answer::success(&record)),
+            HandOut::Duplicate => Ok(answer::duplicate(&record)),
+        }
+    }
+
+    /// Whether payments are taken at all.
+    fn admit(&self) -> Result<(), EngineError> {
+        if self.shared.draining.load(Ordering::Acquire) {
+            return Err(EngineError::shutting_down());
+        }
+        self.shared.ledger.admit(self.shared.now())
+    }
+
+    fn served(&self, text: &str) -> Option<(&Network, &NetworkHandle)> {
+        self.networks
+            .iter()
+            .find(|(network, _)| network.as_str() == text)
+    }
+
+    fn network(&self, text: &str) -> Result<&NetworkHandle, Refusal> {
+        self.served(text).map(|(_, handle)| handle).ok_or_else(|| {
+            Refusal::new(
+                codes::INVALID_NETWORK,
+                "The network is not served by this facilitator; choose one that /supported lists.",
+            )
+        })
+    }
+}
+
+enum Accepted {
+    New(PaymentRecord, Waiting),
+    Known(PaymentRecord),
+}
+
+/// Counts a caller while it is inside, so that a drain can wait for it.
+struct Caller<'a>(&'a AtomicUsize);
+
+impl<'a> Caller<'a> {
+    fn enter(shared: &'a Shared) -> Self {
+        shared.callers.fetch_add(1, Ordering::AcqRel);
+        Self(&shared.callers)
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Success may go only to who shows the same signed payment for the same
+/// terms: knowing an identity is not knowing its signature.
+fn is_same_payment(request: &SettleRequest, intent: &Intent, record: &PaymentRecord) -> bool {
+    let known = &record.payment;
+    let expected = &known.expected;
+    known.payload.payload == request.payload.payload
+        && expected.asset == intent.expected.asset
+        && expected.to == intent.expected.to
+        && known.requirements.amount == request.requirements.amount
+}
+
+fn is_open(record: &PaymentRecord) -> bool {
+    matches!(
+        record.state,
+        PaymentState::Accepted | PaymentState::Submitted
+    )
+}
+
+fn is_idempotency_key(key: &str) -> bool {
+    (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn bad_idempotency_key() -> Refusal {
+    Refusal::new(
+        codes::INVALID_IDEMPOTENCY_KEY,
+        "The Idempotency-Key is not 1 to 255 visible ASCII characters; send another.",
+    )
+}
+
+fn unavailable(error: &ChainError) -> EngineError {
+    if let ChainError::Unavailable { detail, .. } = error {
+        tracing::warn!(detail, "the chain gave no answer");
+    }
+    EngineError::network(error.to_string())
+}

@@ -1,0 +1,37 @@
+//! From wire structs to an intent with what is really charged.
+
+use tollway_core::wire::{PaymentPayload, PaymentRequirements};
+use tollway_core::{Chain, Intent, Refusal, Scheme, Settlement, Terms, codes};
+
+/// Reads a payment. For `upto` the requirements name the charge and the
+/// accepted entry the ceiling: the signature is checked against the ceiling,
+/// and the intent's terms are the ceiling's.
+///
+/// # Errors
+/// A refusal if requirements or payload are not of their method's shape, or the
+/// charge is above the ceiling.
+pub(super) fn read_intent(
+    chain: &dyn Chain,
+    payload: &PaymentPayload,
+    requirements: &PaymentRequirements,
+) -> Result<Intent, Refusal> {
+    let terms = Terms::check(requirements.clone())?;
+    if terms.scheme != Scheme::Upto || payload.accepted.amount == requirements.amount {
+        return chain.inspect(payload, &terms);
+    }
+    let ceiling = Terms::check(PaymentRequirements {
+        amount: payload.accepted.amount.clone(),
+        ..requirements.clone()
+    })?;
+    if terms.amount > ceiling.amount {
+        return Err(Refusal::new(
+            codes::INVALID_UPTO_EVM_PAYLOAD_SETTLEMENT_EXCEEDS_AMOUNT,
+            "The charge is more than the buyer authorized; charge at most the accepted amount.",
+        ));
+    }
+    let mut intent = chain.inspect(payload, &ceiling)?;
+    if terms.amount.is_zero() {
+        intent.settlement = Settlement::Nothing;
+    }
+    Ok(intent)
+}

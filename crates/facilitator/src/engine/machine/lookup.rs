@@ -1,0 +1,97 @@
+//! Asking the chain about an identity, and what follows from the answer.
+
+use tollway_core::{ChainError, Lookup, PaymentId, Proof, Timestamp};
+use tollway_ledger::{Conclusion, LedgerError};
+
+use super::state::{Op, Phase, Turn};
+use super::{Effect, Ticket, Update};
+
+impl Turn<'_> {
+    /// Asks who settled the identity: with the proof that our attempt is dead,
+    /// or because the deadline and finality passed.
+    pub(super) fn look_up(&mut self, id: &PaymentId, proof: Option<Proof>) {
+        let Some(payment) = self.state.payments.get(id) else {
+            return;
+        };
+        let phase = Phase::Lookup {
+            slot: payment.slot().cloned(),
+            proof,
+            asked_at: self.now,
+        };
+        self.enter(id, phase, Op::now());
+    }
+
+    pub(super) fn looked_up(
+        &mut self,
+        id: &PaymentId,
+        ticket: Ticket,
+        result: Result<Lookup, ChainError>,
+    ) {
+        let Some(payment) = self.answered(id, ticket) else {
+            return;
+        };
+        let Phase::Lookup {
+            proof, asked_at, ..
+        } = payment.phase.clone()
+        else {
+            return;
+        };
+        match result {
+            Ok(Lookup::Settled(settled)) => self.conclude(id, Conclusion::Settled(settled)),
+            Ok(Lookup::Spent) => self.refuse_cannot_land(id),
+            Ok(Lookup::Unused) => self.unused(id, proof, asked_at),
+            // A refusal to look is no knowledge about the identity.
+            Ok(Lookup::Unknown) | Err(_) => self.retry_payment(id),
+        }
+    }
+
+    /// The nonce is unused. Past its deadline and finality the payment is
+    /// expired; before, a dead attempt is followed by a new one.
+    fn unused(&mut self, id: &PaymentId, proof: Option<Proof>, asked_at: Timestamp) {
+        let rules = self.state.rules.clone();
+        let Some(payment) = self.state.payments.get_mut(id) else {
+            return;
+        };
+        let slot = payment.slot().cloned();
+        let deadline = payment.record.payment.deadline;
+        let expires_at = payment.expires_at(&rules);
+        if asked_at >= expires_at {
+            return self.conclude(id, Conclusion::Expired);
+        }
+        let Some(proof) = proof else {
+            return self.enter(id, Phase::Submitted { slot }, Op::now());
+        };
+        if self.now.plus(rules.min_validity) >= deadline {
+            payment.op.again_at(expires_at);
+        } else if payment.attempts >= rules.max_attempts {
+            self.refuse_cannot_land(id);
+        } else {
+            self.enter(id, Phase::Reopen { slot, proof }, Op::now());
+        }
+    }
+
+    pub(super) fn reopened(
+        &mut self,
+        id: &PaymentId,
+        ticket: Ticket,
+        result: Result<(), LedgerError>,
+    ) {
+        let now = self.now;
+        let Some(payment) = self.answered(id, ticket) else {
+            return;
+        };
+        let Phase::Reopen { slot, proof } = payment.phase.clone() else {
+            return;
+        };
+        if let Err(error) = result {
+            return self.after_ledger_error(id, &error);
+        }
+        payment.unsigned_since = now;
+        self.leave_slots(id, slot.as_ref());
+        self.emit(Effect::NotifyWaiters {
+            id: id.clone(),
+            update: Update::Reopened { proof },
+        });
+        self.enter(id, Phase::Verify, Op::now());
+    }
+}

@@ -1,0 +1,89 @@
+//! The durations and limits that the machine keeps.
+
+use std::time::Duration;
+
+use tollway_core::Finality;
+
+/// Durations and limits of one network's machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// How often pending transactions are asked for.
+    pub poll_interval: Duration,
+    /// A transaction that is not included after this long is replaced with
+    /// higher fees, or cancelled, under the same nonce.
+    pub stuck_after: Duration,
+    /// The same bytes are sent again after this long without inclusion.
+    pub rebroadcast_after: Duration,
+    /// First pause after a failed step; it doubles up to `retry_max`.
+    pub retry_min: Duration,
+    /// Longest pause after failed steps.
+    pub retry_max: Duration,
+    /// A step whose answer did not come after this long is taken again.
+    pub op_timeout: Duration,
+    /// A payment for which nothing was signed after this long is refused.
+    pub unsigned_limit: Duration,
+    /// A verification older than this is repeated before signing.
+    pub verified_for: Duration,
+    /// Remaining validity below which no new attempt is opened.
+    pub min_validity: Duration,
+    /// How long after a deadline its passing counts on chain (clock skew).
+    pub expiry_grace: Duration,
+    /// Longest time between two blocks that finality is reckoned with.
+    pub block_time: Duration,
+    /// Attempts (slots) a payment gets at most.
+    pub max_attempts: u32,
+    /// Replacements a slot gets at most.
+    pub max_replacements: usize,
+    /// Transactions in flight per signer at most.
+    pub window: usize,
+    /// How long ended payments are remembered, so that late answers find them.
+    pub retention: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            poll_interval: Duration::from_millis(250),
+            stuck_after: Duration::from_secs(20),
+            rebroadcast_after: Duration::from_secs(8),
+            retry_min: Duration::from_millis(200),
+            retry_max: Duration::from_secs(5),
+            op_timeout: Duration::from_secs(30),
+            unsigned_limit: Duration::from_secs(60),
+            verified_for: Duration::from_secs(10),
+            min_validity: Duration::from_secs(6),
+            expiry_grace: Duration::from_secs(15),
+            block_time: Duration::from_secs(12),
+            max_attempts: 3,
+            max_replacements: 8,
+            window: 32,
+            retention: Duration::from_secs(120),
+        }
+    }
+}
+
+impl Rules {
+    /// How long after its deadline a payment that did not land is proved dead:
+    /// the grace for clocks, and the time in which a block that included it
+    /// would have reached the finality.
+    #[must_use]
+    pub fn expiry_lag(&self, finality: Finality) -> Duration {
+        // An epoch is 32 blocks: `safe` lags one to two of them, `finalized` two to three.
+        let blocks = match finality {
+            Finality::Included => 0,
+            Finality::Confirmations(n) => n,
+            Finality::Safe => 64,
+            Finality::Finalized => 96,
+        };
+        self.expiry_grace + self.block_time.saturating_mul(blocks)
+    }
+
+    /// The pause after a number of failures in a row.
+    #[must_use]
+    pub fn pause(&self, failures: u32) -> Duration {
+        let doubled = self
+            .retry_min
+            .saturating_mul(1_u32 << failures.saturating_sub(1).min(16));
+        doubled.min(self.retry_max)
+    }
+}

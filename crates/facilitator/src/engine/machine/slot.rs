@@ -1,0 +1,335 @@
+//! A slot's own steps: seal, store, send, close.
+
+use tollway_core::{Broadcast, ChainError, PaymentId, Raw};
+use tollway_ledger::LedgerError;
+
+use super::state::{Op, Phase, Turn, Work};
+use super::{Effect, SlotKey, Ticket, Update};
+
+impl Turn<'_> {
+    /// Asks what the slot's work needs, if that is due.
+    pub(super) fn drive_slot(&mut self, key: &SlotKey) {
+        let now = self.now;
+        if self
+            .state
+            .slots
+            .get(key)
+            .is_none_or(|s| !s.work_op.is_due(now))
+        {
+            return;
+        }
+        let ticket = self.ticket();
+        let Some(slot) = self.state.slots.get(key) else {
+            return;
+        };
+        let effect = match &slot.work {
+            Work::Seal { plan } => Some(Effect::Seal {
+                slot: key.clone(),
+                ticket,
+                plan: plan.clone(),
+                replaces: slot.raws.last().cloned(),
+            }),
+            Work::Store { raw } => Some(Effect::StoreRaw {
+                slot: key.clone(),
+                ticket,
+                raw: raw.clone(),
+                payments: slot.members.iter().cloned().collect(),
+            }),
+            Work::Close => Some(Effect::CloseSlot {
+                slot: key.clone(),
+                ticket,
+            }),
+            Work::Verify { .. } | Work::Plan { .. } => self.replacement_effect(key, ticket),
+            Work::Idle | Work::Closed { .. } => None,
+        };
+        if let Some(effect) = effect {
+            if let Some(slot) = self.state.slots.get_mut(key) {
+                slot.work_op.begin(ticket, now);
+            }
+            self.emit(effect);
+        }
+    }
+
+    /// Sets the slot's work and begins it.
+    pub(super) fn work_on(&mut self, key: &SlotKey, work: Work) {
+        if let Some(slot) = self.state.slots.get_mut(key) {
+            slot.work = work;
+            slot.work_op = Op::now();
+        }
+        self.drive_slot(key);
+    }
+
+    pub(super) fn sealed(
+        &mut self,
+        key: &SlotKey,
+        ticket: Ticket,
+        result: Result<Raw, ChainError>,
+    ) {
+        let Some(slot) = self.state.slots.get_mut(key) else {
+            return;
+        };
+        if !slot.work_op.take(ticket) || !matches!(slot.work, Work::Seal { .. }) {
+            return;
+        }
+        let first = slot.raws.is_empty();
+        match result {
+            Ok(raw) => self.work_on(key, Work::Store { raw }),
+            Err(_) if !first => self.postpone_replacement(key),
+            Err(ChainError::Refused(refusal)) => {
+                for id in self.drop_empty_slot(key) {
+                    self.refuse(&id, refusal.code(), refusal.message());
+                }
+            }
+            Err(ChainError::Unavailable { .. }) => {
+                for id in self.drop_empty_slot(key) {
+                    self.back_to_plan(&id);
+                }
+            }
+        }
+    }
+
+    /// Forgets a slot under which nothing was stored; the ledger gives its
+    /// nonce out again first. Returns the payments it would have carried.
+    fn drop_empty_slot(&mut self, key: &SlotKey) -> Vec<PaymentId> {
+        self.free_lane(key);
+        self.state
+            .slots
+            .remove(key)
+            .map(|slot| slot.carries.into_iter().map(|(id, _, _)| id).collect())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn stored(
+        &mut self,
+        key: &SlotKey,
+        ticket: Ticket,
+        result: Result<(), LedgerError>,
+    ) {
+        let (now, rules) = (self.now, self.state.rules.clone());
+        let Some(slot) = self.state.slots.get_mut(key) else {
+            return;
+        };
+        if !slot.work_op.take(ticket) {
+            return;
+        }
+        let Work::Store { raw } = &slot.work else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                let raw = raw.clone();
+                self.is_durable(key, raw);
+            }
+            Err(error) if error.is_storage() => slot.work_op.retry(&rules, now),
+            Err(_) => self.store_disagrees(key),
+        }
+    }
+
+    /// Signed bytes are durable: only now may they leave.
+    fn is_durable(&mut self, key: &SlotKey, raw: Raw) {
+        let (now, stuck_after) = (self.now, self.state.rules.stuck_after);
+        let Some(slot) = self.state.slots.get_mut(key) else {
+            return;
+        };
+        let replacement = !slot.raws.is_empty();
+        let transaction = raw.hash.clone();
+        slot.raws.push(raw);
+        slot.work = Work::Idle;
+        slot.stuck_at = now.plus(stuck_after);
+        slot.send = Op::now();
+        slot.poll = Op::at(now.plus(self.state.rules.poll_interval));
+        let members: Vec<PaymentId> = slot.members.iter().cloned().collect();
+        self.free_lane(key);
+        self.send(key);
+        for id in members {
+            if !replacement {
+                self.submitted(&id, key);
+            }
+            self.emit(Effect::NotifyWaiters {
+                id,
+                update: Update::Stored {
+                    transaction: transaction.clone(),
+                    replacement,
+                },
+            });
+        }
+    }
+
+    fn submitted(&mut self, id: &PaymentId, key: &SlotKey) {
+        if let Some(payment) = self.state.payments.get_mut(id) {
+            payment.attempts = payment.attempts.saturating_add(1);
+            payment.phase = Phase::Submitted {
+                slot: Some(key.clone()),
+            };
+            payment.op = Op::now();
+        }
+    }
+
+    /// The ledger knows something else about the slot or its payments. The
+    /// signed bytes never left and are forgotten.
+    fn store_disagrees(&mut self, key: &SlotKey) {
+        let replacing = self
+            .state
+            .slots
+            .get(key)
+            .is_some_and(|s| !s.raws.is_empty());
+        if replacing {
+            self.postpone_replacement(key);
+            return;
+        }
+        self.forget_confirmed(&key.0);
+        for id in self.drop_empty_slot(key) {
+            self.enter(&id, Phase::Reload, Op::now());
+        }
+    }
+
+    /// Sends the latest durable bytes, if that is due.
+    pub(super) fn send(&mut self, key: &SlotKey) {
+        let now = self.now;
+        let ticket = self.ticket();
+        let Some(slot) = self.state.slots.get_mut(key) else {
+            return;
+        };
+        if !slot.is_live() || !slot.send.is_due(now) {
+            return;
+        }
+        if let Some(raw) = slot.raws.last().cloned() {
+            slot.send.begin(ticket, now);
+            self.emit(Effect::Broadcast {
+                slot: key.clone(),
+                ticket,
+                raw,
+            });
+        }
+    }
+
+    pub(super) fn sent(
+        &mut self,
+        key: &SlotKey,
+        ticket: Ticket,
+        result: Result<Broadcast, ChainError>,
+    ) {
+        let (now, rules) = (self.now, self.state.rules.clone());
+        let Some(slot) = self.state.slots.get_mut(key) else {
+            return;
+        };
+        if !slot.send.take(ticket) {
+            return;
+        }
+        // Whatever was answered, it may have landed: ask at once.
+        slot.poll.due = now;
+        let mut update = None;
+        let transaction = slot.raws.last().map(|r| r.hash.clone());
+        match result {
+            Ok(Broadcast::Accepted) => {
+                slot.rejected = None;
+                slot.send.again_at(now.plus(rules.rebroadcast_after));
+                update = transaction.map(|transaction| Update::Sent { transaction });
+            }
+            Ok(Broadcast::NonceUsed) => {
+                // Polls decide what used it; replacing would only be refused too.
+                slot.send.again_at(now.plus(rules.rebroadcast_after));
+                slot.stuck_at = slot.stuck_at.max(now.plus(rules.stuck_after));
+                self.forget_confirmed(&key.0);
+            }
+            Ok(Broadcast::Underpriced) => {
+                slot.send.retry(&rules, now);
+                slot.stuck_at = slot.stuck_at.min(now.plus(rules.retry_min));
+            }
+            Ok(Broadcast::Rejected(reason)) => {
+                slot.send.retry(&rules, now);
+                slot.rejected = Some(reason.clone());
+                update = transaction.map(|transaction| Update::Rejected {
+                    transaction,
+                    reason,
+                });
+            }
+            Err(_) => slot.send.retry(&rules, now),
+        }
+        if let Some(update) = update {
+            self.tell_members(key, &update);
+        }
+    }
+
+    fn tell_members(&mut self, key: &SlotKey, update: &Update) {
+        let members = self.state.slots.get(key).map(|s| s.members.clone());
+        for id in members.unwrap_or_default() {
+            self.emit(Effect::NotifyWaiters {
+                id,
+                update: update.clone(),
+            });
+        }
+    }
+
+    /// A payment is no longer carried by its slot.
+    pub(super) fn leave_slots(&mut self, id: &PaymentId, slot: Option<&SlotKey>) {
+        let keys: Vec<SlotKey> = match slot {
+            Some(key) => vec![key.clone()],
+            None => self
+                .state
+                .slots
+                .iter()
+                .filter(|(_, s)| s.members.contains(id))
+                .map(|(key, _)| key.clone())
+                .collect(),
+        };
+        for key in keys {
+            if let Some(slot) = self.state.slots.get_mut(&key) {
+                slot.members.remove(id);
+            }
+            self.close_if_done(&key);
+        }
+    }
+
+    /// Records that the nonce is used, once nothing under it is undecided.
+    pub(super) fn close_if_done(&mut self, key: &SlotKey) {
+        let done = self.state.slots.get(key).is_some_and(|s| {
+            s.used && s.members.is_empty() && !matches!(s.work, Work::Close | Work::Closed { .. })
+        });
+        if done {
+            self.free_lane(key);
+            self.work_on(key, Work::Close);
+        }
+    }
+
+    pub(super) fn slot_closed(
+        &mut self,
+        key: &SlotKey,
+        ticket: Ticket,
+        result: Result<(), LedgerError>,
+    ) {
+        let (now, rules) = (self.now, self.state.rules.clone());
+        let Some(slot) = self.state.slots.get_mut(key) else {
+            return;
+        };
+        if !slot.work_op.take(ticket) || !matches!(slot.work, Work::Close) {
+            return;
+        }
+        match result {
+            Err(error) if error.is_storage() => slot.work_op.retry(&rules, now),
+            // Closed already, or gone: either way nothing is left to do.
+            Ok(()) | Err(_) => slot.work = Work::Closed { at: now },
+        }
+    }
+
+    pub(super) fn tick_slots(&mut self) {
+        let (now, rules) = (self.now, self.state.rules.clone());
+        let keys: Vec<SlotKey> = self
+            .state
+            .slots
+            .iter()
+            .filter(|(_, s)| !s.is_closed())
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in keys {
+            if let Some(slot) = self.state.slots.get_mut(&key) {
+                slot.work_op.forget_lost(&rules, now);
+                slot.send.forget_lost(&rules, now);
+                slot.poll.forget_lost(&rules, now);
+            }
+            self.send(&key);
+            self.drive_slot(&key);
+            self.replace_if_stuck(&key);
+        }
+    }
+}

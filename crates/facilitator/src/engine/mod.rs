@@ -1,0 +1,194 @@
+//! The settlement engine: a pure machine, and the driver that performs its effects.
+//!
+//! [`Engine::start`] takes chains, a store and a clock, and gives a handle that
+//! is cheap to clone. The handle is a [`Facilitator`]; the HTTP API is a thin
+//! layer over it. Dropping the last handle stops the engine as a crash would:
+//! nothing is lost, because every step is durable before the next, and the next
+//! start on the same store goes on with what is open.
+
+mod actor;
+mod answer;
+mod config;
+mod crash;
+mod error;
+mod event;
+mod health;
+mod intake;
+mod intent;
+pub mod machine;
+mod perform;
+mod shared;
+mod waiters;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tollway_core::wire::{SettleResponse, SupportedKind, SupportedResponse, VerifyResponse};
+use tollway_core::{
+    Facilitator, FacilitatorError, Network, PaymentId, SettleRequest, VerifyRequest,
+};
+use tollway_ledger::{LedgerError, PaymentRecord};
+
+pub use config::{EngineConfig, EngineParts};
+pub use error::EngineError;
+pub use event::{Hook, SettlementEvent};
+pub use health::{EngineHealth, NetworkHealth};
+
+use actor::Actor;
+use shared::{NetworkHandle, Shared};
+
+/// A running engine. Cheap to clone; it stops when the last clone is dropped.
+#[derive(Clone)]
+pub struct Engine {
+    networks: Arc<BTreeMap<Network, NetworkHandle>>,
+    shared: Arc<Shared>,
+    _stop: Arc<DropGuard>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let networks: Vec<&Network> = self.networks.keys().collect();
+        f.debug_struct("Engine")
+            .field("networks", &networks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Starts one actor for each chain; each first recovers what the ledger
+    /// holds open. Must be called within a tokio runtime. Of two chains for one
+    /// network the last counts.
+    #[must_use]
+    pub fn start(parts: EngineParts) -> Self {
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            store: parts.store,
+            clock: parts.clock,
+            config: parts.config,
+            waiters: Arc::default(),
+            stop: stop.clone(),
+            draining: false.into(),
+            callers: 0.into(),
+            ledger: shared::LedgerWatch::default(),
+            hooks: Vec::new().into(),
+        });
+        let chains: BTreeMap<Network, _> = parts
+            .chains
+            .into_iter()
+            .map(|c| (c.network().clone(), c))
+            .collect();
+        let mut networks = BTreeMap::new();
+        for (network, chain) in chains {
+            let (actor, handle) = Actor::new(Arc::clone(&shared), chain);
+            tokio::spawn(actor.run());
+            networks.insert(network, handle);
+        }
+        Self {
+            networks: Arc::new(networks),
+            shared,
+            _stop: Arc::new(stop.drop_guard()),
+        }
+    }
+
+    /// Calls this for every event from now on. Hooks run in the engine's tasks
+    /// and must not block.
+    pub fn on_event(&self, hook: impl Fn(&SettlementEvent) + Send + Sync + 'static) {
+        self.shared
+            .hooks
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::new(hook));
+    }
+
+    /// A payment by its name.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub async fn status(&self, id: &PaymentId) -> Result<Option<PaymentRecord>, LedgerError> {
+        self.shared.store.payment(id).await
+    }
+
+    /// Takes no more payments, waits at most so long for callers and open
+    /// payments, and stops. Whatever is still open is gone on with at the next
+    /// start. Whether everything had ended.
+    pub async fn drain(&self, at_most: Duration) -> bool {
+        self.shared.draining.store(true, Ordering::Release);
+        let quiet = async {
+            while !self.is_quiet() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let ended = tokio::time::timeout(at_most, quiet).await.is_ok();
+        self.shared.stop.cancel();
+        ended
+    }
+
+    fn is_quiet(&self) -> bool {
+        let open = |h: &NetworkHandle| h.gauge.open_payments.load(Ordering::Relaxed);
+        self.shared.callers.load(Ordering::Acquire) == 0
+            && self.networks.values().all(|h| open(h) == 0)
+    }
+
+    /// What can be paid, in both versions, and who settles.
+    #[must_use]
+    pub fn kinds(&self) -> SupportedResponse {
+        let mut response = SupportedResponse::default();
+        for (network, handle) in self.networks.iter() {
+            let kinds = handle.chain.kinds();
+            response
+                .kinds
+                .extend(kinds.iter().filter_map(|k| in_version_1(network, k)));
+            response.kinds.extend(kinds);
+            let family = network.as_str().split(':').next().unwrap_or_default();
+            let signers = response.signers.entry(format!("{family}:*")).or_default();
+            for signer in handle.chain.signers() {
+                if !signers.iter().any(|s| s == signer.as_str()) {
+                    signers.push(signer.to_string());
+                }
+            }
+        }
+        // Version 2 first, each in the order of its network.
+        response
+            .kinds
+            .sort_by_key(|k| std::cmp::Reverse(k.x402_version));
+        response
+    }
+}
+
+/// The version 1 kind of a version 2 kind: scheme `exact` with the default
+/// method, on networks that version 1 has a name for.
+fn in_version_1(network: &Network, kind: &SupportedKind) -> Option<SupportedKind> {
+    let method = kind
+        .extra
+        .as_ref()
+        .and_then(|e| e.get("assetTransferMethod"))
+        .and_then(|m| m.as_str());
+    let fits =
+        kind.x402_version == 2 && kind.scheme == "exact" && method.is_none_or(|m| m == "eip3009");
+    Some(SupportedKind {
+        x402_version: 1,
+        network: network.v1_name()?.to_owned(),
+        extra: None,
+        ..kind.clone()
+    })
+    .filter(|_| fits)
+}
+
+#[async_trait]
+impl Facilitator for Engine {
+    async fn verify(&self, request: &VerifyRequest) -> Result<VerifyResponse, FacilitatorError> {
+        Ok(self.check(request).await?)
+    }
+
+    async fn settle(&self, request: &SettleRequest) -> Result<SettleResponse, FacilitatorError> {
+        Ok(self.pay(request).await?)
+    }
+
+    async fn supported(&self) -> Result<SupportedResponse, FacilitatorError> {
+        Ok(self.kinds())
+    }
+}

@@ -1,0 +1,186 @@
+//! `POST /verify` and `POST /settle`.
+
+use std::future::Future;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use serde::Serialize;
+use tollway_core::wire::{FacilitatorBody, SettleResponse, VerifyResponse, Version, v1};
+use tollway_core::{Refusal, SettleRequest, VerifyRequest, codes};
+
+use super::body::{self, Malformed};
+use super::{Api, HttpOptions};
+use crate::EngineError;
+
+/// What callers that repeat a request name it with.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+pub(super) async fn verify(State(api): State<Api>, request: Request<Body>) -> Response {
+    let body = match question(request, &api.options).await {
+        Ok(body) => body,
+        Err(failure) => return failure.answer(as_verify),
+    };
+    let request = VerifyRequest {
+        payload: body.payload,
+        requirements: body.requirements,
+    };
+    match in_time(&api.options, api.engine.check(&request)).await {
+        Ok(response) => axum::Json(response).into_response(),
+        Err(error) => Failure::from(error).answer(as_verify),
+    }
+}
+
+pub(super) async fn settle(State(api): State<Api>, request: Request<Body>) -> Response {
+    let key = match idempotency_key(request.headers()) {
+        Ok(key) => key,
+        Err(failure) => return failure.answer(as_settle),
+    };
+    let body = match question(request, &api.options).await {
+        Ok(body) => body,
+        Err(failure) => return failure.answer(as_settle),
+    };
+    let version = body.version;
+    let request = SettleRequest {
+        payload: body.payload,
+        requirements: body.requirements,
+        idempotency_key: key,
+    };
+    match in_time(&api.options, api.engine.pay(&request)).await {
+        Ok(response) => in_version(version, response),
+        Err(error) => Failure::from(error).answer(as_settle),
+    }
+}
+
+fn in_version(version: Version, response: SettleResponse) -> Response {
+    match version {
+        Version::V2 => axum::Json(response).into_response(),
+        Version::V1 => axum::Json(v1::settle_response(&response)).into_response(),
+    }
+}
+
+async fn question(
+    request: Request<Body>,
+    options: &HttpOptions,
+) -> Result<FacilitatorBody, Failure> {
+    let bytes = body::read(request, options).await?;
+    Ok(FacilitatorBody::decode(&bytes, &options.body)?)
+}
+
+/// One key, or none; what it may hold is the engine's to say.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let key = values.next().map(HeaderValue::to_str).transpose();
+    match (key, values.next()) {
+        (Ok(key), None) => Ok(key.map(str::to_owned)),
+        _ => Err(Failure::malformed(
+            StatusCode::BAD_REQUEST,
+            codes::INVALID_IDEMPOTENCY_KEY,
+            "There must be one Idempotency-Key of visible ASCII characters; send one.".to_owned(),
+        )),
+    }
+}
+
+async fn in_time<T>(
+    options: &HttpOptions,
+    call: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    let late = || EngineError {
+        code: codes::INTERNAL_ERROR,
+        message: "There was no answer in time; ask again for the same payment.".to_owned(),
+        retry_after: Duration::from_secs(2),
+        may_be_accepted: true,
+    };
+    tokio::time::timeout(options.call_timeout, call)
+        .await
+        .unwrap_or_else(|_| Err(late()))
+}
+
+/// An answer that is not status 200.
+struct Failure {
+    status: StatusCode,
+    code: String,
+    message: String,
+    retry_after: Option<Duration>,
+}
+
+impl Failure {
+    fn malformed(status: StatusCode, code: &str, message: String) -> Self {
+        Self {
+            status,
+            code: code.to_owned(),
+            message,
+            retry_after: None,
+        }
+    }
+
+    fn answer<T: Serialize>(self, shape: fn(String, String) -> T) -> Response {
+        let mut response =
+            (self.status, axum::Json(shape(self.code, self.message))).into_response();
+        if let Some(after) = self.retry_after {
+            response.headers_mut().insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(after.as_secs().max(1)),
+            );
+        }
+        response
+    }
+}
+
+impl From<Malformed> for Failure {
+    fn from(malformed: Malformed) -> Self {
+        Self::malformed(
+            malformed.status,
+            malformed.code,
+            malformed.message.to_owned(),
+        )
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        tracing::debug!(
+            code = refusal.code(),
+            detail = refusal.detail(),
+            "a body was refused"
+        );
+        Self::malformed(
+            StatusCode::BAD_REQUEST,
+            refusal.code(),
+            refusal.message().to_owned(),
+        )
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let status = match error.code {
+            codes::NETWORK_UNAVAILABLE => StatusCode::BAD_GATEWAY,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self {
+            status,
+            code: error.code.to_owned(),
+            message: error.message,
+            retry_after: Some(error.retry_after),
+        }
+    }
+}
+
+fn as_verify(code: String, message: String) -> VerifyResponse {
+    VerifyResponse {
+        invalid_reason: Some(code),
+        invalid_message: Some(message),
+        ..VerifyResponse::default()
+    }
+}
+
+fn as_settle(code: String, message: String) -> SettleResponse {
+    SettleResponse {
+        error_reason: Some(code),
+        error_message: Some(message),
+        ..SettleResponse::default()
+    }
+}

@@ -1,0 +1,90 @@
+//! Counters and histograms. Labels are bounded: networks and schemes that are
+//! served, states, and codes of the error table; never an address or an id.
+
+use std::time::Duration;
+
+use tollway_core::{Broadcast, ChainError, Network, codes};
+use tollway_ledger::PaymentState;
+
+/// A code as a label: one of the table, or `other`.
+fn code_label(code: Option<&str>) -> &'static str {
+    let Some(code) = code else {
+        return "none";
+    };
+    codes::ALL
+        .iter()
+        .find(|(known, _)| *known == code)
+        .map_or("other", |(known, _)| known)
+}
+
+/// A scheme as a label.
+fn scheme_label(scheme: &str) -> &'static str {
+    tollway_core::Scheme::from_wire(scheme).map_or("other", tollway_core::Scheme::as_str)
+}
+
+/// How a call to `/verify` or `/settle` went.
+pub(crate) struct Call<'a> {
+    /// `verify` or `settle`.
+    pub(crate) step: &'static str,
+    /// Served network, if it is one.
+    pub(crate) network: Option<&'a Network>,
+    /// As it was sent.
+    pub(crate) scheme: &'a str,
+    /// `ok`, `refused`, `pending` or `error`.
+    pub(crate) outcome: &'static str,
+    /// Why not.
+    pub(crate) code: Option<&'a str>,
+    /// How long it took.
+    pub(crate) took: Duration,
+}
+
+impl Call<'_> {
+    /// Counts it.
+    pub(crate) fn count(&self) {
+        let network = self
+            .network
+            .map_or_else(|| "other".to_owned(), Network::to_string);
+        let scheme = scheme_label(self.scheme);
+        metrics::counter!("tollway_requests_total", "step" => self.step, "network" => network.clone(), "scheme" => scheme, "outcome" => self.outcome, "code" => code_label(self.code)).increment(1);
+        metrics::histogram!("tollway_request_seconds", "step" => self.step, "network" => network)
+            .record(self.took.as_secs_f64());
+    }
+}
+
+/// A payment ended.
+pub(crate) fn ended(network: &Network, state: PaymentState) {
+    let state = match state {
+        PaymentState::Settled => "settled",
+        PaymentState::Refused => "refused",
+        PaymentState::Expired => "expired",
+        PaymentState::Accepted | PaymentState::Submitted => "open",
+    };
+    metrics::counter!("tollway_payments_ended_total", "network" => network.to_string(), "state" => state).increment(1);
+}
+
+/// A node answered to a transaction.
+pub(crate) fn broadcast(network: &Network, answer: &Result<Broadcast, ChainError>) {
+    let answer = match answer {
+        Ok(Broadcast::Accepted) => "accepted",
+        Ok(Broadcast::NonceUsed) => "nonce_used",
+        Ok(Broadcast::Underpriced) => "underpriced",
+        Ok(Broadcast::Rejected(_)) => "rejected",
+        Err(_) => "unknown",
+    };
+    metrics::counter!("tollway_broadcasts_total", "network" => network.to_string(), "answer" => answer).increment(1);
+}
+
+/// The ledger failed to take a step.
+pub(crate) fn ledger_failed() {
+    metrics::counter!("tollway_ledger_failures_total").increment(1);
+}
+
+/// Open work of a network.
+pub(crate) fn open_work(network: &Network, payments: usize, slots: usize) {
+    let gauge = |name: &'static str, count: usize| {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        metrics::gauge!(name, "network" => network.to_string()).set(f64::from(count));
+    };
+    gauge("tollway_open_payments", payments);
+    gauge("tollway_open_slots", slots);
+}
