@@ -1,1 +1,55 @@
-//! The seller's side: a price on any route.
+//! The seller's side: a price on any route of any HTTP service.
+//!
+//! A [`Gate`] is a tower layer. What a request costs is decided on its
+//! canonical path ([`Route`], [`Pattern`]); without payment it gets 402 with
+//! the terms of x402 version 2 (header) and 1 (body); with one it is verified,
+//! claimed once and for all in a ledger, served, settled and released. No byte
+//! of a paid answer leaves before the money moved.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use tollway_core::{Chain, Facilitator};
+//! use tollway_gate::{Gate, Offer, Route};
+//! use tollway_ledger::GrantStore;
+//!
+//! fn gate(
+//!     facilitator: Arc<dyn Facilitator>,
+//!     chain: Arc<dyn Chain>,
+//!     ledger: Arc<dyn GrantStore>,
+//! ) -> Result<Gate, Box<dyn std::error::Error>> {
+//!     let payee = "0x209693Bc6afc0C5328bA36FaF03C514EF312287C";
+//!     let price = Offer::new("$0.01", "base-sepolia", payee)?;
+//!     Ok(Gate::builder("https://api.example.com", facilitator, ledger)
+//!         .chain(chain)
+//!         .route(Route::new("GET /paid/*")?.offer(price))
+//!         .build()?)
+//! }
+//! // axum::Router::new().route("/paid/hello", get(hello)).layer(gate.layer())
+//! ```
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod answer;
+mod body;
+mod builder;
+mod challenge;
+mod cors;
+mod error;
+mod event;
+mod flow;
+mod gate;
+mod hygiene;
+mod limits;
+mod offer;
+mod purchase;
+mod route;
+mod service;
+
+pub use body::{Body, BoxError, boxed, empty, full};
+pub use builder::GateBuilder;
+pub use error::BuildError;
+pub use event::{Event, OnEvent};
+pub use gate::{Gate, StartReport};
+pub use limits::Limits;
+pub use offer::Offer;
+pub use route::{PathError, Pattern, PatternError, Quote, Route};
+pub use service::{GateLayer, GateService};

@@ -1,0 +1,211 @@
+//! Building a gate.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, RwLock};
+
+use http::HeaderValue;
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+use tollway_core::{Chain, Clock, Facilitator, SystemClock};
+use tollway_ledger::GrantStore;
+use url::Url;
+
+use crate::cors::Cors;
+use crate::event::{Event, OnEvent};
+use crate::gate::{ChainUse, Gate, Inner, extensions};
+use crate::limits::MAX_ROUTES;
+use crate::{BuildError, Limits, Route};
+
+/// Builds a [`Gate`]; see [`Gate::builder`].
+pub struct GateBuilder {
+    base_url: String,
+    facilitator: Arc<dyn Facilitator>,
+    facilitator_origin: Option<String>,
+    grants: Arc<dyn GrantStore>,
+    routes: Vec<Route>,
+    chains: Vec<ChainUse>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    origin: Option<String>,
+    on_event: Option<OnEvent>,
+    owner: Option<String>,
+    alive: Vec<String>,
+    identifier_required: bool,
+}
+
+impl GateBuilder {
+    pub(crate) fn new(
+        base_url: &str,
+        facilitator: Arc<dyn Facilitator>,
+        grants: Arc<dyn GrantStore>,
+    ) -> Self {
+        Self {
+            base_url: base_url.to_owned(),
+            facilitator,
+            facilitator_origin: None,
+            grants,
+            routes: Vec::new(),
+            chains: Vec::new(),
+            clock: Arc::new(SystemClock),
+            limits: Limits::default(),
+            origin: Some("*".to_owned()),
+            on_event: None,
+            owner: None,
+            alive: Vec::new(),
+            identifier_required: false,
+        }
+    }
+
+    /// Adds a route. The first that fits a request prices it.
+    #[must_use]
+    pub fn route(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
+    }
+
+    /// Adds a chain that tells what a payment is. Its node is not asked while
+    /// requests are served; it is, to look up settlements that stayed unknown.
+    #[must_use]
+    pub fn chain(mut self, chain: Arc<dyn Chain>) -> Self {
+        self.chains.push(ChainUse { chain, checks: false });
+        self
+    }
+
+    /// Adds a chain with which a remote facilitator's word is checked: nothing
+    /// is released before its node shows the transfer.
+    #[must_use]
+    pub fn checking_chain(mut self, chain: Arc<dyn Chain>) -> Self {
+        self.chains.push(ChainUse { chain, checks: true });
+        self
+    }
+
+    /// Says that the facilitator is a remote one, by its origin: what is
+    /// released rests on its word, and the ledger records that.
+    #[must_use]
+    pub fn remote(mut self, origin: &str) -> Self {
+        self.facilitator_origin = Some(origin.to_owned());
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets the clock (default: the system's).
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Which origin may read paid answers in a browser: `*` (default), one
+    /// origin, or `None` to leave CORS and preflights to the service behind.
+    #[must_use]
+    pub fn cors_origin(mut self, origin: Option<&str>) -> Self {
+        self.origin = origin.map(str::to_owned);
+        self
+    }
+
+    /// Refuses payments without a payment identifier (default: offered, not
+    /// required).
+    #[must_use]
+    pub fn require_payment_identifier(mut self) -> Self {
+        self.identifier_required = true;
+        self
+    }
+
+    /// Calls a function at every event. It must not block.
+    #[must_use]
+    pub fn on_event(mut self, call: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.on_event = Some(Arc::new(call));
+        self
+    }
+
+    /// Names this process in the ledger (default: a random name), and the
+    /// processes that share the ledger and live: what others left is ended.
+    #[must_use]
+    pub fn owner(mut self, name: &str, alive: &[String]) -> Self {
+        self.owner = Some(name.to_owned());
+        self.alive = alive.to_vec();
+        self
+    }
+
+    /// Checks everything and builds the gate. Asks nobody.
+    ///
+    /// # Errors
+    /// [`BuildError`] says what to correct.
+    pub fn build(self) -> Result<Gate, BuildError> {
+        if self.routes.is_empty() {
+            return Err(BuildError::NoRoutes);
+        }
+        if self.routes.len() > MAX_ROUTES {
+            return Err(BuildError::TooManyRoutes);
+        }
+        let owner = match self.owner {
+            Some(name) => name,
+            None => random_owner()?,
+        };
+        let mut alive = self.alive;
+        alive.push(owner.clone());
+        let chains: BTreeMap<_, _> = self
+            .chains
+            .into_iter()
+            .map(|used| (used.chain.network().clone(), used))
+            .collect();
+        let inner = Inner {
+            base_url: base_url(&self.base_url)?,
+            routes: self.routes,
+            extensions: extensions(self.identifier_required),
+            identifier_required: self.identifier_required,
+            facilitator: self.facilitator,
+            facilitator_origin: self.facilitator_origin,
+            chains,
+            grants: self.grants,
+            clock: self.clock,
+            limits: self.limits,
+            cors: self.origin.map(|o| cors(&o)).transpose()?,
+            on_event: self.on_event,
+            owner,
+            alive,
+            sales: RwLock::default(),
+            added: RwLock::default(),
+            active: Mutex::new(HashSet::new()),
+            ended: Notify::new(),
+            tasks: TaskTracker::new(),
+            ledger_failed: AtomicBool::new(false),
+        };
+        inner.build_sales()?;
+        Ok(Gate { inner: Arc::new(inner) })
+    }
+}
+
+/// The base URL without its trailing slash.
+fn base_url(text: &str) -> Result<String, BuildError> {
+    let wrong = || BuildError::BaseUrl(text.chars().take(200).collect());
+    let url = Url::parse(text).map_err(|_| wrong())?;
+    let fits = matches!(url.scheme(), "http" | "https")
+        && url.host_str().is_some()
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.as_str().len() <= 512;
+    fits.then(|| url.as_str().trim_end_matches('/').to_owned())
+        .ok_or_else(wrong)
+}
+
+fn cors(origin: &str) -> Result<Cors, BuildError> {
+    HeaderValue::from_str(origin)
+        .map(Cors::new)
+        .map_err(|_| BuildError::Origin(origin.to_owned()))
+}
+
+fn random_owner() -> Result<String, BuildError> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|_| BuildError::Random)?;
+    Ok(format!("gate_{}", hex::encode(bytes)))
+}

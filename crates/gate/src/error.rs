@@ -1,0 +1,55 @@
+//! Why a gate cannot be built.
+
+use tollway_core::{Network, Refusal};
+
+/// Why a gate cannot be built: a defect of its configuration, found before the
+/// first request.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The base URL is not an absolute `http` or `https` URL without query.
+    #[error("`{0}` is not a base URL; write one such as https://api.example.com")]
+    BaseUrl(String),
+    /// There is no route.
+    #[error("the gate has no routes; add at least one")]
+    NoRoutes,
+    /// More than 1024 routes.
+    #[error("the gate has more than 1024 routes; join some with a wildcard")]
+    TooManyRoutes,
+    /// A route without a price.
+    #[error("the route `{0}` has no price; add an offer or a price function")]
+    NoPrice(String),
+    /// More than 16 offers on a route.
+    #[error("the route `{0}` has more than 16 offers; leave some out")]
+    TooManyOffers(String),
+    /// An offer that does not hold.
+    #[error("the route `{route}` has an offer that cannot be made: {refusal}")]
+    Offer {
+        /// The route's pattern.
+        route: String,
+        /// What is wrong.
+        refusal: Refusal,
+    },
+    /// An offer on a network without a chain.
+    #[error("the route `{route}` is priced on {network}, which the gate has no chain for; add one")]
+    NoChain {
+        /// The route's pattern.
+        route: String,
+        /// The network.
+        network: Network,
+    },
+    /// The terms would not fit into the 402 header.
+    #[error("the terms take {bytes} bytes of header with the longest path and at most 8192 are sent; shorten the description or leave offers out")]
+    TermsTooLong {
+        /// With the longest path.
+        bytes: usize,
+    },
+    /// The terms cannot be written as JSON.
+    #[error("the terms cannot be written as JSON; check the routes' texts")]
+    Terms,
+    /// An origin for CORS that is no header value.
+    #[error("`{0}` is not an origin; write * or one such as https://app.example.com")]
+    Origin(String),
+    /// The system gave no randomness.
+    #[error("the system has no randomness to give; try again")]
+    Random,
+}

@@ -1,0 +1,172 @@
+//! The flow `authorization`: the answer is made and held back, then the money
+//! moves, then the answer leaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+use tollway_core::wire::SettleResponse;
+use tollway_core::{codes, wire::Version};
+use tollway_ledger::{GrantRecord, LedgerError};
+
+use super::held::{self, Failure, Held};
+use super::settle::{Settled, Settling};
+use super::{Work, ledger_failed, no_verdict, not_taken};
+use crate::answer;
+use crate::body::Body;
+use crate::event::Event;
+use crate::gate::{Active, Inner};
+use crate::limits::SETTLE_MARGIN;
+use crate::purchase::Purchase;
+
+/// How often a release is tried when the ledger fails.
+const MAX_RELEASES: u32 = 5;
+
+pub(super) async fn serve(mut work: Work, record: GrantRecord, active: Active) -> Response<Body> {
+    let request = work.request_for(&record);
+    let Work { gate, purchase, upstream, .. } = work;
+    let within = time_to_serve(&gate, &purchase);
+    let answer = held::call(upstream, request, within).await;
+    let held = match hold(&gate, answer, within).await {
+        Ok(held) => held,
+        Err(Failure { code, response }) => {
+            give_back(&gate, &record, code).await;
+            return response;
+        }
+    };
+    gate.emit(&Event::Served { grant: record.id.clone(), status: held.status.as_u16() });
+    if !held.is_chargeable() {
+        give_back(&gate, &record, codes::UPSTREAM_FAILED).await;
+        return held.into_response();
+    }
+    if let Err(error) = store(&gate, &record, &held).await {
+        give_back(&gate, &record, codes::LEDGER_UNAVAILABLE).await;
+        return ledger_failed(&error);
+    }
+    match settle_bounded(gate, purchase, record, active).await {
+        Ok((version, receipt)) => answer::with_receipt(held.into_response(), version, &receipt),
+        Err(response) => response,
+    }
+}
+
+/// What is left for the service behind: it must be done before the payment
+/// can no longer be settled.
+pub(super) fn time_to_serve(gate: &Inner, purchase: &Purchase) -> Duration {
+    let left = purchase.intent.deadline.since(gate.now().plus(SETTLE_MARGIN));
+    left.min(gate.limits.upstream_timeout)
+}
+
+async fn hold(
+    gate: &Inner,
+    answer: Result<Response<Body>, Failure>,
+    within: Duration,
+) -> Result<Held, Failure> {
+    Held::read(answer?, gate.limits.max_held_answer_bytes, within).await
+}
+
+/// Stores the answer, then that settling begins: from here on the facilitator
+/// may act.
+async fn store(gate: &Inner, record: &GrantRecord, held: &Held) -> Result<(), LedgerError> {
+    let stored = held.to_stored(gate.limits.max_stored_answer_bytes);
+    gate.noted(gate.grants.served(&record.id, stored, gate.now()).await)?;
+    gate.noted(gate.grants.settling(&record.id, gate.now()).await)
+}
+
+/// Ends a grant for which nothing was submitted: the payment stays good.
+pub(super) async fn give_back(gate: &Inner, record: &GrantRecord, code: &str) {
+    refuse(gate, record, code, "Nothing was charged; ask again with the same payment.", true).await;
+}
+
+pub(super) async fn refuse(
+    gate: &Inner,
+    record: &GrantRecord,
+    code: &str,
+    message: &str,
+    reclaimable: bool,
+) {
+    let refused = gate.grants.refuse(&record.id, code, message, reclaimable, gate.now()).await;
+    // A grant that cannot be refused now is an orphan, and refused at the next start.
+    let _ = gate.noted(refused);
+    gate.emit(&Event::Refused {
+        grant: Some(record.id.clone()),
+        route: record.grant.route.clone(),
+        code: code.to_owned(),
+    });
+}
+
+/// Settles in a task of its own, which goes on when the buyer is told to ask
+/// again.
+pub(super) async fn settle_bounded(
+    gate: Arc<Inner>,
+    purchase: Arc<Purchase>,
+    record: GrantRecord,
+    active: Active,
+) -> Result<(Version, SettleResponse), Response<Body>> {
+    let version = purchase.version;
+    let (settling, seen) =
+        Settling::new(Arc::clone(&gate), Arc::clone(&purchase), record.id.clone(), false);
+    let wait = gate.limits.settle_wait;
+    let task = gate.tasks.spawn({
+        let (gate, purchase) = (Arc::clone(&gate), Arc::clone(&purchase));
+        async move {
+            let settled = settling.run().await;
+            let ended = end(&gate, &purchase, &record, settled).await;
+            drop(active);
+            ended
+        }
+    });
+    match tokio::time::timeout(wait, task).await {
+        Ok(Ok(ended)) => ended.map(|receipt| (version, receipt)),
+        Ok(Err(_)) | Err(_) => Err(answer::pending(version, &seen.borrow())),
+    }
+}
+
+/// Writes down how settling ended, and says whether the answer may leave.
+pub(super) async fn end(
+    gate: &Inner,
+    purchase: &Purchase,
+    record: &GrantRecord,
+    settled: Settled,
+) -> Result<SettleResponse, Response<Body>> {
+    match settled {
+        Settled::Yes { evidence, receipt } => {
+            let value = serde_json::to_value(&receipt).unwrap_or_default();
+            for attempt in 1..=MAX_RELEASES {
+                let released = gate.grants.release(&record.id, &evidence, &value, gate.now()).await;
+                match gate.noted(released) {
+                    Ok(()) => break,
+                    // The keeper or another process found the same success first.
+                    Err(LedgerError::Conflict { .. }) => break,
+                    Err(_) if attempt == MAX_RELEASES => {
+                        return Err(answer::pending(purchase.version, &receipt));
+                    }
+                    Err(_) => tokio::time::sleep(Duration::from_millis(200) * attempt).await,
+                }
+            }
+            gate.emit(&Event::Released {
+                grant: record.id.clone(),
+                transaction: receipt.transaction.clone(),
+                payer: purchase.intent.identity.payer.to_string(),
+                amount: purchase.terms.amount,
+            });
+            Ok(receipt)
+        }
+        Settled::No { refusal, receipt, reclaimable } => {
+            refuse(gate, record, refusal.code(), refusal.message(), reclaimable).await;
+            let response = match refusal.code() {
+                codes::DUPLICATE_SETTLEMENT => answer::duplicate(purchase.version, &receipt),
+                _ => answer::with_receipt(
+                    not_taken(gate, purchase, refusal),
+                    purchase.version,
+                    &receipt,
+                ),
+            };
+            Err(response)
+        }
+        Settled::Unavailable => {
+            give_back(gate, record, codes::FACILITATOR_UNAVAILABLE).await;
+            Err(no_verdict(&tollway_core::FacilitatorError::Unavailable("at settle".to_owned())))
+        }
+        Settled::Unknown { receipt } => Err(answer::pending(purchase.version, &receipt)),
+    }
+}

@@ -1,0 +1,215 @@
+//! The way of a payment through a gate.
+//!
+//! ```text
+//! authorization   repeat? · verify · claim · upstream · store the answer · settle · release
+//! upfront         repeat? · claim · settle (which verifies) · upstream · release
+//! ```
+//!
+//! A paying request runs in a task of its own, to its end, whether or not the
+//! client stays: what was charged can be fetched again by its identifier.
+
+mod authorization;
+mod held;
+mod keeper;
+mod repeat;
+mod settle;
+mod upfront;
+
+pub(crate) use keeper::{keep, recover};
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Request, Response, StatusCode};
+use tollway_core::wire::VerifyResponse;
+use tollway_core::{
+    FacilitatorError, PaymentFlow, Refusal, VerifyRequest, codes,
+};
+use tollway_ledger::{Claim, GrantRecord, LedgerError};
+
+use crate::body::{self, Body};
+use crate::event::Event;
+use crate::gate::{Active, Inner};
+use crate::purchase::{Purchase, Rejection};
+use crate::{answer, challenge, hygiene};
+
+/// One call of the service behind.
+pub(crate) type Upstream = Box<
+    dyn FnOnce(Request<Body>) -> BoxFuture<'static, Result<Response<Body>, UpstreamError>> + Send,
+>;
+
+/// How the service behind failed, for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UpstreamError(String);
+
+impl UpstreamError {
+    pub(crate) fn new(error: &(dyn std::error::Error + Send + Sync)) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// How often a claim is tried when others win it and give it up again.
+const MAX_CLAIMS: usize = 3;
+
+/// A paying request with all that serves it.
+pub(crate) struct Work {
+    gate: Arc<Inner>,
+    purchase: Arc<Purchase>,
+    request: Request<Bytes>,
+    upstream: Upstream,
+}
+
+impl Work {
+    pub(crate) fn new(
+        gate: Arc<Inner>,
+        purchase: Purchase,
+        request: Request<Bytes>,
+        upstream: Upstream,
+    ) -> Self {
+        Self { gate, purchase: Arc::new(purchase), request, upstream }
+    }
+
+    /// Serves the request; the answer may leave.
+    pub(crate) async fn run(self) -> Response<Body> {
+        for _ in 0..MAX_CLAIMS {
+            match repeat::known(&self.gate, &self.purchase).await {
+                Ok(repeat::Known::No) => {}
+                Ok(repeat::Known::Answer(response)) => return response,
+                Ok(repeat::Known::Settled(record, active)) => {
+                    return upfront::serve_settled(self, record, active).await;
+                }
+                Err(error) => return ledger_failed(&error),
+            }
+            if self.purchase.sale.flow == PaymentFlow::Authorization
+                && let Err(response) = verify(&self.gate, &self.purchase).await
+            {
+                return response;
+            }
+            match claim(&self.gate, &self.purchase).await {
+                Ok(Some((record, active))) => return self.serve(record, active).await,
+                Ok(None) => {}
+                Err(error) => return ledger_failed(&error),
+            }
+        }
+        answer::unavailable(
+            codes::PAYMENT_IN_PROGRESS,
+            "The same payment is being handled right now; ask again with it.",
+        )
+    }
+
+    async fn serve(self, record: GrantRecord, active: Active) -> Response<Body> {
+        match self.purchase.sale.flow {
+            PaymentFlow::Authorization => authorization::serve(self, record, active).await,
+            PaymentFlow::Upfront => upfront::serve(self, record, active).await,
+        }
+    }
+
+    /// The request as the service behind gets it: it is told who pays.
+    fn request_for(&mut self, record: &GrantRecord) -> Request<Body> {
+        let request = std::mem::take(&mut self.request);
+        let mut request = request.map(body::full);
+        let headers = request.headers_mut();
+        let payer = record.grant.identity.payer.as_str();
+        for (name, text) in [
+            (hygiene::TOLLWAY_PAYER, payer),
+            (hygiene::TOLLWAY_PAYMENT, record.id.as_str()),
+        ] {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                headers.insert(name, value);
+            }
+        }
+        request
+    }
+}
+
+/// Claims the grant; `None` if somebody else has it.
+async fn claim(
+    gate: &Arc<Inner>,
+    purchase: &Purchase,
+) -> Result<Option<(GrantRecord, Active)>, LedgerError> {
+    let new = purchase.grant(&gate.owner);
+    let claim = gate.noted(gate.grants.claim(new, gate.now()).await)?;
+    let Claim::New(record) = claim else {
+        return Ok(None);
+    };
+    let Some(active) = gate.activate(&record.id) else {
+        return Ok(None);
+    };
+    gate.emit(&Event::Claimed {
+        grant: record.id.clone(),
+        route: purchase.sale.pattern.clone(),
+    });
+    Ok(Some((record, active)))
+}
+
+/// Asks the facilitator whether the payment would settle now.
+async fn verify(gate: &Inner, purchase: &Purchase) -> Result<(), Response<Body>> {
+    let request = VerifyRequest {
+        payload: purchase.payload.clone(),
+        requirements: purchase.terms.wire.clone(),
+    };
+    let verdict =
+        tokio::time::timeout(gate.limits.verify_timeout, gate.facilitator.verify(&request)).await;
+    match verdict {
+        Ok(Ok(verdict)) if verdict.is_valid => {
+            gate.emit(&Event::Verified {
+                route: purchase.sale.pattern.clone(),
+                payer: purchase.intent.identity.payer.to_string(),
+                network: purchase.terms.network.clone(),
+                amount: purchase.terms.amount,
+            });
+            Ok(())
+        }
+        Ok(Ok(verdict)) => Err(invalid(gate, purchase, verdict)),
+        Ok(Err(error)) => Err(no_verdict(&error)),
+        Err(_) => Err(no_verdict(&FacilitatorError::Unavailable("no answer in time".to_owned()))),
+    }
+}
+
+fn invalid(gate: &Inner, purchase: &Purchase, verdict: VerifyResponse) -> Response<Body> {
+    let code = verdict
+        .invalid_reason
+        .unwrap_or_else(|| codes::UNEXPECTED_VERIFY_ERROR.to_owned());
+    let message = verdict
+        .invalid_message
+        .or_else(|| codes::sentence(&code).map(str::to_owned))
+        .unwrap_or_else(|| "The facilitator refused the payment; correct it and try again.".to_owned());
+    not_taken(gate, purchase, Refusal::foreign(code, message))
+}
+
+/// The terms again, with a facilitator's reason.
+fn not_taken(gate: &Inner, purchase: &Purchase, refusal: Refusal) -> Response<Body> {
+    let status = match refusal.code() {
+        codes::PERMIT2_ALLOWANCE_REQUIRED => StatusCode::PRECONDITION_FAILED,
+        _ => StatusCode::PAYMENT_REQUIRED,
+    };
+    let why = Rejection { status, error: refusal.code().to_owned(), refusal };
+    challenge::rejected(gate, &purchase.sale, &purchase.target.path, &why)
+}
+
+/// The facilitator gave no verdict: nothing is served and nothing happened.
+fn no_verdict(error: &FacilitatorError) -> Response<Body> {
+    tracing::warn!(%error, "the facilitator gave no answer");
+    match error {
+        FacilitatorError::Protocol(_) => answer::problem(
+            StatusCode::BAD_GATEWAY,
+            codes::FACILITATOR_PROTOCOL_ERROR,
+            "The facilitator answered something that is not in the protocol; nothing was charged, try again later.",
+        ),
+        _ => answer::unavailable(
+            codes::FACILITATOR_UNAVAILABLE,
+            "The facilitator cannot be asked now; nothing was charged, ask again with the same payment.",
+        ),
+    }
+}
+
+/// The ledger did not take a step: no payment is taken.
+fn ledger_failed(error: &LedgerError) -> Response<Body> {
+    tracing::error!(%error, "a payment was not taken since the ledger failed");
+    answer::unavailable(
+        codes::LEDGER_UNAVAILABLE,
+        "Payments cannot be recorded now, so none is taken; try again later.",
+    )
+}

@@ -1,0 +1,165 @@
+//! A payment that was seen before.
+//!
+//! Looked up before anybody is asked. The same request under the same payment
+//! identifier gets the stored answer; another payment under that identifier
+//! gets 409; an authorization shown again without it never gets the content.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use tollway_core::wire::SettleResponse;
+use tollway_core::{PaymentFlow, Refusal, codes};
+use tollway_ledger::{GrantRecord, GrantState, LedgerError};
+
+use super::authorization::end;
+use super::held::Held;
+use super::not_taken;
+use super::settle::{Settling, unknown_receipt};
+use crate::answer;
+use crate::body::Body;
+use crate::event::Event;
+use crate::gate::{Active, Inner};
+use crate::purchase::Purchase;
+
+/// How often the ledger is read while another process works on a grant.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// What is known about a payment.
+pub(super) enum Known {
+    /// Nothing, or nothing that stands in its way.
+    No,
+    /// Its answer.
+    Answer(Response<Body>),
+    /// Paid (or perhaps paid) before it was served, and not served since.
+    Settled(GrantRecord, Active),
+}
+
+pub(super) async fn known(gate: &Arc<Inner>, purchase: &Arc<Purchase>) -> Result<Known, LedgerError> {
+    let Some(record) = find(gate, purchase).await? else {
+        return Ok(Known::No);
+    };
+    if purchase.names(&record.grant) && !purchase.is_same_request(&record.grant) {
+        return Ok(Known::Answer(conflict(gate, &record)));
+    }
+    let until = tokio::time::Instant::now() + gate.limits.repeat_wait;
+    let mut record = record;
+    loop {
+        match record.state {
+            GrantState::Released => return released(gate, purchase, &record).await.map(Known::Answer),
+            GrantState::Refused if record.reclaimable => return Ok(Known::No),
+            GrantState::Refused => return Ok(Known::Answer(refused(gate, purchase, &record))),
+            GrantState::Settling if !gate.is_active(&record.id) => {
+                if let Some(known) = take_over(gate, purchase, &record).await {
+                    return Ok(known);
+                }
+            }
+            _ => {}
+        }
+        if tokio::time::Instant::now() >= until {
+            return Ok(Known::Answer(answer::pending(purchase.version, &receipt(purchase, &record))));
+        }
+        let _ = tokio::time::timeout(LOOK_AGAIN, gate.ended.notified()).await;
+        match find(gate, purchase).await? {
+            Some(newer) => record = newer,
+            None => return Ok(Known::No),
+        }
+    }
+}
+
+async fn find(gate: &Inner, purchase: &Purchase) -> Result<Option<GrantRecord>, LedgerError> {
+    if let Some(id) = &purchase.identifier
+        && let Some(record) = gate.noted(gate.grants.grant_by_identifier(id.as_str()).await)?
+    {
+        return Ok(Some(record));
+    }
+    gate.noted(gate.grants.grant_by_identity(&purchase.intent.identity).await)
+}
+
+/// A settlement that nobody in this process works on: a process died in the
+/// middle, or gave up. The payment is here again, so settling can go on, with
+/// the same authorization and the same key.
+async fn take_over(
+    gate: &Arc<Inner>,
+    purchase: &Arc<Purchase>,
+    record: &GrantRecord,
+) -> Option<Known> {
+    if record.grant.payload_digest != purchase.payload_digest {
+        return None;
+    }
+    let active = gate.activate(&record.id)?;
+    let same = purchase.is_same_request(&record.grant);
+    if record.grant.flow == PaymentFlow::Upfront.as_str() && same {
+        return Some(Known::Settled(record.clone(), active));
+    }
+    let (settling, _) =
+        Settling::new(Arc::clone(gate), Arc::clone(purchase), record.id.clone(), true);
+    gate.tasks.spawn({
+        let (gate, purchase, record) = (Arc::clone(gate), Arc::clone(purchase), record.clone());
+        async move {
+            let settled = settling.run().await;
+            let _ = end(&gate, &purchase, &record, settled).await;
+            drop(active);
+        }
+    });
+    None
+}
+
+/// The receipt of a grant, as far as there is one.
+fn receipt(purchase: &Purchase, record: &GrantRecord) -> SettleResponse {
+    let kept = record.receipt.clone().map(serde_json::from_value);
+    kept.and_then(Result::ok).unwrap_or_else(|| unknown_receipt(purchase))
+}
+
+async fn released(
+    gate: &Inner,
+    purchase: &Purchase,
+    record: &GrantRecord,
+) -> Result<Response<Body>, LedgerError> {
+    let receipt = receipt(purchase, record);
+    if purchase.is_same_request(&record.grant)
+        && let Some(stored) = gate.noted(gate.grants.answer(&record.id).await)?
+    {
+        gate.emit(&Event::Redelivered { grant: record.id.clone() });
+        let response = Held::from_stored(stored).into_response();
+        return Ok(answer::with_receipt(response, purchase.version, &receipt));
+    }
+    gate.emit(&Event::Refused {
+        grant: Some(record.id.clone()),
+        route: record.grant.route.clone(),
+        code: codes::DUPLICATE_SETTLEMENT.to_owned(),
+    });
+    let receipt = SettleResponse {
+        success: false,
+        error_reason: Some(codes::DUPLICATE_SETTLEMENT.to_owned()),
+        ..receipt
+    };
+    Ok(answer::duplicate(purchase.version, &receipt))
+}
+
+/// The payment failed before, for good.
+fn refused(gate: &Inner, purchase: &Purchase, record: &GrantRecord) -> Response<Body> {
+    let (code, message) = record.refusal.clone().unwrap_or_else(|| {
+        (codes::INVALID_TRANSACTION_STATE.to_owned(), "The payment failed before; pay anew.".to_owned())
+    });
+    let receipt = SettleResponse {
+        success: false,
+        error_reason: Some(code.clone()),
+        ..receipt(purchase, record)
+    };
+    let response = not_taken(gate, purchase, Refusal::foreign(code, message));
+    answer::with_receipt(response, purchase.version, &receipt)
+}
+
+fn conflict(gate: &Inner, record: &GrantRecord) -> Response<Body> {
+    gate.emit(&Event::Refused {
+        grant: Some(record.id.clone()),
+        route: record.grant.route.clone(),
+        code: codes::PAYMENT_IDENTIFIER_CONFLICT.to_owned(),
+    });
+    answer::problem(
+        StatusCode::CONFLICT,
+        codes::PAYMENT_IDENTIFIER_CONFLICT,
+        "The payment identifier was used with another payment or request; repeat that one unchanged, or choose a new identifier.",
+    )
+}

@@ -1,0 +1,155 @@
+//! The flow `upfront`: the money moves, then the service behind is asked, and
+//! its answer streams.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+use tollway_core::wire::{SettleResponse, Version};
+use tollway_ledger::{Evidence, GrantRecord};
+
+use super::authorization::{end, give_back};
+use super::held::{self, Held};
+use super::settle::{Settled, Settling};
+use super::{Work, ledger_failed};
+use crate::answer;
+use crate::body::Body;
+use crate::event::Event;
+use crate::gate::{Active, Inner};
+use crate::purchase::Purchase;
+
+pub(super) async fn serve(work: Work, record: GrantRecord, active: Active) -> Response<Body> {
+    let settling = work.gate.grants.settling(&record.id, work.gate.now()).await;
+    if let Err(error) = work.gate.noted(settling) {
+        give_back(&work.gate, &record, tollway_core::codes::LEDGER_UNAVAILABLE).await;
+        return ledger_failed(&error);
+    }
+    settle_and_serve(work, record, active, false).await
+}
+
+/// Settles (again, if an earlier outcome stayed unknown) and serves.
+async fn settle_and_serve(
+    work: Work,
+    record: GrantRecord,
+    active: Active,
+    uncertain: bool,
+) -> Response<Body> {
+    let (gate, purchase) = (Arc::clone(&work.gate), Arc::clone(&work.purchase));
+    let (settling, seen) =
+        Settling::new(Arc::clone(&gate), Arc::clone(&purchase), record.id.clone(), uncertain);
+    let wait = gate.limits.settle_wait;
+    let task = gate.tasks.spawn({
+        let (gate, purchase, record) = (Arc::clone(&gate), Arc::clone(&purchase), record.clone());
+        async move {
+            let settled = settling.run().await;
+            (paid(&gate, &purchase, &record, settled).await, active)
+        }
+    });
+    match tokio::time::timeout(wait, task).await {
+        Ok(Ok((Ok((evidence, receipt)), active))) => {
+            deliver(work, record, active, &evidence, receipt).await
+        }
+        Ok(Ok((Err(response), _))) => response,
+        Ok(Err(_)) | Err(_) => answer::pending(purchase.version, &seen.borrow()),
+    }
+}
+
+/// Writes down that the money moved; the answer is still to be made.
+async fn paid(
+    gate: &Inner,
+    purchase: &Purchase,
+    record: &GrantRecord,
+    settled: Settled,
+) -> Result<(Evidence, SettleResponse), Response<Body>> {
+    match settled {
+        Settled::Yes { evidence, receipt } => {
+            let value = serde_json::to_value(&receipt).unwrap_or_default();
+            let kept = gate.grants.remember_receipt(&record.id, &value, gate.now()).await;
+            match gate.noted(kept) {
+                Ok(()) => Ok((evidence, receipt)),
+                Err(_) => Err(answer::pending(purchase.version, &receipt)),
+            }
+        }
+        other => match end(gate, purchase, record, other).await {
+            Err(response) => Err(response),
+            Ok(receipt) => Err(answer::pending(purchase.version, &receipt)),
+        },
+    }
+}
+
+/// Serves a grant that was settled before, or may have been, and never served.
+pub(super) async fn serve_settled(
+    work: Work,
+    record: GrantRecord,
+    active: Active,
+) -> Response<Body> {
+    settle_and_serve(work, record, active, true).await
+}
+
+/// Asks the service behind, and lets its answer go.
+async fn deliver(
+    mut work: Work,
+    record: GrantRecord,
+    active: Active,
+    evidence: &Evidence,
+    receipt: SettleResponse,
+) -> Response<Body> {
+    let request = work.request_for(&record);
+    let Work { gate, purchase, upstream, .. } = work;
+    let answered = held::call(upstream, request, gate.limits.upstream_timeout).await;
+    let failed = answered.as_ref().map_or(true, |r| !held::is_chargeable(r.status(), r.headers()));
+    let response = match answered {
+        Ok(response) => response,
+        Err(failure) => failure.response,
+    };
+    let status = response.status().as_u16();
+    gate.emit(&Event::Served { grant: record.id.clone(), status });
+    // Who named the purchase can ask again, and is served without paying again.
+    if failed && purchase.identifier.is_some() {
+        drop(active);
+        return answer::with_receipt(response, purchase.version, &receipt);
+    }
+    let (response, stored) = keepable(response, &gate).await;
+    let release = async {
+        gate.noted(gate.grants.served(&record.id, stored, gate.now()).await)?;
+        let value = serde_json::to_value(&receipt).unwrap_or_default();
+        gate.noted(gate.grants.release(&record.id, evidence, &value, gate.now()).await)
+    };
+    if let Err(error) = release.await {
+        tracing::error!(%error, grant = %record.id, "a paid answer could not be released");
+        return answer::pending(purchase.version, &receipt);
+    }
+    gate.emit(&Event::Released {
+        grant: record.id.clone(),
+        transaction: receipt.transaction.clone(),
+        payer: purchase.intent.identity.payer.to_string(),
+        amount: purchase.terms.amount,
+    });
+    drop(active);
+    released(response, purchase.version, &receipt)
+}
+
+fn released(response: Response<Body>, version: Version, receipt: &SettleResponse) -> Response<Body> {
+    answer::with_receipt(response, version, receipt)
+}
+
+/// Keeps a copy of an answer that says beforehand that it is small.
+async fn keepable(
+    response: Response<Body>,
+    gate: &Inner,
+) -> (Response<Body>, Option<tollway_ledger::StoredAnswer>) {
+    let max = gate.limits.max_stored_answer_bytes;
+    let (parts, body) = response.into_parts();
+    let exact = http_body::Body::size_hint(&body).exact();
+    let small = exact.is_some_and(|bytes| usize::try_from(bytes).is_ok_and(|b| b <= max));
+    if !small {
+        return (Response::from_parts(parts, body), None);
+    }
+    match Held::read(Response::from_parts(parts, body), max, Duration::from_secs(30)).await {
+        Ok(held) => {
+            let stored = held.to_stored(max);
+            (held.into_response(), stored)
+        }
+        Err(failure) => (failure.response, None),
+    }
+}

@@ -1,0 +1,372 @@
+//! The gate: what all clones of its service share.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use http::Method;
+use http::request::Parts;
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+use tollway_core::wire::{Object, ResourceInfo};
+use tollway_core::{
+    Chain, Clock, Facilitator, FacilitatorError, GrantId, Network, PaymentFlow, Refusal, Timestamp,
+};
+use tollway_ledger::{GrantStore, LedgerError};
+
+use crate::builder::GateBuilder;
+use crate::challenge::{Challenge, declared_extensions};
+use crate::cors::Cors;
+use crate::event::{Event, OnEvent};
+use crate::route::{Decision, Pricing, Quote, Route, decide};
+use crate::service::GateLayer;
+use crate::{BuildError, Limits, Offer};
+
+/// A price on routes: build it once, then wrap services with its
+/// [`layer`](Gate::layer). Clones share everything.
+#[derive(Clone)]
+pub struct Gate {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What a start found; see [`Gate::start`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StartReport {
+    /// Sentences for the operator: what does not work yet.
+    pub warnings: Vec<String>,
+    /// Grants of dead processes that were ended.
+    pub orphans_refused: u64,
+    /// Grants whose settlement is still unknown.
+    pub still_open: usize,
+}
+
+impl Gate {
+    /// Starts to build a gate.
+    ///
+    /// `base_url` is what buyers see, such as `https://api.example.com`: the
+    /// resource URL is made of it, never of the Host header.
+    pub fn builder(
+        base_url: &str,
+        facilitator: Arc<dyn Facilitator>,
+        grants: Arc<dyn GrantStore>,
+    ) -> GateBuilder {
+        GateBuilder::new(base_url, facilitator, grants)
+    }
+
+    /// The layer that puts this gate before a service.
+    #[must_use]
+    pub fn layer(&self) -> GateLayer {
+        GateLayer::new(self.clone())
+    }
+
+    /// Asks the facilitator what it supports and takes over what it adds to the
+    /// terms, ends what a dead process left, and starts the keeper that goes on
+    /// asking about unknown settlements. Call it once, before serving.
+    ///
+    /// A facilitator that cannot be reached is a warning: the gate serves, and
+    /// paying requests get 503 until it is there.
+    ///
+    /// # Errors
+    /// The ledger's, if it cannot be read or written.
+    pub async fn start(&self) -> Result<StartReport, LedgerError> {
+        let mut report = self.recover().await?;
+        report.warnings = self.refresh_supported().await;
+        crate::flow::keep(&self.inner);
+        Ok(report)
+    }
+
+    /// Ends what a dead process left before settling, and looks up what it left
+    /// while settling.
+    ///
+    /// # Errors
+    /// The ledger's, if it cannot be read or written.
+    pub async fn recover(&self) -> Result<StartReport, LedgerError> {
+        crate::flow::recover(&self.inner).await
+    }
+
+    /// Asks the facilitator what it supports, and renews the terms with what it
+    /// adds to them. Returns sentences about what does not fit.
+    pub async fn refresh_supported(&self) -> Vec<String> {
+        self.inner.refresh_supported().await
+    }
+
+    /// Whether a request would have to be paid, and by which route's pattern.
+    #[must_use]
+    pub fn priced_route(&self, method: &Method, path: &str) -> Option<&str> {
+        match self.inner.decide(method, path) {
+            Decision::Paid { route, .. } => {
+                self.inner.routes.get(route).map(|r| r.pattern.as_str())
+            }
+            _ => None,
+        }
+    }
+
+    /// Waits until no payment is in flight, at most this long. Returns whether
+    /// that came to be. Call it when the server takes no more connections.
+    pub async fn drain(&self, at_most: Duration) -> bool {
+        self.inner.tasks.close();
+        let done = tokio::time::timeout(at_most, self.inner.tasks.wait()).await;
+        self.inner.tasks.reopen();
+        done.is_ok()
+    }
+
+    /// Whether the ledger took the last step that it was asked for.
+    #[must_use]
+    pub fn ledger_is_well(&self) -> bool {
+        !self.inner.ledger_failed.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate")
+            .field("base_url", &self.inner.base_url)
+            .field("routes", &self.inner.routes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A chain, and whether its node is asked.
+#[derive(Clone)]
+pub(crate) struct ChainUse {
+    pub chain: Arc<dyn Chain>,
+    /// Whether a remote facilitator's word is checked with its node.
+    pub checks: bool,
+}
+
+/// A route as it is sold: its final offers, and the answer that offers them.
+#[derive(Debug)]
+pub(crate) struct Sale {
+    pub pattern: String,
+    pub flow: PaymentFlow,
+    pub resource: ResourceInfo,
+    pub offers: Vec<Offer>,
+    pub challenge: Challenge,
+}
+
+pub(crate) struct Inner {
+    pub base_url: String,
+    pub routes: Vec<Route>,
+    pub extensions: Object,
+    pub identifier_required: bool,
+    pub facilitator: Arc<dyn Facilitator>,
+    /// Origin of a remote facilitator; `None` for one in this process.
+    pub facilitator_origin: Option<String>,
+    pub chains: BTreeMap<Network, ChainUse>,
+    pub grants: Arc<dyn GrantStore>,
+    pub clock: Arc<dyn Clock>,
+    pub limits: Limits,
+    pub cors: Option<Cors>,
+    pub on_event: Option<OnEvent>,
+    pub owner: String,
+    pub alive: Vec<String>,
+    /// Prebuilt, by route; `None` where a function says the price.
+    pub sales: RwLock<Vec<Option<Arc<Sale>>>>,
+    /// What the facilitator adds to `extra`, by scheme and network.
+    pub added: RwLock<BTreeMap<(String, String), Object>>,
+    /// Grants that a task of this process is working on.
+    pub active: Mutex<HashSet<GrantId>>,
+    /// Rings when a grant of this process ends.
+    pub ended: Notify,
+    pub tasks: TaskTracker,
+    pub ledger_failed: std::sync::atomic::AtomicBool,
+}
+
+impl Inner {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn emit(&self, event: &Event) {
+        metrics::counter!("tollway_gate_events_total", "kind" => event.kind()).increment(1);
+        tracing::debug!(?event, "gate");
+        if let Some(on_event) = &self.on_event {
+            on_event(event);
+        }
+    }
+
+    pub(crate) fn decide(&self, method: &Method, path: &str) -> Decision {
+        decide(self.routes.iter().map(|r| &r.pattern), method, path)
+    }
+
+    /// The prebuilt sale of a route with fixed prices.
+    pub(crate) fn fixed_sale(&self, route: usize) -> Option<Arc<Sale>> {
+        let sales = self.sales.read().unwrap_or_else(PoisonError::into_inner);
+        sales.get(route).cloned().flatten()
+    }
+
+    /// Asks the route's function; `None` means free.
+    pub(crate) async fn asked_sale(
+        &self,
+        route: &Route,
+        parts: &Parts,
+    ) -> Result<Option<Arc<Sale>>, Refusal> {
+        let offers = match &route.pricing {
+            Pricing::Fixed(offers) => offers.clone(),
+            Pricing::Asked(price) => match price(parts).await? {
+                Quote::Free => return Ok(None),
+                Quote::Pay(offers) => offers,
+            },
+        };
+        let sale = self.sale(route, &offers).map_err(|error| {
+            Refusal::new(
+                "internal_error",
+                "The price of this request cannot be told now; try again later.",
+            )
+            .with_detail(error)
+        })?;
+        Ok(Some(Arc::new(sale)))
+    }
+
+    /// The final offers of a route, and the answer that offers them.
+    pub(crate) fn sale(&self, route: &Route, offers: &[Offer]) -> Result<Sale, BuildError> {
+        let pattern = route.pattern.as_str().to_owned();
+        if offers.is_empty() {
+            return Err(BuildError::NoPrice(pattern));
+        }
+        if offers.len() > crate::limits::MAX_OFFERS {
+            return Err(BuildError::TooManyOffers(pattern));
+        }
+        let offers = offers
+            .iter()
+            .map(|offer| self.complete(route, offer))
+            .collect::<Result<Vec<_>, _>>()?;
+        let challenge =
+            Challenge::new(&self.base_url, &route.resource, &offers, &self.extensions)?;
+        Ok(Sale {
+            pattern,
+            flow: route.flow,
+            resource: route.resource.clone(),
+            offers,
+            challenge,
+        })
+    }
+
+    fn complete(&self, route: &Route, offer: &Offer) -> Result<Offer, BuildError> {
+        let terms = offer.terms();
+        if !self.chains.contains_key(&terms.network) {
+            return Err(BuildError::NoChain {
+                route: route.pattern.as_str().to_owned(),
+                network: terms.network.clone(),
+            });
+        }
+        let added = self.added.read().unwrap_or_else(PoisonError::into_inner);
+        let key = (terms.wire.scheme.clone(), terms.wire.network.clone());
+        let none = Object::new();
+        offer
+            .complete(route.flow, added.get(&key).unwrap_or(&none))
+            .map_err(|refusal| BuildError::Offer {
+                route: route.pattern.as_str().to_owned(),
+                refusal,
+            })
+    }
+
+    /// Builds the sales of all routes with fixed prices.
+    pub(crate) fn build_sales(&self) -> Result<(), BuildError> {
+        let sales = self
+            .routes
+            .iter()
+            .map(|route| match &route.pricing {
+                Pricing::Fixed(offers) => self.sale(route, offers).map(|s| Some(Arc::new(s))),
+                Pricing::Asked(_) => Ok(None),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        *self.sales.write().unwrap_or_else(PoisonError::into_inner) = sales;
+        Ok(())
+    }
+
+    async fn refresh_supported(&self) -> Vec<String> {
+        let supported = match self.facilitator.supported().await {
+            Ok(supported) => supported,
+            Err(error) => return vec![unreachable_warning(&error)],
+        };
+        let kinds = supported.kinds.iter().filter(|k| k.x402_version == 2);
+        let added: BTreeMap<_, _> = kinds
+            .map(|k| ((k.scheme.clone(), k.network.clone()), k.extra.clone().unwrap_or_default()))
+            .collect();
+        let mut warnings = self.unsupported(&added);
+        *self.added.write().unwrap_or_else(PoisonError::into_inner) = added;
+        if let Err(error) = self.build_sales() {
+            warnings.push(format!("What the facilitator adds to the terms cannot be taken over: {error}."));
+        }
+        warnings
+    }
+
+    /// Offers that the facilitator does not list.
+    fn unsupported(&self, kinds: &BTreeMap<(String, String), Object>) -> Vec<String> {
+        let sales = self.sales.read().unwrap_or_else(PoisonError::into_inner);
+        let mut missing: Vec<String> = sales
+            .iter()
+            .flatten()
+            .flat_map(|sale| &sale.offers)
+            .map(|offer| &offer.terms().wire)
+            .filter(|wire| {
+                let family = wire.network.split(':').next().unwrap_or_default();
+                let named = |n: &str| kinds.contains_key(&(wire.scheme.clone(), n.to_owned()));
+                !named(&wire.network) && !named(&format!("{family}:*"))
+            })
+            .map(|wire| {
+                format!(
+                    "The facilitator does not list {} on {}; payments there will fail until it does.",
+                    wire.scheme, wire.network
+                )
+            })
+            .collect();
+        missing.sort();
+        missing.dedup();
+        missing
+    }
+
+    /// Marks a grant as being worked on, until the guard is dropped.
+    pub(crate) fn activate(self: &Arc<Self>, id: &GrantId) -> Option<Active> {
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        active.insert(id.clone()).then(|| Active {
+            gate: Arc::clone(self),
+            id: id.clone(),
+        })
+    }
+
+    pub(crate) fn is_active(&self, id: &GrantId) -> bool {
+        self.active
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(id)
+    }
+
+    /// Notes whether the ledger works, and passes the result on.
+    pub(crate) fn noted<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
+        let failed = matches!(&result, Err(error) if error.is_storage());
+        self.ledger_failed
+            .store(failed, std::sync::atomic::Ordering::Relaxed);
+        if let Err(error) = &result {
+            tracing::error!(%error, ?error, "the ledger did not take a step");
+        }
+        result
+    }
+}
+
+fn unreachable_warning(error: &FacilitatorError) -> String {
+    format!("The facilitator did not say what it supports ({error}); paying requests get 503 until it is there.")
+}
+
+/// A grant that this process is working on.
+pub(crate) struct Active {
+    gate: Arc<Inner>,
+    id: GrantId,
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.gate
+            .active
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.id);
+        self.gate.ended.notify_waiters();
+    }
+}
+
+/// The extensions of a gate.
+pub(crate) fn extensions(identifier_required: bool) -> Object {
+    declared_extensions(identifier_required)
+}

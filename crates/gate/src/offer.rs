@@ -1,0 +1,101 @@
+//! One way to pay for a route.
+
+use tollway_core::assets::AssetTable;
+use tollway_core::money::Price;
+use tollway_core::wire::{Object, PaymentRequirements};
+use tollway_core::{Network, PaymentFlow, Refusal, Terms};
+
+/// Default of `maxTimeoutSeconds`, as the x402 server SDKs have it.
+const DEFAULT_TIMEOUT_SECONDS: u64 = 300;
+/// A shorter time cannot be verified, served and settled within.
+const MIN_TIMEOUT_SECONDS: u64 = 60;
+/// Buyers sign nothing that lives longer.
+const MAX_TIMEOUT_SECONDS: u64 = 900;
+
+/// One way to pay: an amount of an asset on a network, to somebody.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offer {
+    terms: Terms,
+}
+
+impl Offer {
+    /// A price such as `$0.01` or `0.5 EURC` on a network, by its CAIP-2 name
+    /// (`eip155:84532`) or a known one (`base-sepolia`), with the built-in
+    /// asset table.
+    ///
+    /// # Errors
+    /// `invalid_price`, `invalid_network` or `invalid_payment_requirements`.
+    pub fn new(price: &str, network: &str, pay_to: &str) -> Result<Self, Refusal> {
+        let network = Network::resolve(network)
+            .map_err(|e| Refusal::new("invalid_network", e.to_string()))?;
+        let price: Price = price.parse()?;
+        Self::priced(&price, &network, pay_to, &AssetTable::builtin())
+    }
+
+    /// A parsed price on a network, with an asset table of one's own.
+    ///
+    /// # Errors
+    /// `invalid_price` or `invalid_payment_requirements`.
+    pub fn priced(
+        price: &Price,
+        network: &Network,
+        pay_to: &str,
+        assets: &AssetTable,
+    ) -> Result<Self, Refusal> {
+        let priced = price.resolve(network, assets)?;
+        Self::from_requirements(PaymentRequirements {
+            scheme: "exact".to_owned(),
+            network: network.to_string(),
+            amount: priced.amount.to_string(),
+            asset: priced.spelling,
+            pay_to: pay_to.to_owned(),
+            max_timeout_seconds: DEFAULT_TIMEOUT_SECONDS,
+            extra: Some(priced.extra).filter(|extra| !extra.is_empty()),
+        })
+    }
+
+    /// Requirements as they shall stand in `accepts`.
+    ///
+    /// # Errors
+    /// What [`Terms::check`] refuses, and a `maxTimeoutSeconds` outside 60 to 900.
+    pub fn from_requirements(wire: PaymentRequirements) -> Result<Self, Refusal> {
+        if !(MIN_TIMEOUT_SECONDS..=MAX_TIMEOUT_SECONDS).contains(&wire.max_timeout_seconds) {
+            return Err(Refusal::new(
+                "invalid_payment_requirements",
+                "maxTimeoutSeconds must lie between 60 and 900; correct the route.",
+            ));
+        }
+        Terms::check(wire).map(|terms| Self { terms })
+    }
+
+    /// Sets `maxTimeoutSeconds`, from 60 to 900 (default 300).
+    ///
+    /// # Errors
+    /// `invalid_payment_requirements` if it lies outside.
+    pub fn with_timeout_seconds(self, seconds: u64) -> Result<Self, Refusal> {
+        let mut wire = self.terms.wire;
+        wire.max_timeout_seconds = seconds;
+        Self::from_requirements(wire)
+    }
+
+    /// What it asks, checked.
+    #[must_use]
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// The same offer in a flow, with what the facilitator adds to `extra`.
+    pub(crate) fn complete(&self, flow: PaymentFlow, added: &Object) -> Result<Self, Refusal> {
+        let mut wire = self.terms.wire.clone();
+        let mut extra = wire.extra.take().unwrap_or_default();
+        for (key, value) in added {
+            extra.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        match flow {
+            PaymentFlow::Authorization => extra.shift_remove("paymentFlow"),
+            PaymentFlow::Upfront => extra.insert("paymentFlow".to_owned(), flow.as_str().into()),
+        };
+        wire.extra = Some(extra).filter(|extra| !extra.is_empty());
+        Self::from_requirements(wire)
+    }
+}

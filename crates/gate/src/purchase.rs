@@ -1,0 +1,259 @@
+//! A paying request, read and bound: who pays what for which request.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tollway_core::extensions::{self, PaymentIdentifierId};
+use tollway_core::header::{Presentation, Presented};
+use tollway_core::wire::{PaymentPayload, Version};
+use tollway_core::{Intent, Refusal, Terms, codes};
+use tollway_ledger::NewGrant;
+use url::Url;
+
+use crate::gate::{ChainUse, Inner, Sale};
+
+/// x402's phrase for a payment that fits no offer.
+const NO_MATCH: &str = "No matching payment requirements";
+
+/// Where a paying request goes, in canonical form.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub method: Method,
+    /// Canonical path.
+    pub path: String,
+    pub query: Option<String>,
+}
+
+/// A payment that fits an offer, bound to its request.
+pub(crate) struct Purchase {
+    pub version: Version,
+    pub payload: PaymentPayload,
+    pub terms: Terms,
+    pub intent: Intent,
+    pub chain: ChainUse,
+    pub identifier: Option<PaymentIdentifierId>,
+    pub sale: Arc<Sale>,
+    pub target: Target,
+    pub url: String,
+    pub payload_digest: String,
+    pub body_digest: String,
+}
+
+/// Why a payment is not taken, before anybody was asked.
+pub(crate) struct Rejection {
+    pub status: StatusCode,
+    pub error: String,
+    pub refusal: Refusal,
+}
+
+impl Rejection {
+    /// 402 with the refusal's code as the terms' error.
+    fn terms(refusal: Refusal) -> Self {
+        Self {
+            status: StatusCode::PAYMENT_REQUIRED,
+            error: refusal.code().to_owned(),
+            refusal,
+        }
+    }
+
+    /// 400: it cannot be valid, whatever the terms.
+    pub(crate) fn malformed(refusal: Refusal) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            ..Self::terms(refusal)
+        }
+    }
+}
+
+impl Purchase {
+    /// Reads what was presented for a sale. Asks nobody.
+    pub(crate) fn read(
+        gate: &Inner,
+        sale: Arc<Sale>,
+        presented: Presented,
+        target: Target,
+    ) -> Result<Self, Rejection> {
+        let version = presented.version;
+        let own_url = format!("{}{}", gate.base_url, target.path);
+        let terms = matching(&sale, &presented, &own_url)?;
+        extensions::check_echo(Some(&gate.extensions), presented.extensions())
+            .map_err(Rejection::terms)?;
+        let mut resource = sale.resource.clone();
+        resource.url = own_url;
+        let payload = presented.into_payload(&terms.wire, resource);
+        let identifier = identifier(gate, version, &payload)?;
+        let chain = gate.chains.get(&terms.network).cloned().ok_or_else(no_match)?;
+        let intent = chain.chain.inspect(&payload, &terms).map_err(|refusal| {
+            match refusal.code() {
+                codes::INVALID_PAYLOAD => Rejection::malformed(refusal),
+                _ => Rejection::terms(refusal),
+            }
+        })?;
+        let url = match &target.query {
+            Some(query) => format!("{}{}?{query}", gate.base_url, target.path),
+            None => format!("{}{}", gate.base_url, target.path),
+        };
+        Ok(Self {
+            version,
+            payload_digest: payload_digest(&payload),
+            body_digest: String::new(),
+            payload,
+            terms,
+            intent,
+            chain,
+            identifier,
+            sale,
+            target,
+            url,
+        })
+    }
+
+    /// Binds the request's body.
+    pub(crate) fn bind_body(&mut self, body: &Bytes) {
+        self.body_digest = hex::encode(Sha256::digest(body));
+    }
+
+    /// The grant that it claims.
+    pub(crate) fn grant(&self, owner: &str) -> NewGrant {
+        NewGrant {
+            identity: self.intent.identity.clone(),
+            expected: self.intent.expected.clone(),
+            deadline: self.intent.deadline,
+            route: self.sale.pattern.clone(),
+            method: self.target.method.to_string(),
+            url: self.url.clone(),
+            body_digest: self.body_digest.clone(),
+            payload_digest: self.payload_digest.clone(),
+            payment_identifier: self.identifier.as_ref().map(|id| id.as_str().to_owned()),
+            flow: self.sale.flow.as_str().to_owned(),
+            owner: owner.to_owned(),
+        }
+    }
+
+    /// Whether a grant was claimed by the same request: identifier, payload,
+    /// method, URL and body.
+    pub(crate) fn is_same_request(&self, grant: &NewGrant) -> bool {
+        self.names(grant)
+            && grant.payload_digest == self.payload_digest
+            && grant.method == self.target.method.as_str()
+            && grant.url == self.url
+            && grant.body_digest == self.body_digest
+    }
+
+    /// Whether a grant was claimed under the identifier of this purchase.
+    pub(crate) fn names(&self, grant: &NewGrant) -> bool {
+        let own = self.identifier.as_ref().map(PaymentIdentifierId::as_str);
+        own.is_some() && grant.payment_identifier.as_deref() == own
+    }
+}
+
+/// The terms of the offer that a payment accepts.
+fn matching(sale: &Sale, presented: &Presented, own_url: &str) -> Result<Terms, Rejection> {
+    if let Presentation::V2(payload) = &presented.payload
+        && let Some(resource) = &payload.resource
+        && !same_resource(&resource.url, own_url)
+    {
+        return Err(no_match_because(
+            "The payment was made for another resource; ask without payment for the terms of this one.",
+        ));
+    }
+    let fits = |terms: &&Terms| {
+        let for_v1 = matches!(terms.method(), None | Some("eip3009"));
+        presented.matches(&terms.wire) && (presented.version == Version::V2 || for_v1)
+    };
+    sale.offers
+        .iter()
+        .map(crate::Offer::terms)
+        .find(fits)
+        .cloned()
+        .ok_or_else(no_match)
+}
+
+/// Whether a URL that a payment names is the one that is sold. The query does
+/// not count: it is not part of the resource URL that we send.
+fn same_resource(named: &str, own: &str) -> bool {
+    if named == own || named.is_empty() {
+        return true;
+    }
+    let (Ok(mut named), Ok(mut own)) = (Url::parse(named), Url::parse(own)) else {
+        return false;
+    };
+    for url in [&mut named, &mut own] {
+        url.set_query(None);
+        url.set_fragment(None);
+    }
+    named == own
+}
+
+fn no_match() -> Rejection {
+    no_match_because("The payment accepts none of the offered ways to pay; choose one of them unchanged.")
+}
+
+fn no_match_because(message: &str) -> Rejection {
+    Rejection {
+        error: NO_MATCH.to_owned(),
+        ..Rejection::terms(Refusal::new(codes::NO_MATCHING_PAYMENT_REQUIREMENTS, message))
+    }
+}
+
+/// The identifier that a payment brings. Version 1 has no place for one.
+fn identifier(
+    gate: &Inner,
+    version: Version,
+    payload: &PaymentPayload,
+) -> Result<Option<PaymentIdentifierId>, Rejection> {
+    let identifier = extensions::read(payload).map_err(Rejection::malformed)?;
+    if identifier.is_none() && gate.identifier_required && version == Version::V2 {
+        return Err(Rejection::malformed(Refusal::new(
+            codes::PAYMENT_IDENTIFIER_REQUIRED,
+            "The route asks for a payment identifier; add one to the payment-identifier extension.",
+        )));
+    }
+    Ok(identifier)
+}
+
+/// SHA-256 over what was accepted and signed, with keys in order.
+fn payload_digest(payload: &PaymentPayload) -> String {
+    let mut digest = Sha256::new();
+    digest_value(&mut digest, &Value::Object(payload.payload.clone()));
+    for field in [
+        &payload.accepted.scheme,
+        &payload.accepted.network,
+        &payload.accepted.amount,
+        &payload.accepted.asset,
+        &payload.accepted.pay_to,
+    ] {
+        digest.update([0]);
+        digest.update(field.to_ascii_lowercase());
+    }
+    hex::encode(digest.finalize())
+}
+
+fn digest_value(digest: &mut Sha256, value: &Value) {
+    match value {
+        Value::Object(object) => {
+            let mut keys: Vec<&String> = object.keys().collect();
+            keys.sort();
+            digest.update(b"{");
+            for key in keys {
+                digest.update(Value::String(key.clone()).to_string());
+                digest.update(b":");
+                digest_value(digest, &object[key]);
+                digest.update(b",");
+            }
+            digest.update(b"}");
+        }
+        Value::Array(items) => {
+            digest.update(b"[");
+            for item in items {
+                digest_value(digest, item);
+                digest.update(b",");
+            }
+            digest.update(b"]");
+        }
+        other => digest.update(other.to_string()),
+    }
+}

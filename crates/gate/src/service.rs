@@ -1,0 +1,311 @@
+//! The tower layer and service.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::TryFutureExt;
+use futures_util::future::{BoxFuture, Either, Ready, ready};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt;
+use tollway_core::{Refusal, codes, header};
+use tower::{Layer, Service};
+
+use crate::body::{self, Body, BoxError};
+use crate::cors::Cors;
+use crate::event::Event;
+use crate::flow::{self, Upstream, UpstreamError};
+use crate::gate::{Gate, Inner, Sale};
+use crate::hygiene;
+use crate::limits::MAX_PRICED_PATH_BYTES;
+use crate::purchase::{Purchase, Rejection, Target};
+use crate::route::{Decision, PathError};
+use crate::{answer, challenge};
+
+/// Puts a [`Gate`] before a service.
+#[derive(Clone, Debug)]
+pub struct GateLayer {
+    gate: Gate,
+}
+
+impl GateLayer {
+    pub(crate) fn new(gate: Gate) -> Self {
+        Self { gate }
+    }
+}
+
+impl<S> Layer<S> for GateLayer {
+    type Service = GateService<S>;
+
+    fn layer(&self, inner: S) -> GateService<S> {
+        GateService {
+            inner,
+            gate: Arc::clone(&self.gate.inner),
+        }
+    }
+}
+
+/// A service behind a [`Gate`].
+#[derive(Clone)]
+pub struct GateService<S> {
+    inner: S,
+    gate: Arc<Inner>,
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for GateService<S>
+where
+    S: Service<Request<Body>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError> + Send + 'static,
+    ReqBody: http_body::Body<Data = Bytes> + Send + 'static,
+    ReqBody::Error: Into<BoxError>,
+    ResBody: http_body::Body<Data = Bytes> + Send + 'static,
+    ResBody::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Either<
+        Ready<Result<Response<Body>, S::Error>>,
+        BoxFuture<'static, Result<Response<Body>, S::Error>>,
+    >;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let now = |response| Either::Left(ready(Ok(response)));
+        let (route, path) = match self.gate.decide(request.method(), request.uri().path()) {
+            Decision::Paid { route, path } => (route, path),
+            Decision::Refused(error) => return now(refused_path(error)),
+            Decision::Free { path } => {
+                if let Some(response) = preflight(&self.gate, &request) {
+                    return now(response);
+                }
+                hygiene::clean_request(request.headers_mut());
+                let mut request = request.map(body::boxed);
+                set_path(request.uri_mut(), &path);
+                let answer = self.inner.call(request);
+                let answer = answer.map_ok(|response| response.map(body::boxed));
+                return Either::Right(Box::pin(answer));
+            }
+        };
+        if let Some(response) = preflight(&self.gate, &request) {
+            return now(response);
+        }
+        if path.len() > MAX_PRICED_PATH_BYTES {
+            return now(refused_path(PathError::TooLong));
+        }
+        if let Some(sale) = self.gate.fixed_sale(route)
+            && (!has_payment(&request) || request.method() == Method::HEAD)
+        {
+            return now(challenged(&self.gate, &sale, request.method(), &path));
+        }
+        let mut service = self.ready_service();
+        let call: Call<S::Error> = Box::new(move |request| {
+            Box::pin(service.call(request).map_ok(|response| response.map(body::boxed)))
+        });
+        let gate = Arc::clone(&self.gate);
+        Either::Right(Box::pin(priced(gate, route, path, request.map(body::boxed), call)))
+    }
+}
+
+impl<S> GateService<S> {
+    /// The service that was polled ready; a clone takes its place.
+    fn ready_service(&mut self) -> S
+    where
+        S: Clone,
+    {
+        let clone = self.inner.clone();
+        std::mem::replace(&mut self.inner, clone)
+    }
+}
+
+fn has_payment<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    headers.contains_key(&header::PAYMENT_SIGNATURE) || headers.contains_key(&header::X_PAYMENT)
+}
+
+/// Answers a preflight about a priced request. The question is what the real
+/// request would cost, not the OPTIONS request.
+fn preflight<B>(gate: &Inner, request: &Request<B>) -> Option<Response<Body>> {
+    let cors = gate.cors.as_ref()?;
+    let asked = Cors::preflight(request.method(), request.headers())?;
+    match gate.decide(&asked, request.uri().path()) {
+        Decision::Paid { .. } => Some(cors.allow(&asked, request.headers())),
+        _ => None,
+    }
+}
+
+fn refused_path(error: PathError) -> Response<Body> {
+    let status = match error {
+        PathError::TooLong => StatusCode::URI_TOO_LONG,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    answer::problem(status, error.code(), &error.to_string())
+}
+
+/// The terms. HEAD gets those of GET, without their body.
+fn challenged(gate: &Inner, sale: &Sale, method: &Method, path: &str) -> Response<Body> {
+    let mut response = sale.challenge.answer(path);
+    if *method == Method::HEAD {
+        *response.body_mut() = body::empty();
+    }
+    if gate.on_event.is_some() {
+        gate.emit(&Event::Challenged { route: sale.pattern.clone() });
+    } else {
+        metrics::counter!("tollway_gate_events_total", "kind" => "challenged").increment(1);
+    }
+    decorated(gate, response)
+}
+
+fn decorated(gate: &Inner, mut response: Response<Body>) -> Response<Body> {
+    if let Some(cors) = &gate.cors {
+        cors.decorate(response.headers_mut());
+    }
+    response
+}
+
+/// One call of the service behind, with its own error.
+type Call<E> =
+    Box<dyn FnOnce(Request<Body>) -> BoxFuture<'static, Result<Response<Body>, E>> + Send>;
+
+/// Serves a request of a priced route.
+async fn priced<E>(
+    gate: Arc<Inner>,
+    route: usize,
+    path: String,
+    request: Request<Body>,
+    call: Call<E>,
+) -> Result<Response<Body>, E>
+where
+    E: Into<BoxError> + Send + 'static,
+{
+    let (mut parts, body) = request.into_parts();
+    set_path(&mut parts.uri, &path);
+    let sale = match sale_of(&gate, route, &parts).await {
+        Ok(Some(sale)) => sale,
+        Ok(None) => {
+            hygiene::clean_paid_request(&mut parts.headers);
+            return call(Request::from_parts(parts, body)).await;
+        }
+        Err(refusal) => return Ok(decorated(&gate, refused_price(&refusal))),
+    };
+    let upstream: Upstream = Box::new(move |request| {
+        let told = |error: E| UpstreamError::new(error.into().as_ref());
+        Box::pin(call(request).map_err(told))
+    });
+    let request = Request::from_parts(parts, body);
+    let answer = match bought(&gate, sale, path, request, upstream).await {
+        Ok(answer) | Err(answer) => answer,
+    };
+    Ok(decorated(&gate, answer))
+}
+
+async fn sale_of(
+    gate: &Inner,
+    route: usize,
+    parts: &http::request::Parts,
+) -> Result<Option<Arc<Sale>>, Refusal> {
+    match (gate.fixed_sale(route), gate.routes.get(route)) {
+        (Some(sale), _) => Ok(Some(sale)),
+        (None, Some(route)) => gate.asked_sale(route, parts).await,
+        (None, None) => Ok(None),
+    }
+}
+
+fn refused_price(refusal: &Refusal) -> Response<Body> {
+    let status = match refusal.code() {
+        codes::INTERNAL_ERROR => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::FORBIDDEN,
+    };
+    answer::refusal(status, refusal)
+}
+
+/// Reads the payment and the body, and hands both to a task that runs to its
+/// end whether or not the client stays. The error is an answer as well: the
+/// one of a request that bought nothing.
+async fn bought(
+    gate: &Arc<Inner>,
+    sale: Arc<Sale>,
+    path: String,
+    request: Request<Body>,
+    upstream: Upstream,
+) -> Result<Response<Body>, Response<Body>> {
+    let (mut parts, body) = request.into_parts();
+    let rejected = |rejection: Rejection| challenge::rejected(gate, &sale, &path, &rejection);
+    let presented = match header::presented(&parts.headers) {
+        Ok(Some(presented)) if parts.method != Method::HEAD => presented,
+        Ok(_) => return Err(challenged(gate, &sale, &parts.method, &path)),
+        Err(refusal) => return Err(rejected(Rejection::malformed(refusal))),
+    };
+    if hygiene::wants_upgrade(&parts.headers) {
+        return Err(answer::problem(
+            StatusCode::BAD_REQUEST,
+            "upgrade_not_supported",
+            "A priced route does not switch protocols; send an ordinary request.",
+        ));
+    }
+    let target = Target {
+        method: parts.method.clone(),
+        path: path.clone(),
+        query: parts.uri.query().map(str::to_owned),
+    };
+    let mut purchase =
+        Purchase::read(gate, Arc::clone(&sale), presented, target).map_err(rejected)?;
+    let body = read_body(gate, body).await?;
+    purchase.bind_body(&body);
+    hygiene::clean_paid_request(&mut parts.headers);
+    parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    let request = Request::from_parts(parts, body);
+    let work = flow::Work::new(Arc::clone(gate), purchase, request, upstream);
+    let task = gate.tasks.spawn(work.run());
+    task.await.map_err(|error| {
+        tracing::error!(%error, "a paying request's task ended early");
+        answer::problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            codes::INTERNAL_ERROR,
+            "Something failed on this side; ask again with the same payment.",
+        )
+    })
+}
+
+async fn read_body(gate: &Inner, body: Body) -> Result<Bytes, Response<Body>> {
+    let limit = gate.limits.max_request_body_bytes;
+    let limited = http_body_util::Limited::new(body, limit).collect();
+    match tokio::time::timeout(gate.limits.request_body_timeout, limited).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(answer::problem(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            codes::REQUEST_TOO_LARGE,
+            &format!("The body of a paying request is longer than {limit} bytes; send less."),
+        )),
+        Ok(Err(_)) => Err(answer::problem(
+            StatusCode::BAD_REQUEST,
+            codes::INVALID_REQUEST,
+            "The body broke off; send it again with the same payment.",
+        )),
+        Err(_) => Err(answer::problem(
+            StatusCode::REQUEST_TIMEOUT,
+            codes::INVALID_REQUEST,
+            "The body did not arrive in time; send it again with the same payment.",
+        )),
+    }
+}
+
+/// Replaces the path; the query and, where there is one, the authority stay.
+fn set_path(uri: &mut Uri, path: &str) {
+    if uri.path() == path {
+        return;
+    }
+    let target = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut parts = std::mem::take(uri).into_parts();
+    // A canonical path and the query of a parsed URI are legal.
+    parts.path_and_query = PathAndQuery::try_from(target).ok();
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
