@@ -104,7 +104,8 @@ pub enum Settlement {
 pub struct Intent {
     /// What makes it unique.
     pub identity: Identity,
-    /// What must be seen on chain; for `upto` the amount is the ceiling.
+    /// What must be seen on chain; the amount is the terms': for `upto` the ceiling
+    /// at verify, and the charge at settle.
     pub expected: Expected,
     /// After this moment it can no longer move money.
     pub deadline: Timestamp,
@@ -374,6 +375,11 @@ pub trait Chain: Send + Sync {
     fn signers(&self) -> Vec<Address>;
 
     /// Decodes: identity, expected effect, deadline. Pure.
+    ///
+    /// Asked twice for one payment: at verify with the terms as offered, and at
+    /// settle with the terms that are charged ([`Terms::charging`]; the same but for
+    /// `upto`). The identity is the same both times, `expected.amount` is what the
+    /// terms say, and a charge of zero is [`Settlement::Nothing`].
     ///
     /// # Errors
     /// A refusal if the payload has not the shape of its method.

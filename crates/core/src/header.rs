@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::json::{self, JsonLimits};
+use crate::json::{self, JsonError, JsonLimits};
 use crate::wire::{self, PaymentPayload, PaymentRequired, SettleResponse, Version, v1};
 use crate::{Refusal, codes};
 
@@ -57,6 +57,14 @@ pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, Refusal> {
 /// # Errors
 /// `payment_header_too_large` or `invalid_payload`.
 pub fn decode_within<T: DeserializeOwned>(text: &str, max_bytes: usize) -> Result<T, Refusal> {
+    let limits = JsonLimits {
+        max_bytes,
+        ..JsonLimits::HEADER
+    };
+    json::object_from_slice(&unbase64(text, max_bytes)?, &limits).map_err(malformed)
+}
+
+fn unbase64(text: &str, max_bytes: usize) -> Result<Vec<u8>, Refusal> {
     if text.len() > max_bytes {
         return Err(Refusal::new(
             codes::PAYMENT_HEADER_TOO_LARGE,
@@ -68,23 +76,20 @@ pub fn decode_within<T: DeserializeOwned>(text: &str, max_bytes: usize) -> Resul
     } else {
         &STANDARD_NO_PAD
     };
-    let bytes = engine.decode(text).map_err(|_| {
+    engine.decode(text).map_err(|_| {
         Refusal::new(
             codes::INVALID_PAYLOAD,
             "The header is not base64; send standard base64 of the JSON.",
         )
-    })?;
-    let limits = JsonLimits {
-        max_bytes,
-        ..JsonLimits::HEADER
-    };
-    json::object_from_slice(&bytes, &limits).map_err(|e| {
-        Refusal::new(
-            codes::INVALID_PAYLOAD,
-            "The header does not hold the JSON object that belongs there; correct it.",
-        )
-        .with_detail(e.detail())
     })
+}
+
+fn malformed(error: JsonError) -> Refusal {
+    Refusal::new(
+        codes::INVALID_PAYLOAD,
+        "The header does not hold the JSON object that belongs there; correct it.",
+    )
+    .with_detail(error.detail())
 }
 
 /// The header in which a payment is sent: `PAYMENT-SIGNATURE`, or `X-PAYMENT`.

@@ -29,6 +29,7 @@ pub mod json;
 pub mod money;
 mod network;
 pub mod networks;
+mod offer;
 mod terms;
 mod wallet;
 pub mod wire;

@@ -2,6 +2,17 @@
 //!
 //! `$0.10`, `0.10`, `0.10 USDC`, `0.10 0x036C…` and `{"amount":"100000","asset":"0x…"}`
 //! are prices. A price that an asset cannot express exactly is refused, never rounded.
+//!
+//! ```
+//! use tollway_core::{Amount, Network, assets::AssetTable, money::Price};
+//!
+//! let price: Price = "$0.01".parse()?;
+//! let table = AssetTable::builtin();
+//! let priced = price.resolve(&Network::resolve("base-sepolia").unwrap(), &table)?;
+//! assert_eq!(priced.amount, Amount::from_atomic(10_000));
+//! assert_eq!(priced.spelling, "0x036CbD53842c5426634e7929541eC2318f3dCF7e");
+//! # Ok::<(), tollway_core::money::MoneyError>(())
+//! ```
 
 use std::fmt;
 use std::str::FromStr;

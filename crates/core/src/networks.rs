@@ -43,449 +43,89 @@ impl NetworkInfo {
     }
 }
 
+macro_rules! table {
+    ($($caip2:literal $shown:literal $v1:tt $aliases:tt $money:ident $explorer:tt $rpc:tt $finality:ident;)*) => {
+        &[$(NetworkInfo {
+            caip2: $caip2,
+            v1_name: maybe!($v1),
+            aliases: &$aliases,
+            display_name: $shown,
+            testnet: matches!(Money::$money, Money::Play),
+            explorer_tx: maybe!($explorer),
+            public_rpc: maybe!($rpc),
+            instant_finality: matches!(Receipt::$finality, Receipt::Final),
+        }),*]
+    };
+}
+
+macro_rules! maybe {
+    (-) => {
+        None
+    };
+    ($text:literal) => {
+        Some($text)
+    };
+}
+
+enum Money {
+    Real,
+    Play,
+}
+
+enum Receipt {
+    Deepens,
+    Final,
+}
+
 /// All networks that are known by name.
-pub static NETWORKS: &[NetworkInfo] = &[
-    NetworkInfo {
-        caip2: "eip155:1",
-        v1_name: Some("ethereum"),
-        aliases: &["mainnet", "eth", "ethereum-mainnet"],
-        display_name: "Ethereum",
-        testnet: false,
-        explorer_tx: Some("https://etherscan.io/tx/"),
-        public_rpc: Some("https://eth.merkle.io"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:11155111",
-        v1_name: Some("sepolia"),
-        aliases: &["ethereum-sepolia", "eth-sepolia"],
-        display_name: "Sepolia",
-        testnet: true,
-        explorer_tx: Some("https://sepolia.etherscan.io/tx/"),
-        public_rpc: Some("https://11155111.rpc.thirdweb.com"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:8453",
-        v1_name: Some("base"),
-        aliases: &["base-mainnet"],
-        display_name: "Base",
-        testnet: false,
-        explorer_tx: Some("https://basescan.org/tx/"),
-        public_rpc: Some("https://mainnet.base.org"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:84532",
-        v1_name: Some("base-sepolia"),
-        aliases: &["base-testnet"],
-        display_name: "Base Sepolia",
-        testnet: true,
-        explorer_tx: Some("https://sepolia.basescan.org/tx/"),
-        public_rpc: Some("https://sepolia.base.org"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:10",
-        v1_name: None,
-        aliases: &["optimism", "op-mainnet", "op"],
-        display_name: "OP Mainnet",
-        testnet: false,
-        explorer_tx: Some("https://optimistic.etherscan.io/tx/"),
-        public_rpc: Some("https://mainnet.optimism.io"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:11155420",
-        v1_name: None,
-        aliases: &["optimism-sepolia", "op-sepolia"],
-        display_name: "OP Sepolia",
-        testnet: true,
-        explorer_tx: Some("https://optimism-sepolia.blockscout.com/tx/"),
-        public_rpc: Some("https://sepolia.optimism.io"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:42161",
-        v1_name: None,
-        aliases: &["arbitrum", "arbitrum-one"],
-        display_name: "Arbitrum One",
-        testnet: false,
-        explorer_tx: Some("https://arbiscan.io/tx/"),
-        public_rpc: Some("https://arb1.arbitrum.io/rpc"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:421614",
-        v1_name: None,
-        aliases: &["arbitrum-sepolia"],
-        display_name: "Arbitrum Sepolia",
-        testnet: true,
-        explorer_tx: Some("https://sepolia.arbiscan.io/tx/"),
-        public_rpc: Some("https://sepolia-rollup.arbitrum.io/rpc"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:137",
-        v1_name: Some("polygon"),
-        aliases: &["polygon-mainnet", "matic"],
-        display_name: "Polygon",
-        testnet: false,
-        explorer_tx: Some("https://polygonscan.com/tx/"),
-        public_rpc: Some("https://polygon.drpc.org"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:80002",
-        v1_name: Some("polygon-amoy"),
-        aliases: &["amoy"],
-        display_name: "Polygon Amoy",
-        testnet: true,
-        explorer_tx: Some("https://amoy.polygonscan.com/tx/"),
-        public_rpc: Some("https://rpc-amoy.polygon.technology"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:43114",
-        v1_name: Some("avalanche"),
-        aliases: &["avax", "avalanche-mainnet"],
-        display_name: "Avalanche",
-        testnet: false,
-        explorer_tx: Some("https://snowtrace.io/tx/"),
-        public_rpc: Some("https://api.avax.network/ext/bc/C/rpc"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:43113",
-        v1_name: Some("avalanche-fuji"),
-        aliases: &["fuji"],
-        display_name: "Avalanche Fuji",
-        testnet: true,
-        explorer_tx: Some("https://testnet.snowtrace.io/tx/"),
-        public_rpc: Some("https://api.avax-test.network/ext/bc/C/rpc"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:1329",
-        v1_name: Some("sei"),
-        aliases: &["sei-mainnet", "pacific-1"],
-        display_name: "Sei",
-        testnet: false,
-        explorer_tx: Some("https://seiscan.io/tx/"),
-        public_rpc: Some("https://evm-rpc.sei-apis.com"),
-        instant_finality: true,
-    },
-    NetworkInfo {
-        caip2: "eip155:1328",
-        v1_name: Some("sei-testnet"),
-        aliases: &["atlantic-2"],
-        display_name: "Sei Testnet",
-        testnet: true,
-        explorer_tx: Some("https://testnet.seiscan.io/tx/"),
-        public_rpc: Some("https://evm-rpc-testnet.sei-apis.com"),
-        instant_finality: true,
-    },
-    NetworkInfo {
-        caip2: "eip155:42220",
-        v1_name: Some("celo"),
-        aliases: &["celo-mainnet"],
-        display_name: "Celo",
-        testnet: false,
-        explorer_tx: Some("https://celoscan.io/tx/"),
-        public_rpc: Some("https://forno.celo.org"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:11142220",
-        v1_name: None,
-        aliases: &["celo-sepolia"],
-        display_name: "Celo Sepolia",
-        testnet: true,
-        explorer_tx: Some("https://celo-sepolia.blockscout.com/tx/"),
-        public_rpc: Some("https://forno.celo-sepolia.celo-testnet.org"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:143",
-        v1_name: Some("monad"),
-        aliases: &["monad-mainnet"],
-        display_name: "Monad",
-        testnet: false,
-        explorer_tx: Some("https://monadvision.com/tx/"),
-        public_rpc: Some("https://rpc.monad.xyz"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:10143",
-        v1_name: None,
-        aliases: &["monad-testnet"],
-        display_name: "Monad Testnet",
-        testnet: true,
-        explorer_tx: Some("https://testnet.monadexplorer.com/tx/"),
-        public_rpc: Some("https://testnet-rpc.monad.xyz"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:50",
-        v1_name: None,
-        aliases: &["xdc", "xdc-mainnet"],
-        display_name: "XDC Network",
-        testnet: false,
-        explorer_tx: Some("https://xdcscan.com/tx/"),
-        public_rpc: Some("https://rpc.xdcrpc.com"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:51",
-        v1_name: None,
-        aliases: &["apothem", "xdc-testnet"],
-        display_name: "XDC Apothem",
-        testnet: true,
-        explorer_tx: Some("https://testnet.xdcscan.com/tx/"),
-        public_rpc: Some("https://erpc.apothem.network"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:2741",
-        v1_name: Some("abstract"),
-        aliases: &["abstract-mainnet"],
-        display_name: "Abstract",
-        testnet: false,
-        explorer_tx: Some("https://abscan.org/tx/"),
-        public_rpc: Some("https://api.mainnet.abs.xyz"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:11124",
-        v1_name: Some("abstract-testnet"),
-        aliases: &[],
-        display_name: "Abstract Testnet",
-        testnet: true,
-        explorer_tx: Some("https://sepolia.abscan.org/tx/"),
-        public_rpc: Some("https://api.testnet.abs.xyz"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:4689",
-        v1_name: Some("iotex"),
-        aliases: &[],
-        display_name: "IoTeX",
-        testnet: false,
-        explorer_tx: Some("https://iotexscan.io/tx/"),
-        public_rpc: Some("https://babel-api.mainnet.iotex.io"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:3338",
-        v1_name: Some("peaq"),
-        aliases: &[],
-        display_name: "peaq",
-        testnet: false,
-        explorer_tx: Some("https://peaq.subscan.io/tx/"),
-        public_rpc: Some("https://quicknode1.peaq.xyz"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:1514",
-        v1_name: Some("story"),
-        aliases: &[],
-        display_name: "Story",
-        testnet: false,
-        explorer_tx: Some("https://storyscan.io/tx/"),
-        public_rpc: Some("https://mainnet.storyrpc.io"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:41923",
-        v1_name: Some("educhain"),
-        aliases: &["edu-chain"],
-        display_name: "EDU Chain",
-        testnet: false,
-        explorer_tx: Some("https://educhain.blockscout.com/tx/"),
-        public_rpc: Some("https://rpc.edu-chain.raas.gelato.cloud"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:4326",
-        v1_name: Some("megaeth"),
-        aliases: &["mega"],
-        display_name: "MegaETH",
-        testnet: false,
-        explorer_tx: Some("https://mega.etherscan.io/tx/"),
-        public_rpc: Some("https://mainnet.megaeth.com/rpc"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:988",
-        v1_name: Some("stable"),
-        aliases: &[],
-        display_name: "Stable",
-        testnet: false,
-        explorer_tx: Some("https://stablescan.xyz/tx/"),
-        public_rpc: Some("https://rpc.stable.xyz"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:2201",
-        v1_name: Some("stable-testnet"),
-        aliases: &[],
-        display_name: "Stable Testnet",
-        testnet: true,
-        explorer_tx: Some("https://testnet.stablescan.xyz/tx/"),
-        public_rpc: Some("https://rpc.testnet.stable.xyz"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:14",
-        v1_name: Some("flare"),
-        aliases: &[],
-        display_name: "Flare",
-        testnet: false,
-        explorer_tx: Some("https://flare-explorer.flare.network/tx/"),
-        public_rpc: Some("https://flare-api.flare.network/ext/C/rpc"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:324705682",
-        v1_name: Some("skale-base-sepolia"),
-        aliases: &["skale-testnet"],
-        display_name: "SKALE Base Sepolia",
-        testnet: true,
-        explorer_tx: None,
-        public_rpc: None,
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:31612",
-        v1_name: None,
-        aliases: &["mezo"],
-        display_name: "Mezo",
-        testnet: false,
-        explorer_tx: Some("https://explorer.mezo.org/tx/"),
-        public_rpc: Some("https://rpc.mezo.org"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:31611",
-        v1_name: None,
-        aliases: &["mezo-testnet"],
-        display_name: "Mezo Testnet",
-        testnet: true,
-        explorer_tx: Some("https://explorer.test.mezo.org/tx/"),
-        public_rpc: Some("https://rpc.test.mezo.org"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:723487",
-        v1_name: None,
-        aliases: &["radius"],
-        display_name: "Radius",
-        testnet: false,
-        explorer_tx: Some("https://network.radiustech.xyz/tx/"),
-        public_rpc: Some("https://rpc.radiustech.xyz"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:72344",
-        v1_name: None,
-        aliases: &["radius-testnet"],
-        display_name: "Radius Testnet",
-        testnet: true,
-        explorer_tx: Some("https://testnet.radiustech.xyz/tx/"),
-        public_rpc: Some("https://rpc.testnet.radiustech.xyz"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:36900",
-        v1_name: None,
-        aliases: &["adi"],
-        display_name: "ADI Chain",
-        testnet: false,
-        explorer_tx: Some("https://explorer.adifoundation.ai/tx/"),
-        public_rpc: Some("https://rpc.adifoundation.ai"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:190415",
-        v1_name: None,
-        aliases: &["hpp"],
-        display_name: "HPP",
-        testnet: false,
-        explorer_tx: Some("https://explorer.hpp.io/tx/"),
-        public_rpc: Some("https://mainnet.hpp.io"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:181228",
-        v1_name: None,
-        aliases: &["hpp-sepolia"],
-        display_name: "HPP Sepolia",
-        testnet: true,
-        explorer_tx: Some("https://sepolia-explorer.hpp.io/tx/"),
-        public_rpc: Some("https://testnet.hpp.io"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "eip155:38833",
-        v1_name: None,
-        aliases: &["igra"],
-        display_name: "Igra",
-        testnet: false,
-        explorer_tx: Some("https://explorer.igralabs.com/tx/"),
-        public_rpc: Some("https://rpc.igralabs.com:8545"),
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "starknet:SN_MAIN",
-        v1_name: None,
-        aliases: &["starknet", "starknet-mainnet"],
-        display_name: "Starknet",
-        testnet: false,
-        explorer_tx: Some("https://voyager.online/tx/"),
-        public_rpc: None,
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "starknet:SN_SEPOLIA",
-        v1_name: None,
-        aliases: &["starknet-sepolia"],
-        display_name: "Starknet Sepolia",
-        testnet: true,
-        explorer_tx: Some("https://sepolia.voyager.online/tx/"),
-        public_rpc: None,
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp",
-        v1_name: Some("solana"),
-        aliases: &["solana-mainnet"],
-        display_name: "Solana",
-        testnet: false,
-        explorer_tx: Some("https://solscan.io/tx/"),
-        public_rpc: None,
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1",
-        v1_name: Some("solana-devnet"),
-        aliases: &[],
-        display_name: "Solana Devnet",
-        testnet: true,
-        explorer_tx: None,
-        public_rpc: None,
-        instant_finality: false,
-    },
-    NetworkInfo {
-        caip2: "solana:4uhcVJyU9pJkvQyS88uRDiswHXSCkY3z",
-        v1_name: Some("solana-testnet"),
-        aliases: &[],
-        display_name: "Solana Testnet",
-        testnet: true,
-        explorer_tx: None,
-        public_rpc: None,
-        instant_finality: false,
-    },
-];
+#[rustfmt::skip]
+pub static NETWORKS: &[NetworkInfo] = table! {
+    // CAIP-2, shown as, v1 name, other names, money, explorer, public RPC, receipt
+    "eip155:1" "Ethereum" "ethereum" ["mainnet", "eth", "ethereum-mainnet"] Real "https://etherscan.io/tx/" "https://eth.merkle.io" Deepens;
+    "eip155:11155111" "Sepolia" "sepolia" ["ethereum-sepolia", "eth-sepolia"] Play "https://sepolia.etherscan.io/tx/" "https://11155111.rpc.thirdweb.com" Deepens;
+    "eip155:8453" "Base" "base" ["base-mainnet"] Real "https://basescan.org/tx/" "https://mainnet.base.org" Deepens;
+    "eip155:84532" "Base Sepolia" "base-sepolia" ["base-testnet"] Play "https://sepolia.basescan.org/tx/" "https://sepolia.base.org" Deepens;
+    "eip155:10" "OP Mainnet" - ["optimism", "op-mainnet", "op"] Real "https://optimistic.etherscan.io/tx/" "https://mainnet.optimism.io" Deepens;
+    "eip155:11155420" "OP Sepolia" - ["optimism-sepolia", "op-sepolia"] Play "https://optimism-sepolia.blockscout.com/tx/" "https://sepolia.optimism.io" Deepens;
+    "eip155:42161" "Arbitrum One" - ["arbitrum", "arbitrum-one"] Real "https://arbiscan.io/tx/" "https://arb1.arbitrum.io/rpc" Deepens;
+    "eip155:421614" "Arbitrum Sepolia" - ["arbitrum-sepolia"] Play "https://sepolia.arbiscan.io/tx/" "https://sepolia-rollup.arbitrum.io/rpc" Deepens;
+    "eip155:137" "Polygon" "polygon" ["polygon-mainnet", "matic"] Real "https://polygonscan.com/tx/" "https://polygon.drpc.org" Deepens;
+    "eip155:80002" "Polygon Amoy" "polygon-amoy" ["amoy"] Play "https://amoy.polygonscan.com/tx/" "https://rpc-amoy.polygon.technology" Deepens;
+    "eip155:43114" "Avalanche" "avalanche" ["avax", "avalanche-mainnet"] Real "https://snowtrace.io/tx/" "https://api.avax.network/ext/bc/C/rpc" Deepens;
+    "eip155:43113" "Avalanche Fuji" "avalanche-fuji" ["fuji"] Play "https://testnet.snowtrace.io/tx/" "https://api.avax-test.network/ext/bc/C/rpc" Deepens;
+    "eip155:1329" "Sei" "sei" ["sei-mainnet", "pacific-1"] Real "https://seiscan.io/tx/" "https://evm-rpc.sei-apis.com" Final;
+    "eip155:1328" "Sei Testnet" "sei-testnet" ["atlantic-2"] Play "https://testnet.seiscan.io/tx/" "https://evm-rpc-testnet.sei-apis.com" Final;
+    "eip155:42220" "Celo" "celo" ["celo-mainnet"] Real "https://celoscan.io/tx/" "https://forno.celo.org" Deepens;
+    "eip155:11142220" "Celo Sepolia" - ["celo-sepolia"] Play "https://celo-sepolia.blockscout.com/tx/" "https://forno.celo-sepolia.celo-testnet.org" Deepens;
+    "eip155:143" "Monad" "monad" ["monad-mainnet"] Real "https://monadvision.com/tx/" "https://rpc.monad.xyz" Deepens;
+    "eip155:10143" "Monad Testnet" - ["monad-testnet"] Play "https://testnet.monadexplorer.com/tx/" "https://testnet-rpc.monad.xyz" Deepens;
+    "eip155:50" "XDC Network" - ["xdc", "xdc-mainnet"] Real "https://xdcscan.com/tx/" "https://rpc.xdcrpc.com" Deepens;
+    "eip155:51" "XDC Apothem" - ["apothem", "xdc-testnet"] Play "https://testnet.xdcscan.com/tx/" "https://erpc.apothem.network" Deepens;
+    "eip155:2741" "Abstract" "abstract" ["abstract-mainnet"] Real "https://abscan.org/tx/" "https://api.mainnet.abs.xyz" Deepens;
+    "eip155:11124" "Abstract Testnet" "abstract-testnet" [] Play "https://sepolia.abscan.org/tx/" "https://api.testnet.abs.xyz" Deepens;
+    "eip155:4689" "IoTeX" "iotex" [] Real "https://iotexscan.io/tx/" "https://babel-api.mainnet.iotex.io" Deepens;
+    "eip155:3338" "peaq" "peaq" [] Real "https://peaq.subscan.io/tx/" "https://quicknode1.peaq.xyz" Deepens;
+    "eip155:1514" "Story" "story" [] Real "https://storyscan.io/tx/" "https://mainnet.storyrpc.io" Deepens;
+    "eip155:41923" "EDU Chain" "educhain" ["edu-chain"] Real "https://educhain.blockscout.com/tx/" "https://rpc.edu-chain.raas.gelato.cloud" Deepens;
+    "eip155:4326" "MegaETH" "megaeth" ["mega"] Real "https://mega.etherscan.io/tx/" "https://mainnet.megaeth.com/rpc" Deepens;
+    "eip155:988" "Stable" "stable" [] Real "https://stablescan.xyz/tx/" "https://rpc.stable.xyz" Deepens;
+    "eip155:2201" "Stable Testnet" "stable-testnet" [] Play "https://testnet.stablescan.xyz/tx/" "https://rpc.testnet.stable.xyz" Deepens;
+    "eip155:14" "Flare" "flare" [] Real "https://flare-explorer.flare.network/tx/" "https://flare-api.flare.network/ext/C/rpc" Deepens;
+    "eip155:324705682" "SKALE Base Sepolia" "skale-base-sepolia" ["skale-testnet"] Play - - Deepens;
+    "eip155:31612" "Mezo" - ["mezo"] Real "https://explorer.mezo.org/tx/" "https://rpc.mezo.org" Deepens;
+    "eip155:31611" "Mezo Testnet" - ["mezo-testnet"] Play "https://explorer.test.mezo.org/tx/" "https://rpc.test.mezo.org" Deepens;
+    "eip155:723487" "Radius" - ["radius"] Real "https://network.radiustech.xyz/tx/" "https://rpc.radiustech.xyz" Deepens;
+    "eip155:72344" "Radius Testnet" - ["radius-testnet"] Play "https://testnet.radiustech.xyz/tx/" "https://rpc.testnet.radiustech.xyz" Deepens;
+    "eip155:36900" "ADI Chain" - ["adi"] Real "https://explorer.adifoundation.ai/tx/" "https://rpc.adifoundation.ai" Deepens;
+    "eip155:190415" "HPP" - ["hpp"] Real "https://explorer.hpp.io/tx/" "https://mainnet.hpp.io" Deepens;
+    "eip155:181228" "HPP Sepolia" - ["hpp-sepolia"] Play "https://sepolia-explorer.hpp.io/tx/" "https://testnet.hpp.io" Deepens;
+    "eip155:38833" "Igra" - ["igra"] Real "https://explorer.igralabs.com/tx/" "https://rpc.igralabs.com:8545" Deepens;
+    "starknet:SN_MAIN" "Starknet" - ["starknet", "starknet-mainnet"] Real "https://voyager.online/tx/" - Deepens;
+    "starknet:SN_SEPOLIA" "Starknet Sepolia" - ["starknet-sepolia"] Play "https://sepolia.voyager.online/tx/" - Deepens;
+    "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp" "Solana" "solana" ["solana-mainnet"] Real "https://solscan.io/tx/" - Deepens;
+    "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1" "Solana Devnet" "solana-devnet" [] Play - - Deepens;
+    "solana:4uhcVJyU9pJkvQyS88uRDiswHXSCkY3z" "Solana Testnet" "solana-testnet" [] Play - - Deepens;
+};
 
 #[cfg(test)]
 mod tests {

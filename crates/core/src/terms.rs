@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::assets::{AssetTable, Method};
-use crate::money::{MoneyError, Price};
-use crate::wire::{Object, PaymentRequirements};
+use crate::assets::Method;
+use crate::wire::PaymentRequirements;
 use crate::{Address, Amount, Network, Refusal, codes};
 
 /// Longest text of a requirements field or of a text in `extra`, in bytes.
@@ -244,74 +243,10 @@ fn flow(wire: &PaymentRequirements) -> Result<PaymentFlow, Refusal> {
     }
 }
 
-impl PaymentRequirements {
-    /// A price as an entry of `accepts`: the asset and amount that it is on the
-    /// network, with the asset's EIP-712 name and version in `extra`.
-    ///
-    /// # Errors
-    /// [`MoneyError`] if the price means nothing on the network.
-    pub fn priced(
-        scheme: Scheme,
-        network: &Network,
-        price: &Price,
-        assets: &AssetTable,
-        pay_to: impl Into<String>,
-        max_timeout_seconds: u64,
-    ) -> Result<Self, MoneyError> {
-        let priced = price.resolve(network, assets)?;
-        Ok(Self {
-            scheme: scheme.as_str().to_owned(),
-            network: network.as_str().to_owned(),
-            amount: priced.amount.to_string(),
-            asset: priced.spelling,
-            pay_to: pay_to.into(),
-            max_timeout_seconds,
-            extra: (!priced.extra.is_empty()).then_some(priced.extra),
-        })
-    }
-
-    /// The entry with another key in `extra`.
-    #[must_use]
-    pub fn with_extra(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.extra
-            .get_or_insert_with(Object::new)
-            .insert(key.to_owned(), value.into());
-        self
-    }
-
-    /// The entry under a transfer method. EIP-3009 is the default on EVM networks
-    /// and is not named.
-    #[must_use]
-    pub fn with_method(mut self, method: Method) -> Self {
-        if method == Method::Eip3009 {
-            self.extra
-                .as_mut()
-                .map(|e| e.shift_remove("assetTransferMethod"));
-            return self;
-        }
-        self.with_extra("assetTransferMethod", method.as_str())
-    }
-
-    /// The entry under a payment flow. `authorization` is the default and is not named.
-    #[must_use]
-    pub fn with_flow(mut self, flow: PaymentFlow) -> Self {
-        if flow == PaymentFlow::Authorization {
-            self.extra.as_mut().map(|e| e.shift_remove("paymentFlow"));
-            return self;
-        }
-        self.with_extra("paymentFlow", flow.as_str())
-    }
-
-    /// Whether a key of `extra` is there and is neither a text nor `null`.
-    fn extra_has_odd(&self, key: &str) -> bool {
-        let value = self.extra.as_ref().and_then(|extra| extra.get(key));
-        value.is_some_and(|v| !v.is_string() && !v.is_null())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::assets::AssetTable;
 
     fn offer() -> PaymentRequirements {
         PaymentRequirements::priced(

@@ -38,6 +38,11 @@ fn v1_payment(network: &str) -> Value {
     json!({"x402Version": 1, "scheme": "exact", "network": network, "payload": {"signature": "0x"}})
 }
 
+fn stating(version: u64, mut payment: Value) -> Value {
+    payment["x402Version"] = version.into();
+    payment
+}
+
 fn headers(pairs: &[(&HeaderName, String)]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, text) in pairs {
@@ -101,6 +106,9 @@ fn the_version_is_the_one_of_the_header() {
         (&header::PAYMENT_SIGNATURE, v1_payment("base-sepolia")),
         (&header::X_PAYMENT, v2(&offer())),
         (&header::PAYMENT_SIGNATURE, json!({"x402Version": 3})),
+        (&header::PAYMENT_SIGNATURE, stating(1, v2(&offer()))),
+        (&header::PAYMENT_SIGNATURE, stating(3, v2(&offer()))),
+        (&header::X_PAYMENT, stating(2, v1_payment("base-sepolia"))),
     ];
     for (name, value) in crossed {
         assert_eq!(code(present(name, &value)), codes::INVALID_X402_VERSION);

@@ -25,357 +25,77 @@ const PERMIT2_ONLY: &[Method] = &[Permit2];
 /// Families that name no method on the wire.
 const UNNAMED: &[Method] = &[];
 
+macro_rules! table {
+    ($($network:literal $symbol:literal $address:literal $decimals:literal $domain:tt $source:ident $methods:ident;)*) => {
+        &[$(Row {
+            network: $network,
+            symbol: $symbol,
+            address: $address,
+            decimals: $decimals,
+            domain: domain!($domain),
+            verified: matches!(Source::$source, Source::Deployed),
+            methods: $methods,
+        }),*]
+    };
+}
+
+macro_rules! domain {
+    (-) => {
+        None
+    };
+    (($name:literal, $version:literal)) => {
+        Some(($name, $version))
+    };
+}
+
+/// Where name and version come from: a table that deployed clients sign by, or
+/// a list of addresses only.
+enum Source {
+    Deployed,
+    Listed,
+}
+
 /// The first row of a network is its default asset.
-pub(super) const ROWS: &[Row] = &[
-    Row {
-        network: "eip155:8453",
-        symbol: "USDC",
-        address: "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913",
-        decimals: 6,
-        domain: Some(("USD Coin", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:84532",
-        symbol: "USDC",
-        address: "0x036CbD53842c5426634e7929541eC2318f3dCF7e",
-        decimals: 6,
-        domain: Some(("USDC", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:1",
-        symbol: "USDC",
-        address: "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48",
-        decimals: 6,
-        domain: Some(("USD Coin", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:11155111",
-        symbol: "USDC",
-        address: "0x1c7D4B196Cb0C7B01d743Fbc6116a902379C7238",
-        decimals: 6,
-        domain: Some(("USDC", "2")),
-        verified: false,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:137",
-        symbol: "USDC",
-        address: "0x3c499c542cEF5E3811e1192ce70d8cC03d5c3359",
-        decimals: 6,
-        domain: Some(("USD Coin", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:80002",
-        symbol: "USDC",
-        address: "0x41E94Eb019C0762f9Bfcf9Fb1E58725BfB0e7582",
-        decimals: 6,
-        domain: Some(("USDC", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:42161",
-        symbol: "USDC",
-        address: "0xaf88d065e77c8cC2239327C5EDb3A432268e5831",
-        decimals: 6,
-        domain: Some(("USD Coin", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:421614",
-        symbol: "USDC",
-        address: "0x75faf114eafb1BDbe2F0316DF893fd58CE46AA4d",
-        decimals: 6,
-        domain: Some(("USD Coin", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:10",
-        symbol: "USDC",
-        address: "0x0b2C639c533813f4Aa9D7837CAf62653d097Ff85",
-        decimals: 6,
-        domain: Some(("USD Coin", "2")),
-        verified: false,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:11155420",
-        symbol: "USDC",
-        address: "0x5fd84259d66Cd46123540766Be93DFE6D43130D7",
-        decimals: 6,
-        domain: None,
-        verified: false,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:43114",
-        symbol: "USDC",
-        address: "0xB97EF9Ef8734C71904D8002F8b6Bc66Dd9c48a6E",
-        decimals: 6,
-        domain: Some(("USD Coin", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:43113",
-        symbol: "USDC",
-        address: "0x5425890298aed601595a70AB815c96711a31Bc65",
-        decimals: 6,
-        domain: Some(("USD Coin", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:1329",
-        symbol: "USDC",
-        address: "0xe15fC38F6D8c56aF07bbCBe3BAf5708A2Bf42392",
-        decimals: 6,
-        domain: Some(("USDC", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:1328",
-        symbol: "USDC",
-        address: "0x4fCF1784B31630811181f670Aea7A7bEF803eaED",
-        decimals: 6,
-        domain: Some(("USDC", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:42220",
-        symbol: "USDC",
-        address: "0xcebA9300f2b948710d2653dD7B07f33A8B32118C",
-        decimals: 6,
-        domain: Some(("USDC", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:42220",
-        symbol: "USDT",
-        address: "0x48065fbBE25f71C9282ddf5e1cD6D6A887483D5e",
-        decimals: 6,
-        domain: Some(("Tether USD", "1")),
-        verified: true,
-        methods: AUTH,
-    },
-    Row {
-        network: "eip155:42220",
-        symbol: "USAT",
-        address: "0xD2ab3C9A02DBBAB236BfEC45D1d755DF4267F771",
-        decimals: 6,
-        domain: Some(("Tether America USD", "1")),
-        verified: true,
-        methods: AUTH,
-    },
-    Row {
-        network: "eip155:11142220",
-        symbol: "USDC",
-        address: "0x01C5C0122039549AD1493B8220cABEdD739BC44E",
-        decimals: 6,
-        domain: Some(("USDC", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:143",
-        symbol: "USDC",
-        address: "0x754704Bc059F8C67012fEd69BC8A327a5aafb603",
-        decimals: 6,
-        domain: Some(("USDC", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:10143",
-        symbol: "USDC",
-        address: "0x534b2f3A21130d7a60830c2Df862319e593943A3",
-        decimals: 6,
-        domain: Some(("USDC", "2")),
-        verified: false,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:50",
-        symbol: "USDC",
-        address: "0xfA2958CB79b0491CC627c1557F441eF849Ca8eb1",
-        decimals: 6,
-        domain: Some(("USDC", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:51",
-        symbol: "USDC",
-        address: "0xb5AB69F7bBada22B28e79C8FFAECe55eF1c771D4",
-        decimals: 6,
-        domain: Some(("USDC", "2")),
-        verified: true,
-        methods: FIAT,
-    },
-    Row {
-        network: "eip155:988",
-        symbol: "USDT0",
-        address: "0x779Ded0c9e1022225f8E0630b35a9b54bE713736",
-        decimals: 6,
-        domain: Some(("USDT0", "1")),
-        verified: true,
-        methods: AUTH,
-    },
-    Row {
-        network: "eip155:2201",
-        symbol: "USDT0",
-        address: "0x78Cf24370174180738C5B8E352B6D14c83a6c9A9",
-        decimals: 6,
-        domain: Some(("USDT0", "1")),
-        verified: true,
-        methods: AUTH,
-    },
-    Row {
-        network: "eip155:14",
-        symbol: "USDT0",
-        address: "0xe7cd86e13AC4309349F30B3435a9d337750fC82D",
-        decimals: 6,
-        domain: Some(("USD₮0", "1")),
-        verified: true,
-        methods: AUTH,
-    },
-    Row {
-        network: "eip155:4326",
-        symbol: "USDm",
-        address: "0xFAfDdbb3FC7688494971a79cc65DCa3EF82079E7",
-        decimals: 18,
-        domain: Some(("MegaUSD", "1")),
-        verified: true,
-        methods: PERMIT,
-    },
-    Row {
-        network: "eip155:31612",
-        symbol: "MUSD",
-        address: "0xdD468A1DDc392dcdbEf6db6e34E89AA338F9F186",
-        decimals: 18,
-        domain: Some(("Mezo USD", "1")),
-        verified: true,
-        methods: PERMIT,
-    },
-    Row {
-        network: "eip155:31611",
-        symbol: "MUSD",
-        address: "0x118917a40FAF1CD7a13dB0Ef56C86De7973Ac503",
-        decimals: 18,
-        domain: Some(("Mezo USD", "1")),
-        verified: true,
-        methods: PERMIT,
-    },
-    Row {
-        network: "eip155:723487",
-        symbol: "SBC",
-        address: "0x33ad9e4BD16B69B5BFdED37D8B5D9fF9aba014Fb",
-        decimals: 6,
-        domain: Some(("Stable Coin", "1")),
-        verified: true,
-        methods: PERMIT,
-    },
-    Row {
-        network: "eip155:72344",
-        symbol: "SBC",
-        address: "0x33ad9e4BD16B69B5BFdED37D8B5D9fF9aba014Fb",
-        decimals: 6,
-        domain: Some(("Stable Coin", "1")),
-        verified: true,
-        methods: PERMIT,
-    },
-    Row {
-        network: "eip155:36900",
-        symbol: "USDC.e",
-        address: "0x9cb8142aEBBcdc60AF7c97Af897A67A8f3CA71C2",
-        decimals: 6,
-        domain: Some(("USDC.e", "2")),
-        verified: true,
-        methods: AUTH,
-    },
-    Row {
-        network: "eip155:190415",
-        symbol: "USDC.e",
-        address: "0x401eCb1D350407f13ba348573E5630B83638E30D",
-        decimals: 6,
-        domain: Some(("Bridged USDC", "2")),
-        verified: true,
-        methods: AUTH,
-    },
-    Row {
-        network: "eip155:181228",
-        symbol: "USDC.e",
-        address: "0x401eCb1D350407f13ba348573E5630B83638E30D",
-        decimals: 6,
-        domain: Some(("Bridged USDC", "2")),
-        verified: true,
-        methods: AUTH,
-    },
-    Row {
-        network: "eip155:38833",
-        symbol: "USDC",
-        address: "0xA5b8BF902b2844dA17d4506cc827F7F1681735E7",
-        decimals: 6,
-        domain: Some(("USDC", "1")),
-        verified: true,
-        methods: PERMIT2_ONLY,
-    },
-    Row {
-        network: "starknet:SN_MAIN",
-        symbol: "USDC",
-        address: "0x033068F6539f8e6e6b131e6B2B814e6c34A5224bC66947c47DaB9dFeE93b35fb",
-        decimals: 6,
-        domain: None,
-        verified: true,
-        methods: UNNAMED,
-    },
-    Row {
-        network: "starknet:SN_SEPOLIA",
-        symbol: "USDC",
-        address: "0x0512feAc6339Ff7889822cb5aA2a86C848e9D392bB0E3E237C008674feeD8343",
-        decimals: 6,
-        domain: None,
-        verified: true,
-        methods: UNNAMED,
-    },
-    Row {
-        network: "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp",
-        symbol: "USDC",
-        address: "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v",
-        decimals: 6,
-        domain: None,
-        verified: true,
-        methods: UNNAMED,
-    },
-    Row {
-        network: "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1",
-        symbol: "USDC",
-        address: "4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU",
-        decimals: 6,
-        domain: None,
-        verified: true,
-        methods: UNNAMED,
-    },
-    Row {
-        network: "solana:4uhcVJyU9pJkvQyS88uRDiswHXSCkY3z",
-        symbol: "USDC",
-        address: "4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU",
-        decimals: 6,
-        domain: None,
-        verified: true,
-        methods: UNNAMED,
-    },
-];
+#[rustfmt::skip]
+pub(super) const ROWS: &[Row] = table! {
+    // network, symbol, address, decimals, EIP-712 name and version, source, methods
+    "eip155:8453" "USDC" "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913" 6 ("USD Coin", "2") Deployed FIAT;
+    "eip155:84532" "USDC" "0x036CbD53842c5426634e7929541eC2318f3dCF7e" 6 ("USDC", "2") Deployed FIAT;
+    "eip155:1" "USDC" "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48" 6 ("USD Coin", "2") Deployed FIAT;
+    "eip155:11155111" "USDC" "0x1c7D4B196Cb0C7B01d743Fbc6116a902379C7238" 6 ("USDC", "2") Listed FIAT;
+    "eip155:137" "USDC" "0x3c499c542cEF5E3811e1192ce70d8cC03d5c3359" 6 ("USD Coin", "2") Deployed FIAT;
+    "eip155:80002" "USDC" "0x41E94Eb019C0762f9Bfcf9Fb1E58725BfB0e7582" 6 ("USDC", "2") Deployed FIAT;
+    "eip155:42161" "USDC" "0xaf88d065e77c8cC2239327C5EDb3A432268e5831" 6 ("USD Coin", "2") Deployed FIAT;
+    "eip155:421614" "USDC" "0x75faf114eafb1BDbe2F0316DF893fd58CE46AA4d" 6 ("USD Coin", "2") Deployed FIAT;
+    "eip155:10" "USDC" "0x0b2C639c533813f4Aa9D7837CAf62653d097Ff85" 6 ("USD Coin", "2") Listed FIAT;
+    "eip155:11155420" "USDC" "0x5fd84259d66Cd46123540766Be93DFE6D43130D7" 6 - Listed FIAT;
+    "eip155:43114" "USDC" "0xB97EF9Ef8734C71904D8002F8b6Bc66Dd9c48a6E" 6 ("USD Coin", "2") Deployed FIAT;
+    "eip155:43113" "USDC" "0x5425890298aed601595a70AB815c96711a31Bc65" 6 ("USD Coin", "2") Deployed FIAT;
+    "eip155:1329" "USDC" "0xe15fC38F6D8c56aF07bbCBe3BAf5708A2Bf42392" 6 ("USDC", "2") Deployed FIAT;
+    "eip155:1328" "USDC" "0x4fCF1784B31630811181f670Aea7A7bEF803eaED" 6 ("USDC", "2") Deployed FIAT;
+    "eip155:42220" "USDC" "0xcebA9300f2b948710d2653dD7B07f33A8B32118C" 6 ("USDC", "2") Deployed FIAT;
+    "eip155:42220" "USDT" "0x48065fbBE25f71C9282ddf5e1cD6D6A887483D5e" 6 ("Tether USD", "1") Deployed AUTH;
+    "eip155:42220" "USAT" "0xD2ab3C9A02DBBAB236BfEC45D1d755DF4267F771" 6 ("Tether America USD", "1") Deployed AUTH;
+    "eip155:11142220" "USDC" "0x01C5C0122039549AD1493B8220cABEdD739BC44E" 6 ("USDC", "2") Deployed FIAT;
+    "eip155:143" "USDC" "0x754704Bc059F8C67012fEd69BC8A327a5aafb603" 6 ("USDC", "2") Deployed FIAT;
+    "eip155:10143" "USDC" "0x534b2f3A21130d7a60830c2Df862319e593943A3" 6 ("USDC", "2") Listed FIAT;
+    "eip155:50" "USDC" "0xfA2958CB79b0491CC627c1557F441eF849Ca8eb1" 6 ("USDC", "2") Deployed FIAT;
+    "eip155:51" "USDC" "0xb5AB69F7bBada22B28e79C8FFAECe55eF1c771D4" 6 ("USDC", "2") Deployed FIAT;
+    "eip155:988" "USDT0" "0x779Ded0c9e1022225f8E0630b35a9b54bE713736" 6 ("USDT0", "1") Deployed AUTH;
+    "eip155:2201" "USDT0" "0x78Cf24370174180738C5B8E352B6D14c83a6c9A9" 6 ("USDT0", "1") Deployed AUTH;
+    "eip155:14" "USDT0" "0xe7cd86e13AC4309349F30B3435a9d337750fC82D" 6 ("USD₮0", "1") Deployed AUTH;
+    "eip155:4326" "USDm" "0xFAfDdbb3FC7688494971a79cc65DCa3EF82079E7" 18 ("MegaUSD", "1") Deployed PERMIT;
+    "eip155:31612" "MUSD" "0xdD468A1DDc392dcdbEf6db6e34E89AA338F9F186" 18 ("Mezo USD", "1") Deployed PERMIT;
+    "eip155:31611" "MUSD" "0x118917a40FAF1CD7a13dB0Ef56C86De7973Ac503" 18 ("Mezo USD", "1") Deployed PERMIT;
+    "eip155:723487" "SBC" "0x33ad9e4BD16B69B5BFdED37D8B5D9fF9aba014Fb" 6 ("Stable Coin", "1") Deployed PERMIT;
+    "eip155:72344" "SBC" "0x33ad9e4BD16B69B5BFdED37D8B5D9fF9aba014Fb" 6 ("Stable Coin", "1") Deployed PERMIT;
+    "eip155:36900" "USDC.e" "0x9cb8142aEBBcdc60AF7c97Af897A67A8f3CA71C2" 6 ("USDC.e", "2") Deployed AUTH;
+    "eip155:190415" "USDC.e" "0x401eCb1D350407f13ba348573E5630B83638E30D" 6 ("Bridged USDC", "2") Deployed AUTH;
+    "eip155:181228" "USDC.e" "0x401eCb1D350407f13ba348573E5630B83638E30D" 6 ("Bridged USDC", "2") Deployed AUTH;
+    "eip155:38833" "USDC" "0xA5b8BF902b2844dA17d4506cc827F7F1681735E7" 6 ("USDC", "1") Deployed PERMIT2_ONLY;
+    "starknet:SN_MAIN" "USDC" "0x033068F6539f8e6e6b131e6B2B814e6c34A5224bC66947c47DaB9dFeE93b35fb" 6 - Deployed UNNAMED;
+    "starknet:SN_SEPOLIA" "USDC" "0x0512feAc6339Ff7889822cb5aA2a86C848e9D392bB0E3E237C008674feeD8343" 6 - Deployed UNNAMED;
+    "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp" "USDC" "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v" 6 - Deployed UNNAMED;
+    "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1" "USDC" "4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU" 6 - Deployed UNNAMED;
+    "solana:4uhcVJyU9pJkvQyS88uRDiswHXSCkY3z" "USDC" "4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU" 6 - Deployed UNNAMED;
+};

@@ -1,17 +1,18 @@
 //! What came in headers: a payment, terms, or a receipt.
 
 use http::{HeaderMap, HeaderName};
+use serde::de::DeserializeOwned;
 
 use super::{
-    PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, X_PAYMENT, X_PAYMENT_RESPONSE, decode,
+    MAX_HEADER_BYTES, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, X_PAYMENT,
+    X_PAYMENT_RESPONSE, decode, malformed, unbase64,
 };
-use crate::compare::{contains, same_account};
 use crate::json::{self, JsonLimits};
 use crate::wire::{
     Object, PaymentPayload, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse,
     Version, v1,
 };
-use crate::{Network, Refusal, codes};
+use crate::{Refusal, codes};
 
 /// A payment as it was presented, tied to the version of the header it came in.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +46,7 @@ pub fn presented(headers: &HeaderMap) -> Result<Option<Presented>, Refusal> {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(duplicate()),
         (Some(text), None) => {
-            let payload: PaymentPayload = decode_as(text, Version::V2)?;
+            let payload = decode_as(text, Version::V2, |p: &PaymentPayload| p.x402_version)?;
             Ok(Some(Presented {
                 version: Version::V2,
                 payload: Presentation::V2(Box::new(payload)),
@@ -53,26 +54,42 @@ pub fn presented(headers: &HeaderMap) -> Result<Option<Presented>, Refusal> {
         }
         (None, Some(text)) => Ok(Some(Presented {
             version: Version::V1,
-            payload: Presentation::V1(decode_as(text, Version::V1)?),
+            payload: Presentation::V1(decode_as(text, Version::V1, |p: &v1::PaymentPayload| {
+                p.x402_version
+            })?),
         })),
     }
 }
 
-/// Reads the version first, so that a payment of the wrong version is told so
-/// rather than that it lacks fields.
-fn decode_as<T: serde::de::DeserializeOwned>(text: &str, version: Version) -> Result<T, Refusal> {
+/// Reads a message of the version that its header stands for. One of another
+/// version is told so, rather than that it lacks fields.
+fn decode_as<T: DeserializeOwned>(
+    text: &str,
+    version: Version,
+    stated: impl Fn(&T) -> u64,
+) -> Result<T, Refusal> {
     #[derive(serde::Deserialize)]
     struct Probe {
         #[serde(rename = "x402Version")]
         x402_version: u64,
     }
-    match decode::<Probe>(text)?.x402_version {
-        number if number == version.number() => decode(text),
-        _ => Err(Refusal::new(
-            codes::INVALID_X402_VERSION,
-            "The payment's x402Version is not the one of its header; send version 2 in PAYMENT-SIGNATURE and version 1 in X-PAYMENT.",
-        )),
+    let bytes = unbase64(text, MAX_HEADER_BYTES)?;
+    let wrong = |number| number != version.number();
+    match json::object_from_slice(&bytes, &JsonLimits::HEADER) {
+        Ok(message) if wrong(stated(&message)) => Err(wrong_version()),
+        Ok(message) => Ok(message),
+        Err(error) => match json::reread::<Probe>(&bytes) {
+            Ok(probe) if wrong(probe.x402_version) => Err(wrong_version()),
+            _ => Err(malformed(error)),
+        },
     }
+}
+
+fn wrong_version() -> Refusal {
+    Refusal::new(
+        codes::INVALID_X402_VERSION,
+        "The payment's x402Version is not the one of its header; send version 2 in PAYMENT-SIGNATURE and version 1 in X-PAYMENT.",
+    )
 }
 
 /// The value of a header that may be there once.
@@ -147,56 +164,6 @@ impl Presented {
     }
 }
 
-impl PaymentRequirements {
-    /// Whether `accepted`, as a buyer sent it back, is this offer (x402 v2 matching).
-    #[must_use]
-    pub fn is_accepted_by(&self, accepted: &Self) -> bool {
-        let account = |ours: &str, theirs: &str| same_account(&self.network, ours, theirs);
-        self.scheme == accepted.scheme
-            && self.network == accepted.network
-            && self.amount == accepted.amount
-            && account(&self.asset, &accepted.asset)
-            && account(&self.pay_to, &accepted.pay_to)
-            && self.max_timeout_seconds == accepted.max_timeout_seconds
-            && self.extra_is_kept(accepted.extra.as_ref())
-            && RESERVED
-                .iter()
-                .all(|key| self.reserved(key) == accepted.reserved(key))
-    }
-
-    fn extra_is_kept(&self, theirs: Option<&Object>) -> bool {
-        let dynamic = match self.network.parse::<Network>() {
-            Ok(network) if network.family() == crate::Family::Solana => DYNAMIC_SVM,
-            _ => &[],
-        };
-        self.extra
-            .iter()
-            .flatten()
-            .filter(|(key, _)| !dynamic.contains(&key.as_str()))
-            .all(|(key, ours)| {
-                theirs
-                    .and_then(|theirs| theirs.get(key))
-                    .is_some_and(|value| contains(ours, value))
-            })
-    }
-
-    /// A reserved key, with the default standing for its absence.
-    fn reserved(&self, key: &str) -> Option<&str> {
-        let defaults = ["default", "eip3009", "authorization"];
-        let value = self.extra.as_ref().and_then(|extra| extra.get(key))?;
-        match value.as_str() {
-            Some(text) if defaults.contains(&text) => None,
-            Some(text) => Some(text),
-            None => Some("not a text"),
-        }
-    }
-}
-
-/// Keys of `extra` that change what a payment is; a buyer may not add them.
-const RESERVED: &[&str] = &["assetTransferMethod", "paymentFlow"];
-/// Keys of `extra` that change from answer to answer.
-const DYNAMIC_SVM: &[&str] = &["recentBlockhash", "lastValidBlockHeight"];
-
 /// The terms of a 402 answer, in the version 2 model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Required {
@@ -216,7 +183,7 @@ pub fn required(headers: &HeaderMap, body: &[u8]) -> Result<Required, Refusal> {
     if let Some(text) = single(headers, &PAYMENT_REQUIRED)? {
         return Ok(Required {
             version: Version::V2,
-            terms: decode_as(text, Version::V2)?,
+            terms: decode_as(text, Version::V2, |t: &PaymentRequired| t.x402_version)?,
         });
     }
     let none = |detail: String| {

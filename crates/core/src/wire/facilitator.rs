@@ -58,7 +58,6 @@ struct Probe {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Body<P, R> {
-    #[serde(default)]
     x402_version: u64,
     payment_payload: P,
     payment_requirements: R,
@@ -71,16 +70,21 @@ impl FacilitatorBody {
     /// `invalid_payload` if it is malformed, `invalid_x402_version` if the version
     /// is neither 1 nor 2 or differs between the body and the payment.
     pub fn decode(bytes: &[u8], limits: &JsonLimits) -> Result<Self, Refusal> {
-        let probe: Probe = json::object_from_slice(bytes, limits).map_err(malformed)?;
+        let error = match json::object_from_slice(bytes, limits) {
+            Ok(body) => return Self::from_v2(body),
+            Err(error @ json::JsonError::Malformed(_)) => error,
+            Err(error) => return Err(malformed(error)),
+        };
+        let probe: Probe = json::reread(bytes).map_err(malformed)?;
         match probe.x402_version.and_then(Version::from_number) {
-            Some(Version::V2) => Self::from_v2(json::reread(bytes).map_err(malformed)?),
+            Some(Version::V2) => Err(malformed(error)),
             Some(Version::V1) => Self::from_v1(json::reread(bytes).map_err(malformed)?),
             None => Err(wrong_version()),
         }
     }
 
     fn from_v2(body: Body<PaymentPayload, PaymentRequirements>) -> Result<Self, Refusal> {
-        if body.payment_payload.x402_version != 2 {
+        if (body.x402_version, body.payment_payload.x402_version) != (2, 2) {
             return Err(wrong_version());
         }
         Ok(Self {
