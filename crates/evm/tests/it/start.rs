@@ -1,0 +1,234 @@
+//! The wrong chain, the wrong token, no node at all: said so, and nothing served.
+
+use alloy_consensus::{Transaction, TxEnvelope};
+use alloy_eips::eip2718::Decodable2718;
+use alloy_primitives::address;
+use serde_json::{Value, json};
+use tollway_core::assets::AssetTable;
+use tollway_core::{Chain, ChainError, Finality, Lookup, Network, Outcome, Phase, Slot};
+use tollway_devnet::{Devnet, Preset};
+use tollway_evm::{EvmChain, EvmConfig, StartError};
+
+use crate::support::fake_node;
+use crate::support::world::{World, key, token, watch};
+
+#[tokio::test]
+async fn a_node_of_another_chain_is_refused_and_the_sentence_says_what_to_do() {
+    let world = World::on(Preset::Base).await;
+    let mut config = world.config(world.rpc.clone());
+    config.network = Network::eip155(84532);
+    let error = EvmChain::connect(config).await.unwrap_err();
+    assert!(matches!(
+        error,
+        StartError::WrongChain {
+            expected: 84532,
+            found: 8453,
+            ..
+        }
+    ));
+    assert!(
+        error
+            .to_string()
+            .ends_with("correct its RPC URL or the network")
+    );
+}
+
+#[tokio::test]
+async fn a_token_whose_domain_is_not_ours_is_refused() {
+    let world = World::new().await;
+    let mut config = world.config(world.rpc.clone());
+    let dollar = world.devnet.dollar().address;
+    config.assets = AssetTable::empty().with(token(&world.network, dollar, "USD Coin"));
+    let error = EvmChain::connect(config).await.unwrap_err();
+    assert!(matches!(error, StartError::OtherDomain { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_chain_without_any_of_our_tokens_is_refused() {
+    let world = World::new().await;
+    let mut config = world.config(world.rpc.clone());
+    let nothing = address!("00000000000000000000000000000000000000ee");
+    config.assets = AssetTable::empty().with(token(&world.network, nothing, "USDC"));
+    let error = EvmChain::connect(config).await.unwrap_err();
+    assert!(matches!(error, StartError::NoContract(_)), "{error}");
+
+    let mut config = world.config(world.rpc.clone());
+    config.assets = AssetTable::empty();
+    assert!(matches!(EvmChain::new(config), Err(StartError::NoAsset(_))));
+    let mut config = world.config(world.rpc.clone());
+    config.network = "starknet:SN_MAIN".parse().unwrap();
+    assert!(matches!(EvmChain::new(config), Err(StartError::NotEvm(_))));
+}
+
+#[tokio::test]
+async fn a_facilitator_may_start_before_its_node_and_says_so_until_it_is_there() {
+    let world = World::new().await;
+    let intent = world.pay().await;
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let chain =
+        EvmChain::new(world.config(fake_node::client(&format!("http://{address}")))).unwrap();
+
+    let down = chain.health().await;
+    assert!(!down.ready);
+    assert!(down.problem.unwrap().contains("try again later"));
+    let error = chain
+        .verify(intent.clone(), Phase::Verify)
+        .await
+        .unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let _server = world.devnet.serve(listener).unwrap();
+    world.wait(2);
+    chain.verify(intent, Phase::Verify).await.unwrap();
+    let up = chain.health().await;
+    assert!(up.ready, "{up:?}");
+    assert_eq!(up.block_number, Some(world.devnet.block_number()));
+}
+
+#[tokio::test]
+async fn an_account_without_gas_money_is_a_health_problem() {
+    let world = World::new().await;
+    assert!(world.chain.health().await.ready);
+    world
+        .devnet
+        .set_balance(key(2).address(), alloy_primitives::U256::ZERO);
+    let health = world.chain.health().await;
+    assert!(!health.ready);
+    assert!(health.problem.unwrap().ends_with("fund one"));
+}
+
+/// The embedded chain, with some methods answered by the test instead.
+async fn behind(
+    devnet: &Devnet,
+    odd: impl Fn(&str, &Value) -> Option<Result<Value, (i64, String)>> + Send + Sync + 'static,
+) -> tollway_rpc::RpcClient {
+    let devnet = devnet.clone();
+    fake_node::serve(move |method, params| {
+        odd(method, params).unwrap_or_else(|| {
+            devnet
+                .request(method, params.clone())
+                .map_err(|e| (i64::from(e.code), e.message.to_string()))
+        })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_node_that_fails_decides_nothing_about_a_payment() {
+    let world = World::new().await;
+    let intent = world.pay().await;
+    for words in ["header not found", "internal error", "rate limit exceeded"] {
+        let rpc = behind(&world.devnet, move |method, params| {
+            let call = params[0]["data"].as_str().unwrap_or_default();
+            let transfer = method == "eth_call" && call.starts_with("0xe3ee160e");
+            transfer.then(|| Err((-32000, words.to_owned())))
+        })
+        .await;
+        let chain = EvmChain::connect(world.config(rpc)).await.unwrap();
+        let error = chain
+            .verify(intent.clone(), Phase::Verify)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, ChainError::Unavailable { .. }),
+            "{words}: {error:?}"
+        );
+        assert!(
+            !error.to_string().contains(words),
+            "node words stay in the log"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_missing_receipt_is_no_proof_while_the_token_says_used() {
+    let world = World::new().await;
+    let intent = world.pay().await;
+    let slot = world.slot().await;
+    let (raw, _) = world.send(&intent).await;
+    // A node that knows the new nonce and no receipt, as behind a balancer.
+    let rpc = behind(&world.devnet, |method, _| {
+        (method == "eth_getTransactionReceipt").then(|| Ok(Value::Null))
+    })
+    .await;
+    let chain = EvmChain::connect(world.config(rpc)).await.unwrap();
+    let outcomes = chain
+        .outcome(&watch(&intent, &slot, &[&raw]))
+        .await
+        .unwrap();
+    assert_eq!(outcomes, [Outcome::Unknown]);
+    let lookup = chain.lookup(&intent.identity, &intent.expected, Finality::Included);
+    assert_eq!(lookup.await.unwrap(), Lookup::Unknown);
+}
+
+#[tokio::test]
+async fn log_queries_are_cut_down_to_what_a_node_allows() {
+    let world = World::new().await;
+    let intent = world.pay().await;
+    world.send(&intent).await;
+    world.devnet.mine(30).unwrap();
+    let rpc = behind(&world.devnet, |method, params| {
+        let at = |key: &str| {
+            let text = params[0][key].as_str().unwrap_or("0x0");
+            u64::from_str_radix(&text[2..], 16).unwrap()
+        };
+        let too_long = method == "eth_getLogs" && at("toBlock") - at("fromBlock") >= 10;
+        too_long.then(|| Err((-32600, "up to a 10 block range".to_owned())))
+    })
+    .await;
+    let chain = EvmChain::connect(world.config(rpc)).await.unwrap();
+    let found = chain
+        .lookup(&intent.identity, &intent.expected, Finality::Included)
+        .await
+        .unwrap();
+    assert!(matches!(found, Lookup::Settled(_)), "{found:?}");
+}
+
+fn max_fee(raw: &tollway_core::Raw) -> u128 {
+    let envelope = TxEnvelope::decode_2718(&mut raw.bytes.as_slice()).unwrap();
+    envelope.max_fee_per_gas()
+}
+
+#[tokio::test]
+async fn gas_above_the_cap_is_waited_for_not_paid() {
+    let world = World::new().await;
+    let intent = world.pay().await;
+    let plan = world.plan(&intent).await;
+    let mut config: EvmConfig = world.config(world.rpc.clone());
+    config.limits.max_fee_per_gas = 1000;
+    let chain = EvmChain::connect(config).await.unwrap();
+    let error = chain.seal(&plan, &world.slot().await).await.unwrap_err();
+    assert!(error.is_retryable());
+    assert!(error.to_string().contains("fees"), "{error}");
+
+    // A replacement that would have to exceed the cap is not made either.
+    let first = world.chain.seal(&plan, &world.slot().await).await.unwrap();
+    let mut config = world.config(world.rpc.clone());
+    // A tenth more is not the eighth that nodes ask for.
+    config.limits.max_fee_per_gas = max_fee(&first) / 10 * 11;
+    let chain = EvmChain::connect(config).await.unwrap();
+    let slot = Slot {
+        replaces: Some(first),
+        ..world.slot().await
+    };
+    assert!(chain.seal(&plan, &slot).await.is_err());
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_ours_signs_nothing() {
+    let world = World::new().await;
+    let plan = world.plan(&world.pay().await).await;
+    let slot = Slot {
+        signer: world
+            .network
+            .address(&format!("{:#x}", key(5).address()))
+            .unwrap(),
+        nonce: 0,
+        replaces: None,
+    };
+    assert!(world.chain.seal(&plan, &slot).await.is_err());
+    assert_eq!(json!(world.chain.kinds())[0]["scheme"], "exact");
+}

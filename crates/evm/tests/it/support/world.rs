@@ -1,0 +1,251 @@
+//! An embedded chain, a facilitator's view of it, and somebody who pays.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy_primitives::{Address as Account, B256, U256};
+use serde_json::json;
+use tollway_core::assets::{AssetInfo, AssetTable, Method};
+use tollway_core::wire::{Object, PaymentPayload, PaymentRequirements};
+use tollway_core::{
+    Broadcast, Chain, ChainError, Charge, Finality, Intent, Limits, Network, Outcome, Phase, Plan,
+    PlannedPayment, Raw, Slot, Terms, Verified, Wallet, Watch,
+};
+use tollway_devnet::{DEV_ACCOUNTS, Devnet, DevnetServer, Mining, Preset};
+use tollway_evm::typed_data::{Authorization, Domain};
+use tollway_evm::{EvmChain, EvmConfig, EvmSigner, EvmWallet, sign_authorization};
+use tollway_rpc::RpcClient;
+
+use super::clock::TestClock;
+use super::fake_node;
+
+pub const NOW: u64 = 1_770_000_000;
+pub const PRICE: u64 = 10_000;
+
+/// Dev account 0 pays, 1 is paid, 2 settles, 3 is a stranger.
+pub fn key(index: usize) -> EvmSigner {
+    EvmSigner::from_bytes(&DEV_ACCOUNTS[index].key.0).unwrap()
+}
+
+pub struct World {
+    pub devnet: Devnet,
+    pub chain: EvmChain,
+    pub clock: Arc<TestClock>,
+    pub rpc: RpcClient,
+    pub network: Network,
+    assets: AssetTable,
+    _server: DevnetServer,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::on(Preset::BaseSepolia).await
+    }
+
+    pub async fn on(preset: Preset) -> Self {
+        let devnet = Devnet::builder()
+            .preset(preset)
+            .mining(Mining::Automine)
+            .fixed_time(NOW)
+            .build()
+            .unwrap();
+        Self::with(devnet, AssetTable::builtin()).await
+    }
+
+    pub async fn with(devnet: Devnet, assets: AssetTable) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = devnet.serve(listener).unwrap();
+        let rpc = fake_node::client(&server.url());
+        let network = Network::eip155(devnet.chain_id());
+        let clock = TestClock::at(NOW);
+        let chain = connect(&network, &rpc, &assets, &clock).await;
+        Self {
+            devnet,
+            chain,
+            clock,
+            rpc,
+            network,
+            assets,
+            _server: server,
+        }
+    }
+
+    /// Another facilitator with this node and other limits or keys.
+    pub fn config(&self, rpc: RpcClient) -> EvmConfig {
+        let mut config = EvmConfig::new(self.network.clone(), rpc, vec![key(2)]);
+        config.assets = self.assets.clone();
+        config.clock = self.clock.clone();
+        config
+    }
+
+    /// Time passes, here and on chain.
+    pub fn wait(&self, secs: u64) {
+        self.clock.advance(secs);
+        self.devnet.increase_time(secs).unwrap();
+    }
+
+    pub fn payee_has(&self) -> U256 {
+        self.devnet.balance_of(DEV_ACCOUNTS[1].address)
+    }
+
+    pub fn terms(&self) -> Terms {
+        let dollar = self.devnet.dollar();
+        self.terms_in(dollar.address, &dollar.name)
+    }
+
+    pub fn terms_in(&self, asset: Account, name: &str) -> Terms {
+        let extra = json!({"name": name, "version": "2"});
+        Terms::check(PaymentRequirements {
+            scheme: "exact".to_owned(),
+            network: self.network.to_string(),
+            amount: PRICE.to_string(),
+            asset: asset.to_checksum(None),
+            pay_to: DEV_ACCOUNTS[1].address.to_checksum(None),
+            max_timeout_seconds: 60,
+            extra: extra.as_object().cloned(),
+        })
+        .unwrap()
+    }
+
+    pub fn wallet(&self, signer: EvmSigner) -> EvmWallet {
+        EvmWallet::new(signer)
+            .with_assets(self.assets.clone())
+            .with_clock(self.clock.clone())
+            .with_node(self.network.clone(), self.rpc.clone())
+    }
+
+    /// The payer's payment, through the wallet.
+    pub async fn pay(&self) -> Intent {
+        let terms = self.terms();
+        let limits = Limits {
+            max_amount: terms.amount,
+            max_lifetime: Duration::from_secs(900),
+        };
+        let prepared = self.wallet(key(0)).prepare(&terms, &limits).await.unwrap();
+        let intent = self.inspect(&terms, prepared.payload);
+        assert_eq!(intent.identity, prepared.identity);
+        assert_eq!(intent.deadline, prepared.valid_until);
+        intent
+    }
+
+    /// A payment of any account, signed by any key, over any token.
+    pub fn authorize(&self, terms: &Terms, from: Account, signer: &EvmSigner) -> Intent {
+        let contract = terms.asset.as_str().parse().unwrap();
+        let name = terms.wire.extra_str("name").unwrap();
+        let domain = Domain::new(name, "2", self.devnet.chain_id(), contract);
+        let authorization = Authorization {
+            from,
+            to: terms.pay_to.as_str().parse().unwrap(),
+            value: terms.amount.as_u256(),
+            valid_after: U256::ZERO,
+            valid_before: U256::from(NOW + 60),
+            nonce: B256::from(U256::from(7)),
+        };
+        let signed = sign_authorization(signer, &domain, authorization);
+        self.inspect(terms, signed.to_payload())
+    }
+
+    pub fn inspect(&self, terms: &Terms, payload: Object) -> Intent {
+        let payload = PaymentPayload {
+            x402_version: 2,
+            resource: None,
+            accepted: terms.wire.clone(),
+            payload,
+            extensions: None,
+        };
+        self.chain.inspect(&payload, terms).unwrap()
+    }
+
+    pub async fn verify(&self, intent: &Intent) -> Result<Verified, ChainError> {
+        self.chain.verify(intent.clone(), Phase::Verify).await
+    }
+
+    /// The code that a payment is refused with.
+    pub async fn refusal(&self, intent: &Intent) -> String {
+        match self.verify(intent).await {
+            Err(ChainError::Refused(refusal)) => refusal.code().to_owned(),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    /// Plans a payment without verifying it, as after a lie.
+    pub async fn plan(&self, intent: &Intent) -> Plan {
+        let payment = PlannedPayment {
+            charge: Charge {
+                amount: intent.expected.amount,
+            },
+            verified: Verified {
+                intent: intent.clone(),
+                gas: 300_000,
+                signers: Vec::new(),
+            },
+        };
+        self.chain.plan(&[payment]).await.unwrap().remove(0)
+    }
+
+    pub async fn slot(&self) -> Slot {
+        let signer = self.chain.signers().remove(0);
+        Slot {
+            nonce: self.chain.confirmed_nonce(&signer).await.unwrap(),
+            signer,
+            replaces: None,
+        }
+    }
+
+    /// Seals and sends.
+    pub async fn send(&self, intent: &Intent) -> (Raw, Watch) {
+        let slot = self.slot().await;
+        let plan = self.plan(intent).await;
+        let raw = self.chain.seal(&plan, &slot).await.unwrap();
+        assert_eq!(
+            self.chain.broadcast(&raw).await.unwrap(),
+            Broadcast::Accepted
+        );
+        let watch = watch(intent, &slot, &[&raw]);
+        (raw, watch)
+    }
+
+    pub async fn outcome(&self, watch: &Watch) -> Outcome {
+        let mut outcomes = self.chain.outcome(watch).await.unwrap();
+        assert_eq!(outcomes.len(), 1);
+        outcomes.remove(0)
+    }
+}
+
+pub fn watch(intent: &Intent, slot: &Slot, sent: &[&Raw]) -> Watch {
+    Watch {
+        signer: slot.signer.clone(),
+        nonce: slot.nonce,
+        hashes: sent.iter().map(|raw| raw.hash.clone()).collect(),
+        expected: vec![(intent.identity.clone(), intent.expected.clone())],
+        finality: Finality::Included,
+    }
+}
+
+/// A token at an address of its own, in our table.
+pub fn token(network: &Network, address: Account, name: &'static str) -> AssetInfo {
+    AssetInfo {
+        network: network.clone(),
+        symbol: Cow::Borrowed("ODD"),
+        address: network.address(&format!("{address:#x}")).unwrap(),
+        spelling: Cow::Owned(address.to_checksum(None)),
+        decimals: 6,
+        name: Some(Cow::Borrowed(name)),
+        version: Some(Cow::Borrowed("2")),
+        verified: true,
+        methods: Cow::Borrowed(&[Method::Eip3009]),
+    }
+}
+
+async fn connect(
+    network: &Network,
+    rpc: &RpcClient,
+    assets: &AssetTable,
+    clock: &Arc<TestClock>,
+) -> EvmChain {
+    let mut config = EvmConfig::new(network.clone(), rpc.clone(), vec![key(2)]);
+    config.assets = assets.clone();
+    config.clock = clock.clone();
+    EvmChain::connect(config).await.unwrap()
+}
