@@ -1,2 +1,75 @@
-//! The `tollway` binary.
-fn main() {}
+//! The `tollway` binary: flags in, rooms wired, exit codes out.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod cli;
+mod commands;
+mod environment;
+mod exit;
+mod keys;
+mod metrics;
+mod routes;
+mod serve;
+mod settings;
+mod story;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use environment::Environment;
+use exit::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    match run(command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("tollway: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Exit, Failure> {
+    let environment = Environment::read(std::path::Path::new("."))?;
+    start_logging(&environment)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| {
+            Failure::new(format!(
+                "The runtime cannot start: {e}; check the system's limits."
+            ))
+        })?;
+    let exit = runtime.block_on(dispatch(command, &environment));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    exit
+}
+
+async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, Failure> {
+    match command {
+        Command::Facilitator(args) => commands::facilitator::run(args, environment).await,
+        Command::Pay(args) => commands::pay::run(args, environment).await,
+        Command::Inspect(args) => commands::inspect::run(args).await,
+        Command::Wallet(command) => commands::wallet::run(command, environment),
+        Command::Ledger(command) => commands::ledger::run(command, environment).await,
+        Command::Devnet(args) => commands::devnet::run(args).await,
+        _ => Err(Failure::new("later")),
+    }
+}
+
+fn start_logging(environment: &Environment) -> Result<(), Failure> {
+    let filter = environment.get("TOLLWAY_LOG").unwrap_or("warn");
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|e| {
+        Failure::usage(format!(
+            "TOLLWAY_LOG is not a log filter: {e}; write for example info."
+        ))
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    Ok(())
+}

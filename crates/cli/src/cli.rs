@@ -1,0 +1,329 @@
+//! Flags and subcommands: the table from which parsing and help come.
+//!
+//! `gate`, `facilitator` and `pay` also read a TOML file; its keys are the
+//! flags' names, and a flag wins over the file (see [`crate::settings`]).
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
+
+use crate::{environment, exit};
+
+/// HTTP 402 payments: put a price on any route, pay it within limits, settle it on chain.
+#[derive(Parser)]
+#[command(name = "tollway", version, about, max_term_width = 100)]
+#[command(after_help = after_help())]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+fn after_help() -> String {
+    format!(
+        "{}\n\n{}\n\nStart with `tollway demo`: it shows money moving, offline, within seconds.",
+        environment::TABLE,
+        exit::TABLE
+    )
+}
+
+/// The subcommands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Show one paid request from end to end: chain, seller and buyer in one process, offline.
+    Demo(DemoArgs),
+    /// Put prices on the routes of an HTTP server.
+    Gate(GateArgs),
+    /// Verify and settle payments for others.
+    Facilitator(FacilitatorArgs),
+    /// Fetch a URL and pay for it within a limit.
+    Pay(PayArgs),
+    /// Say what a URL would cost; nothing is signed.
+    Inspect(InspectArgs),
+    /// Make, import and list encrypted wallets.
+    #[command(subcommand)]
+    Wallet(WalletCommand),
+    /// Look at the durable record of payments.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Run an embedded EVM chain with test dollars.
+    Devnet(DevnetArgs),
+}
+
+/// `tollway demo`
+#[derive(Args)]
+pub struct DemoArgs {
+    /// Exit after the first paid request.
+    #[arg(long)]
+    pub once: bool,
+    /// Print one JSON object instead of the story.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// When the money moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settle {
+    /// Before the upstream is asked (payment flow `upfront`).
+    Before,
+    /// After the upstream answered, before the answer leaves (payment flow `authorization`).
+    #[default]
+    After,
+}
+
+/// `tollway gate`
+#[derive(Args, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(after_help = "Examples:
+  tollway gate --listen 127.0.0.1:4021 --upstream http://127.0.0.1:3000 --route 'GET /paid/*=$0.01' \\
+    --pay-to 0xYourAddress --network base-sepolia --facilitator local --signer-key-file signer.key
+  tollway gate … --route '/report=$0.10, 0.08 USDC on base' --facilitator https://facilitator.example
+
+A route is PATTERN=PRICE[, PRICE …]. PATTERN is `VERB /path` or `/path` (every method), with *, :name and a trailing /*.
+PRICE is `$0.01` or `AMOUNT ASSET`, then ` on NETWORK` to offer it on that network only;
+ASSET is a symbol (USDC) or a contract address of the asset table.")]
+pub struct GateArgs {
+    /// Address to listen on; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Server that is protected.
+    #[arg(long, value_name = "URL")]
+    pub upstream: Option<String>,
+    /// A route and its prices; may be repeated.
+    #[arg(long = "route", value_name = "PATTERN=PRICE")]
+    #[serde(rename = "routes")]
+    pub routes: Vec<String>,
+    /// Who is paid.
+    #[arg(long, value_name = "ADDRESS")]
+    pub pay_to: Option<String>,
+    /// Network to be paid on, with its RPC URL; may be repeated.
+    #[arg(long = "network", value_name = "NETWORK[=RPC_URL]")]
+    #[serde(rename = "networks")]
+    pub networks: Vec<String>,
+    /// `local`, or the URL of a facilitator.
+    #[arg(long, value_name = "local|URL")]
+    pub facilitator: Option<String>,
+    /// When the money moves [default: after].
+    #[arg(long, value_enum)]
+    pub settle: Option<Settle>,
+    /// Key that pays for gas, with a local facilitator (file with mode 0600).
+    #[arg(long, value_name = "FILE")]
+    pub signer_key_file: Option<PathBuf>,
+    /// Where the record is kept [default: sqlite:~/.tollway/gate.db].
+    #[arg(long, value_name = "sqlite:PATH")]
+    pub ledger: Option<String>,
+    /// URL under which buyers know this server [default: http://<listen address>].
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// How deep a settlement must lie: included, a number of confirmations, safe, finalized.
+    #[arg(long, value_name = "FINALITY")]
+    pub finality: Option<String>,
+    /// Allow plain http to other machines (facilitator, RPC).
+    #[arg(long)]
+    pub allow_http: bool,
+    /// TOML file with these settings under [gate].
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+}
+
+/// `tollway facilitator`
+#[derive(Args, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(after_help = "Example:
+  tollway facilitator --listen 127.0.0.1:4020 --network base-sepolia=https://rpc.example --signer-key-file signer.key")]
+pub struct FacilitatorArgs {
+    /// Address to listen on; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Network to settle on, with its RPC URL; may be repeated.
+    #[arg(long = "network", value_name = "NETWORK[=RPC_URL]")]
+    #[serde(rename = "networks")]
+    pub networks: Vec<String>,
+    /// Key that pays for gas (file with mode 0600).
+    #[arg(long, value_name = "FILE")]
+    pub signer_key_file: Option<PathBuf>,
+    /// Where the record is kept [default: sqlite:~/.tollway/facilitator.db].
+    #[arg(long, value_name = "sqlite:PATH")]
+    pub ledger: Option<String>,
+    /// How deep a settlement must lie: included, a number of confirmations, safe, finalized.
+    #[arg(long, value_name = "FINALITY")]
+    pub finality: Option<String>,
+    /// Seconds an authorization must still be valid at /verify [default: 30].
+    #[arg(long, value_name = "SECONDS")]
+    pub min_validity: Option<u64>,
+    /// Allow plain http to an RPC on another machine.
+    #[arg(long)]
+    pub allow_http: bool,
+    /// TOML file with these settings under [facilitator].
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+}
+
+/// `tollway pay`
+#[derive(Args)]
+#[command(after_help = pay_help())]
+pub struct PayArgs {
+    /// What to fetch.
+    pub url: String,
+    /// HTTP method [default: GET, or POST with -d].
+    #[arg(short = 'X', long = "request", value_name = "METHOD")]
+    pub method: Option<String>,
+    /// Request header; may be repeated.
+    #[arg(short = 'H', long = "header", value_name = "K: V")]
+    pub headers: Vec<String>,
+    /// Request body, or @FILE.
+    #[arg(short = 'd', long = "data", value_name = "DATA|@FILE")]
+    pub data: Option<String>,
+    /// Write the body to a file instead of stdout.
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Print the answer's status and headers before the body.
+    #[arg(short = 'i', long = "include")]
+    pub include: bool,
+    /// Pay at most this much, in whole units of a dollar asset.
+    #[arg(long, value_name = "AMOUNT")]
+    pub max: String,
+    /// Pay only on this network, with an optional RPC URL to check the balance; may be repeated.
+    #[arg(long = "network", value_name = "NETWORK[=RPC_URL]")]
+    pub networks: Vec<String>,
+    /// Key that pays (file with mode 0600).
+    #[arg(long, value_name = "FILE", conflicts_with = "wallet")]
+    pub key_file: Option<PathBuf>,
+    /// Wallet that pays (see `tollway wallet list`).
+    #[arg(long, value_name = "NAME")]
+    pub wallet: Option<String>,
+    /// File with the wallet's passphrase (mode 0600) [default: ask].
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Where spending is recorded [default: sqlite:~/.tollway/payer.db].
+    #[arg(long, value_name = "sqlite:PATH")]
+    pub ledger: Option<String>,
+    /// Allow plain http to other machines.
+    #[arg(long)]
+    pub allow_http: bool,
+    /// Print one JSON object on stdout instead of the body, the story as JSON on stderr.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn pay_help() -> String {
+    format!(
+        "Example:\n  tollway pay https://api.example/paid/weather --max 0.02 --wallet agent\n\n{}",
+        exit::TABLE
+    )
+}
+
+/// `tollway inspect`
+#[derive(Args)]
+pub struct InspectArgs {
+    /// What to ask for.
+    pub url: String,
+    /// HTTP method.
+    #[arg(
+        short = 'X',
+        long = "request",
+        value_name = "METHOD",
+        default_value = "GET"
+    )]
+    pub method: String,
+    /// Request header; may be repeated.
+    #[arg(short = 'H', long = "header", value_name = "K: V")]
+    pub headers: Vec<String>,
+    /// Request body, or @FILE.
+    #[arg(short = 'd', long = "data", value_name = "DATA|@FILE")]
+    pub data: Option<String>,
+    /// Allow plain http to other machines.
+    #[arg(long)]
+    pub allow_http: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `tollway wallet …`
+#[derive(Subcommand)]
+pub enum WalletCommand {
+    /// Make a wallet with a fresh key.
+    New {
+        /// Its name.
+        name: String,
+        /// File with the passphrase (mode 0600) [default: ask].
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Encrypt the key of a private file.
+    Import {
+        /// The wallet's name.
+        name: String,
+        /// File with the hex key (mode 0600).
+        #[arg(long, value_name = "FILE")]
+        key_file: PathBuf,
+        /// File with the passphrase (mode 0600) [default: ask].
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// List wallets and their addresses.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a wallet's address.
+    Address {
+        /// Its name.
+        #[arg(required_unless_present = "key_file")]
+        name: Option<String>,
+        /// Or the address of the key in this file (mode 0600).
+        #[arg(long, value_name = "FILE", conflicts_with = "name")]
+        key_file: Option<PathBuf>,
+    },
+}
+
+/// `tollway ledger …`
+#[derive(Subcommand)]
+pub enum LedgerCommand {
+    /// List payments, newest first.
+    List {
+        /// The ledger.
+        #[arg(long, value_name = "sqlite:PATH")]
+        ledger: Option<String>,
+        /// Only payments in this state: accepted, submitted, settled, refused, expired.
+        #[arg(long)]
+        state: Option<String>,
+        /// At most this many.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one payment and all that happened to it.
+    Show {
+        /// The payment.
+        id: String,
+        /// The ledger.
+        #[arg(long, value_name = "sqlite:PATH")]
+        ledger: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `tollway devnet`
+#[derive(Args)]
+pub struct DevnetArgs {
+    /// Address to listen on; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8545")]
+    pub listen: String,
+    /// Chain id; 84532 poses as Base Sepolia, 1328 as Sei testnet.
+    #[arg(long, value_name = "N", default_value_t = 84532)]
+    pub chain_id: u64,
+    /// Seconds between blocks [default: a block for every transaction].
+    #[arg(long, value_name = "SECONDS")]
+    pub block_time: Option<String>,
+}

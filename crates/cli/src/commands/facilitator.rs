@@ -1,0 +1,43 @@
+//! `tollway facilitator`: verify and settle payments for others.
+
+use std::time::Duration;
+
+use tollway_facilitator::{HttpOptions, router};
+
+use crate::cli::FacilitatorArgs;
+use crate::environment::Environment;
+use crate::exit::{Exit, Failure};
+use crate::settings::required;
+use crate::{metrics, serve, wiring};
+
+/// Runs it until it is stopped.
+pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exit, Failure> {
+    let args = args.complete(environment)?;
+    let listen = required(args.listen.as_deref(), "--listen", "127.0.0.1:4020")?;
+    let networks = wiring::networks(&args.networks, environment)?;
+    let finality = wiring::finality(args.finality.as_deref())?;
+    let ledger = wiring::ledger(args.ledger.as_deref(), "facilitator.db", environment).await?;
+    let local = wiring::engine(
+        &networks,
+        args.signer_key_file.as_deref(),
+        &ledger,
+        finality,
+        args.min_validity.map(Duration::from_secs),
+        args.allow_http,
+    )
+    .await?;
+    let stop = serve::stop_on_signal()?;
+    let options = HttpOptions {
+        metrics: Some(metrics::install()?),
+        ..HttpOptions::default()
+    };
+    let app = router(local.engine.clone(), options);
+    let (listener, address) = serve::bind(listen).await?;
+    println!("tollway facilitator: listening on http://{address}");
+    serve::serve(listener, app, stop).await;
+    if !local.engine.drain(serve::DRAIN_TIME).await {
+        eprintln!("tollway: some payments are still open; they go on at the next start.");
+    }
+    ledger.close().await;
+    Ok(Exit::Done)
+}

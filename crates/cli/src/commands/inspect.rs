@@ -1,0 +1,69 @@
+//! `tollway inspect`: what a URL would cost. Nothing is signed.
+
+use tollway_payer::{Inspection, Payer, Policy};
+
+use crate::cli::InspectArgs;
+use crate::commands::pay;
+use crate::exit::{Exit, Failure};
+
+/// Runs it.
+pub async fn run(args: InspectArgs) -> Result<Exit, Failure> {
+    let request = pay::request(
+        &args.url,
+        Some(&args.method),
+        &args.headers,
+        args.data.as_deref(),
+    )?;
+    let payer = Payer::builder()
+        .policy(Policy {
+            allow_insecure: args.allow_http,
+            ..Policy::default()
+        })
+        .build()
+        .map_err(|error| pay::failure(&error))?;
+    let inspection = payer
+        .inspect(request)
+        .await
+        .map_err(|error| pay::failure(&error))?;
+    if args.json {
+        let json = serde_json::to_string(&inspection).map_err(Failure::new)?;
+        println!("{json}");
+    } else {
+        print(&inspection);
+    }
+    Ok(Exit::Done)
+}
+
+fn print(inspection: &Inspection) {
+    if inspection.offers.is_empty() {
+        println!(
+            "{} answers {}: nothing to pay.",
+            inspection.url, inspection.status
+        );
+        return;
+    }
+    let version = inspection
+        .version
+        .map_or_else(String::new, |version| format!(" (x402 version {version})"));
+    println!("{} asks for payment{version}", inspection.url);
+    if let Some(description) = inspection
+        .description
+        .as_deref()
+        .filter(|text| !text.is_empty())
+    {
+        println!("  {}", crate::story::printable(description));
+    }
+    for offer in &inspection.offers {
+        let flow = if offer.upfront { "before" } else { "after" };
+        println!(
+            "  {}  to {}, settled {flow} the answer, within {} s",
+            offer.words, offer.pay_to, offer.lifetime_seconds
+        );
+        if let Some(refusal) = &offer.refusal {
+            println!(
+                "    not payable by us: {} [{}]",
+                refusal.message, refusal.code
+            );
+        }
+    }
+}

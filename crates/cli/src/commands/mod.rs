@@ -1,0 +1,8 @@
+//! One file for each subcommand.
+
+pub mod devnet;
+pub mod facilitator;
+pub mod inspect;
+pub mod ledger;
+pub mod pay;
+pub mod wallet;

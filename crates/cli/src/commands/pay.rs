@@ -1,0 +1,275 @@
+//! `tollway pay`: fetch a URL, and pay for it within a limit.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde_json::{Value, json};
+use tollway_evm::{EvmSigner, EvmWallet};
+use tollway_payer::{ErrorKind, PayError, PayRequest, Payer, Payment, Policy, Standing};
+
+use crate::cli::PayArgs;
+use crate::environment::Environment;
+use crate::exit::{Exit, Failure};
+use crate::keys::{self, Keystore};
+use crate::story::Story;
+use crate::wiring;
+
+/// An answer that is kept in memory; a larger one is refused.
+const MAX_BODY_BYTES: usize = 256 << 20;
+
+/// Runs it.
+pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failure> {
+    let request = request(
+        &args.url,
+        args.method.as_deref(),
+        &args.headers,
+        args.data.as_deref(),
+    )?;
+    let networks = wiring::networks(&args.networks, environment)?;
+    let policy = policy(&args, &networks)?;
+    let mut wallet = EvmWallet::new(signer(&args, environment)?);
+    for setting in networks.iter().filter(|setting| setting.rpc.is_some()) {
+        wallet = wallet.with_node(
+            setting.network.clone(),
+            wiring::node(setting, args.allow_http)?,
+        );
+    }
+    let ledger = wiring::ledger(args.ledger.as_deref(), "payer.db", environment).await?;
+    let story = Story::new(args.json);
+    let payer = Payer::builder()
+        .wallet(Arc::new(wallet))
+        .spends(Arc::new(ledger))
+        .policy(policy)
+        .story(move |event| story.tell_buyer(event))
+        .build()
+        .map_err(|error| failure(&error))?;
+    match payer.fetch(request).await {
+        Ok(paid) => {
+            let (parts, body) = paid.response.into_parts();
+            let body = body.bytes(MAX_BODY_BYTES).await.map_err(|e| {
+                Failure::coded(
+                    Exit::RefusedByServer,
+                    "paid_not_delivered",
+                    format!("The answer broke off: {e}; run the same command again."),
+                )
+            })?;
+            let exit = exit_of(paid.payment.as_ref());
+            if args.json {
+                print_line(&summary(
+                    parts.status.as_u16(),
+                    paid.payment.as_ref(),
+                    &body,
+                ))?;
+            } else {
+                deliver(&args, &parts, &body)?;
+                receipt(paid.payment.as_ref());
+            }
+            Ok(exit)
+        }
+        Err(error) => {
+            if args.json {
+                print_line(&refused(&error))?;
+            }
+            Err(failure(&error))
+        }
+    }
+}
+
+/// Reads what `pay` and `inspect` ask for.
+pub fn request(
+    url: &str,
+    method: Option<&str>,
+    headers: &[String],
+    data: Option<&str>,
+) -> Result<PayRequest, Failure> {
+    let url = wiring::http_url(url, "The URL")?;
+    let default = if data.is_some() {
+        Method::POST
+    } else {
+        Method::GET
+    };
+    let method = method.map_or(Ok(default), |text| {
+        Method::from_bytes(text.as_bytes()).map_err(|_| {
+            Failure::usage(format!(
+                "`{text}` is not an HTTP method; write for example POST."
+            ))
+        })
+    })?;
+    let mut request = PayRequest::new(method, url);
+    request.headers = header_map(headers)?;
+    if let Some(data) = data {
+        request = request.body(body(data)?);
+    }
+    Ok(request)
+}
+
+fn header_map(lines: &[String]) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let bad = || {
+            Failure::usage(format!(
+                "-H '{line}' is not a header; write -H 'Name: value'."
+            ))
+        };
+        let (name, value) = line.split_once(':').ok_or_else(bad)?;
+        let name: HeaderName = name.trim().parse().map_err(|_| bad())?;
+        let value: HeaderValue = value.trim().parse().map_err(|_| bad())?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+fn body(data: &str) -> Result<Vec<u8>, Failure> {
+    match data.strip_prefix('@') {
+        Some(path) => std::fs::read(path).map_err(|e| {
+            Failure::usage(format!(
+                "{path} cannot be read: {e}; name a readable file after -d @."
+            ))
+        }),
+        None => Ok(data.as_bytes().to_vec()),
+    }
+}
+
+fn policy(args: &PayArgs, networks: &[wiring::NetworkSetting]) -> Result<Policy, Failure> {
+    Ok(Policy {
+        max_per_call: args
+            .max
+            .parse()
+            .map_err(|e| Failure::usage(format!("--max {}: {e}", args.max)))?,
+        networks: networks
+            .iter()
+            .map(|setting| setting.network.clone())
+            .collect(),
+        allow_insecure: args.allow_http,
+        ..Policy::default()
+    })
+}
+
+fn signer(args: &PayArgs, environment: &Environment) -> Result<EvmSigner, Failure> {
+    let flagged = args.key_file.is_some() || args.wallet.is_some();
+    let from_environment = |name: &str| if flagged { None } else { environment.get(name) };
+    let key_file = args
+        .key_file
+        .as_deref()
+        .or_else(|| from_environment("TOLLWAY_KEY_FILE").map(Path::new));
+    if let Some(path) = key_file {
+        return keys::signer_from_file(path);
+    }
+    let wallet = args.wallet.as_deref().or_else(|| from_environment("TOLLWAY_WALLET")).ok_or_else(|| {
+        Failure::usage("Nothing to pay with; add --key-file FILE or --wallet NAME (`tollway wallet new NAME` makes one).")
+    })?;
+    let passphrase_file = args
+        .passphrase_file
+        .clone()
+        .or_else(|| environment.path("TOLLWAY_PASSPHRASE_FILE"));
+    let passphrase = keys::passphrase(passphrase_file.as_deref(), false)?;
+    Keystore::open(&environment.home()?)?.unlock(wallet, &passphrase)
+}
+
+fn exit_of(payment: Option<&Payment>) -> Exit {
+    match payment {
+        None => Exit::Free,
+        Some(payment) if payment.is_settled() => Exit::Done,
+        Some(_) => Exit::Unknown,
+    }
+}
+
+/// Body to stdout or a file, with status and headers where they were asked for.
+fn deliver(args: &PayArgs, parts: &http::response::Parts, body: &[u8]) -> Result<(), Failure> {
+    let mut out = Vec::new();
+    if args.include {
+        out.extend_from_slice(format!("{:?} {}\r\n", parts.version, parts.status).as_bytes());
+        for (name, value) in &parts.headers {
+            out.extend_from_slice(name.as_str().as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(body);
+    match &args.output {
+        Some(path) => std::fs::write(path, &out).map_err(|e| {
+            Failure::new(format!("{} cannot be written: {e}; it was paid for: run the same command again with another -o.", path.display()))
+        }),
+        None => write_stdout(&out),
+    }
+}
+
+fn write_stdout(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(|e| Failure::new(format!("The answer cannot be written: {e}; use -o FILE.")))
+}
+
+fn print_line(value: &Value) -> Result<(), Failure> {
+    write_stdout(format!("{value}\n").as_bytes())
+}
+
+fn receipt(payment: Option<&Payment>) {
+    let Some(payment) = payment else {
+        eprintln!("free: nothing was paid");
+        return;
+    };
+    eprintln!("paid {} to {}", payment.words, payment.payee);
+    if let Some(transaction) = &payment.transaction {
+        eprintln!("transaction {transaction}");
+    }
+    if let Some(link) = &payment.explorer {
+        eprintln!("{link}");
+    }
+    if let Standing::Held { reason } = &payment.standing {
+        eprintln!(
+            "the receipt is not credible ({reason}); the amount stays reserved until it is clear"
+        );
+    }
+}
+
+fn summary(status: u16, payment: Option<&Payment>, body: &[u8]) -> Value {
+    json!({
+        "status": status,
+        "outcome": if payment.is_some() { "paid" } else { "free" },
+        "payment": payment,
+        "body": String::from_utf8_lossy(body),
+    })
+}
+
+fn refused(error: &PayError) -> Value {
+    json!({
+        "status": error.answer().map(|answer| answer.status.as_u16()),
+        "outcome": outcome_word(error.kind()),
+        "errorReason": error.code(),
+        "errorMessage": error.message(),
+        "payment": error.payment(),
+    })
+}
+
+fn outcome_word(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Invalid => "usage",
+        ErrorKind::Declined => "refused_by_policy",
+        ErrorKind::Failed => "failed",
+        ErrorKind::RefusedByServer => "refused_by_server",
+        ErrorKind::PaidNotDelivered => "paid_not_delivered",
+        ErrorKind::Unknown => "unknown",
+    }
+}
+
+/// What the payer says, as an exit of ours.
+pub fn failure(error: &PayError) -> Failure {
+    let exit = match error.kind() {
+        ErrorKind::Invalid => Exit::Usage,
+        ErrorKind::Declined => Exit::RefusedByPolicy,
+        ErrorKind::Failed => Exit::Failed,
+        ErrorKind::RefusedByServer | ErrorKind::PaidNotDelivered => Exit::RefusedByServer,
+        ErrorKind::Unknown => Exit::Unknown,
+    };
+    if let Some(detail) = error.detail() {
+        tracing::debug!(code = error.code(), detail, "payment failed");
+    }
+    Failure::coded(exit, error.code(), error.message())
+}

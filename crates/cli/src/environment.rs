@@ -1,0 +1,127 @@
+//! The environment: the only room that reads it, and the `.env` file behind it.
+//!
+//! A variable of the process wins over `.env`. `.env` may name key files, so
+//! it must belong to its owner alone (mode 0600).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tollway_core::Network;
+
+use crate::exit::Failure;
+use crate::keys;
+
+/// Documented variables, for `--help`.
+pub const TABLE: &str = "\
+Environment (also from a .env file with mode 0600 in the working directory):
+  TOLLWAY_HOME             where wallets and ledgers live (default ~/.tollway)
+  TOLLWAY_CONFIG           behind --config
+  TOLLWAY_SIGNER_KEY_FILE  behind --signer-key-file
+  TOLLWAY_KEY_FILE         behind --key-file
+  TOLLWAY_WALLET           behind --wallet
+  TOLLWAY_PASSPHRASE_FILE  behind --passphrase-file
+  TOLLWAY_LEDGER           behind --ledger
+  TOLLWAY_RPC_<NETWORK>    RPC URL, e.g. TOLLWAY_RPC_EIP155_84532 or TOLLWAY_RPC_BASE_SEPOLIA
+  TOLLWAY_LOG              log filter, e.g. info or tollway_gate=debug (default warn)";
+
+/// The variables that we were started with.
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// Reads the process's `TOLLWAY_*` variables, `HOME`, and `.env`.
+    pub fn read(directory: &Path) -> Result<Self, Failure> {
+        let mut variables = read_dotenv(&directory.join(".env"))?;
+        let ours = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with("TOLLWAY_") || name == "HOME");
+        variables.extend(ours);
+        Ok(Self { variables })
+    }
+
+    /// A variable that is set and not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// A variable that names a path.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.get(name).map(PathBuf::from)
+    }
+
+    /// The RPC URL for a network, by CAIP-2 or by any of its names.
+    pub fn rpc_url(&self, network: &Network) -> Option<&str> {
+        let known = network
+            .info()
+            .into_iter()
+            .flat_map(|info| info.v1_name.into_iter().chain(info.aliases.iter().copied()));
+        std::iter::once(network.as_str())
+            .chain(known)
+            .find_map(|name| self.get(&rpc_variable(name)))
+    }
+
+    /// Where wallets and ledgers live; made with mode 0700 if it is not there.
+    pub fn home(&self) -> Result<PathBuf, Failure> {
+        let home = match (self.path("TOLLWAY_HOME"), self.path("HOME")) {
+            (Some(ours), _) => ours,
+            (None, Some(users)) => users.join(".tollway"),
+            (None, None) => {
+                return Err(Failure::usage(
+                    "There is no home directory; set TOLLWAY_HOME to where wallets and ledgers shall live.",
+                ));
+            }
+        };
+        keys::private_directory(&home)?;
+        Ok(home)
+    }
+}
+
+/// `base-sepolia` is `TOLLWAY_RPC_BASE_SEPOLIA`.
+pub fn rpc_variable(network: &str) -> String {
+    let suffix: String = network
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    format!("TOLLWAY_RPC_{suffix}")
+}
+
+fn read_dotenv(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    if !path.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let text = keys::read_private(path)?;
+    let mut variables = BTreeMap::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let assignment = line.strip_prefix("export ").unwrap_or(line);
+        let (name, value) = assignment.split_once('=').ok_or_else(|| {
+            Failure::usage(format!(
+                "{}:{}: not of the form NAME=value; correct or remove the line.",
+                path.display(),
+                index + 1
+            ))
+        })?;
+        variables.insert(name.trim().to_owned(), unquote(value.trim()).to_owned());
+    }
+    Ok(variables)
+}
+
+fn unquote(value: &str) -> &str {
+    ['"', '\'']
+        .into_iter()
+        .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
+        .unwrap_or(value)
+}

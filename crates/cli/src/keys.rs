@@ -1,0 +1,246 @@
+//! Keys at rest: private files, and wallets in the Web3 keystore format (scrypt).
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tollway_evm::EvmSigner;
+use zeroize::Zeroizing;
+
+use crate::exit::Failure;
+
+/// No file of ours that holds a key or names one is larger.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// Reads a file that only its owner may read.
+pub fn read_private(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let failed = |what: &dyn std::fmt::Display| {
+        Failure::usage(format!(
+            "{} cannot be read: {what}; name a readable file.",
+            path.display()
+        ))
+    };
+    let file = fs::File::open(path).map_err(|e| failed(&e))?;
+    let metadata = file.metadata().map_err(|e| failed(&e))?;
+    if !metadata.is_file() {
+        return Err(failed(&"it is not a regular file"));
+    }
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(Failure::usage(format!(
+            "{} can be read by others; run `chmod 600 {}`.",
+            path.display(),
+            path.display()
+        )));
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(MAX_FILE_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|e| failed(&e))?;
+    Ok(text)
+}
+
+/// Makes a directory for its owner alone, with its parents.
+pub fn private_directory(path: &Path) -> Result<(), Failure> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| {
+            Failure::usage(format!(
+                "{} cannot be made: {e}; set TOLLWAY_HOME to a writable directory.",
+                path.display()
+            ))
+        })
+}
+
+/// A signer from a file with one hex key.
+pub fn signer_from_file(path: &Path) -> Result<EvmSigner, Failure> {
+    EvmSigner::from_hex(read_private(path)?.trim()).map_err(|_| {
+        Failure::usage(format!(
+            "{} does not hold a private key; it must hold 64 hex digits and nothing else.",
+            path.display()
+        ))
+    })
+}
+
+/// Wallets by name, one encrypted file each.
+pub struct Keystore {
+    directory: PathBuf,
+}
+
+/// A wallet as it is listed: no passphrase is needed to see it.
+pub struct WalletEntry {
+    /// Its name.
+    pub name: String,
+    /// Its EVM address.
+    pub address: String,
+}
+
+impl Keystore {
+    /// The keystore below the home directory.
+    pub fn open(home: &Path) -> Result<Self, Failure> {
+        let directory = home.join("wallets");
+        private_directory(&directory)?;
+        Ok(Self { directory })
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf, Failure> {
+        let fits = (1..=64).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        if fits {
+            Ok(self.directory.join(format!("{name}.json")))
+        } else {
+            Err(Failure::usage(format!(
+                "`{name}` is not a wallet name; use up to 64 letters, digits, - and _."
+            )))
+        }
+    }
+
+    /// Makes a wallet with a fresh key.
+    pub fn create(&self, name: &str, passphrase: &str) -> Result<EvmSigner, Failure> {
+        let signer = EvmSigner::random()
+            .map_err(|e| Failure::new(format!("No key can be drawn: {e}; try again.")))?;
+        self.store(name, signer, passphrase)
+    }
+
+    /// Encrypts a key under a name.
+    pub fn store(
+        &self,
+        name: &str,
+        signer: EvmSigner,
+        passphrase: &str,
+    ) -> Result<EvmSigner, Failure> {
+        let path = self.path(name)?;
+        if path.exists() {
+            return Err(Failure::usage(format!(
+                "There is a wallet {name} already; choose another name, keys are never overwritten."
+            )));
+        }
+        let failed = |e: &dyn std::fmt::Display| {
+            Failure::new(format!(
+                "The wallet cannot be written: {e}; check {}.",
+                self.directory.display()
+            ))
+        };
+        let staging = format!(".{name}.new");
+        let key = signer.secret_bytes();
+        eth_keystore::encrypt_key(
+            &self.directory,
+            &mut rand::rngs::OsRng,
+            key.as_slice(),
+            passphrase,
+            Some(&staging),
+        )
+        .map_err(|e| failed(&e))?;
+        let staged = self.directory.join(&staging);
+        let finished = finish_keystore_file(&staged, &path, &signer.address().to_string());
+        if finished.is_err() {
+            let _ = fs::remove_file(&staged);
+        }
+        finished.map_err(|e| failed(&e))?;
+        Ok(signer)
+    }
+
+    /// Decrypts a wallet.
+    pub fn unlock(&self, name: &str, passphrase: &str) -> Result<EvmSigner, Failure> {
+        let path = self.path(name)?;
+        if !path.exists() {
+            return Err(Failure::usage(format!(
+                "There is no wallet {name}; see `tollway wallet list`, or make it with `tollway wallet new {name}`."
+            )));
+        }
+        let key = eth_keystore::decrypt_key(&path, passphrase)
+            .map(Zeroizing::new)
+            .map_err(|_| {
+                Failure::usage(format!(
+                    "Wallet {name} does not open with this passphrase; check the passphrase."
+                ))
+            })?;
+        let broken = || {
+            Failure::usage(format!(
+                "Wallet {name} holds no valid key; restore it from its backup."
+            ))
+        };
+        let key: Zeroizing<[u8; 32]> =
+            Zeroizing::new(key.as_slice().try_into().map_err(|_| broken())?);
+        EvmSigner::from_bytes(&key).map_err(|_| broken())
+    }
+
+    /// A wallet's address, without its passphrase.
+    pub fn address(&self, name: &str) -> Result<String, Failure> {
+        let entry = self.list()?.into_iter().find(|entry| entry.name == name);
+        entry.map(|entry| entry.address).ok_or_else(|| {
+            Failure::usage(format!(
+                "There is no wallet {name}; see `tollway wallet list`."
+            ))
+        })
+    }
+
+    /// All wallets, by name.
+    pub fn list(&self) -> Result<Vec<WalletEntry>, Failure> {
+        let entries = fs::read_dir(&self.directory).map_err(|e| {
+            Failure::new(format!(
+                "{} cannot be read: {e}; check it.",
+                self.directory.display()
+            ))
+        })?;
+        let mut wallets: Vec<WalletEntry> = entries
+            .filter_map(|entry| wallet_entry(&entry.ok()?.path()))
+            .collect();
+        wallets.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(wallets)
+    }
+}
+
+fn wallet_entry(path: &Path) -> Option<WalletEntry> {
+    let name = path
+        .file_name()?
+        .to_str()?
+        .strip_suffix(".json")?
+        .to_owned();
+    let text = fs::read_to_string(path).ok()?;
+    let keystore: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let address = format!("0x{}", keystore.get("address")?.as_str()?);
+    (!name.starts_with('.')).then_some(WalletEntry { name, address })
+}
+
+/// Adds the address, as other wallets write it, then makes the file private
+/// and durable under its own name.
+fn finish_keystore_file(staged: &Path, path: &Path, address: &str) -> std::io::Result<()> {
+    let mut keystore: serde_json::Value = serde_json::from_str(&fs::read_to_string(staged)?)?;
+    if let Some(object) = keystore.as_object_mut() {
+        let digits = address.trim_start_matches("0x").to_ascii_lowercase();
+        object.insert("address".to_owned(), digits.into());
+    }
+    fs::write(staged, serde_json::to_string(&keystore)?)?;
+    fs::set_permissions(staged, fs::Permissions::from_mode(0o600))?;
+    fs::File::open(staged)?.sync_all()?;
+    fs::rename(staged, path)
+}
+
+/// The passphrase, from a private file or asked for on the terminal.
+pub fn passphrase(file: Option<&Path>, confirm: bool) -> Result<Zeroizing<String>, Failure> {
+    if let Some(file) = file {
+        let text = read_private(file)?;
+        return Ok(Zeroizing::new(
+            text.trim_end_matches(['\n', '\r']).to_owned(),
+        ));
+    }
+    let ask = |prompt: &str| {
+        rpassword::prompt_password(prompt)
+            .map(Zeroizing::new)
+            .map_err(|e| {
+                Failure::usage(format!(
+                    "No passphrase can be asked for here: {e}; use --passphrase-file."
+                ))
+            })
+    };
+    let first = ask("Passphrase: ")?;
+    if confirm && *ask("Again: ")? != *first {
+        return Err(Failure::usage("The passphrases differ; try again."));
+    }
+    Ok(first)
+}

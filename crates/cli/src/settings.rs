@@ -1,0 +1,106 @@
+//! A command's settings: its flags, and behind them one table of a TOML file.
+//!
+//! Keys are the flags' names; unknown keys are refused, with the line.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::cli::{FacilitatorArgs, GateArgs};
+use crate::environment::Environment;
+use crate::exit::Failure;
+
+/// The tables that a configuration file may have.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    gate: Option<GateArgs>,
+    facilitator: Option<FacilitatorArgs>,
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Failure::usage(format!(
+            "{} cannot be read: {e}; name a readable --config file.",
+            path.display()
+        ))
+    })?;
+    toml::from_str(&text).map_err(|e| {
+        Failure::usage(format!(
+            "{}: {e}correct that line and start again.",
+            path.display()
+        ))
+    })
+}
+
+fn file(flag: Option<&Path>, environment: &Environment) -> Result<File, Failure> {
+    let path = flag
+        .map(Path::to_path_buf)
+        .or_else(|| environment.path("TOLLWAY_CONFIG"));
+    path.map_or_else(|| Ok(File::default()), |path| read(&path))
+}
+
+fn either<T>(flag: Vec<T>, file: Vec<T>) -> Vec<T> {
+    if flag.is_empty() { file } else { flag }
+}
+
+impl GateArgs {
+    /// Flags, then the file, then the environment.
+    pub fn complete(self, environment: &Environment) -> Result<Self, Failure> {
+        let file = file(self.config.as_deref(), environment)?
+            .gate
+            .unwrap_or_default();
+        Ok(Self {
+            listen: self.listen.or(file.listen),
+            upstream: self.upstream.or(file.upstream),
+            routes: either(self.routes, file.routes),
+            pay_to: self.pay_to.or(file.pay_to),
+            networks: either(self.networks, file.networks),
+            facilitator: self.facilitator.or(file.facilitator),
+            settle: self.settle.or(file.settle),
+            signer_key_file: self
+                .signer_key_file
+                .or(file.signer_key_file)
+                .or_else(|| environment.path("TOLLWAY_SIGNER_KEY_FILE")),
+            ledger: self
+                .ledger
+                .or(file.ledger)
+                .or_else(|| environment.get("TOLLWAY_LEDGER").map(str::to_owned)),
+            public_url: self.public_url.or(file.public_url),
+            finality: self.finality.or(file.finality),
+            allow_http: self.allow_http || file.allow_http,
+            config: self.config,
+        })
+    }
+}
+
+impl FacilitatorArgs {
+    /// Flags, then the file, then the environment.
+    pub fn complete(self, environment: &Environment) -> Result<Self, Failure> {
+        let file = file(self.config.as_deref(), environment)?
+            .facilitator
+            .unwrap_or_default();
+        Ok(Self {
+            listen: self.listen.or(file.listen),
+            networks: either(self.networks, file.networks),
+            signer_key_file: self
+                .signer_key_file
+                .or(file.signer_key_file)
+                .or_else(|| environment.path("TOLLWAY_SIGNER_KEY_FILE")),
+            ledger: self
+                .ledger
+                .or(file.ledger)
+                .or_else(|| environment.get("TOLLWAY_LEDGER").map(str::to_owned)),
+            finality: self.finality.or(file.finality),
+            min_validity: self.min_validity.or(file.min_validity),
+            allow_http: self.allow_http || file.allow_http,
+            config: self.config,
+        })
+    }
+}
+
+/// A setting that a command cannot do without.
+pub fn required<T>(value: Option<T>, flag: &str, example: &str) -> Result<T, Failure> {
+    value.ok_or_else(|| Failure::usage(format!("{flag} is missing; add {flag} {example}.")))
+}

@@ -1,0 +1,233 @@
+//! From settings to rooms: networks, nodes, ledgers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollway_core::{Chain, Finality, Network, SystemClock};
+use tollway_evm::{EvmChain, EvmConfig, EvmSigner, StartError};
+use tollway_facilitator::{Engine, EngineConfig, EngineParts};
+use tollway_ledger::{EngineLock, SqliteLedger};
+use tollway_rpc::{RpcClient, RpcConfig};
+use url::Url;
+
+use crate::environment::{Environment, rpc_variable};
+use crate::exit::{Exit, Failure};
+use crate::keys;
+
+/// A network that was asked for, and where its node is if that was said.
+#[derive(Clone, Debug)]
+pub struct NetworkSetting {
+    /// Which.
+    pub network: Network,
+    /// From the flag or the environment; never the public default.
+    pub rpc: Option<Url>,
+}
+
+/// Reads `--network NETWORK[=RPC_URL]`.
+pub fn networks(
+    texts: &[String],
+    environment: &Environment,
+) -> Result<Vec<NetworkSetting>, Failure> {
+    let mut settings: Vec<NetworkSetting> = Vec::new();
+    for text in texts {
+        let (name, url) = match text.split_once('=') {
+            Some((name, url)) => (name, Some(url)),
+            None => (text.as_str(), None),
+        };
+        let network = network(name)?;
+        if settings.iter().any(|known| known.network == network) {
+            return Err(Failure::usage(format!(
+                "--network {network} is given twice; give it once."
+            )));
+        }
+        let url = url.or_else(|| environment.rpc_url(&network));
+        let rpc = url.map(|url| http_url(url, "The RPC URL")).transpose()?;
+        settings.push(NetworkSetting { network, rpc });
+    }
+    Ok(settings)
+}
+
+/// A network that we can serve, by any of its names.
+pub fn network(name: &str) -> Result<Network, Failure> {
+    let network =
+        Network::resolve(name).map_err(|e| Failure::coded(Exit::Usage, "invalid_network", e))?;
+    if network.chain_id().is_none() {
+        return Err(Failure::coded(
+            Exit::Usage,
+            "invalid_network",
+            format!("{network} is not served yet; use an EVM network such as base."),
+        ));
+    }
+    Ok(network)
+}
+
+/// A URL of the `http` family.
+pub fn http_url(text: &str, what: &str) -> Result<Url, Failure> {
+    let url = Url::parse(text).map_err(|e| {
+        Failure::usage(format!(
+            "{what} is not a URL ({e}); write for example https://host.example/path."
+        ))
+    })?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() {
+        Ok(url)
+    } else {
+        Err(Failure::usage(format!(
+            "{what} must begin with https:// or http://; correct it."
+        )))
+    }
+}
+
+/// A client for the network's node: the stated one, or the public one with a warning.
+pub fn node(setting: &NetworkSetting, allow_http: bool) -> Result<RpcClient, Failure> {
+    let url = match &setting.rpc {
+        Some(url) => url.clone(),
+        None => public_node(&setting.network)?,
+    };
+    let mut config = RpcConfig::new(vec![url]);
+    config.allow_plain_http = allow_http;
+    RpcClient::new(config).map_err(|e| {
+        Failure::usage(format!(
+            "{}: {e} (--allow-http allows it).",
+            setting.network
+        ))
+    })
+}
+
+fn public_node(network: &Network) -> Result<Url, Failure> {
+    let url = network
+        .info()
+        .and_then(|info| info.public_rpc)
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "No RPC URL is known for {network}; write --network {network}=RPC_URL."
+            ))
+        })?;
+    eprintln!(
+        "tollway: {network} uses the public node {url}, which may be slow, limited or gone; \
+         set {} or --network {network}=RPC_URL for anything that matters.",
+        rpc_variable(network.as_str())
+    );
+    http_url(url, "The public RPC URL")
+}
+
+/// The chain behind a network, as the facilitator settles on it.
+pub fn chain(
+    setting: &NetworkSetting,
+    rpc: RpcClient,
+    signers: Vec<EvmSigner>,
+    min_validity: Option<Duration>,
+) -> Result<Arc<EvmChain>, Failure> {
+    let mut config = EvmConfig::new(setting.network.clone(), rpc, signers);
+    if let Some(remaining) = min_validity {
+        config.limits.verify_remaining = remaining;
+    }
+    EvmChain::new(config).map(Arc::new).map_err(Failure::usage)
+}
+
+/// Asks the chain whether it is the one that was meant. A wrong chain stops
+/// the start; a dead node is said, and asked again while we serve.
+pub async fn check_chain(chain: &EvmChain) -> Result<(), Failure> {
+    match chain.check().await {
+        Ok(()) => Ok(()),
+        Err(error @ StartError::Node { .. }) => {
+            eprintln!("tollway: {error} Payments are refused until it answers.");
+            Ok(())
+        }
+        Err(error) => Err(Failure::usage(error)),
+    }
+}
+
+/// The ledger at a URL, or at its default place below the home directory.
+pub async fn ledger(
+    url: Option<&str>,
+    default_name: &str,
+    environment: &Environment,
+) -> Result<SqliteLedger, Failure> {
+    let url = ledger_url(url, default_name, environment)?;
+    SqliteLedger::open(&url)
+        .await
+        .map_err(|e| Failure::coded(Exit::Failed, "ledger_unavailable", e))
+}
+
+/// Where the ledger is.
+pub fn ledger_url(
+    url: Option<&str>,
+    default_name: &str,
+    environment: &Environment,
+) -> Result<String, Failure> {
+    match url.or_else(|| environment.get("TOLLWAY_LEDGER")) {
+        Some(url) => Ok(url.to_owned()),
+        None => Ok(format!(
+            "sqlite:{}",
+            environment.home()?.join(default_name).display()
+        )),
+    }
+}
+
+/// Reads `--finality`.
+pub fn finality(text: Option<&str>) -> Result<Finality, Failure> {
+    text.map_or(Ok(Finality::default()), |text| {
+        text.parse()
+            .map_err(|e| Failure::usage(format!("--finality: {e}.")))
+    })
+}
+
+/// A running engine, and what keeps it the only one on its ledger.
+pub struct LocalEngine {
+    /// The engine.
+    pub engine: Engine,
+    /// Its chains.
+    pub chains: Vec<Arc<EvmChain>>,
+    _lock: EngineLock,
+}
+
+/// Starts the engine over a ledger that nobody else settles from.
+pub async fn engine(
+    networks: &[NetworkSetting],
+    signer_key_file: Option<&std::path::Path>,
+    ledger: &SqliteLedger,
+    finality: Finality,
+    min_validity: Option<Duration>,
+    allow_http: bool,
+) -> Result<LocalEngine, Failure> {
+    if networks.is_empty() {
+        return Err(Failure::usage(
+            "--network is missing; add --network base-sepolia=RPC_URL.",
+        ));
+    }
+    let key_file = signer_key_file.ok_or_else(|| {
+        Failure::usage("--signer-key-file is missing; name a file (mode 0600) with the hex key that pays for gas.")
+    })?;
+    let signer = keys::signer_from_file(key_file)?;
+    let lock = ledger
+        .lock_engine()
+        .map_err(|e| Failure::coded(Exit::Failed, "ledger_in_use", e))?;
+    let mut chains = Vec::new();
+    for setting in networks {
+        let chain = chain(
+            setting,
+            node(setting, allow_http)?,
+            vec![signer.clone()],
+            min_validity,
+        )?;
+        check_chain(&chain).await?;
+        chains.push(chain);
+    }
+    let engine = Engine::start(EngineParts {
+        chains: chains
+            .iter()
+            .map(|chain| chain.clone() as Arc<dyn Chain>)
+            .collect(),
+        store: Arc::new(ledger.clone()),
+        clock: Arc::new(SystemClock),
+        config: EngineConfig {
+            finality,
+            ..EngineConfig::default()
+        },
+    });
+    Ok(LocalEngine {
+        engine,
+        chains,
+        _lock: lock,
+    })
+}
