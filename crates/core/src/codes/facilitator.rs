@@ -9,6 +9,8 @@ codes! {
     ASSET_NOT_ALLOWED = "asset_not_allowed": "The asset is not one that is settled here.",
     RECIPIENT_NOT_ALLOWED = "recipient_not_allowed": "The recipient is not one that is settled for here.",
     AUTHORIZATION_EXPIRED = "authorization_expired": "The authorization expired before it could be settled.",
+    PAYMENT_EXPIRED = "payment_expired": "The authorization's time passed before it was settled.",
+    LEDGER_IN_USE = "ledger_in_use": "Another engine works on this ledger.",
     SETTLEMENT_FAILED = "settlement_failed": "The settlement was proven not to have moved anything.",
     TRANSACTION_FAILED = "transaction_failed": "The transaction was included and failed.",
     TRANSFER_NOT_FOUND = "transfer_not_found": "The transaction does not contain the expected transfer.",
