@@ -424,7 +424,7 @@ impl Chain {
     pub(crate) fn reorg(&mut self, depth: u64, keep: bool) -> Result<(), RpcError> {
         let target = self.head_number().checked_sub(depth).map(BlockId::Number);
         let target = target.and_then(|id| self.block(id)).cloned();
-        let target = target.filter(|block| self.world.remembers(block.mark)).ok_or_else(|| {
+        let target = target.filter(|block| self.remembers(block)).ok_or_else(|| {
             RpcError::params(format!(
                 "cannot drop {depth} blocks: at most {REMEMBERED_BLOCKS}, and never the genesis block"
             ))
@@ -481,6 +481,11 @@ impl Chain {
         true
     }
 
+    fn remembers(&self, block: &Block) -> bool {
+        self.head_number() - block.header.number <= REMEMBERED_BLOCKS
+            && self.world.remembers(block.mark)
+    }
+
     /// The state at a mined block, or an error if it is unknown or forgotten.
     pub(crate) fn view(&self, id: BlockId) -> Result<View<'_>, RpcError> {
         let block = self
@@ -489,7 +494,11 @@ impl Chain {
         if block.header.number == self.head_number() {
             return Ok(self.world.now());
         }
-        self.world.at(block.mark).ok_or_else(|| {
+        let past = self
+            .remembers(block)
+            .then(|| self.world.at(block.mark))
+            .flatten();
+        past.ok_or_else(|| {
             RpcError::server(format!(
                 "missing trie node: the state of block {} is no longer kept (only the last {REMEMBERED_BLOCKS})",
                 block.header.number

@@ -21,7 +21,7 @@ use crate::server::DevnetServer;
 /// The shortest pause between two blocks of interval mining.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 /// The most blocks that one request may mine.
-const MAX_MINED_AT_ONCE: u64 = 10_000;
+pub(crate) const MAX_MINED_AT_ONCE: u64 = 10_000;
 
 /// An embedded EVM chain. Clones are handles to the same chain, which ends
 /// when the last one (a server holds one) is dropped.

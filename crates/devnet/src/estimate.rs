@@ -1,6 +1,7 @@
 //! `eth_estimateGas`: the least gas with which a message succeeds.
 
 use alloy_primitives::U256;
+use revm::Database;
 use revm::context::BlockEnv;
 use revm::context::result::{ExecutionResult, HaltReason};
 
@@ -25,6 +26,11 @@ pub(crate) fn estimate(
     let (mut db, mut env) = chain.scene(block)?;
     overrides.apply(&mut db, &mut env)?;
     let mut high = allowance(chain, request, &mut db)?;
+    if is_plain_transfer(request, &mut db)
+        && suffices(attempt(chain, &db, &env, request, TRANSFER_GAS)?)
+    {
+        return Ok(TRANSFER_GAS);
+    }
     let first = attempt(chain, &db, &env, request, high)?;
     let first = match first {
         Some(result) if result.is_success() => result,
@@ -52,10 +58,17 @@ pub(crate) fn estimate(
     Ok(high)
 }
 
+/// Whether only ether moves, to an account without code: that always costs
+/// the same, and wallets count on the exact figure.
+fn is_plain_transfer(request: &CallRequest, db: &mut Scratch<'_>) -> bool {
+    let Some(to) = request.to else { return false };
+    let Ok(account) = db.basic(to);
+    request.data.is_empty() && account.is_none_or(|info| info.is_empty_code_hash())
+}
+
 /// The most gas the message may have: its own limit, the block's, the cap of
 /// EIP-7825, and what its sender can pay for.
 fn allowance(chain: &Chain, request: &CallRequest, db: &mut Scratch<'_>) -> Result<u64, RpcError> {
-    use revm::Database;
     let most = chain.settings.gas_limit.min(TX_GAS_CAP);
     let asked = request
         .gas

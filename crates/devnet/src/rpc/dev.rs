@@ -8,6 +8,7 @@ use super::params::{Params, field, u64};
 use super::views::{hex_u64, waiting_tx_json};
 use crate::Devnet;
 use crate::builder::Mining;
+use crate::devnet::MAX_MINED_AT_ONCE;
 use crate::error::RpcError;
 use crate::pool::SignedTx;
 
@@ -49,15 +50,14 @@ fn mine(devnet: &Devnet, params: &Params<'_>) -> Answer {
         return Ok(json!("0x0"));
     }
     let (blocks, seconds) = (params.u64_or(0, 1)?, params.u64_or(1, 0)?);
-    if seconds == 0 {
+    if seconds == 0 || blocks > MAX_MINED_AT_ONCE {
         devnet.mine(blocks)?;
         return Ok(json!("0x0"));
     }
-    if blocks > 0 {
-        devnet.mine(1)?;
-    }
-    for _ in 1..blocks.min(10_000) {
-        devnet.increase_time(seconds)?;
+    for number in 0..blocks {
+        if number > 0 {
+            devnet.increase_time(seconds)?;
+        }
         devnet.mine(1)?;
     }
     Ok(json!("0x0"))
