@@ -13,6 +13,7 @@ use crate::engine::{Engine, Ready};
 use crate::error::{ErrorKind, PayError};
 use crate::event::Event;
 use crate::offer::Offer;
+use crate::policy::MAX_LIFETIME;
 
 /// How long a wallet may take to sign: a person may have to confirm.
 const SIGNING: Duration = Duration::from_secs(120);
@@ -73,7 +74,8 @@ impl Engine {
     ) -> Result<SignedSpend, PayError> {
         let limits = Limits {
             max_amount: offer.terms.amount,
-            max_lifetime: offer.lifetime,
+            // The width of the whole window; the server's time-out bounds its end.
+            max_lifetime: self.policy.max_lifetime.min(MAX_LIFETIME),
         };
         let signing = self.wallet()?.prepare(&offer.terms, &limits);
         let prepared = tokio::time::timeout(SIGNING, signing).await.map_err(|_| {
