@@ -38,6 +38,15 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// What only the log may show.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Unavailable { detail, .. } | Self::Fatal { detail, .. } => Some(detail),
+            Self::Conflict { .. } | Self::NotFound(_) => None,
+        }
+    }
+
     /// Whether the ledger itself is broken, rather than the step.
     #[must_use]
     pub const fn is_storage(&self) -> bool {

@@ -9,12 +9,18 @@
 
 mod error;
 mod grant;
+mod health;
+mod ledger;
 mod settlement;
 mod spend;
+mod sqlite;
 mod story;
+mod words;
 
 pub use error::LedgerError;
 pub use grant::{Claim, Evidence, GrantRecord, GrantState, GrantStore, NewGrant, StoredAnswer};
+pub use health::LedgerHealth;
+pub use ledger::Ledger;
 pub use settlement::{
     Acceptance, Conclusion, HandOut, NewPayment, PaymentFilter, PaymentRecord, PaymentState,
     SettlementStore, SlotRecord, SlotRef,
@@ -23,4 +29,5 @@ pub use spend::{
     Limit, LimitScope, NewSpend, Reservation, SignedSpend, SpendRecord, SpendState, SpendStore,
     SpendTotal,
 };
+pub use sqlite::{EngineLock, SCHEMA_VERSION, SqliteLedger, WriterStats};
 pub use story::{EventRecord, StoryStore};

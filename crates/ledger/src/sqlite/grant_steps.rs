@@ -1,0 +1,307 @@
+//! The steps of grants.
+
+use serde_json::{Value, json};
+use tollway_core::{GrantId, Timestamp};
+
+use super::failure::no_randomness;
+use super::grants::{by_id, by_identifier, by_identity, open, record};
+use super::row::{json as text, millis};
+use super::step::{Statement, Step};
+use crate::{Claim, Evidence, GrantRecord, GrantState, LedgerError, NewGrant, StoredAnswer};
+
+async fn load(step: &mut Step, id: &GrantId) -> Result<GrantRecord, LedgerError> {
+    match step.find(by_id(id)).await? {
+        Some(row) => record(&row),
+        None => Err(LedgerError::NotFound(id.to_string())),
+    }
+}
+
+fn conflict(grant: &GrantRecord, step: &'static str) -> LedgerError {
+    LedgerError::Conflict {
+        subject: grant.id.to_string(),
+        state: grant.state.to_string(),
+        step,
+    }
+}
+
+/// `upfront` settles before it serves; every other flow serves first.
+fn settles_first(grant: &GrantRecord) -> bool {
+    grant.grant.flow == "upfront"
+}
+
+pub(super) async fn claim(
+    step: &mut Step,
+    new: NewGrant,
+    now: Timestamp,
+) -> Result<Claim, LedgerError> {
+    if let Some(holder) = identifier_holder(step, &new).await? {
+        return Ok(Claim::IdentifierTaken(holder));
+    }
+    if let Some(row) = step.find(by_identity(&new.identity)).await? {
+        let existing = record(&row)?;
+        if !existing.reclaimable {
+            return Ok(Claim::Existing(existing));
+        }
+    }
+    let claimed = GrantRecord {
+        id: GrantId::random().map_err(no_randomness)?,
+        grant: new,
+        state: GrantState::Claimed,
+        evidence: None,
+        receipt: None,
+        refusal: None,
+        reclaimable: false,
+        has_answer: false,
+        claimed_at: now,
+    };
+    step.run(insertion(&claimed)).await?;
+    let facts = json!({
+        "route": claimed.grant.route,
+        "network": claimed.grant.identity.network,
+        "asset": claimed.grant.expected.asset,
+        "from": claimed.grant.expected.from,
+        "to": claimed.grant.expected.to,
+        "amount": claimed.grant.expected.amount,
+        "flow": claimed.grant.flow,
+        "owner": claimed.grant.owner,
+    });
+    step.tell(claimed.id.as_str(), "claimed", facts, now)
+        .await?;
+    Ok(Claim::New(claimed))
+}
+
+/// Another payload's grant that holds the identifier. What can be claimed
+/// again holds nothing.
+async fn identifier_holder(
+    step: &mut Step,
+    new: &NewGrant,
+) -> Result<Option<GrantRecord>, LedgerError> {
+    let Some(identifier) = &new.payment_identifier else {
+        return Ok(None);
+    };
+    let Some(row) = step.find(by_identifier(identifier)).await? else {
+        return Ok(None);
+    };
+    let holder = record(&row)?;
+    let same_payload =
+        holder.grant.identity == new.identity && holder.grant.payload_digest == new.payload_digest;
+    Ok((!holder.reclaimable && !same_payload).then_some(holder))
+}
+
+fn insertion(claimed: &GrantRecord) -> Statement<'static> {
+    let grant = &claimed.grant;
+    sqlx::query(
+        "INSERT INTO grants (id, identity, network, scope, payer, nonce, asset, from_account,
+             to_account, amount, deadline, route, method, url, body_digest, payload_digest,
+             payment_identifier, flow, owner, state, is_open, reclaimable, claimed_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+             $18, $19, 'claimed', 1, 0, $20, $20)",
+    )
+    .bind(claimed.id.to_string())
+    .bind(grant.identity.key())
+    .bind(grant.identity.network.to_string())
+    .bind(grant.identity.scope.clone())
+    .bind(grant.identity.payer.to_string())
+    .bind(grant.identity.nonce.clone())
+    .bind(grant.expected.asset.to_string())
+    .bind(grant.expected.from.to_string())
+    .bind(grant.expected.to.to_string())
+    .bind(grant.expected.amount.to_string())
+    .bind(millis(grant.deadline))
+    .bind(grant.route.clone())
+    .bind(grant.method.clone())
+    .bind(grant.url.clone())
+    .bind(grant.body_digest.clone())
+    .bind(grant.payload_digest.clone())
+    .bind(grant.payment_identifier.clone())
+    .bind(grant.flow.clone())
+    .bind(grant.owner.clone())
+    .bind(millis(claimed.claimed_at))
+}
+
+pub(super) async fn served(
+    step: &mut Step,
+    id: GrantId,
+    answer: Option<StoredAnswer>,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let grant = load(step, &id).await?;
+    let expected = if settles_first(&grant) {
+        GrantState::Settling
+    } else {
+        GrantState::Claimed
+    };
+    if grant.state != expected {
+        return Err(conflict(&grant, "serve it"));
+    }
+    let facts = json!({
+        "status": answer.as_ref().map(|a| a.status),
+        "stored_bytes": answer.as_ref().map(|a| a.body.len()),
+    });
+    if let Some(answer) = answer {
+        store_answer(step, &id, answer, now).await?;
+    }
+    let update = sqlx::query("UPDATE grants SET state = 'served', updated_at = $2 WHERE id = $1");
+    step.run(update.bind(id.to_string()).bind(millis(now)))
+        .await?;
+    step.tell(id.as_str(), "served", facts, now).await
+}
+
+async fn store_answer(
+    step: &mut Step,
+    id: &GrantId,
+    answer: StoredAnswer,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let headers: Vec<_> = answer
+        .headers
+        .iter()
+        .map(|(name, value)| (name, hex::encode(value)))
+        .collect();
+    let insert = sqlx::query(
+        "INSERT INTO answers (grant_id, status, headers, body, stored_at)
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(id.to_string())
+    .bind(i64::from(answer.status))
+    .bind(text(&headers)?)
+    .bind(answer.body)
+    .bind(millis(now));
+    step.run(insert).await.map(|_| ())
+}
+
+pub(super) async fn settling(
+    step: &mut Step,
+    id: GrantId,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let grant = load(step, &id).await?;
+    let expected = if settles_first(&grant) {
+        GrantState::Claimed
+    } else {
+        GrantState::Served
+    };
+    if grant.state != expected {
+        return Err(conflict(&grant, "settle it"));
+    }
+    let update = sqlx::query(
+        "UPDATE grants SET state = 'settling', settling_at = $2, updated_at = $2 WHERE id = $1",
+    );
+    step.run(update.bind(id.to_string()).bind(millis(now)))
+        .await?;
+    step.tell(id.as_str(), "settling", json!({}), now).await
+}
+
+pub(super) async fn release(
+    step: &mut Step,
+    id: GrantId,
+    evidence: Evidence,
+    receipt: Value,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let grant = load(step, &id).await?;
+    let allowed = match grant.state {
+        GrantState::Settling => !settles_first(&grant),
+        // Where nothing was owed there was nothing to settle.
+        GrantState::Served => settles_first(&grant) || evidence == Evidence::Nothing,
+        _ => false,
+    };
+    if !allowed {
+        return Err(conflict(&grant, "release it"));
+    }
+    let update = sqlx::query(
+        "UPDATE grants SET state = 'released', is_open = 0, evidence = $2, receipt = $3,
+             updated_at = $4 WHERE id = $1",
+    )
+    .bind(id.to_string())
+    .bind(text(&evidence)?)
+    .bind(text(&receipt)?)
+    .bind(millis(now));
+    step.run(update).await?;
+    let facts = json!({ "evidence": evidence });
+    step.tell(id.as_str(), "released", facts, now).await
+}
+
+pub(super) async fn refuse(
+    step: &mut Step,
+    id: GrantId,
+    code: String,
+    message: String,
+    reclaimable: bool,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let grant = load(step, &id).await?;
+    if matches!(grant.state, GrantState::Released | GrantState::Refused) {
+        return Err(conflict(&grant, "refuse it"));
+    }
+    let facts = json!({ "code": code, "reclaimable": reclaimable });
+    let update = sqlx::query(
+        "UPDATE grants SET state = 'refused', is_open = 0, refusal_code = $2,
+             refusal_message = $3, reclaimable = $4, updated_at = $5 WHERE id = $1",
+    )
+    .bind(id.to_string())
+    .bind(code)
+    .bind(message)
+    .bind(i64::from(reclaimable))
+    .bind(millis(now));
+    step.run(update).await?;
+    // No answer leaves any more, so none is kept.
+    let delete = sqlx::query("DELETE FROM answers WHERE grant_id = $1");
+    step.run(delete.bind(id.to_string())).await?;
+    step.tell(id.as_str(), "refused", facts, now).await
+}
+
+pub(super) async fn remember_receipt(
+    step: &mut Step,
+    id: GrantId,
+    receipt: Value,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let grant = load(step, &id).await?;
+    let is_settled_first = grant.state == GrantState::Served && settles_first(&grant);
+    if grant.state != GrantState::Settling && !is_settled_first {
+        return Err(conflict(&grant, "remember a receipt"));
+    }
+    let update = sqlx::query("UPDATE grants SET receipt = $2, updated_at = $3 WHERE id = $1")
+        .bind(id.to_string())
+        .bind(text(&receipt)?)
+        .bind(millis(now));
+    step.run(update).await?;
+    let facts = json!({
+        "transaction": receipt.get("transaction"),
+        "code": receipt.get("errorReason"),
+    });
+    step.tell(id.as_str(), "receipt", facts, now).await
+}
+
+/// With the flow `upfront`, what was served was settled before: it stays.
+pub(super) async fn refuse_orphans(
+    step: &mut Step,
+    alive: Vec<String>,
+    now: Timestamp,
+) -> Result<u64, LedgerError> {
+    let mut refused = 0;
+    for row in step.list(open()).await? {
+        let grant = record(&row)?;
+        let before_settling = match grant.state {
+            GrantState::Claimed => true,
+            GrantState::Served => !settles_first(&grant),
+            _ => false,
+        };
+        if !before_settling || alive.contains(&grant.grant.owner) {
+            continue;
+        }
+        let message = "The server stopped before it could answer; send the same payment again.";
+        refuse(
+            step,
+            grant.id,
+            "server_stopped".to_owned(),
+            message.to_owned(),
+            true,
+            now,
+        )
+        .await?;
+        refused += 1;
+    }
+    Ok(refused)
+}

@@ -1,0 +1,241 @@
+//! What counts within a limit: purses, and their marks over time.
+//!
+//! A purse keeps what one account, agent, host or payee has paid and holds, for
+//! ever. What it paid within a window is the difference of two running totals,
+//! so that a question costs two look-ups however long the history is. What is
+//! held counts in every window: it may move at any moment.
+
+use sqlx::sqlite::SqliteRow;
+use tollway_core::{Address, Amount, Network, Timestamp};
+
+use super::Rows;
+use super::failure::corrupt;
+use super::row::{Columns, int, millis};
+use super::step::{Statement, Step};
+use crate::{LedgerError, Limit, LimitScope, NewSpend, SpendTotal};
+
+/// Which money: an account's, of one asset.
+#[derive(Clone, Copy)]
+pub(super) struct Money<'a> {
+    pub account: &'a Address,
+    pub network: &'a Network,
+    pub asset: &'a Address,
+}
+
+impl<'a> Money<'a> {
+    pub const fn of(spend: &'a NewSpend) -> Self {
+        Self {
+            account: &spend.account,
+            network: &spend.network,
+            asset: &spend.asset,
+        }
+    }
+}
+
+/// The four purses that every spend counts in.
+pub(super) fn purses_of(spend: &NewSpend) -> [LimitScope; 4] {
+    [
+        LimitScope::Account,
+        LimitScope::Agent(spend.agent.clone()),
+        LimitScope::Host(spend.host.clone()),
+        LimitScope::Payee(spend.payee.clone()),
+    ]
+}
+
+fn named(scope: &LimitScope) -> (&'static str, String) {
+    match scope {
+        LimitScope::Account => ("account", String::new()),
+        LimitScope::Agent(name) => ("agent", name.clone()),
+        LimitScope::Host(host) => ("host", host.clone()),
+        LimitScope::Payee(payee) => ("payee", payee.to_string()),
+    }
+}
+
+/// A purse as it stands.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Purse {
+    id: Option<i64>,
+    pub paid: Amount,
+    pub held: Amount,
+}
+
+fn find(money: Money<'_>, scope: &LimitScope) -> Statement<'static> {
+    let (kind, name) = named(scope);
+    sqlx::query(
+        "SELECT id, paid, held FROM purses
+         WHERE account = $1 AND network = $2 AND asset = $3 AND kind = $4 AND name = $5",
+    )
+    .bind(money.account.to_string())
+    .bind(money.network.to_string())
+    .bind(money.asset.to_string())
+    .bind(kind)
+    .bind(name)
+}
+
+fn purse(row: Option<&SqliteRow>) -> Result<Purse, LedgerError> {
+    let Some(row) = row else {
+        return Ok(Purse::default());
+    };
+    let columns = Columns(row);
+    Ok(Purse {
+        id: columns.opt_integer("id")?,
+        paid: columns.amount("paid")?,
+        held: columns.amount("held")?,
+    })
+}
+
+/// What counts within a limit at a moment.
+pub(super) async fn total(
+    rows: &mut impl Rows,
+    money: Money<'_>,
+    limit: &Limit,
+    now: Timestamp,
+) -> Result<SpendTotal, LedgerError> {
+    let found = rows.rows(find(money, &limit.scope)).await?;
+    let purse = purse(found.first())?;
+    let before = match (purse.id, limit.window) {
+        (Some(id), Some(window)) => {
+            let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+            match now.millis().checked_sub(window) {
+                Some(start) => paid_until(rows, id, start).await?,
+                None => Amount::ZERO,
+            }
+        }
+        _ => Amount::ZERO,
+    };
+    let paid = purse.paid.checked_sub(before);
+    Ok(SpendTotal {
+        paid: paid.ok_or_else(|| corrupt("purse", "paid less than before"))?,
+        held: purse.held,
+    })
+}
+
+/// All that a purse had paid up to and at a moment.
+async fn paid_until(rows: &mut impl Rows, purse: i64, until: u64) -> Result<Amount, LedgerError> {
+    let mark = sqlx::query(
+        "SELECT total FROM purse_marks WHERE purse = $1 AND at <= $2
+         ORDER BY at DESC, seq DESC LIMIT 1",
+    );
+    let found = rows.rows(mark.bind(purse).bind(int(until))).await?;
+    match found.first() {
+        Some(row) => Columns(row).amount("total"),
+        None => Ok(Amount::ZERO),
+    }
+}
+
+/// What a step changes in each purse of a spend.
+#[derive(Clone, Copy)]
+pub(super) enum Change {
+    /// It is held from now on.
+    Hold(Amount),
+    /// What was held is free again.
+    Free(Amount),
+    /// What was held is free again, and so much of it was paid.
+    Pay { held: Amount, paid: Amount },
+}
+
+impl Change {
+    /// The purse afterwards; none if it would overflow or go below nothing.
+    fn applied(self, purse: Purse) -> Option<Purse> {
+        let (held, paid) = match self {
+            Self::Hold(amount) => (purse.held.checked_add(amount)?, purse.paid),
+            Self::Free(amount) => (purse.held.checked_sub(amount)?, purse.paid),
+            Self::Pay { held, paid } => {
+                (purse.held.checked_sub(held)?, purse.paid.checked_add(paid)?)
+            }
+        };
+        // So that paying what is held can never overflow.
+        held.checked_add(paid)?;
+        Some(Purse {
+            held,
+            paid,
+            ..purse
+        })
+    }
+}
+
+/// Changes all purses of a spend. False, and nothing is changed, if one of them
+/// cannot hold the sum.
+pub(super) async fn change(
+    step: &mut Step,
+    spend: &NewSpend,
+    change: Change,
+    now: Timestamp,
+) -> Result<bool, LedgerError> {
+    let mut changed = Vec::with_capacity(4);
+    for scope in purses_of(spend) {
+        let row = step.find(find(Money::of(spend), &scope)).await?;
+        match change.applied(purse(row.as_ref())?) {
+            Some(purse) => changed.push((scope, purse)),
+            None => return Ok(false),
+        }
+    }
+    for (scope, purse) in changed {
+        store(step, spend, &scope, purse).await?;
+        if let (Change::Pay { .. }, Some(id)) = (change, purse.id) {
+            mark(step, id, purse.paid, now).await?;
+        }
+    }
+    Ok(true)
+}
+
+async fn store(
+    step: &mut Step,
+    spend: &NewSpend,
+    scope: &LimitScope,
+    purse: Purse,
+) -> Result<(), LedgerError> {
+    let statement = match purse.id {
+        Some(id) => sqlx::query("UPDATE purses SET paid = $2, held = $3 WHERE id = $1").bind(id),
+        None => {
+            let (kind, name) = named(scope);
+            sqlx::query(
+                "INSERT INTO purses (account, network, asset, kind, name, paid, held)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            )
+            .bind(spend.account.to_string())
+            .bind(spend.network.to_string())
+            .bind(spend.asset.to_string())
+            .bind(kind)
+            .bind(name)
+        }
+    };
+    let statement = statement
+        .bind(purse.paid.to_string())
+        .bind(purse.held.to_string());
+    step.run(statement).await.map(|_| ())
+}
+
+async fn mark(
+    step: &mut Step,
+    purse: i64,
+    total: Amount,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let insert = sqlx::query(
+        "INSERT INTO purse_marks (purse, at, seq, total)
+         SELECT $1, $2, COALESCE(MAX(seq), 0) + 1, $3 FROM purse_marks WHERE purse = $1 AND at = $2",
+    );
+    let insert = insert.bind(purse).bind(millis(now)).bind(total.to_string());
+    step.run(insert).await.map(|_| ())
+}
+
+pub(super) fn seen() -> Statement<'static> {
+    sqlx::query("SELECT value FROM meta WHERE name = 'clock'")
+}
+
+/// The latest moment that the ledger has seen, at least `now`: a clock that
+/// was set back does not open a window again.
+pub(super) async fn latest(step: &mut Step, now: Timestamp) -> Result<Timestamp, LedgerError> {
+    let row = step.find(seen()).await?;
+    let seen = match &row {
+        Some(row) => Columns(row).time("value")?,
+        None => Timestamp::default(),
+    };
+    if seen >= now {
+        return Ok(seen);
+    }
+    let update = sqlx::query("UPDATE meta SET value = $1 WHERE name = 'clock'");
+    step.run(update.bind(millis(now))).await?;
+    Ok(now)
+}

@@ -1,0 +1,146 @@
+//! Between Rust's types and the columns' plain text and integers.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as ValueError;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+use tollway_core::{Address, Amount, Expected, Identity, Network, Timestamp, TxHash};
+
+use super::failure::{corrupt, storage};
+use crate::LedgerError;
+
+/// As an SQL integer. The end of time stays the end of time.
+pub(super) fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+pub(super) fn millis(at: Timestamp) -> i64 {
+    int(at.millis())
+}
+
+fn uint(value: i64) -> u64 {
+    if value == i64::MAX {
+        u64::MAX
+    } else {
+        u64::try_from(value).unwrap_or_default()
+    }
+}
+
+/// As JSON text. Our own types always have one.
+pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String, LedgerError> {
+    serde_json::to_string(value).map_err(|e| corrupt("value", e))
+}
+
+/// A row, read by column name.
+pub(super) struct Columns<'r>(pub &'r SqliteRow);
+
+impl Columns<'_> {
+    pub fn text(&self, name: &str) -> Result<String, LedgerError> {
+        self.0.try_get(name).map_err(storage)
+    }
+
+    pub fn opt_text(&self, name: &str) -> Result<Option<String>, LedgerError> {
+        self.0.try_get(name).map_err(storage)
+    }
+
+    pub fn bytes(&self, name: &str) -> Result<Vec<u8>, LedgerError> {
+        self.0.try_get(name).map_err(storage)
+    }
+
+    pub fn opt_bytes(&self, name: &str) -> Result<Option<Vec<u8>>, LedgerError> {
+        self.0.try_get(name).map_err(storage)
+    }
+
+    fn integer(&self, name: &str) -> Result<i64, LedgerError> {
+        self.0.try_get(name).map_err(storage)
+    }
+
+    pub fn opt_integer(&self, name: &str) -> Result<Option<i64>, LedgerError> {
+        self.0.try_get(name).map_err(storage)
+    }
+
+    pub fn number(&self, name: &str) -> Result<u64, LedgerError> {
+        self.integer(name).map(uint)
+    }
+
+    pub fn opt_number(&self, name: &str) -> Result<Option<u64>, LedgerError> {
+        Ok(self.opt_integer(name)?.map(uint))
+    }
+
+    pub fn flag(&self, name: &str) -> Result<bool, LedgerError> {
+        Ok(self.integer(name)? != 0)
+    }
+
+    pub fn time(&self, name: &str) -> Result<Timestamp, LedgerError> {
+        self.number(name).map(Timestamp::from_millis)
+    }
+
+    pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, LedgerError> {
+        serde_json::from_str(&self.text(name)?).map_err(|e| corrupt(name, e))
+    }
+
+    pub fn opt_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, LedgerError> {
+        self.opt_text(name)?
+            .map(|text| serde_json::from_str(&text).map_err(|e| corrupt(name, e)))
+            .transpose()
+    }
+
+    pub fn word<T>(&self, name: &str, parse: fn(&str) -> Option<T>) -> Result<T, LedgerError> {
+        let text = self.text(name)?;
+        parse(&text).ok_or_else(|| corrupt(name, text))
+    }
+
+    pub fn network(&self, name: &str) -> Result<Network, LedgerError> {
+        self.text(name)?.parse().map_err(|e| corrupt(name, e))
+    }
+
+    /// An account or contract, as canonical as it was when it was stored.
+    pub fn address(&self, name: &str) -> Result<Address, LedgerError> {
+        let text = self.text(name)?;
+        let deserializer = IntoDeserializer::<ValueError>::into_deserializer(text);
+        Address::deserialize(deserializer).map_err(|e| corrupt(name, e))
+    }
+
+    pub fn amount(&self, name: &str) -> Result<Amount, LedgerError> {
+        self.text(name)?.parse().map_err(|e| corrupt(name, e))
+    }
+
+    pub fn opt_amount(&self, name: &str) -> Result<Option<Amount>, LedgerError> {
+        self.opt_text(name)?
+            .map(|text| text.parse().map_err(|e| corrupt(name, e)))
+            .transpose()
+    }
+
+    pub fn opt_hash(&self, name: &str) -> Result<Option<TxHash>, LedgerError> {
+        Ok(self.opt_text(name)?.map(|text| TxHash::new(&text)))
+    }
+
+    /// The four columns of an identity.
+    pub fn identity(&self) -> Result<Identity, LedgerError> {
+        Ok(Identity {
+            network: self.network("network")?,
+            scope: self.text("scope")?,
+            payer: self.address("payer")?,
+            nonce: self.text("nonce")?,
+        })
+    }
+
+    /// The four columns of an expected transfer.
+    pub fn expected(&self) -> Result<Expected, LedgerError> {
+        Ok(Expected {
+            asset: self.address("asset")?,
+            from: self.address("from_account")?,
+            to: self.address("to_account")?,
+            amount: self.amount("amount")?,
+        })
+    }
+
+    /// A code and a sentence.
+    pub fn refusal(&self) -> Result<Option<(String, String)>, LedgerError> {
+        let code = self.opt_text("refusal_code")?;
+        let message = self.opt_text("refusal_message")?;
+        Ok(code.zip(message))
+    }
+}

@@ -1,0 +1,248 @@
+//! Payments and slots, over any store.
+
+use tollway_core::Proof;
+use tollway_ledger::{
+    Acceptance, Conclusion, HandOut, LedgerError, PaymentFilter, PaymentRecord, PaymentState,
+    SettlementStore, SlotRef,
+};
+
+use crate::make::{address, at, hash, identity, network, payment, raw, settled};
+
+pub async fn accepted(store: &impl SettlementStore, n: u64) -> PaymentRecord {
+    match store.accept(payment(n), at(1_000 + n)).await.unwrap() {
+        Acceptance::New(record) => record,
+        Acceptance::Existing(record) => panic!("{record:?} was there"),
+    }
+}
+
+fn slot(nonce: u64) -> SlotRef {
+    (network(), address(9), nonce)
+}
+
+async fn allocated(store: &impl SettlementStore, confirmed: u64) -> u64 {
+    let record = store
+        .allocate_slot(&network(), &address(9), confirmed, at(5))
+        .await;
+    record.unwrap().nonce
+}
+
+#[track_caller]
+fn assert_conflict<T: std::fmt::Debug>(result: Result<T, LedgerError>) {
+    assert!(
+        matches!(result, Err(LedgerError::Conflict { .. })),
+        "{result:?}"
+    );
+}
+
+pub async fn a_payment_comes_back_as_it_was_accepted(store: impl SettlementStore) {
+    let record = accepted(&store, 1).await;
+    assert_eq!(record.payment, payment(1));
+    assert_eq!(record.state, PaymentState::Accepted);
+    let known = store.accept(payment(1), at(9)).await.unwrap();
+    assert_eq!(known, Acceptance::Existing(record.clone()));
+    assert_eq!(
+        store.payment(&record.id).await.unwrap(),
+        Some(record.clone())
+    );
+    let found = store.payment_by_identity(&identity(1)).await.unwrap();
+    assert_eq!(found, Some(record.clone()));
+    assert_eq!(store.open_payments().await.unwrap(), [record]);
+    assert_eq!(store.payment_by_identity(&identity(2)).await.unwrap(), None);
+}
+
+pub async fn a_payment_has_one_open_attempt(store: impl SettlementStore) {
+    let record = accepted(&store, 1).await;
+    let other = accepted(&store, 2).await;
+    let ids = [record.id.clone()];
+    let first = slot(allocated(&store, 0).await);
+    store
+        .store_raw(&first, &raw(1), &ids, at(10))
+        .await
+        .unwrap();
+    let second = slot(allocated(&store, 0).await);
+    assert_eq!((first.2, second.2), (0, 1));
+    assert_conflict(store.store_raw(&second, &raw(2), &ids, at(11)).await);
+    assert_conflict(
+        store
+            .store_raw(&first, &raw(2), &[other.id.clone()], at(11))
+            .await,
+    );
+    assert_conflict(store.store_raw(&second, &raw(1), &[other.id], at(11)).await);
+
+    store
+        .store_raw(&first, &raw(3), &ids, at(12))
+        .await
+        .unwrap();
+    let submitted = store.payment(&record.id).await.unwrap().unwrap();
+    assert_eq!(submitted.state, PaymentState::Submitted);
+    assert_eq!(submitted.slot, Some(first.clone()));
+    assert_eq!(
+        (submitted.attempts, submitted.transaction),
+        (1, Some(hash(3)))
+    );
+    let held = store.slot(&first).await.unwrap().unwrap();
+    assert_eq!(
+        (held.raws, held.payments),
+        (vec![raw(1), raw(3)], ids.to_vec())
+    );
+
+    let proof = Proof::Reverted {
+        transaction: hash(3),
+    };
+    store.reopen(&record.id, &proof, at(13)).await.unwrap();
+    store.close_slot(&first, at(14)).await.unwrap();
+    assert_conflict(store.store_raw(&first, &raw(4), &ids, at(15)).await);
+    store
+        .store_raw(&second, &raw(4), &ids, at(15))
+        .await
+        .unwrap();
+    let again = store.payment(&record.id).await.unwrap().unwrap();
+    assert_eq!((again.attempts, again.slot), (2, Some(second)));
+}
+
+pub async fn a_cancellation_leaves_the_slots_payments(store: impl SettlementStore) {
+    let record = accepted(&store, 1).await;
+    let slot = slot(allocated(&store, 4).await);
+    let ids = [record.id.clone()];
+    store.store_raw(&slot, &raw(1), &ids, at(10)).await.unwrap();
+    store.store_raw(&slot, &raw(2), &[], at(11)).await.unwrap();
+    let held = store.slot(&slot).await.unwrap().unwrap();
+    assert_eq!((held.raws.len(), held.payments), (2, ids.to_vec()));
+    let payment = store.payment(&record.id).await.unwrap().unwrap();
+    assert_eq!(payment.transaction, Some(hash(1)));
+}
+
+pub async fn nonces_are_given_out_without_gaps(store: impl SettlementStore) {
+    assert_eq!(allocated(&store, 3).await, 3);
+    // Nothing was stored under it: it is given out again.
+    assert_eq!(allocated(&store, 3).await, 3);
+    store
+        .store_raw(&slot(3), &raw(3), &[], at(1))
+        .await
+        .unwrap();
+    assert_eq!(allocated(&store, 3).await, 4);
+    store
+        .store_raw(&slot(4), &raw(4), &[], at(1))
+        .await
+        .unwrap();
+    store.close_slot(&slot(3), at(2)).await.unwrap();
+    // A node that lags behind does not bring a used nonce back.
+    assert_eq!(allocated(&store, 3).await, 5);
+    // Somebody else used the key: an unused slot below the chain is no gap.
+    assert_eq!(allocated(&store, 8).await, 8);
+    let open = store.open_slots().await.unwrap();
+    let nonces: Vec<_> = open.iter().map(|s| s.nonce).collect();
+    assert_eq!(nonces, [4, 5, 8]);
+}
+
+pub async fn a_payment_ends_once(store: impl SettlementStore) {
+    let one = accepted(&store, 1).await;
+    let done = Conclusion::Settled(settled(5));
+    let ended = store.conclude(&one.id, done.clone(), at(20)).await.unwrap();
+    assert_eq!(ended.state, PaymentState::Settled);
+    assert_eq!(
+        (ended.settled.clone(), ended.transaction.clone()),
+        (Some(settled(5)), Some(hash(5)))
+    );
+    assert_eq!(store.conclude(&one.id, done, at(21)).await.unwrap(), ended);
+    assert_conflict(
+        store
+            .conclude(&one.id, Conclusion::Settled(settled(6)), at(21))
+            .await,
+    );
+    assert_conflict(store.conclude(&one.id, Conclusion::Expired, at(21)).await);
+
+    let two = accepted(&store, 2).await;
+    let refusal = Conclusion::Refused {
+        code: "invalid_transaction_state".to_owned(),
+        message: "It was reverted; sign a new one.".to_owned(),
+    };
+    let refused = store.conclude(&two.id, refusal, at(22)).await.unwrap();
+    assert_eq!(refused.refusal.unwrap().0, "invalid_transaction_state");
+    assert_conflict(store.hand_out(&two.id, None, at(23)).await);
+    assert_eq!(store.open_payments().await.unwrap(), []);
+}
+
+pub async fn success_is_handed_out_once(store: impl SettlementStore) {
+    for (n, key) in [(1, Some("key")), (2, None)] {
+        let id = accepted(&store, n).await.id;
+        assert_conflict(store.hand_out(&id, key, at(19)).await);
+        let done = Conclusion::Settled(settled(n));
+        store.conclude(&id, done, at(20)).await.unwrap();
+        assert_eq!(
+            store.hand_out(&id, key, at(21)).await.unwrap(),
+            HandOut::First
+        );
+        let again = store.hand_out(&id, key, at(22)).await.unwrap();
+        let expected = if key.is_some() {
+            HandOut::Again
+        } else {
+            HandOut::Duplicate
+        };
+        assert_eq!(again, expected);
+        let other = store.hand_out(&id, Some("other"), at(22)).await.unwrap();
+        assert_eq!(other, HandOut::Duplicate);
+        let nobody = store.hand_out(&id, None, at(22)).await.unwrap();
+        assert_eq!(nobody, HandOut::Duplicate);
+    }
+}
+
+pub async fn a_reorganisation_brings_the_attempt_back(store: impl SettlementStore) {
+    let record = accepted(&store, 1).await;
+    let slot = slot(allocated(&store, 0).await);
+    store
+        .store_raw(&slot, &raw(1), &[record.id.clone()], at(2))
+        .await
+        .unwrap();
+    store
+        .conclude(&record.id, Conclusion::Settled(settled(1)), at(3))
+        .await
+        .unwrap();
+    store.close_slot(&slot, at(3)).await.unwrap();
+    assert_eq!(store.open_slots().await.unwrap(), []);
+    store
+        .take_back(&record.id, "block 7 is gone", at(4))
+        .await
+        .unwrap();
+    let back = store.payment(&record.id).await.unwrap().unwrap();
+    assert_eq!(
+        (back.state, back.slot),
+        (PaymentState::Submitted, Some(slot.clone()))
+    );
+    assert_eq!(back.settled, None);
+    assert!(!store.slot(&slot).await.unwrap().unwrap().closed);
+    assert_conflict(store.take_back(&record.id, "twice", at(5)).await);
+}
+
+pub async fn listings_are_newest_first_and_bounded(store: impl SettlementStore) {
+    for n in 0..5 {
+        accepted(&store, n).await;
+    }
+    let store = &store;
+    let list = |filter| async move { store.payments(&filter).await.unwrap() };
+    let two = list(PaymentFilter {
+        limit: 2,
+        ..Default::default()
+    })
+    .await;
+    let times: Vec<_> = two.iter().map(|p| p.accepted_at.millis()).collect();
+    assert_eq!(times, [1_004, 1_003]);
+    let before = Some(two[1].accepted_at);
+    let rest = list(PaymentFilter {
+        limit: 9,
+        before,
+        state: None,
+    })
+    .await;
+    assert_eq!(rest.len(), 3);
+    let state = Some(PaymentState::Settled);
+    assert_eq!(
+        list(PaymentFilter {
+            state,
+            limit: 9,
+            before: None
+        })
+        .await,
+        []
+    );
+}
