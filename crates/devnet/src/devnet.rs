@@ -20,6 +20,10 @@ use crate::server::DevnetServer;
 
 /// The shortest pause between two blocks of interval mining.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
+/// The longest pause: a year.
+const MAX_INTERVAL: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// How soon a miner notices that it is no longer wanted.
+const MINER_NAP: Duration = Duration::from_millis(500);
 /// The most blocks that one request may mine.
 pub(crate) const MAX_MINED_AT_ONCE: u64 = 10_000;
 
@@ -295,7 +299,9 @@ impl Devnet {
         drop(chain);
         if let Mining::Interval(every) = mining {
             let inner = Arc::downgrade(&self.inner);
-            thread::spawn(move || mine_every(&inner, generation, every.max(MIN_INTERVAL)));
+            thread::spawn(move || {
+                mine_every(&inner, generation, every.clamp(MIN_INTERVAL, MAX_INTERVAL))
+            });
         }
     }
 
@@ -321,19 +327,21 @@ impl Devnet {
     }
 }
 
+/// Mines until the chain is gone or its mining mode has changed. Sleeps in
+/// short naps, so that a long interval leaves no thread behind for as long.
 fn mine_every(inner: &Weak<Inner>, generation: u64, every: Duration) {
     let mut next = Instant::now() + every;
     loop {
-        thread::sleep(next.saturating_duration_since(Instant::now()));
+        let left = next.saturating_duration_since(Instant::now());
+        thread::sleep(left.min(MINER_NAP));
         let Some(inner) = inner.upgrade() else { return };
         if inner.mining.load(Ordering::SeqCst) != generation {
             return;
         }
-        inner
-            .chain
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .mine();
-        next = (next + every).max(Instant::now());
+        if left <= MINER_NAP {
+            let mut chain = inner.chain.write().unwrap_or_else(PoisonError::into_inner);
+            chain.mine();
+            next = (next + every).max(Instant::now());
+        }
     }
 }

@@ -522,3 +522,83 @@ fn test_verbs_answer_under_every_known_prefix() {
     let block = get(&devnet, "eth_getBlockByNumber", json!(["latest", false]));
     assert_eq!(block["baseFeePerGas"], "0x77359400");
 }
+
+#[test]
+fn no_parameter_makes_any_method_panic() {
+    let methods = [
+        "eth_getBalance",
+        "eth_getCode",
+        "eth_getStorageAt",
+        "eth_getTransactionCount",
+        "eth_getBlockByNumber",
+        "eth_getBlockByHash",
+        "eth_getBlockReceipts",
+        "eth_getLogs",
+        "eth_getTransactionByBlockNumberAndIndex",
+        "eth_getTransactionByHash",
+        "eth_getTransactionReceipt",
+        "eth_call",
+        "eth_estimateGas",
+        "eth_simulateV1",
+        "eth_feeHistory",
+        "eth_sendRawTransaction",
+        "web3_sha3",
+        "anvil_mine",
+        "evm_increaseTime",
+        "evm_setNextBlockTimestamp",
+        "anvil_setNextBlockBaseFeePerGas",
+        "evm_revert",
+        "evm_setIntervalMining",
+        "evm_setAutomine",
+        "anvil_setCode",
+        "anvil_setBalance",
+        "anvil_setNonce",
+        "anvil_setStorageAt",
+        "anvil_dropTransaction",
+        "tollway_mint",
+        "tollway_reorg",
+        "evm_mine",
+    ];
+    let most = format!("{:#x}", U256::MAX);
+    let (who, word) = (DEV_ACCOUNTS[0].address, B256::repeat_byte(0xff));
+    let odd = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(1.5),
+        json!(u64::MAX),
+        json!(""),
+        json!("0x"),
+        json!("0x0"),
+        json!("0xg"),
+        json!("latest"),
+        json!("pending"),
+        json!("0xffffffffffffffff"),
+        json!(most),
+        json!(who),
+        json!(word),
+        json!([]),
+        json!({}),
+        json!([[]]),
+        json!([50]),
+        json!({"timestamp": "0xffffffffffffffff"}),
+        json!({"blockHash": word}),
+        json!({"fromBlock": "0x0", "toBlock": "0xffffffffffffffff", "topics": [[]]}),
+        json!({"from": who, "value": most, "gasPrice": "0xffffffffffffffffffffffffffffffff", "gas": "0x1"}),
+        json!({"from": who, "to": who, "maxFeePerGas": "0x1", "maxPriorityFeePerGas": "0xff", "nonce": "0xffffffffffffffff"}),
+        json!({"from": who, "data": "0x6001", "accessList": [{"address": who}]}),
+        json!({"blockStateCalls": [{"blockOverrides": {"number": "0xffffffffffffffff", "time": "0xffffffffffffffff"}, "calls": [{}]}, {}]}),
+        json!({who.to_string(): {"balance": most, "nonce": "0xffffffffffffffff", "code": "0x00"}}),
+    ];
+    let devnet = still();
+    for method in methods {
+        for first in &odd {
+            for second in &odd {
+                // Whatever it answers, it answers.
+                let _ = devnet.request(method, json!([first, second, first]));
+            }
+        }
+    }
+    devnet.set_mining(tollway_devnet::Mining::Manual);
+    assert!(devnet.request("eth_chainId", json!([])).is_ok());
+}
