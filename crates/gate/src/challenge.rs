@@ -124,11 +124,6 @@ impl Challenge {
         response
     }
 
-    /// The `PAYMENT-REQUIRED` header for a canonical path.
-    pub(crate) fn header_value(&self, path: &str) -> HeaderValue {
-        self.header.value(path)
-    }
-
     fn body_for(&self, path: &str) -> Bytes {
         Bytes::from(self.body.join(path))
     }
@@ -274,7 +269,7 @@ mod tests {
     fn the_spliced_header_is_the_terms_for_every_path_length() {
         let challenge = challenge(&[84532, 1328, 1]);
         for path in ["/", "/p", "/pa", "/pai", "/paid/x%20y"] {
-            let value = challenge.header_value(path);
+            let value = challenge.header.value(path);
             let terms: PaymentRequired = header::decode(value.to_str().unwrap()).unwrap();
             assert_eq!(terms.resource.url, format!("https://api.example{path}"));
             assert_eq!(terms.accepts.len(), 3);

@@ -22,6 +22,10 @@ pub(crate) fn decide<'a>(
     method: &Method,
     raw_path: &str,
 ) -> Decision {
+    // CONNECT asks for a tunnel; its target is an authority.
+    if *method == Method::CONNECT {
+        return Decision::Refused(PathError::NotAPath);
+    }
     if !raw_path.is_empty() && !raw_path.starts_with('/') {
         return target_without_path(patterns, method, raw_path);
     }

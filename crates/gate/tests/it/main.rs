@@ -1,0 +1,13 @@
+//! The gate's promises, as stories.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+mod bodies;
+mod browsers;
+mod doors;
+mod identifiers;
+mod outcomes;
+mod spellings;
+mod terms;
+mod upfront;

@@ -1,0 +1,260 @@
+//! Every way in which serving and settling can end (flow `authorization`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tollway_core::Chain;
+use tollway_core::wire::SettleResponse;
+use tollway_gate::Route;
+use tollway_ledger::{Evidence, GrantState, GrantStore};
+
+use crate::support::{Payment, Say, World, limits, price};
+
+fn says(success: bool, reason: Option<&str>, transaction: &str, network: &str) -> Say {
+    Say::Answer(SettleResponse {
+        success,
+        error_reason: reason.map(str::to_owned),
+        transaction: transaction.to_owned(),
+        network: network.to_owned(),
+        ..SettleResponse::default()
+    })
+}
+
+const HASH: &str = "0xabababababababababababababababababababababababababababababababab";
+const HERE: &str = "eip155:84532";
+
+/// Everything that is not success, and the status it ends in.
+fn failures() -> Vec<(&'static str, Say, u16)> {
+    vec![
+        ("refused", says(false, Some("insufficient_funds"), "", HERE), 402),
+        ("reverted", says(false, Some("invalid_transaction_state"), HASH, HERE), 402),
+        ("failed without a reason", says(false, None, "", HERE), 402),
+        ("somebody else's", says(false, Some("duplicate_settlement"), HASH, HERE), 402),
+        ("pending", says(false, Some("settlement_pending"), HASH, HERE), 402),
+        ("pending without a hash", says(false, Some("settlement_pending"), "", HERE), 503),
+        ("success without a hash", says(true, None, "", HERE), 503),
+        ("success elsewhere", says(true, None, HASH, "eip155:1"), 503),
+        ("answer lost", Say::Lost, 503),
+        ("nonsense", Say::Nonsense, 503),
+        ("hangs", Say::Hang, 503),
+        ("unavailable", Say::Unavailable, 503),
+    ]
+}
+
+#[tokio::test]
+async fn no_byte_of_the_answer_leaves_unless_settling_succeeded() {
+    for upfront in [false, true] {
+        for (name, say, status) in failures() {
+            let world = if upfront { World::upfront().await } else { World::new().await };
+            let payment = world.payment("/paid/x").await;
+            world.facilitator.always(Some(say));
+            let answer = world.send(payment.get("/paid/x")).await;
+            assert_eq!(answer.status.as_u16(), status, "{name}, upfront: {upfront}");
+            assert!(!answer.has_secret(), "{name}");
+            assert_eq!(answer.header("cache-control"), "no-store", "{name}");
+            assert_eq!(world.released(), 0, "{name}");
+            assert_eq!(world.upstream.count(), usize::from(!upfront), "{name}");
+            if let Some(receipt) = tollway_core::header::receipt(&answer.headers).unwrap() {
+                assert!(!receipt.success, "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_settlement_brings_the_terms_and_the_reason() {
+    let world = World::new().await;
+    let payment = world.payment("/paid/x").await;
+    world.facilitator.next(says(false, Some("insufficient_funds"), "", HERE));
+    let answer = world.send(payment.get("/paid/x")).await;
+    assert!(answer.has_terms());
+    assert_eq!(answer.receipt().error_reason.as_deref(), Some("insufficient_funds"));
+    // Nothing was sent, so the same authorization may be tried again.
+    assert!(world.send(payment.get("/paid/x")).await.has_secret());
+}
+
+#[tokio::test]
+async fn a_settlement_that_failed_on_chain_is_final() {
+    let world = World::new().await;
+    let payment = world.payment("/paid/x").await;
+    world.facilitator.next(says(false, Some("invalid_transaction_state"), HASH, HERE));
+    world.send(payment.get("/paid/x")).await;
+    let again = world.send(payment.get("/paid/x")).await;
+    assert_eq!(again.status, StatusCode::PAYMENT_REQUIRED);
+    assert_eq!(again.code(), "invalid_transaction_state");
+    assert_eq!(world.upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_told_without_terms_and_ends_by_itself() {
+    let world = World::new().await;
+    let payment = world.payment("/paid/x").await.named("story-of-the-unknown");
+    world.facilitator.always(Some(says(false, Some("settlement_pending"), HASH, HERE)));
+    let answer = world.send(payment.get("/paid/x")).await;
+    assert_eq!(answer.status, StatusCode::PAYMENT_REQUIRED);
+    assert_eq!(answer.code(), "settlement_pending");
+    assert!(!answer.has_terms());
+    assert_eq!(answer.receipt().transaction, HASH);
+    assert!(!answer.header("retry-after").is_empty());
+    let keys = world.facilitator.keys.lock().unwrap().clone();
+    assert!(keys.len() > 1 && keys.iter().all(|key| *key == keys[0]), "one key: {keys:?}");
+
+    world.facilitator.always(None);
+    let again = world.send(payment.get("/paid/x")).await;
+    assert_eq!(again.status, StatusCode::OK);
+    assert!(again.has_secret() && again.receipt().success);
+    assert_eq!(world.upstream.count(), 1);
+    assert_eq!(world.facilitator.settlements(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_again_under_the_same_key() {
+    let world = World::new().await;
+    let payment = world.payment("/paid/x").await;
+    world.facilitator.next(Say::LoseAnswer);
+    let answer = world.send(payment.get("/paid/x")).await;
+    assert!(answer.has_secret(), "{answer:?}");
+    assert_eq!(world.facilitator.settlements(), 1);
+}
+
+#[tokio::test]
+async fn a_facilitator_that_goes_away_before_settling_leaves_the_payment_good() {
+    let world = World::new().await;
+    let payment = world.payment("/paid/x").await;
+    world.facilitator.next(Say::Unavailable);
+    let answer = world.send(payment.get("/paid/x")).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!answer.has_terms());
+    assert!(world.send(payment.get("/paid/x")).await.has_secret());
+}
+
+#[tokio::test]
+async fn a_service_that_fails_is_not_charged_for() {
+    let world = World::new().await;
+    for status in [400, 404, 500, 503] {
+        let payment = world.payment("/paid/x").await;
+        world.upstream.answer_with(StatusCode::from_u16(status).unwrap());
+        let answer = world.send(payment.get("/paid/x")).await;
+        assert_eq!(answer.status.as_u16(), status);
+        assert!(!answer.headers.contains_key("payment-response"));
+        assert_eq!(world.facilitator.settlements(), 0);
+    }
+    let payment = world.payment("/paid/panic").await;
+    let answer = world.send(payment.get("/paid/panic")).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(world.facilitator.settlements(), 0);
+}
+
+#[tokio::test]
+async fn a_redirect_may_be_the_goods_and_is_charged_for() {
+    let world = World::new().await;
+    world.upstream.answer_with(StatusCode::FOUND);
+    let payment = world.payment("/paid/x").await;
+    let answer = world.send(payment.get("/paid/x")).await;
+    assert_eq!(answer.status, StatusCode::FOUND);
+    assert!(answer.receipt().success);
+}
+
+#[tokio::test]
+async fn a_service_that_asks_for_a_payment_of_its_own_does_not_get_through() {
+    let world = World::new().await;
+    world.upstream.answer_with(StatusCode::PAYMENT_REQUIRED);
+    let payment = world.payment("/paid/x").await;
+    let answer = world.send(payment.get("/paid/x")).await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(world.facilitator.settlements(), 0);
+}
+
+#[tokio::test]
+async fn a_grpc_failure_is_a_failure_though_it_is_answered_with_200() {
+    let world = World::new().await;
+    let failed = http::HeaderValue::from_static("5");
+    world.upstream.headers.lock().unwrap().insert("grpc-status", failed);
+    let payment = world.payment("/paid/x").await;
+    world.send(payment.get("/paid/x")).await;
+    assert_eq!(world.facilitator.settlements(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_still_served_to_the_end() {
+    let world = Arc::new(World::new().await);
+    let payment = world.payment("/paid/x").await.named("who-went-away-early");
+    *world.upstream.delay.lock().unwrap() = Duration::from_millis(100);
+    let gone = tokio::spawn({
+        let (world, request) = (Arc::clone(&world), payment.get("/paid/x"));
+        async move { world.start(request).await }
+    });
+    while world.upstream.count() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    assert!(world.gate.drain(Duration::from_secs(5)).await);
+    assert_eq!(world.released(), 1);
+    assert!(world.send(payment.get("/paid/x")).await.has_secret());
+    assert_eq!(world.upstream.count(), 1);
+}
+
+async fn evidence(world: &World, payment: &Payment) -> Option<Evidence> {
+    let terms = tollway_core::Terms::check(payment.payload.accepted.clone()).unwrap();
+    let identity = world.chain.inspect(&payment.payload, &terms).unwrap().identity;
+    let record = world.ledger.grant_by_identity(&identity).await.unwrap().unwrap();
+    assert_eq!(record.state == GrantState::Released, record.evidence.is_some());
+    record.evidence
+}
+
+#[tokio::test]
+async fn the_ledger_says_what_a_release_rests_on() {
+    let route = || Route::new("/paid/*").unwrap().offer(price());
+    let local = World::new().await;
+    let payment = local.payment("/paid/x").await;
+    local.send(payment.get("/paid/x")).await;
+    assert!(matches!(evidence(&local, &payment).await, Some(Evidence::Receipt { .. })));
+
+    let remote = World::with(|gate| gate.route(route()).remote("https://f.example")).await;
+    let payment = remote.payment("/paid/x").await;
+    remote.send(payment.get("/paid/x")).await;
+    let said = evidence(&remote, &payment).await;
+    assert!(matches!(said, Some(Evidence::FacilitatorSaid { facilitator, .. }) if facilitator == "https://f.example"));
+}
+
+/// A gate with a node of its own does not take a remote facilitator's word.
+async fn doubting() -> World {
+    let chain: Arc<crate::support::FakeChain> = Arc::default();
+    chain.has_node.store(true, std::sync::atomic::Ordering::SeqCst);
+    let ledger = tollway_ledger::SqliteLedger::open("sqlite::memory:").await.unwrap();
+    World::on(Arc::new(ledger), Arc::clone(&chain), |gate| {
+        gate.route(Route::new("/paid/*").unwrap().offer(price()))
+            .remote("https://f.example")
+            .checking_chain(chain)
+            .limits(limits())
+    })
+}
+
+#[tokio::test]
+async fn a_lying_facilitator_opens_nothing_where_the_gate_has_a_node() {
+    let world = doubting().await;
+    let payment = world.payment("/paid/x").await;
+    world.facilitator.next(says(true, None, HASH, HERE));
+    let answer = world.send(payment.get("/paid/x")).await;
+    assert!(!answer.has_secret());
+    assert_eq!(answer.code(), "transfer_not_found");
+    assert_eq!(world.released(), 0);
+
+    let honest = world.payment("/paid/x").await;
+    assert!(world.send(honest.get("/paid/x")).await.has_secret());
+    assert!(matches!(evidence(&world, &honest).await, Some(Evidence::Checked { .. })));
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_say_leaves_the_outcome_unknown() {
+    let world = doubting().await;
+    world.chain.has_node.store(false, std::sync::atomic::Ordering::SeqCst);
+    let payment = world.payment("/paid/x").await.named("the-node-cannot-say");
+    let answer = world.send(payment.get("/paid/x")).await;
+    assert_eq!(answer.code(), "settlement_pending");
+    assert!(!answer.has_secret() && !answer.has_terms());
+    world.chain.has_node.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(world.send(payment.get("/paid/x")).await.has_secret());
+}

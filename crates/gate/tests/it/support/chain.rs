@@ -1,0 +1,154 @@
+//! A chain that only pretends: it decodes EIP-3009 payloads for real, and its
+//! "blocks" are a map that the fake facilitator writes.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use tollway_core::wire::{PaymentPayload, SupportedKind};
+use tollway_core::{
+    Address, Amount, Broadcast, Chain, ChainError, Expected, Finality, Health, Identity, Intent,
+    Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Refusal, Settled,
+    Settlement, Slot, Terms, Timestamp, TxHash, Verified, Watch,
+};
+
+pub struct FakeChain {
+    network: Network,
+    /// Identity to transaction.
+    pub settled: Mutex<HashMap<String, String>>,
+    /// Whether its node answers.
+    pub has_node: AtomicBool,
+}
+
+impl Default for FakeChain {
+    fn default() -> Self {
+        Self {
+            network: Network::eip155(84532),
+            settled: Mutex::default(),
+            has_node: AtomicBool::new(false),
+        }
+    }
+}
+
+impl FakeChain {
+    pub fn transaction(&self, identity: &Identity) -> Option<String> {
+        self.settled.lock().unwrap().get(&identity.key()).cloned()
+    }
+
+    fn node(&self) -> Result<(), ChainError> {
+        match self.has_node.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err(ChainError::unavailable("the fake chain has no node")),
+        }
+    }
+}
+
+fn settled(transaction: &str, amount: Amount) -> Settled {
+    Settled {
+        transaction: TxHash::new(transaction),
+        block_number: 1,
+        block_hash: "0x01".to_owned(),
+        log_index: Some(0),
+        amount,
+        gas_used: 0,
+        fee: Amount::ZERO,
+        by_third_party: false,
+    }
+}
+
+#[async_trait]
+impl Chain for FakeChain {
+    fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn kinds(&self) -> Vec<SupportedKind> {
+        Vec::new()
+    }
+
+    fn signers(&self) -> Vec<Address> {
+        Vec::new()
+    }
+
+    fn inspect(&self, payload: &PaymentPayload, terms: &Terms) -> Result<Intent, Refusal> {
+        let wrong = || Refusal::new("invalid_payload", "The authorization is incomplete; send all of it.");
+        let authorization = payload.payload.get("authorization").ok_or_else(wrong)?;
+        let text = |key: &str| authorization[key].as_str().ok_or_else(wrong);
+        let from = self.network.address(text("from")?).map_err(|_| wrong())?;
+        let deadline: u64 = text("validBefore")?.parse().map_err(|_| wrong())?;
+        Ok(Intent {
+            identity: Identity {
+                network: self.network.clone(),
+                scope: terms.asset.to_string(),
+                payer: from.clone(),
+                nonce: text("nonce")?.to_ascii_lowercase(),
+            },
+            expected: Expected {
+                asset: terms.asset.clone(),
+                from,
+                to: terms.pay_to.clone(),
+                amount: terms.amount,
+            },
+            deadline: Timestamp::from_secs(deadline),
+            settlement: Settlement::Submit,
+            payload: payload.clone(),
+            terms: terms.clone(),
+        })
+    }
+
+    async fn verify(&self, _: Intent, _: Phase) -> Result<Verified, ChainError> {
+        Err(ChainError::unavailable("a gate never verifies by itself"))
+    }
+
+    async fn plan(&self, _: &[PlannedPayment]) -> Result<Vec<Plan>, ChainError> {
+        Err(ChainError::unavailable("a gate never plans"))
+    }
+
+    async fn seal(&self, _: &Plan, _: &Slot) -> Result<Raw, ChainError> {
+        Err(ChainError::unavailable("a gate never signs"))
+    }
+
+    async fn broadcast(&self, _: &Raw) -> Result<Broadcast, ChainError> {
+        Err(ChainError::unavailable("a gate never broadcasts"))
+    }
+
+    async fn outcome(&self, _: &Watch) -> Result<Vec<Outcome>, ChainError> {
+        Err(ChainError::unavailable("a gate never watches slots"))
+    }
+
+    async fn lookup(
+        &self,
+        identity: &Identity,
+        expected: &Expected,
+        _: Finality,
+    ) -> Result<Lookup, ChainError> {
+        self.node()?;
+        Ok(match self.transaction(identity) {
+            Some(transaction) => Lookup::Settled(settled(&transaction, expected.amount)),
+            None => Lookup::Unused,
+        })
+    }
+
+    async fn observe(
+        &self,
+        transaction: &TxHash,
+        expected: &Expected,
+        _: Finality,
+    ) -> Result<Outcome, ChainError> {
+        self.node()?;
+        let known = self.settled.lock().unwrap().values().any(|t| t == transaction.as_str());
+        Ok(match known {
+            true => Outcome::Settled(settled(transaction.as_str(), expected.amount)),
+            false => Outcome::NotSettled(Proof::Reverted { transaction: transaction.clone() }),
+        })
+    }
+
+    async fn confirmed_nonce(&self, _: &Address) -> Result<u64, ChainError> {
+        Ok(0)
+    }
+
+    async fn health(&self) -> Health {
+        Health { ready: true, block_number: None, problem: None }
+    }
+}

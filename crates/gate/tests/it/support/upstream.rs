@@ -1,0 +1,111 @@
+//! The service behind the gate: it gives its secret to whoever reaches it.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use tollway_gate::Body;
+use tower::util::BoxCloneSyncService;
+
+pub const SECRET: &str = "the paid secret";
+
+/// What it got.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: String,
+    pub uri: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+#[derive(Clone, Default)]
+pub struct Upstream {
+    pub calls: Arc<AtomicUsize>,
+    pub seen: Arc<Mutex<Vec<Seen>>>,
+    /// Answers with this status instead of 200.
+    pub status: Arc<Mutex<Option<StatusCode>>>,
+    /// Adds these to its answer.
+    pub headers: Arc<Mutex<HeaderMap>>,
+    /// Takes so long.
+    pub delay: Arc<Mutex<Duration>>,
+    /// Bytes of its answer that left it, when it streams.
+    pub streamed: Arc<AtomicUsize>,
+}
+
+impl Upstream {
+    pub fn count(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    pub fn answer_with(&self, status: StatusCode) {
+        *self.status.lock().unwrap() = Some(status);
+    }
+
+    pub fn last(&self) -> Seen {
+        self.seen.lock().unwrap().last().cloned().expect("a call")
+    }
+
+    pub fn service(&self) -> BoxCloneSyncService<Request<Body>, Response<Body>, Infallible> {
+        let this = self.clone();
+        BoxCloneSyncService::new(tower::service_fn(move |request| this.clone().answer(request)))
+    }
+
+    fn answer(self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            let path = parts.uri.path().to_owned();
+            self.seen.lock().unwrap().push(Seen {
+                method: parts.method.to_string(),
+                uri: parts.uri.to_string(),
+                headers: parts.headers,
+                body,
+            });
+            let delay = *self.delay.lock().unwrap();
+            tokio::time::sleep(delay).await;
+            assert!(!path.ends_with("/panic"), "the service behind breaks down");
+            Ok(self.response(&path))
+        })
+    }
+
+    fn response(&self, path: &str) -> Response<Body> {
+        let body = match path.rsplit('/').next().unwrap_or_default() {
+            "big" => tollway_gate::full(vec![b'x'; 9 << 20]),
+            "two-megabytes" => tollway_gate::full(vec![b'y'; 2 << 20]),
+            "stream" => self.stream(),
+            _ => tollway_gate::full(format!("{SECRET} of {path}")),
+        };
+        let mut response = Response::new(body);
+        if let Some(status) = *self.status.lock().unwrap() {
+            *response.status_mut() = status;
+        }
+        response.headers_mut().extend(self.headers.lock().unwrap().clone());
+        if path.ends_with("/stream") {
+            let kind = http::HeaderValue::from_static("text/event-stream");
+            response.headers_mut().insert("content-type", kind);
+        }
+        response
+    }
+
+    /// A chunk every few milliseconds, counted as it leaves.
+    fn stream(&self) -> Body {
+        let streamed = Arc::clone(&self.streamed);
+        let chunks = futures_util::stream::iter(0..5).then(move |_| {
+            let streamed = Arc::clone(&streamed);
+            async move {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                streamed.fetch_add(SECRET.len(), Ordering::SeqCst);
+                Ok::<_, Infallible>(Frame::data(Bytes::from_static(SECRET.as_bytes())))
+            }
+        });
+        tollway_gate::boxed(StreamBody::new(chunks))
+    }
+}

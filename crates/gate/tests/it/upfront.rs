@@ -1,0 +1,61 @@
+//! The flow `upfront`: settled before it is served.
+
+use http::StatusCode;
+
+use crate::support::{Answer, SECRET, World, terms_of};
+
+#[tokio::test]
+async fn the_terms_say_upfront_and_nothing_is_verified_apart() {
+    let world = World::upfront().await;
+    let terms = terms_of(&world.get("/paid/x").await);
+    assert_eq!(terms.accepts[0].extra_str("paymentFlow"), Some("upfront"));
+    let payment = world.payment("/paid/x").await;
+    let answer = world.send(payment.get("/paid/x")).await;
+    assert!(answer.has_secret() && answer.receipt().success);
+    assert_eq!(world.facilitator.verify_calls(), 0);
+}
+
+#[tokio::test]
+async fn a_stream_leaves_chunk_by_chunk_after_the_money_moved() {
+    let world = World::upfront().await;
+    let payment = world.payment("/paid/stream").await;
+    let response = world.start(payment.get("/paid/stream")).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(world.facilitator.settlements(), 1);
+    let early = world.upstream.streamed.load(std::sync::atomic::Ordering::SeqCst);
+    assert!(early < 5 * SECRET.len(), "the answer was not held back");
+    assert_eq!(Answer::read(response).await.body.len(), 5 * SECRET.len());
+    let again = world.send(payment.get("/paid/stream")).await;
+    assert_eq!(again.code(), "duplicate_settlement");
+}
+
+#[tokio::test]
+async fn who_paid_for_a_service_that_failed_is_served_later_without_paying_again() {
+    let world = World::upfront().await;
+    let payment = world.payment("/paid/x").await.named("paid-before-it-failed");
+    world.upstream.answer_with(StatusCode::SERVICE_UNAVAILABLE);
+    let failed = world.send(payment.get("/paid/x")).await;
+    assert_eq!(failed.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(failed.receipt().success, "the buyer knows that it paid");
+    world.upstream.answer_with(StatusCode::OK);
+    let served = world.send(payment.get("/paid/x")).await;
+    assert!(served.has_secret() && served.receipt().success);
+    assert_eq!(world.facilitator.settlements(), 1);
+    let again = world.send(payment.get("/paid/x")).await;
+    assert!(again.has_secret(), "a small answer is kept");
+    assert_eq!(world.upstream.count(), 2);
+}
+
+#[tokio::test]
+async fn a_permit2_allowance_that_is_missing_is_412() {
+    let world = World::upfront().await;
+    let payment = world.payment("/paid/x").await;
+    world.facilitator.next(crate::support::Say::Answer(tollway_core::wire::SettleResponse {
+        error_reason: Some("permit2_allowance_required".to_owned()),
+        network: "eip155:84532".to_owned(),
+        ..Default::default()
+    }));
+    let answer = world.send(payment.get("/paid/x")).await;
+    assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(world.upstream.count(), 0);
+}
