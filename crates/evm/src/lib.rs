@@ -13,6 +13,7 @@ mod authorization;
 mod chain;
 mod node;
 mod receipt;
+mod refusal;
 mod signer;
 mod token;
 pub mod typed_data;

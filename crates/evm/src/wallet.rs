@@ -17,6 +17,7 @@ use tollway_rpc::RpcClient;
 use crate::abi::Token as Abi;
 use crate::authorization::SignedAuthorization;
 use crate::node::{CallRequest, LATEST, ask};
+use crate::refusal::refuse;
 use crate::signer::EvmSigner;
 use crate::typed_data::{Authorization, Domain};
 
@@ -145,14 +146,6 @@ pub fn sign_authorization(
         authorization,
         signature: Bytes::copy_from_slice(&signature),
     }
-}
-
-fn refuse(code: &'static str, remedy: &str) -> Refusal {
-    let sentence = codes::sentence(code).unwrap_or("The payment is refused.");
-    Refusal::new(
-        code,
-        format!("{}; {remedy}.", sentence.trim_end_matches('.')),
-    )
 }
 
 fn random_nonce() -> Result<B256, Refusal> {

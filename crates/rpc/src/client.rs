@@ -28,6 +28,7 @@ struct Inner {
     counters: Counters,
 }
 
+#[derive(Clone)]
 struct Node {
     url: Url,
     host: String,
@@ -137,6 +138,22 @@ impl RpcClient {
     #[must_use]
     pub fn hosts(&self) -> Vec<&str> {
         self.inner.nodes.iter().map(|n| n.host.as_str()).collect()
+    }
+
+    /// One client per node, sharing the connections: to ask each of them the
+    /// same thing, such as which network it serves. Their calls are counted apart.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<Self> {
+        let one = |node: &Node| Self {
+            inner: Arc::new(Inner {
+                http: self.inner.http.clone(),
+                nodes: vec![node.clone()],
+                preferred: AtomicUsize::new(0),
+                max_response_bytes: self.inner.max_response_bytes,
+                counters: Counters::default(),
+            }),
+        };
+        self.inner.nodes.iter().map(one).collect()
     }
 
     /// Asks the preferred node, then the others in turn.

@@ -65,6 +65,9 @@ pub struct EvmLimits {
     pub max_fee_per_gas: u128,
     /// Least wei per gas that are offered to the block's builder.
     pub min_priority_fee: u128,
+    /// Most wei per gas that are offered to the block's builder, whatever a
+    /// node recommends.
+    pub max_priority_fee: u128,
     /// How long fees are believed.
     pub fee_age: Duration,
     /// How long "this payer has no code" is believed.
@@ -94,6 +97,7 @@ impl EvmLimits {
             cancel_gas: 21_000 + posting,
             max_fee_per_gas: 500_000_000_000,
             min_priority_fee: 1,
+            max_priority_fee: 100_000_000_000,
             fee_age: Duration::from_secs(1),
             payer_code_age: Duration::from_secs(30),
             lookup_blocks: 20_000,

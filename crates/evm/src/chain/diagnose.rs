@@ -6,9 +6,9 @@ use tollway_core::{ChainError, Refusal, codes};
 use tollway_rpc::{Batch, RpcError};
 
 use super::EvmChain;
-use super::verify::refuse;
 use crate::abi::Token as Abi;
 use crate::node::{CallRequest, LATEST, is_revert, unavailable};
+use crate::refusal::refuse;
 use crate::token::Token;
 use crate::typed_data::Authorization;
 

@@ -61,7 +61,10 @@ impl EvmChain {
             Some(Ok(Value::String(text))) => quantity(&text),
             _ => None,
         };
-        let priority = tip.unwrap_or(0).max(self.limits.min_priority_fee);
+        let priority = tip
+            .unwrap_or(0)
+            .min(self.limits.max_priority_fee)
+            .max(self.limits.min_priority_fee);
         self.within_cap(base, priority)
     }
 

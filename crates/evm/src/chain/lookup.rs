@@ -69,7 +69,7 @@ impl EvmChain {
             return Ok(Lookup::Unknown);
         };
         let receipt: Option<Receipt> = ask(&self.rpc, "eth_getTransactionReceipt", [hash]).await?;
-        let Some(receipt) = receipt else {
+        let Some(receipt) = receipt.filter(|r| r.transaction_hash == hash) else {
             return Ok(Lookup::Unknown);
         };
         if succeeded(&receipt) != Some(true) || !self.is_deep_enough(&receipt, finality).await? {

@@ -41,9 +41,12 @@ impl EvmChain {
         batch.push("eth_getTransactionCount", &(signer, LATEST));
         let mut answers = ask_all(&self.rpc, batch).await?;
         let mut found = None;
-        for _ in &watch.hashes {
+        for hash in &watch.hashes {
             let receipt: Option<Receipt> = typed("eth_getTransactionReceipt", answers.next())?;
-            found = found.or(receipt.filter(is_included));
+            let asked = |receipt: &Receipt| {
+                is_included(receipt) && hash_text(receipt.transaction_hash) == *hash
+            };
+            found = found.or(receipt.filter(asked));
         }
         let nonce: U64 = typed("eth_getTransactionCount", answers.next())?;
         Ok((found, nonce.to()))

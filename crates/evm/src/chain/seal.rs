@@ -81,7 +81,7 @@ impl EvmChain {
         let intent = &payment.verified.intent;
         let presented = SignedAuthorization::parse(&intent.payload.payload)?;
         if presented.authorization.value != payment.charge.amount.as_u256() {
-            return Err(super::verify::refuse(
+            return Err(crate::refusal::refuse(
                 tollway_core::codes::INVALID_EXACT_EVM_PAYLOAD_AUTHORIZATION_VALUE_MISMATCH,
                 "an exact payment is charged whole",
             )

@@ -70,12 +70,15 @@ pub enum StartError {
 #[derive(Debug, Default)]
 pub(super) struct StartState {
     passed: AtomicBool,
-    last: Mutex<Option<(Timestamp, String)>>,
+    /// When it ran, and what was wrong.
+    last: Mutex<Option<(Timestamp, Option<String>)>>,
     one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 /// A failed check is not repeated sooner.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// A passed check is believed that long before health asks again.
+const BELIEVED: Duration = Duration::from_secs(15 * 60);
 
 impl EvmChain {
     /// Asks the node for its chain id, each token's domain and the settling
@@ -92,7 +95,7 @@ impl EvmChain {
             .last
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        *last = problem.map(|text| (self.now(), text));
+        *last = Some((self.now(), problem));
         outcome
     }
 
@@ -118,13 +121,24 @@ impl EvmChain {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let (at, problem) = last.as_ref()?;
-        (self.now().since(*at) < RETRY_AFTER && *at <= self.now()).then(|| problem.clone())
+        let recent = self.now().since(*at) < RETRY_AFTER && *at <= self.now();
+        problem.clone().filter(|_| recent)
+    }
+
+    fn is_check_old(&self) -> bool {
+        let last = self
+            .start
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        last.as_ref()
+            .is_some_and(|(at, _)| self.now().since(*at) >= BELIEVED)
     }
 
     async fn run_check(&self) -> Result<(), StartError> {
         let node = |e: ChainError| self.node_failed(&e);
+        self.check_chain_ids().await?;
         let mut batch = Batch::new();
-        batch.push("eth_chainId", &[(); 0]);
         let question = Bytes::from(Abi::DOMAIN_SEPARATORCall {}.abi_encode());
         let tokens: Vec<&Token> = self.tokens.iter().collect();
         for token in &tokens {
@@ -137,14 +151,6 @@ impl EvmChain {
             batch.push("eth_getBalance", &(signer.address(), LATEST));
         }
         let mut answers = ask_all(&self.rpc, batch).await.map_err(node)?;
-        let found: U64 = typed("eth_chainId", answers.next()).map_err(node)?;
-        if found != U64::from(self.chain_id) {
-            return Err(StartError::WrongChain {
-                expected: self.chain_id,
-                found: found.to(),
-                host: self.rpc.hosts().join(", "),
-            });
-        }
         for token in tokens {
             self.check_token(token, answers.next()).await?;
         }
@@ -155,6 +161,29 @@ impl EvmChain {
             return Err(StartError::NoContract(self.network.to_string()));
         }
         Ok(())
+    }
+
+    /// Every node that answers must serve this chain, and one must answer.
+    async fn check_chain_ids(&self) -> Result<(), StartError> {
+        let mut failed = None;
+        let mut answered = false;
+        for node in self.rpc.nodes() {
+            match ask::<U64>(&node, "eth_chainId", [(); 0]).await {
+                Ok(found) if found == U64::from(self.chain_id) => answered = true,
+                Ok(found) => {
+                    return Err(StartError::WrongChain {
+                        expected: self.chain_id,
+                        found: found.to(),
+                        host: node.hosts().join(", "),
+                    });
+                }
+                Err(error) => failed = Some(self.node_failed(&error)),
+            }
+        }
+        match failed {
+            Some(error) if !answered => Err(error),
+            _ => Ok(()),
+        }
     }
 
     async fn check_token(
@@ -237,6 +266,9 @@ impl EvmChain {
     }
 
     pub(super) async fn read_health(&self) -> Health {
+        if self.is_check_old() {
+            self.start.passed.store(false, Ordering::Release);
+        }
         if let Err(problem) = self.require_check().await {
             let detail = match problem {
                 ChainError::Unavailable { message, .. } => message,

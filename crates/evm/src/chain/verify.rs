@@ -15,6 +15,7 @@ use super::EvmChain;
 use crate::abi::{Account as AccountAbi, Token as Abi, Wrapped};
 use crate::authorization::SignedAuthorization;
 use crate::node::{CallRequest, LATEST, ask_all, is_revert, typed, unavailable};
+use crate::refusal::refuse;
 use crate::signer::recover;
 use crate::token::{Token, TokenState};
 use crate::typed_data::Authorization;
@@ -116,6 +117,13 @@ impl EvmChain {
             return Err(wrong_signature().into());
         }
         self.check_authorization(&signed.authorization, &intent.terms, phase)?;
+        if !intent.terms.wire.is_accepted_by(&intent.payload.accepted) {
+            return Err(refuse(
+                codes::NO_MATCHING_PAYMENT_REQUIREMENTS,
+                "accept the offer as the server made it",
+            )
+            .into());
+        }
 
         self.require_check().await?;
         let call = transfer_call(&signed.authorization, &presented.signature);
@@ -131,10 +139,12 @@ impl EvmChain {
             }
             self.limits.payment_gas
         };
+        // A contract may answer by who asks: it was asked as the first account.
+        let pinned = if first.payer_has_code { 1 } else { 0 };
         Ok(Verified {
             intent,
             gas,
-            signers: Vec::new(),
+            signers: self.accounts.iter().take(pinned).cloned().collect(),
         })
     }
 
@@ -397,11 +407,4 @@ fn wrong_signature() -> Refusal {
         codes::INVALID_EXACT_EVM_SIGNATURE,
         "sign the authorization with the paying account",
     )
-}
-
-/// The code's own sentence, and what to do.
-pub(super) fn refuse(code: &'static str, remedy: &str) -> Refusal {
-    let sentence = codes::sentence(code).unwrap_or("The payment is refused.");
-    let sentence = sentence.trim_end_matches('.');
-    Refusal::new(code, format!("{sentence}; {remedy}."))
 }

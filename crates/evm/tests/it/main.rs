@@ -5,3 +5,4 @@ mod settle;
 mod start;
 mod support;
 mod vectors;
+mod wallet;

@@ -2,6 +2,7 @@
 
 use alloy_primitives::{Address as Account, U256, address};
 use alloy_sol_types::{SolCall, sol};
+use serde_json::json;
 use tollway_core::assets::AssetTable;
 use tollway_core::{
     Amount, Broadcast, Chain, Finality, Lookup, Network, Outcome, Phase, Proof, Raw, Slot, Wallet,
@@ -103,6 +104,8 @@ async fn a_smart_account_pays_by_its_own_rules() {
     let intent = world.authorize(&world.terms(), SMART, &key(4));
     let verified = world.verify(&intent).await.unwrap();
     assert!(verified.gas > world.chain.limits().payment_gas);
+    // It was asked as this account, and may answer others differently.
+    assert_eq!(verified.signers, world.chain.signers());
     let (_, watch) = world.send(&intent).await;
     assert!(matches!(world.outcome(&watch).await, Outcome::Settled(_)));
     assert_eq!(world.devnet.balance_of(SMART), U256::ZERO);
@@ -167,6 +170,72 @@ async fn a_payment_that_was_settled_is_not_verified_again() {
         Outcome::NotSettled(Proof::Reverted { .. })
     ));
     assert_eq!(world.payee_has(), before);
+}
+
+#[tokio::test]
+async fn an_offer_that_came_back_changed_is_refused() {
+    let world = World::new().await;
+    let mut intent = world.pay().await;
+    intent.payload.accepted.max_timeout_seconds = 61;
+    assert_eq!(
+        world.refusal(&intent).await,
+        "no_matching_payment_requirements"
+    );
+}
+
+#[tokio::test]
+async fn a_payment_object_that_cannot_be_read_is_refused_before_anything_is_asked() {
+    let world = World::new().await;
+    let intent = world.pay().await;
+    let asked = world.rpc.stats();
+    let code = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut payload = serde_json::Value::Object(intent.payload.payload.clone());
+        change(&mut payload);
+        let mut presented = intent.payload.clone();
+        presented.payload = payload.as_object().unwrap().clone();
+        let refused = world.chain.inspect(&presented, &intent.terms).unwrap_err();
+        refused.code().to_owned()
+    };
+    let long = format!("0x{}", "00".repeat(5000));
+    for (field, value, expected) in [
+        ("signature", json!(null), "invalid_payload"),
+        ("signature", json!("xyz"), "invalid_payload"),
+        ("signature", json!("0x1"), "invalid_payload"),
+        ("signature", json!(long), "invalid_payload"),
+        ("authorization", json!(7), "invalid_payload"),
+    ] {
+        assert_eq!(code(&|p| p[field] = value.clone()), expected, "{field}");
+    }
+    for (field, value, expected) in [
+        ("from", json!("0x12"), "invalid_payload"),
+        ("from", json!(null), "invalid_payload"),
+        (
+            "to",
+            json!(DEV_ACCOUNTS[1].address.to_string()[2..]),
+            "invalid_payload",
+        ),
+        ("value", json!(10_000), "invalid_payload"),
+        ("value", json!("1e4"), "invalid_exact_evm_signature"),
+        ("value", json!("-1"), "invalid_exact_evm_signature"),
+        ("value", json!("010000"), "invalid_exact_evm_signature"),
+        (
+            "value",
+            json!("9".repeat(79)),
+            "invalid_exact_evm_signature",
+        ),
+        ("validBefore", json!(""), "invalid_exact_evm_signature"),
+        ("nonce", json!("0x01"), "invalid_exact_evm_signature"),
+    ] {
+        assert_eq!(
+            code(&|p| p["authorization"][field] = value.clone()),
+            expected,
+            "{field}"
+        );
+    }
+    let other = json!({"permit2Authorization": {}, "signature": "0x"});
+    assert_eq!(code(&|p| *p = other.clone()), "unsupported_payload_type");
+    assert_eq!(code(&|p| *p = json!({})), "invalid_payload");
+    assert_eq!(world.rpc.stats(), asked);
 }
 
 #[tokio::test]

@@ -3,11 +3,15 @@
 use alloy_consensus::{Transaction, TxEnvelope};
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::address;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Value, json};
 use tollway_core::assets::AssetTable;
 use tollway_core::{Chain, ChainError, Finality, Lookup, Network, Outcome, Phase, Slot};
-use tollway_devnet::{Devnet, Preset};
+use tollway_devnet::{Devnet, Mining, Preset};
 use tollway_evm::{EvmChain, EvmConfig, StartError};
+use tollway_rpc::{RpcClient, RpcConfig};
 
 use crate::support::fake_node;
 use crate::support::world::{World, key, token, watch};
@@ -31,6 +35,66 @@ async fn a_node_of_another_chain_is_refused_and_the_sentence_says_what_to_do() {
             .to_string()
             .ends_with("correct its RPC URL or the network")
     );
+}
+
+#[tokio::test]
+async fn one_node_of_another_chain_among_several_is_found() {
+    let (world, other) = (World::new().await, World::on(Preset::Base).await);
+    let urls = [world.url(), other.url()].map(|url| url.parse().unwrap());
+    let rpc = RpcClient::new(RpcConfig::new(urls.to_vec())).unwrap();
+    let error = EvmChain::connect(world.config(rpc)).await.unwrap_err();
+    assert!(
+        matches!(error, StartError::WrongChain { found: 8453, .. }),
+        "{error}"
+    );
+
+    // One that is down is passed over.
+    let urls = ["http://127.0.0.1:9".to_owned(), world.url()].map(|url| url.parse().unwrap());
+    let rpc = RpcClient::new(RpcConfig::new(urls.to_vec())).unwrap();
+    EvmChain::connect(world.config(rpc)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_chain_that_changes_behind_its_url_is_noticed_by_health() {
+    let world = World::new().await;
+    let lies = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&lies);
+    let rpc = behind(&world.devnet, move |method, _| {
+        (method == "eth_chainId" && told.load(Ordering::SeqCst)).then(|| Ok(json!("0x1")))
+    })
+    .await;
+    let chain = EvmChain::connect(world.config(rpc)).await.unwrap();
+    lies.store(true, Ordering::SeqCst);
+    assert!(chain.health().await.ready, "believed for a while");
+    world.wait(15 * 60);
+    let health = chain.health().await;
+    assert!(!health.ready && health.problem.unwrap().contains("eip155:1,"));
+    let error = chain
+        .verify(world.pay().await, Phase::Verify)
+        .await
+        .unwrap_err();
+    assert!(error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_receipt_of_another_transaction_settles_nothing() {
+    let world = World::new().await;
+    let (paid, _) = world.send(&world.pay().await).await;
+    let devnet = world.devnet.clone();
+    let theirs = move || {
+        devnet
+            .request("eth_getTransactionReceipt", json!([paid.hash]))
+            .unwrap()
+    };
+    let rpc = behind(&world.devnet, move |method, _| {
+        (method == "eth_getTransactionReceipt").then(|| Ok(theirs()))
+    })
+    .await;
+    let chain = EvmChain::connect(world.config(rpc)).await.unwrap();
+    world.devnet.set_mining(Mining::Manual);
+    let intent = world.pay().await;
+    let (_, watch) = world.send(&intent).await;
+    assert_eq!(chain.outcome(&watch).await.unwrap(), [Outcome::Unknown]);
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ pub struct World {
     pub rpc: RpcClient,
     pub network: Network,
     assets: AssetTable,
-    _server: DevnetServer,
+    server: DevnetServer,
 }
 
 impl World {
@@ -67,7 +67,7 @@ impl World {
             rpc,
             network,
             assets,
-            _server: server,
+            server,
         }
     }
 
@@ -77,6 +77,10 @@ impl World {
         config.assets = self.assets.clone();
         config.clock = self.clock.clone();
         config
+    }
+
+    pub fn url(&self) -> String {
+        self.server.url()
     }
 
     /// Time passes, here and on chain.
