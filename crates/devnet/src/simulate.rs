@@ -7,11 +7,12 @@ use revm::context::BlockEnv;
 use revm::context::result::ExecutionResult;
 use serde_json::{Value, json};
 
+use crate::block::{NextHeader, seal};
 use crate::call::{CallRequest, Overrides, Scratch, run};
 use crate::chain::{BlockId, Chain};
 use crate::error::RpcError;
 use crate::evm::{CALL_GAS_CAP, halt_message};
-use crate::rpc::views::{hex_u64, log_json, quantity};
+use crate::rpc::views::{block_json, hex_u64, log_json};
 
 /// The most blocks and the most calls in one simulation.
 pub(crate) const MAX_SIMULATED: usize = 256;
@@ -30,6 +31,7 @@ pub(crate) fn simulate(
     base: BlockId,
 ) -> Result<Value, RpcError> {
     let (mut db, mut env) = chain.scene(base)?;
+    let mut parent = chain.block(base).map_or(B256::ZERO, |block| block.hash);
     let mut reports = Vec::new();
     // One budget for all calls keeps a simulation as bounded as a call.
     let mut gas_left = CALL_GAS_CAP;
@@ -45,7 +47,9 @@ pub(crate) fn simulate(
             used += gas;
             calls.push(report);
         }
-        reports.push(block_report(&env, used, calls));
+        let (hash, report) = block_report(&env, parent, used, calls);
+        parent = hash;
+        reports.push(report);
     }
     Ok(Value::Array(reports))
 }
@@ -103,17 +107,28 @@ fn call_report(result: ExecutionResult, env: &BlockEnv, first_log: u64) -> Value
     }
 }
 
-fn block_report(env: &BlockEnv, used: u64, calls: Vec<Value>) -> Value {
-    json!({
-        "number": quantity(env.number),
-        "hash": B256::ZERO,
-        "parentHash": B256::ZERO,
-        "timestamp": quantity(env.timestamp),
-        "gasLimit": hex_u64(env.gas_limit),
-        "gasUsed": hex_u64(used),
-        "baseFeePerGas": hex_u64(env.basefee),
-        "miner": env.beneficiary,
-        "transactions": [],
-        "calls": calls,
-    })
+/// The imagined block as a header with its calls, in the shape of a mined one.
+fn block_report(env: &BlockEnv, parent: B256, used: u64, mut calls: Vec<Value>) -> (B256, Value) {
+    let next = NextHeader {
+        parent_hash: parent,
+        number: env.number.saturating_to(),
+        timestamp: env.timestamp.saturating_to(),
+        gas_limit: env.gas_limit,
+        base_fee: env.basefee,
+        beneficiary: env.beneficiary,
+        fork: 0,
+    };
+    let mut block = seal(next.open(), Vec::new(), parent, 0);
+    block.header.gas_used = used;
+    block.hash = block.header.hash_slow();
+    for log in calls
+        .iter_mut()
+        .filter_map(|call| call["logs"].as_array_mut())
+        .flatten()
+    {
+        log["blockHash"] = json!(block.hash);
+    }
+    let mut report = block_json(&block, false);
+    report["calls"] = Value::Array(calls);
+    (block.hash, report)
 }

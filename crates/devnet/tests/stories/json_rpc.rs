@@ -482,6 +482,12 @@ fn a_simulation_carries_state_from_call_to_call_and_reports_logs() {
         (&report[1]["timestamp"], &report[1]["number"]),
         (&json!("0x77777777"), &json!("0x2"))
     );
+    assert_eq!(calls[2]["logs"][0]["blockHash"], report[0]["hash"]);
+    assert_eq!(report[1]["parentHash"], report[0]["hash"]);
+    let block = get(&devnet, "eth_getBlockByNumber", json!(["latest", false]));
+    for field in block.as_object().unwrap().keys() {
+        assert!(report[0].get(field).is_some(), "{field}");
+    }
     assert_eq!(devnet.block_number(), 0);
     assert_eq!(devnet.balance_of(poor), U256::ZERO);
 }
