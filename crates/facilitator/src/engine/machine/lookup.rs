@@ -30,17 +30,39 @@ impl Turn<'_> {
         let Some(payment) = self.answered(id, ticket) else {
             return;
         };
-        let Phase::Lookup {
-            proof, asked_at, ..
-        } = payment.phase.clone()
-        else {
-            return;
+        let (proof, asked_at) = match payment.phase.clone() {
+            Phase::Lookup {
+                proof, asked_at, ..
+            } => (proof, asked_at),
+            Phase::LastLook { code, message } => {
+                return self.last_looked(id, &code, &message, result);
+            }
+            _ => return,
         };
         match result {
             Ok(Lookup::Settled(settled)) => self.conclude(id, Conclusion::Settled(settled)),
             Ok(Lookup::Spent) => self.refuse_cannot_land(id),
             Ok(Lookup::Unused) => self.unused(id, proof, asked_at),
             // A refusal to look is no knowledge about the identity.
+            Ok(Lookup::Unknown) | Err(_) => self.retry_payment(id),
+        }
+    }
+
+    /// Nothing is signed for it and it is about to be refused. While there is
+    /// time, a refusal waits until the chain has said that nobody settled it.
+    fn last_looked(
+        &mut self,
+        id: &PaymentId,
+        code: &str,
+        message: &str,
+        result: Result<Lookup, ChainError>,
+    ) {
+        match result {
+            Ok(Lookup::Settled(settled)) => self.conclude(id, Conclusion::Settled(settled)),
+            Ok(Lookup::Unused | Lookup::Spent) => self.refuse(id, code, message),
+            Ok(Lookup::Unknown) | Err(_) if self.is_unsigned_for_too_long(id) => {
+                self.refuse_not_signed(id);
+            }
             Ok(Lookup::Unknown) | Err(_) => self.retry_payment(id),
         }
     }

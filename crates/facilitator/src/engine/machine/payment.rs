@@ -74,6 +74,26 @@ impl Turn<'_> {
         self.conclude(id, conclusion);
     }
 
+    /// Refuses what nothing is signed for, unless somebody else settled it: the
+    /// payer may have sent the authorization himself since it was accepted.
+    pub(super) fn refuse_unsigned(&mut self, id: &PaymentId, code: &str, message: &str) {
+        let phase = Phase::LastLook {
+            code: code.to_owned(),
+            message: message.to_owned(),
+        };
+        self.enter(id, phase, Op::now());
+    }
+
+    pub(super) fn refuse_not_signed(&mut self, id: &PaymentId) {
+        self.refuse(id, NOT_SIGNED_IN_TIME.0, NOT_SIGNED_IN_TIME.1);
+    }
+
+    pub(super) fn is_unsigned_for_too_long(&self, id: &PaymentId) -> bool {
+        let (now, rules) = (self.now, &self.state.rules);
+        let payment = self.state.payments.get(id);
+        payment.is_some_and(|p| p.is_late(rules, now))
+    }
+
     pub(super) fn refuse_cannot_land(&mut self, id: &PaymentId) {
         self.refuse(id, CANNOT_LAND.0, CANNOT_LAND.1);
     }
@@ -130,7 +150,7 @@ impl Turn<'_> {
         match result {
             Ok(verified) => self.enter(id, Phase::Plan(Box::new(verified)), Op::now()),
             Err(ChainError::Refused(refusal)) => {
-                self.refuse(id, refusal.code(), refusal.message());
+                self.refuse_unsigned(id, refusal.code(), refusal.message());
             }
             Err(ChainError::Unavailable { .. }) => self.retry_payment(id),
         }
@@ -155,7 +175,7 @@ impl Turn<'_> {
                 self.state.queue.push_back(id.clone());
             }
             Err(ChainError::Refused(refusal)) => {
-                self.refuse(id, refusal.code(), refusal.message());
+                self.refuse_unsigned(id, refusal.code(), refusal.message());
             }
             Ok(None) | Err(ChainError::Unavailable { .. }) => self.retry_payment(id),
         }
@@ -267,9 +287,8 @@ impl Turn<'_> {
                 continue;
             };
             payment.op.forget_lost(&rules, now);
-            let too_long = now >= payment.unsigned_since.plus(rules.unsigned_limit);
-            if payment.is_unsigned() && too_long {
-                self.refuse(&id, NOT_SIGNED_IN_TIME.0, NOT_SIGNED_IN_TIME.1);
+            if payment.is_unsigned() && payment.is_late(&rules, now) {
+                self.refuse_unsigned(&id, NOT_SIGNED_IN_TIME.0, NOT_SIGNED_IN_TIME.1);
             } else if matches!(payment.phase, Phase::Submitted { .. })
                 && now >= payment.expires_at(&rules)
             {
@@ -342,6 +361,13 @@ fn effect_of(
                 finality: facts.finality,
             }
         }
+        Phase::LastLook { .. } => Effect::Lookup {
+            id,
+            ticket,
+            identity: facts.identity.clone(),
+            expected: facts.expected.clone(),
+            finality: facts.finality,
+        },
         Phase::Reopen { proof, .. } => Effect::Reopen {
             id,
             ticket,

@@ -29,11 +29,11 @@ impl Turn<'_> {
                 plan: plan.clone(),
                 replaces: slot.raws.last().cloned(),
             }),
-            Work::Store { raw } => Some(Effect::StoreRaw {
+            Work::Store { raw, payments } => Some(Effect::StoreRaw {
                 slot: key.clone(),
                 ticket,
                 raw: raw.clone(),
-                payments: slot.members.iter().cloned().collect(),
+                payments: payments.clone(),
             }),
             Work::Close => Some(Effect::CloseSlot {
                 slot: key.clone(),
@@ -68,16 +68,24 @@ impl Turn<'_> {
         let Some(slot) = self.state.slots.get_mut(key) else {
             return;
         };
-        if !slot.work_op.take(ticket) || !matches!(slot.work, Work::Seal { .. }) {
+        if !slot.work_op.take(ticket) {
             return;
         }
+        let Work::Seal { plan } = &slot.work else {
+            return;
+        };
+        // A cancellation is nobody's attempt.
+        let payments = match plan.payments.is_empty() {
+            true => Vec::new(),
+            false => slot.carries.iter().map(|(id, _, _)| id.clone()).collect(),
+        };
         let first = slot.raws.is_empty();
         match result {
-            Ok(raw) => self.work_on(key, Work::Store { raw }),
+            Ok(raw) => self.work_on(key, Work::Store { raw, payments }),
             Err(_) if !first => self.postpone_replacement(key),
             Err(ChainError::Refused(refusal)) => {
                 for id in self.drop_empty_slot(key) {
-                    self.refuse(&id, refusal.code(), refusal.message());
+                    self.refuse_unsigned(&id, refusal.code(), refusal.message());
                 }
             }
             Err(ChainError::Unavailable { .. }) => {
@@ -112,7 +120,7 @@ impl Turn<'_> {
         if !slot.work_op.take(ticket) {
             return;
         }
-        let Work::Store { raw } = &slot.work else {
+        let Work::Store { raw, .. } = &slot.work else {
             return;
         };
         match result {

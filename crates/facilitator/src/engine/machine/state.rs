@@ -163,6 +163,8 @@ pub(super) enum Phase {
         proof: Option<Proof>,
         asked_at: Timestamp,
     },
+    /// Accepted, and about to be refused: asking once whether somebody else settled it.
+    LastLook { code: String, message: String },
     /// Being taken `submitted → accepted`.
     Reopen { slot: Option<SlotKey>, proof: Proof },
     /// Being ended.
@@ -211,6 +213,11 @@ impl Payment {
         matches!(self.phase, Phase::Verify | Phase::Plan(_) | Phase::Wait(_))
     }
 
+    /// Whether the time in which something must be signed for it is over.
+    pub(super) fn is_late(&self, rules: &Rules, now: Timestamp) -> bool {
+        now >= self.unsigned_since.plus(rules.unsigned_limit)
+    }
+
     pub(super) fn is_done(&self) -> bool {
         matches!(self.phase, Phase::Done { .. })
     }
@@ -224,7 +231,7 @@ pub(super) enum Work {
     /// Sealing a plan: the first one, a replacement or a cancellation.
     Seal { plan: Plan },
     /// Making signed bytes durable.
-    Store { raw: Raw },
+    Store { raw: Raw, payments: Vec<PaymentId> },
     /// Verifying for a replacement: what is left, and what is done.
     Verify {
         left: Vec<PaymentId>,

@@ -1,0 +1,356 @@
+//! A chain that is a fake: one map of used nonces, and a script of how the
+//! node behaves. It checks no signature but the word `good`.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use tollway_core::wire::{PaymentPayload, SupportedKind};
+use tollway_core::{
+    Address, Amount, Broadcast, Chain, ChainError, Expected, Finality, Health, Identity, Intent,
+    Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Refusal, Scheme, Settled,
+    Settlement, Slot, Terms, Timestamp, TxHash, Verified, Watch,
+};
+
+use crate::fixtures::{account, network};
+
+/// How the node behaves.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Node {
+    /// Includes what is sent at once.
+    #[default]
+    Automine,
+    /// Takes what is sent, and includes it when the test says so.
+    Slow,
+    /// Never answers to a broadcast.
+    Hanging,
+    /// Answers nothing.
+    Down,
+    /// Will not take transactions.
+    Rejecting,
+}
+
+#[derive(Debug)]
+struct Tx {
+    signer: Address,
+    nonce: u64,
+    carries: Vec<String>,
+    fee: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Script {
+    pub node: Node,
+    /// The next transactions to be included revert.
+    pub reverts: u32,
+    /// The next plans are not given.
+    pub plans_hang: bool,
+    pub verified: usize,
+    /// Every broadcast, repeats too.
+    pub sent: Vec<TxHash>,
+    txs: HashMap<TxHash, Tx>,
+    waiting: BTreeMap<(Address, u64), TxHash>,
+    confirmed: BTreeMap<Address, u64>,
+    receipts: HashMap<TxHash, bool>,
+    used: HashMap<String, (TxHash, bool)>,
+    /// Transactions that exist, for methods that show one.
+    pub known: HashSet<String>,
+    sealed: u64,
+}
+
+impl Script {
+    /// Somebody else sends the authorization.
+    pub fn front_run(&mut self, identity: &Identity) {
+        self.used
+            .insert(identity.key(), (TxHash::new("0xbeef"), true));
+    }
+
+    /// How many payments moved money.
+    pub fn transfers(&self) -> usize {
+        self.used.len()
+    }
+
+    /// Each transaction once: signer, nonce and fee.
+    pub fn distinct(&self) -> Vec<(Address, u64, u64)> {
+        let mut seen = HashSet::new();
+        let first = self.sent.iter().filter(|h| seen.insert((*h).clone()));
+        first
+            .map(|h| {
+                let tx = &self.txs[h];
+                (tx.signer.clone(), tx.nonce, tx.fee)
+            })
+            .collect()
+    }
+
+    /// Includes what waits, in the order of nonces.
+    pub fn include_all(&mut self) {
+        while let Some(place) = self
+            .waiting
+            .keys()
+            .find(|(s, n)| self.confirmed.get(s).copied().unwrap_or(0) == *n)
+            .cloned()
+        {
+            let hash = self.waiting.remove(&place).unwrap();
+            self.confirmed.insert(place.0, place.1 + 1);
+            let carries = self.txs[&hash].carries.clone();
+            let free = carries.iter().all(|i| !self.used.contains_key(i));
+            let ok = free && self.reverts == 0;
+            self.reverts = self.reverts.saturating_sub(1);
+            self.receipts.insert(hash.clone(), ok);
+            if ok {
+                for identity in carries {
+                    self.used.insert(identity, (hash.clone(), false));
+                }
+            }
+        }
+    }
+}
+
+pub struct FakeChain {
+    network: Network,
+    signers: Vec<Address>,
+    script: Mutex<Script>,
+}
+
+impl FakeChain {
+    pub fn new() -> Arc<Self> {
+        Self::with_signers(1)
+    }
+
+    pub fn with_signers(count: u64) -> Arc<Self> {
+        Arc::new(Self {
+            network: network(),
+            signers: (0..count).map(|n| account(0xa1 + n)).collect(),
+            script: Mutex::default(),
+        })
+    }
+
+    pub fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap()
+    }
+
+    fn up(&self) -> Result<MutexGuard<'_, Script>, ChainError> {
+        let script = self.script();
+        if script.node == Node::Down {
+            return Err(ChainError::unavailable("the fake is down"));
+        }
+        Ok(script)
+    }
+}
+
+fn text<'a>(payload: &'a PaymentPayload, key: &str) -> Result<&'a str, Refusal> {
+    payload
+        .payload
+        .get(key)
+        .and_then(|v| v.as_str())
+        .ok_or_else(|| {
+            Refusal::new(
+                "invalid_payload",
+                "The payload is incomplete; send all of it.",
+            )
+        })
+}
+
+fn settled(hash: &TxHash, amount: Amount, by_third_party: bool) -> Settled {
+    Settled {
+        transaction: hash.clone(),
+        block_number: 7,
+        block_hash: "0x07".to_owned(),
+        log_index: Some(0),
+        amount,
+        gas_used: 60_000,
+        fee: Amount::from_atomic(1),
+        by_third_party,
+    }
+}
+
+#[async_trait]
+impl Chain for FakeChain {
+    fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn kinds(&self) -> Vec<SupportedKind> {
+        let kind = |scheme: Scheme| SupportedKind {
+            x402_version: 2,
+            scheme: scheme.as_str().to_owned(),
+            network: self.network.to_string(),
+            extra: None,
+        };
+        vec![kind(Scheme::Exact), kind(Scheme::Upto)]
+    }
+
+    fn signers(&self) -> Vec<Address> {
+        self.signers.clone()
+    }
+
+    fn inspect(&self, payload: &PaymentPayload, terms: &Terms) -> Result<Intent, Refusal> {
+        let from = self
+            .network
+            .address(text(payload, "from")?)
+            .map_err(|e| Refusal::new("invalid_payload", e.to_string()))?;
+        let deadline = text(payload, "validBefore")?.parse().unwrap_or(0);
+        let settlement = match payload.payload.get("settles").and_then(|v| v.as_str()) {
+            Some("observe") => Settlement::Observe {
+                transaction: TxHash::new(text(payload, "nonce")?),
+            },
+            Some("accumulate") => Settlement::Accumulate {
+                channel: "channel".to_owned(),
+                cumulative: terms.amount,
+            },
+            _ => Settlement::Submit,
+        };
+        Ok(Intent {
+            identity: Identity {
+                network: self.network.clone(),
+                scope: terms.asset.to_string(),
+                payer: from.clone(),
+                nonce: text(payload, "nonce")?.to_owned(),
+            },
+            expected: Expected {
+                asset: terms.asset.clone(),
+                from,
+                to: terms.pay_to.clone(),
+                amount: terms.amount,
+            },
+            deadline: Timestamp::from_millis(deadline),
+            settlement,
+            payload: payload.clone(),
+            terms: terms.clone(),
+        })
+    }
+
+    async fn verify(&self, intent: Intent, _phase: Phase) -> Result<Verified, ChainError> {
+        let mut script = self.up()?;
+        script.verified += 1;
+        if text(&intent.payload, "signature")? != "good" {
+            let refusal = Refusal::new("invalid_exact_evm_signature", "Sign again.");
+            return Err(refusal.into());
+        }
+        if script.used.contains_key(&intent.identity.key()) {
+            let refusal = Refusal::new("invalid_exact_evm_nonce_already_used", "Sign a new one.");
+            return Err(refusal.into());
+        }
+        Ok(Verified {
+            intent,
+            gas: 60_000,
+            signers: Vec::new(),
+        })
+    }
+
+    async fn plan(&self, payments: &[PlannedPayment]) -> Result<Vec<Plan>, ChainError> {
+        if self.up()?.plans_hang {
+            std::future::pending::<()>().await;
+        }
+        Ok(vec![Plan {
+            payments: payments.to_vec(),
+            gas_limit: 100_000,
+            signers: Vec::new(),
+        }])
+    }
+
+    async fn seal(&self, plan: &Plan, slot: &Slot) -> Result<Raw, ChainError> {
+        let mut script = self.up()?;
+        script.sealed += 1;
+        let fee = match &slot.replaces {
+            Some(raw) => script.txs[&raw.hash].fee * 5 / 4,
+            None => 100,
+        };
+        let key = |p: &PlannedPayment| p.verified.intent.identity.key();
+        let hash = TxHash::new(&format!("0x{:064x}", script.sealed));
+        let tx = Tx {
+            signer: slot.signer.clone(),
+            nonce: slot.nonce,
+            carries: plan.payments.iter().map(key).collect(),
+            fee,
+        };
+        script.txs.insert(hash.clone(), tx);
+        Ok(Raw {
+            bytes: hash.as_str().as_bytes().to_vec(),
+            hash,
+        })
+    }
+
+    async fn broadcast(&self, raw: &Raw) -> Result<Broadcast, ChainError> {
+        let node = self.up()?.node.clone();
+        if node == Node::Hanging {
+            std::future::pending::<()>().await;
+        }
+        let mut script = self.script();
+        script.sent.push(raw.hash.clone());
+        if node == Node::Rejecting {
+            return Ok(Broadcast::Rejected("insufficient funds for gas".to_owned()));
+        }
+        let place = (
+            script.txs[&raw.hash].signer.clone(),
+            script.txs[&raw.hash].nonce,
+        );
+        if place.1 < script.confirmed.get(&place.0).copied().unwrap_or(0) {
+            return Ok(Broadcast::NonceUsed);
+        }
+        script.waiting.insert(place, raw.hash.clone());
+        if node == Node::Automine {
+            script.include_all();
+        }
+        Ok(Broadcast::Accepted)
+    }
+
+    async fn outcome(&self, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
+        let script = self.up()?;
+        let receipt = watch
+            .hashes
+            .iter()
+            .find_map(|h| Some((h.clone(), *script.receipts.get(h)?)));
+        let judge = |(identity, expected): &(Identity, Expected)| match &receipt {
+            Some((hash, true)) if script.txs[hash].carries.contains(&identity.key()) => {
+                Outcome::Settled(settled(hash, expected.amount, false))
+            }
+            Some((hash, true)) => Outcome::NotSettled(Proof::NoTransfer {
+                transaction: hash.clone(),
+            }),
+            Some((hash, false)) => Outcome::NotSettled(Proof::Reverted {
+                transaction: hash.clone(),
+            }),
+            None => Outcome::Unknown,
+        };
+        Ok(watch.expected.iter().map(judge).collect())
+    }
+
+    async fn lookup(
+        &self,
+        identity: &Identity,
+        expected: &Expected,
+        _finality: Finality,
+    ) -> Result<Lookup, ChainError> {
+        Ok(match self.up()?.used.get(&identity.key()) {
+            None => Lookup::Unused,
+            Some((hash, third)) => Lookup::Settled(settled(hash, expected.amount, *third)),
+        })
+    }
+
+    async fn observe(
+        &self,
+        transaction: &TxHash,
+        expected: &Expected,
+        _finality: Finality,
+    ) -> Result<Outcome, ChainError> {
+        Ok(if self.up()?.known.contains(transaction.as_str()) {
+            Outcome::Settled(settled(transaction, expected.amount, true))
+        } else {
+            Outcome::Unknown
+        })
+    }
+
+    async fn confirmed_nonce(&self, signer: &Address) -> Result<u64, ChainError> {
+        Ok(self.up()?.confirmed.get(signer).copied().unwrap_or(0))
+    }
+
+    async fn health(&self) -> Health {
+        let ready = self.script().node != Node::Down;
+        Health {
+            ready,
+            block_number: ready.then_some(7),
+            problem: (!ready).then(|| "The fake is down; raise it.".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The engine and its HTTP API, tested as a user of the crate would use them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod fake_chain;
+mod fixtures;
+mod memory_store;
+mod model_store;
+mod recovery_stories;
+mod rng;
+mod scene;
+mod settle_stories;
+mod step_stories;
+mod world;
