@@ -87,7 +87,7 @@ pub enum Event {
         wait_ms: u64,
     },
     /// The answer is decided; what is known about the money stands in it.
-    Paid(Payment),
+    Paid(Box<Payment>),
     /// The call ended without the goods.
     Failed {
         /// Stable code.

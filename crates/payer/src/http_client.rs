@@ -11,7 +11,6 @@ use crate::guard::PublicOnly;
 ///
 /// Use it for the client under [`crate::PayMiddleware`]: a client that follows
 /// redirects by itself would carry a payment to wherever it is sent.
-#[must_use]
 pub fn client_builder() -> reqwest::ClientBuilder {
     // Fails only where the application installed one, and then that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();

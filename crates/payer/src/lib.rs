@@ -20,6 +20,7 @@ mod body;
 mod choose;
 pub mod code;
 mod counters;
+mod crash;
 mod engine;
 mod error;
 mod event;

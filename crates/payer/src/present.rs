@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tollway_core::wire::Version;
-use tollway_core::{Amount, Lookup, Refusal, Terms, TxHash, header};
+use tollway_core::{Amount, Lookup, Refusal, Terms, TxHash, extensions, header};
 use tollway_ledger::{SignedSpend, SpendRecord, SpendState};
 
 use crate::body::PayBody;
 use crate::code;
+use crate::crash;
 use crate::engine::{Engine, Ready};
 use crate::error::{Answer, ErrorKind, PayError};
 use crate::event::Event;
@@ -31,6 +32,23 @@ struct Shown<'a> {
     header: PaymentHeader,
     began: Instant,
     attempts: u32,
+    /// Whether doing the request twice is doing it once: by its method (RFC 9110
+    /// §9.2.2), or because the server knows it by its payment identifier.
+    repeatable: bool,
+}
+
+impl Shown<'_> {
+    /// A server that answers 500 to a request that is not repeatable, and says
+    /// nothing about the payment or coming back, may have done half of it:
+    /// whether to try again is for the caller to say.
+    fn may_repeat(&self, heard: &Heard) -> bool {
+        let failed = heard.answer.as_ref().is_some_and(|answer| {
+            answer.status == http::StatusCode::INTERNAL_SERVER_ERROR
+                && !answer.headers.contains_key(&header::PAYMENT_RESPONSE)
+                && !answer.headers.contains_key(&header::X_PAYMENT_RESPONSE)
+        });
+        self.repeatable || !failed || heard.wait.is_some()
+    }
 }
 
 /// What one attempt came to.
@@ -53,14 +71,14 @@ impl Engine {
         began: Instant,
     ) -> Result<(http::Response<PayBody>, Payment), PayError> {
         let Ready { record, version } = ready;
-        let mut shown = prepare(&record, version, began)?;
+        let mut shown = prepare(request, &record, version, began)?;
         self.send_transaction(&shown).await?;
         if record.state == SpendState::Signed {
             self.spends()?
                 .presented(&record.id, self.clock.now())
                 .await?;
         }
-        fail::fail_point!("payer::presented::after_write");
+        crash::point("spend::presented::after_write");
         loop {
             shown.attempts += 1;
             self.tell(&Event::Presented {
@@ -74,10 +92,10 @@ impl Engine {
                 self.patience.answer,
             )
             .await;
-            fail::fail_point!("payer::answered::before_write");
+            crash::point("spend::presented::after_send");
             let heard = hear(sent, &shown, self.patience.ask).await;
             let wait = self.patience.wait(shown.attempts, heard.wait);
-            if !self.asks_again(&heard.verdict, &shown, wait) {
+            if !self.asks_again(&heard, &shown, wait) {
                 return self.conclude(&shown, heard).await;
             }
             tokio::time::sleep(wait).await;
@@ -85,11 +103,12 @@ impl Engine {
     }
 
     /// Whether the answer is unclear and there is patience left for another one.
-    fn asks_again(&self, verdict: &Verdict, shown: &Shown<'_>, wait: Duration) -> bool {
-        let Verdict::Unclear { reason, .. } = verdict else {
+    fn asks_again(&self, heard: &Heard, shown: &Shown<'_>, wait: Duration) -> bool {
+        let Verdict::Unclear { reason, .. } = &heard.verdict else {
             return false;
         };
-        let again = shown.attempts < self.patience.attempts
+        let again = shown.may_repeat(heard)
+            && shown.attempts < self.patience.attempts
             && shown.began.elapsed().saturating_add(wait) < self.patience.total;
         if again {
             self.tell(&Event::Unclear {
@@ -289,7 +308,7 @@ impl Engine {
         if let Some(on_payment) = &self.on_payment {
             on_payment(&payment);
         }
-        self.tell(&Event::Paid(payment.clone()));
+        self.tell(&Event::Paid(Box::new(payment.clone())));
         payment
     }
 
@@ -312,7 +331,7 @@ impl Engine {
             transaction,
             Standing::Held { reason },
         );
-        self.tell(&Event::Paid(payment.clone()));
+        self.tell(&Event::Paid(Box::new(payment.clone())));
         payment
     }
 
@@ -350,7 +369,12 @@ impl Engine {
 }
 
 /// The recorded payment as a header: the same bytes every time.
-fn prepare(record: &SpendRecord, version: Version, began: Instant) -> Result<Shown<'_>, PayError> {
+fn prepare<'a>(
+    request: &PayRequest,
+    record: &'a SpendRecord,
+    version: Version,
+    began: Instant,
+) -> Result<Shown<'a>, PayError> {
     let Some(signed) = &record.signed else {
         return Err(PayError::invalid(
             "The record holds no signed payment; fetch the URL anew.",
@@ -361,7 +385,9 @@ fn prepare(record: &SpendRecord, version: Version, began: Instant) -> Result<Sho
     let (name, mut value) =
         header::payment(version, &signed.payload).map_err(PayError::declined)?;
     value.set_sensitive(true);
+    let named = extensions::read(&signed.payload).is_ok_and(|id| id.is_some());
     Ok(Shown {
+        repeatable: named || request.method.is_idempotent(),
         record,
         signed,
         terms,

@@ -9,6 +9,7 @@ use tollway_core::{Limits, Prepared, Refusal, SpendId, header};
 use tollway_ledger::SignedSpend;
 
 use crate::code;
+use crate::crash;
 use crate::engine::{Engine, Ready};
 use crate::error::{ErrorKind, PayError};
 use crate::event::Event;
@@ -31,7 +32,7 @@ impl Engine {
         required: &Required,
     ) -> Result<Ready, PayError> {
         self.tell(&Event::Reserved { spend: id.clone() });
-        fail::fail_point!("payer::reserved::after");
+        crash::point("spend::reserved::after_write");
         let signed = match self.prepare(offer, wire, required).await {
             Ok(signed) => signed,
             Err(error) => {
@@ -39,10 +40,10 @@ impl Engine {
                 return Err(error);
             }
         };
-        fail::fail_point!("payer::signed::before_write");
+        crash::point("spend::signed::before_write");
         let spends = self.spends()?;
         spends.signed(&id, signed.clone(), self.clock.now()).await?;
-        fail::fail_point!("payer::signed::after_write");
+        crash::point("spend::signed::after_write");
         self.tell(&Event::Signed {
             spend: id.clone(),
             valid_until: signed.valid_until,

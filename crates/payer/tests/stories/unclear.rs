@@ -19,7 +19,8 @@ fn pending() -> Reply {
 
 #[tokio::test]
 async fn after_an_unclear_answer_the_same_bytes_are_shown_and_nothing_else_is_signed() {
-    let unclear: [(&str, fn() -> Reply); 8] = [
+    type Answering = fn() -> Reply;
+    let unclear: [(&str, Answering); 8] = [
         ("hang", || Reply::Hang),
         ("cut", || Reply::Cut),
         ("502", || Reply::text(502, "<html>bad gateway</html>")),
@@ -203,4 +204,29 @@ async fn a_code_that_is_no_code_is_not_repeated() {
         Buyer::new().await.refusal(&seller.url).await,
         "payment_refused"
     );
+}
+
+#[tokio::test]
+async fn a_post_that_failed_halfway_is_repeated_only_where_the_server_knows_it_again() {
+    let declared =
+        serde_json::json!({"payment-identifier": tollway_core::extensions::declare(false)});
+    for (extensions, status, shown) in [
+        (None, 500, 1),
+        (declared.as_object().cloned(), 500, 3),
+        (None, 502, 3),
+    ] {
+        let seller = Seller::start(move |seen| match seen.payment_number {
+            0 => challenge_with(vec![offer("10000")], extensions.clone()),
+            _ => Reply::text(status, "half done"),
+        })
+        .await;
+        let buyer = Buyer::new().await;
+        let request = tollway_payer::PayRequest::new(http::Method::POST, seller.url.clone());
+        let error = buyer.payer.fetch(request).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unknown);
+        assert_eq!(
+            (seller.payments().len(), seller.distinct_payments()),
+            (shown, 1)
+        );
+    }
 }
