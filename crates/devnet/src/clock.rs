@@ -73,3 +73,15 @@ impl Clock {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_clock_set_back_does_not_set_the_chain_back() {
+        let mut clock = Clock::new(Some(100));
+        assert_eq!((clock.now(50), clock.now(200)), (100, 200));
+        assert_eq!(clock.take(200), 200);
+    }
+}

@@ -90,6 +90,7 @@ fn a_revert_restores_money_time_blocks_and_what_waited() {
     devnet.mine(3).unwrap();
     devnet.set_balance(DEV_ACCOUNTS[9].address, U256::from(5));
     devnet.mint(Address::repeat_byte(9), U256::ONE).unwrap();
+    devnet.mint(DEV_ACCOUNTS[1].address, U256::ONE).unwrap();
     devnet.set_storage(Address::repeat_byte(9), U256::ONE, U256::ONE);
     assert_eq!(devnet.succeeded(waiting), Some(true));
 
@@ -103,6 +104,8 @@ fn a_revert_restores_money_time_blocks_and_what_waited() {
         (NOW, 1, None)
     );
     assert_eq!(devnet.balance_of(Address::repeat_byte(9)), U256::ZERO);
+    let dollars = U256::from(1_000_000_000_000_u64);
+    assert_eq!(devnet.balance_of(DEV_ACCOUNTS[1].address), dollars);
     assert_eq!(
         devnet.storage(Address::repeat_byte(9), U256::ONE),
         U256::ZERO

@@ -395,7 +395,8 @@ fn logs_are_found_by_address_topic_range_and_block() {
     );
     assert_eq!(
         count(json!({"fromBlock": "0x0", "topics": [null, null, null, null]})),
-        0
+        0,
+        "a transfer has three topics"
     );
     assert_eq!(count(json!({"fromBlock": "0x0", "address": MULTICALL})), 0);
     assert_eq!(
@@ -411,6 +412,29 @@ fn logs_are_found_by_address_topic_range_and_block() {
         .request("eth_getLogs", json!([{"blockHash": B256::ZERO}]))
         .unwrap_err();
     assert_eq!(unknown.message, "unknown block");
+}
+
+#[test]
+fn logs_and_gas_are_counted_through_the_whole_block() {
+    let devnet = still();
+    devnet.set_mining(tollway_devnet::Mining::Manual);
+    let hashes: Vec<B256> = (0..3)
+        .map(|nonce| {
+            let data = transfer(DEV_ACCOUNTS[1].address, 1).into();
+            let (hash, raw) = Key::dev(0).sign_tx(call_tx(nonce, devnet.dollar().address, data));
+            devnet.send_raw(&raw).unwrap();
+            hash
+        })
+        .collect();
+    devnet.mine(1).unwrap();
+    let mut sum = 0;
+    for (index, hash) in hashes.into_iter().enumerate() {
+        let receipt = receipt(&devnet, hash);
+        assert_eq!(number(&receipt["transactionIndex"]), index as u64);
+        assert_eq!(number(&receipt["logs"][0]["logIndex"]), index as u64);
+        sum += number(&receipt["gasUsed"]);
+        assert_eq!(number(&receipt["cumulativeGasUsed"]), sum);
+    }
 }
 
 #[test]

@@ -499,3 +499,34 @@ fn minting_in_process_needs_no_transaction() {
             .is_revert()
     );
 }
+
+#[test]
+fn the_compiled_contracts_belong_to_the_sources() {
+    use sha2::{Digest, Sha256};
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
+    let files = |folder: &str| {
+        let entries = std::fs::read_dir(root.join(folder)).unwrap();
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let mut digest = Sha256::new();
+    for path in files("src") {
+        digest.update(path.file_name().unwrap().as_encoded_bytes());
+        digest.update([0]);
+        digest.update(std::fs::read(&path).unwrap());
+        digest.update([0]);
+    }
+    let expected = alloy_primitives::hex::encode(digest.finalize());
+    let artifacts = files("artifacts");
+    assert_eq!(artifacts.len(), Contract::ALL.len());
+    for path in artifacts {
+        let artifact: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(
+            artifact["sourceSha256"],
+            json!(expected),
+            "run contracts/build.mjs"
+        );
+    }
+}
