@@ -1,8 +1,13 @@
 //! The promises of the store traits, as stories over any store, run on SQLite.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod grants;
 mod make;
+mod races;
 mod settlements;
+mod spends;
+mod storage;
+mod tampering;
 
 use tollway_ledger::SqliteLedger;
 
@@ -55,5 +60,25 @@ mod told {
             success_is_handed_out_once,
             a_reorganisation_brings_the_attempt_back,
             listings_are_newest_first_and_bounded;
+        grants:
+            one_authorization_opens_one_grant,
+            a_payment_identifier_belongs_to_one_payload,
+            what_was_paid_for_can_be_fetched_again,
+            upfront_settles_before_it_serves,
+            a_refused_grant_can_be_claimed_again_if_nothing_happened,
+            only_the_dead_leave_orphans;
+        spends:
+            a_spend_comes_back_as_it_was_signed,
+            states_follow_their_order,
+            a_limit_is_never_passed,
+            each_scope_counts_its_own,
+            a_window_slides_and_never_back,
+            what_is_held_counts_in_every_window,
+            sums_of_the_largest_amounts_do_not_wrap;
+        races:
+            a_thousand_accepts_make_one_payment,
+            a_thousand_claims_open_one_grant,
+            a_thousand_are_told_of_success_once,
+            a_thousand_reservations_stay_within_the_budget;
     }
 }

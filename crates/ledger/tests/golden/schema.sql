@@ -1,0 +1,229 @@
+CREATE INDEX answers_by_age ON answers (stored_at);
+
+CREATE INDEX events_by_subject ON events (subject, id);
+
+CREATE INDEX grants_by_identifier ON grants (payment_identifier, seq)
+    WHERE payment_identifier IS NOT NULL;
+
+CREATE INDEX grants_by_identity ON grants (identity, seq);
+
+CREATE UNIQUE INDEX grants_identifier ON grants (payment_identifier)
+    WHERE reclaimable = 0 AND payment_identifier IS NOT NULL;
+
+CREATE UNIQUE INDEX grants_identity ON grants (identity) WHERE reclaimable = 0;
+
+CREATE INDEX grants_open ON grants (seq) WHERE is_open = 1;
+
+CREATE INDEX payments_by_state ON payments (state, accepted_at, seq);
+
+CREATE INDEX payments_newest ON payments (accepted_at, seq);
+
+CREATE INDEX payments_open ON payments (seq) WHERE is_open = 1;
+
+CREATE INDEX slots_open ON slots (network, signer, nonce) WHERE closed = 0;
+
+CREATE INDEX spends_open ON spends (account, seq) WHERE is_open = 1;
+
+CREATE INDEX spends_open_request ON spends (account, request, seq) WHERE is_open = 1;
+
+CREATE TABLE answers (
+    grant_id  TEXT NOT NULL PRIMARY KEY REFERENCES grants (id),
+    status    INTEGER NOT NULL,
+    headers   TEXT NOT NULL,
+    body      BLOB NOT NULL,
+    stored_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE checkpoints (
+    writer TEXT NOT NULL REFERENCES writers (writer),
+    seq    INTEGER NOT NULL,
+    at     INTEGER NOT NULL,
+    hash   TEXT NOT NULL,
+    PRIMARY KEY (writer, seq)
+) STRICT;
+
+CREATE TABLE events (
+    id      INTEGER PRIMARY KEY,
+    writer  TEXT NOT NULL REFERENCES writers (writer),
+    seq     INTEGER NOT NULL,
+    at      INTEGER NOT NULL,
+    subject TEXT NOT NULL,
+    kind    TEXT NOT NULL,
+    data    TEXT NOT NULL,
+    hash    TEXT NOT NULL UNIQUE,
+    UNIQUE (writer, seq)
+) STRICT;
+
+CREATE TABLE grants (
+    seq                INTEGER PRIMARY KEY,
+    id                 TEXT NOT NULL UNIQUE,
+    identity           TEXT NOT NULL,
+    network            TEXT NOT NULL,
+    scope              TEXT NOT NULL,
+    payer              TEXT NOT NULL,
+    nonce              TEXT NOT NULL,
+    asset              TEXT NOT NULL,
+    from_account       TEXT NOT NULL,
+    to_account         TEXT NOT NULL,
+    amount             TEXT NOT NULL,
+    deadline           INTEGER NOT NULL,
+    route              TEXT NOT NULL,
+    method             TEXT NOT NULL,
+    url                TEXT NOT NULL,
+    body_digest        TEXT NOT NULL,
+    payload_digest     TEXT NOT NULL,
+    payment_identifier TEXT,
+    flow               TEXT NOT NULL,
+    owner              TEXT NOT NULL,
+    state              TEXT NOT NULL
+        CHECK (state IN ('claimed', 'served', 'settling', 'released', 'refused')),
+    is_open            INTEGER NOT NULL CHECK (is_open IN (0, 1)),
+    settling_at        INTEGER,
+    evidence           TEXT,
+    receipt            TEXT,
+    refusal_code       TEXT,
+    refusal_message    TEXT,
+    reclaimable        INTEGER NOT NULL CHECK (reclaimable IN (0, 1)),
+    claimed_at         INTEGER NOT NULL,
+    updated_at         INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE meta (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE payments (
+    seq             INTEGER PRIMARY KEY,
+    id              TEXT NOT NULL UNIQUE,
+    identity        TEXT NOT NULL UNIQUE,
+    network         TEXT NOT NULL,
+    scope           TEXT NOT NULL,
+    payer           TEXT NOT NULL,
+    nonce           TEXT NOT NULL,
+    asset           TEXT NOT NULL,
+    from_account    TEXT NOT NULL,
+    to_account      TEXT NOT NULL,
+    amount          TEXT NOT NULL,
+    deadline        INTEGER NOT NULL,
+    settlement      TEXT NOT NULL,
+    finality        TEXT NOT NULL,
+    payload         TEXT NOT NULL,
+    requirements    TEXT NOT NULL,
+    state           TEXT NOT NULL
+        CHECK (state IN ('accepted', 'submitted', 'settled', 'refused', 'expired')),
+    is_open         INTEGER NOT NULL CHECK (is_open IN (0, 1)),
+    attempts        INTEGER NOT NULL,
+    slot_network    TEXT,
+    slot_signer     TEXT,
+    slot_nonce      INTEGER,
+    transaction_id  TEXT,
+    settled         TEXT,
+    refusal_code    TEXT,
+    refusal_message TEXT,
+    handed_out_at   INTEGER,
+    handed_out_key  TEXT,
+    accepted_at     INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE probes (
+    id    INTEGER PRIMARY KEY,
+    bytes BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE purse_marks (
+    purse    INTEGER NOT NULL REFERENCES purses (id),
+    at       INTEGER NOT NULL,
+    seq      INTEGER NOT NULL,
+    total    TEXT NOT NULL,
+    PRIMARY KEY (purse, at, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE purses (
+    id      INTEGER PRIMARY KEY,
+    account TEXT NOT NULL,
+    network TEXT NOT NULL,
+    asset   TEXT NOT NULL,
+    kind    TEXT NOT NULL,
+    name    TEXT NOT NULL,
+    paid    TEXT NOT NULL,
+    held    TEXT NOT NULL,
+    UNIQUE (account, network, asset, kind, name)
+) STRICT;
+
+CREATE TABLE slot_payments (
+    network    TEXT NOT NULL,
+    signer     TEXT NOT NULL,
+    nonce      INTEGER NOT NULL,
+    position   INTEGER NOT NULL,
+    payment_id TEXT NOT NULL REFERENCES payments (id),
+    PRIMARY KEY (network, signer, nonce, position),
+    UNIQUE (network, signer, nonce, payment_id),
+    FOREIGN KEY (network, signer, nonce) REFERENCES slots (network, signer, nonce)
+) STRICT;
+
+CREATE TABLE slot_raws (
+    network  TEXT NOT NULL,
+    signer   TEXT NOT NULL,
+    nonce    INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    hash     TEXT NOT NULL,
+    bytes    BLOB NOT NULL,
+    PRIMARY KEY (network, signer, nonce, position),
+    UNIQUE (network, hash),
+    FOREIGN KEY (network, signer, nonce) REFERENCES slots (network, signer, nonce)
+) STRICT;
+
+CREATE TABLE slots (
+    network      TEXT NOT NULL,
+    signer       TEXT NOT NULL,
+    nonce        INTEGER NOT NULL,
+    raws         INTEGER NOT NULL,
+    closed       INTEGER NOT NULL CHECK (closed IN (0, 1)),
+    allocated_at INTEGER NOT NULL,
+    PRIMARY KEY (network, signer, nonce)
+) STRICT;
+
+CREATE TABLE spends (
+    seq               INTEGER PRIMARY KEY,
+    id                TEXT NOT NULL UNIQUE,
+    account           TEXT NOT NULL,
+    agent             TEXT NOT NULL,
+    request           TEXT NOT NULL,
+    url               TEXT NOT NULL,
+    host              TEXT NOT NULL,
+    payee             TEXT NOT NULL,
+    network           TEXT NOT NULL,
+    asset             TEXT NOT NULL,
+    amount            TEXT NOT NULL,
+    state             TEXT NOT NULL
+        CHECK (state IN ('reserved', 'signed', 'presented', 'unknown', 'paid', 'released')),
+    is_open           INTEGER NOT NULL CHECK (is_open IN (0, 1)),
+    identity          TEXT UNIQUE,
+    identity_scope    TEXT,
+    identity_payer    TEXT,
+    identity_nonce    TEXT,
+    identity_network  TEXT,
+    payload           TEXT,
+    valid_until       INTEGER,
+    raw_hash          TEXT,
+    raw_bytes         BLOB,
+    paid              TEXT,
+    transaction_id    TEXT,
+    reason            TEXT,
+    reserved_at       INTEGER NOT NULL,
+    updated_at        INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE writers (
+    writer    TEXT NOT NULL PRIMARY KEY,
+    follows   TEXT NOT NULL,
+    opened_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events
+    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+
+CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events
+    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;

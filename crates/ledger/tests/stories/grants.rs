@@ -1,0 +1,163 @@
+//! Grants, over any store.
+
+use serde_json::json;
+use tollway_core::GrantId;
+use tollway_ledger::{Claim, Evidence, GrantRecord, GrantState, GrantStore, LedgerError, NewGrant};
+
+use crate::make::{answer, at, grant, hash, identity};
+
+async fn claimed(store: &impl GrantStore, new: NewGrant) -> GrantRecord {
+    match store.claim(new, at(1)).await.unwrap() {
+        Claim::New(record) => record,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn receipt() -> serde_json::Value {
+    json!({ "success": true, "transaction": hash(1), "network": "eip155:84532" })
+}
+
+fn evidence() -> Evidence {
+    Evidence::Receipt {
+        transaction: hash(1),
+    }
+}
+
+async fn released(store: &impl GrantStore, id: &GrantId) -> Result<(), LedgerError> {
+    store.release(id, &evidence(), &receipt(), at(9)).await
+}
+
+#[track_caller]
+fn assert_conflict<T: std::fmt::Debug>(result: Result<T, LedgerError>) {
+    assert!(
+        matches!(result, Err(LedgerError::Conflict { .. })),
+        "{result:?}"
+    );
+}
+
+pub async fn one_authorization_opens_one_grant(store: impl GrantStore) {
+    let first = claimed(&store, grant(1)).await;
+    assert_eq!(first.grant, grant(1));
+    let mut elsewhere = grant(1);
+    elsewhere.url = "https://shop.example/paid/2".to_owned();
+    let again = store.claim(elsewhere, at(2)).await.unwrap();
+    assert_eq!(again, Claim::Existing(first.clone()));
+    assert_eq!(
+        store.open_grants().await.unwrap(),
+        std::slice::from_ref(&first)
+    );
+    let found = store.grant_by_identity(&identity(1)).await.unwrap();
+    assert_eq!(found, Some(first));
+}
+
+pub async fn a_payment_identifier_belongs_to_one_payload(store: impl GrantStore) {
+    let named = |n| NewGrant {
+        payment_identifier: Some("id-1".to_owned()),
+        ..grant(n)
+    };
+    let first = claimed(&store, named(1)).await;
+    let taken = store.claim(named(2), at(2)).await.unwrap();
+    assert_eq!(taken, Claim::IdentifierTaken(first.clone()));
+    let again = store.claim(named(1), at(2)).await.unwrap();
+    assert_eq!(again, Claim::Existing(first.clone()));
+    let mut signed_anew = named(1);
+    signed_anew.payload_digest = "ff".repeat(32);
+    let taken = store.claim(signed_anew, at(2)).await.unwrap();
+    assert_eq!(taken, Claim::IdentifierTaken(first.clone()));
+    let found = store.grant_by_identifier("id-1").await.unwrap();
+    assert_eq!(found, Some(first));
+    assert_eq!(store.grant_by_identifier("id-2").await.unwrap(), None);
+}
+
+pub async fn what_was_paid_for_can_be_fetched_again(store: impl GrantStore) {
+    let id = claimed(&store, grant(1)).await.id;
+    assert_conflict(released(&store, &id).await);
+    assert_conflict(store.settling(&id, at(2)).await);
+    store.served(&id, Some(answer()), at(2)).await.unwrap();
+    assert_conflict(store.served(&id, Some(answer()), at(2)).await);
+    assert_conflict(released(&store, &id).await);
+    store.settling(&id, at(3)).await.unwrap();
+    let pending = json!({ "errorReason": "settlement_pending", "transaction": hash(1) });
+    store.remember_receipt(&id, &pending, at(4)).await.unwrap();
+    // Not forgotten while it is open, however old it is.
+    assert_eq!(store.forget_answers(at(100)).await.unwrap(), 0);
+    released(&store, &id).await.unwrap();
+
+    let record = store
+        .grant_by_identity(&identity(1))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(record.state, GrantState::Released);
+    assert_eq!(record.evidence, Some(evidence()));
+    assert_eq!(record.receipt, Some(receipt()));
+    assert!(record.has_answer);
+    assert_eq!(store.answer(&id).await.unwrap(), Some(answer()));
+    assert_conflict(store.refuse(&id, "late", "Too late.", true, at(10)).await);
+    assert_eq!(store.open_grants().await.unwrap(), []);
+
+    assert_eq!(store.forget_answers(at(2)).await.unwrap(), 0);
+    assert_eq!(store.forget_answers(at(3)).await.unwrap(), 1);
+    assert_eq!(store.answer(&id).await.unwrap(), None);
+}
+
+pub async fn upfront_settles_before_it_serves(store: impl GrantStore) {
+    let upfront = NewGrant {
+        flow: "upfront".to_owned(),
+        ..grant(1)
+    };
+    let id = claimed(&store, upfront).await.id;
+    assert_conflict(store.served(&id, None, at(2)).await);
+    store.settling(&id, at(2)).await.unwrap();
+    assert_conflict(released(&store, &id).await);
+    store.served(&id, None, at(3)).await.unwrap();
+    // It was settled: it is nobody's orphan.
+    assert_eq!(store.refuse_orphans(&[], at(4)).await.unwrap(), 0);
+    released(&store, &id).await.unwrap();
+}
+
+pub async fn a_refused_grant_can_be_claimed_again_if_nothing_happened(store: impl GrantStore) {
+    let named = |n| NewGrant {
+        payment_identifier: Some("id-1".to_owned()),
+        ..grant(n)
+    };
+    let first = claimed(&store, named(1)).await;
+    store
+        .served(&first.id, Some(answer()), at(2))
+        .await
+        .unwrap();
+    let refusal = store.refuse(&first.id, "busy", "Try again.", true, at(3));
+    refusal.await.unwrap();
+    assert_eq!(store.answer(&first.id).await.unwrap(), None);
+    let second = claimed(&store, named(1)).await;
+    assert_ne!(first.id, second.id);
+    // Whoever still believes in the first claim can do nothing with it.
+    assert_conflict(store.served(&first.id, None, at(4)).await);
+    let refusal = store.refuse(&second.id, "spent", "Sign a new one.", false, at(5));
+    refusal.await.unwrap();
+    let third = store.claim(named(1), at(6)).await.unwrap();
+    let Claim::Existing(third) = third else {
+        panic!("{third:?}")
+    };
+    let refusal = ("spent".to_owned(), "Sign a new one.".to_owned());
+    assert_eq!((third.id, third.refusal), (second.id, Some(refusal)));
+}
+
+pub async fn only_the_dead_leave_orphans(store: impl GrantStore) {
+    let owned = |n, owner: &str| NewGrant {
+        owner: owner.to_owned(),
+        ..grant(n)
+    };
+    let dead = claimed(&store, owned(1, "dead")).await;
+    let dead_settling = claimed(&store, owned(2, "dead")).await;
+    store.served(&dead_settling.id, None, at(2)).await.unwrap();
+    store.settling(&dead_settling.id, at(3)).await.unwrap();
+    let alive = claimed(&store, owned(3, "alive")).await;
+    let refused = store.refuse_orphans(&["alive".to_owned()], at(4)).await;
+    assert_eq!(refused.unwrap(), 1);
+    let open = store.open_grants().await.unwrap();
+    let ids: Vec<_> = open.into_iter().map(|g| g.id).collect();
+    assert_eq!(ids, [dead_settling.id, alive.id]);
+    let orphan = store.grant_by_identity(&dead.grant.identity).await.unwrap();
+    assert!(orphan.unwrap().reclaimable);
+}

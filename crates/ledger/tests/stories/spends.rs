@@ -1,0 +1,213 @@
+//! Spends and limits, over any store.
+
+use std::time::Duration;
+
+use tollway_core::{Amount, SpendId};
+use tollway_ledger::{
+    LedgerError, Limit, LimitScope, NewSpend, Reservation, SpendState, SpendStore, SpendTotal,
+};
+
+use crate::make::{address, at, atomic, hash, limit, network, signed, spend};
+
+const MINUTE: u64 = 60_000;
+
+async fn reserved(store: &impl SpendStore, n: u64, limits: &[Limit], now: u64) -> SpendId {
+    match store.reserve(spend(n), limits, at(now)).await.unwrap() {
+        Reservation::Reserved(id) => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn paid(store: &impl SpendStore, n: u64, limits: &[Limit], now: u64) {
+    let id = reserved(store, n, limits, now).await;
+    store.signed(&id, signed(n), at(now)).await.unwrap();
+    store.presented(&id, at(now)).await.unwrap();
+    store.paid(&id, atomic(10), None, at(now)).await.unwrap();
+}
+
+pub async fn total(store: &impl SpendStore, limit: &Limit, now: u64) -> (u128, u128) {
+    let (account, asset) = (address(1), address(0xaa));
+    let total = store
+        .total(&account, &network(), &asset, limit, at(now))
+        .await;
+    let SpendTotal { paid, held } = total.unwrap();
+    (paid.as_u128().unwrap(), held.as_u128().unwrap())
+}
+
+#[track_caller]
+fn assert_exceeded(result: Result<Reservation, LedgerError>, used: u128) {
+    match result {
+        Ok(Reservation::Exceeded { used: found, .. }) => assert_eq!(found, atomic(used)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn assert_conflict<T: std::fmt::Debug>(result: Result<T, LedgerError>) {
+    assert!(
+        matches!(result, Err(LedgerError::Conflict { .. })),
+        "{result:?}"
+    );
+}
+
+pub async fn a_spend_comes_back_as_it_was_signed(store: impl SpendStore) {
+    let id = reserved(&store, 1, &[], 1).await;
+    store.signed(&id, signed(1), at(2)).await.unwrap();
+    let record = store.spend(&id).await.unwrap().unwrap();
+    assert_eq!(
+        (record.spend.clone(), record.signed.clone()),
+        (spend(1), Some(signed(1)))
+    );
+    // The same request presents the same authorization.
+    let again = store.reserve(spend(1), &[limit(0)], at(3)).await.unwrap();
+    assert_eq!(again, Reservation::Open(Box::new(record.clone())));
+    assert_eq!(store.open_spends(&address(1)).await.unwrap(), [record]);
+    assert_eq!(store.open_spends(&address(2)).await.unwrap(), []);
+
+    store.presented(&id, at(4)).await.unwrap();
+    store
+        .unclear(&id, "the connection broke", at(5))
+        .await
+        .unwrap();
+    store.presented(&id, at(6)).await.unwrap();
+    store
+        .paid(&id, atomic(7), Some(&hash(1)), at(7))
+        .await
+        .unwrap();
+    let record = store.spend(&id).await.unwrap().unwrap();
+    assert_eq!(
+        (record.state, record.paid),
+        (SpendState::Paid, Some(atomic(7)))
+    );
+    assert_eq!(record.transaction, Some(hash(1)));
+    assert_eq!(store.spends(10).await.unwrap(), [record]);
+    // What was reserved beyond it is free again.
+    assert_eq!(total(&store, &limit(0), 8).await, (7, 0));
+}
+
+pub async fn states_follow_their_order(store: impl SpendStore) {
+    let id = reserved(&store, 1, &[], 1).await;
+    assert_conflict(store.presented(&id, at(2)).await);
+    assert_conflict(store.unclear(&id, "", at(2)).await);
+    assert_conflict(store.paid(&id, atomic(10), None, at(2)).await);
+    store.signed(&id, signed(1), at(2)).await.unwrap();
+    assert_conflict(store.signed(&id, signed(2), at(2)).await);
+    assert_conflict(store.paid(&id, atomic(11), None, at(2)).await);
+    store.release(&id, "expired unused", at(3)).await.unwrap();
+    store.release(&id, "again", at(3)).await.unwrap();
+    assert_conflict(store.presented(&id, at(4)).await);
+    assert_conflict(store.paid(&id, atomic(10), None, at(4)).await);
+    // An authorization is signed once.
+    let other = reserved(&store, 2, &[], 5).await;
+    assert_conflict(store.signed(&other, signed(1), at(6)).await);
+}
+
+pub async fn a_limit_is_never_passed(store: impl SpendStore) {
+    let limits = [limit(25)];
+    let first = reserved(&store, 1, &limits, 1).await;
+    paid(&store, 2, &limits, 1).await;
+    assert_exceeded(store.reserve(spend(3), &limits, at(1)).await, 20);
+    assert_eq!(total(&store, &limits[0], 1).await, (10, 10));
+    store.release(&first, "never signed", at(2)).await.unwrap();
+    assert_eq!(total(&store, &limits[0], 2).await, (10, 0));
+    reserved(&store, 3, &limits, 2).await;
+}
+
+pub async fn each_scope_counts_its_own(store: impl SpendStore) {
+    let scoped = |scope, max| Limit {
+        scope,
+        window: None,
+        max: atomic(max),
+    };
+    let host = |name: &str| scoped(LimitScope::Host(name.to_owned()), 15);
+    let limits = [
+        limit(1_000),
+        host("shop.example"),
+        host("other.example"),
+        scoped(LimitScope::Agent("somebody else".to_owned()), 0),
+        scoped(LimitScope::Payee(address(2)), 35),
+    ];
+    reserved(&store, 1, &limits, 1).await;
+    let refused = store.reserve(spend(2), &limits, at(1)).await.unwrap();
+    let used = atomic(10);
+    assert_eq!(
+        refused,
+        Reservation::Exceeded {
+            limit: host("shop.example"),
+            used
+        }
+    );
+    let elsewhere = |n| NewSpend {
+        host: "other.example".to_owned(),
+        ..spend(n)
+    };
+    let third = store.reserve(elsewhere(3), &limits, at(1)).await.unwrap();
+    assert!(matches!(third, Reservation::Reserved(_)));
+    let foreign = NewSpend {
+        asset: address(0xbb),
+        ..spend(4)
+    };
+    let fourth = store.reserve(foreign, &limits, at(1)).await.unwrap();
+    assert!(
+        matches!(fourth, Reservation::Reserved(_)),
+        "another asset is other money"
+    );
+    assert_eq!(total(&store, &limits[4], 1).await, (0, 20));
+}
+
+pub async fn a_window_slides_and_never_back(store: impl SpendStore) {
+    let window = Some(Duration::from_secs(60));
+    let limits = [Limit {
+        window,
+        ..limit(20)
+    }];
+    paid(&store, 1, &limits, 10 * MINUTE).await;
+    paid(&store, 2, &limits, 10 * MINUTE + 30_000).await;
+    assert_exceeded(
+        store.reserve(spend(3), &limits, at(11 * MINUTE - 1)).await,
+        20,
+    );
+    // Exactly one window later the first has left it.
+    paid(&store, 3, &limits, 11 * MINUTE).await;
+    assert_eq!(total(&store, &limits[0], 11 * MINUTE).await, (20, 0));
+    // A clock that was set back sees what the latest moment saw.
+    assert_exceeded(store.reserve(spend(4), &limits, at(MINUTE)).await, 20);
+    assert_eq!(total(&store, &limits[0], MINUTE).await, (20, 0));
+}
+
+pub async fn what_is_held_counts_in_every_window(store: impl SpendStore) {
+    let window = Some(Duration::from_secs(60));
+    let limits = [Limit {
+        window,
+        ..limit(10)
+    }];
+    let id = reserved(&store, 1, &limits, MINUTE).await;
+    assert_exceeded(store.reserve(spend(2), &limits, at(99 * MINUTE)).await, 10);
+    store
+        .release(&id, "never signed", at(99 * MINUTE))
+        .await
+        .unwrap();
+    reserved(&store, 2, &limits, 99 * MINUTE).await;
+}
+
+pub async fn sums_of_the_largest_amounts_do_not_wrap(store: impl SpendStore) {
+    let all = |n| NewSpend {
+        amount: Amount::MAX,
+        ..spend(n)
+    };
+    let unlimited = [Limit {
+        max: Amount::MAX,
+        ..limit(0)
+    }];
+    let first = store.reserve(all(1), &unlimited, at(1)).await.unwrap();
+    assert!(matches!(first, Reservation::Reserved(_)));
+    let second = store.reserve(all(2), &unlimited, at(1)).await.unwrap();
+    assert!(matches!(
+        second,
+        Reservation::Exceeded {
+            used: Amount::MAX,
+            ..
+        }
+    ));
+    assert_conflict(store.reserve(all(2), &[], at(1)).await);
+}

@@ -1,0 +1,240 @@
+//! The file itself: who may read it, who may engine on it, what else it may be.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Row as _};
+use tokio::task::JoinSet;
+use tollway_ledger::{
+    Ledger, LedgerError, SCHEMA_VERSION, SettlementStore, SqliteLedger, StoryStore,
+};
+
+use crate::make::{SIGNATURE, at, payment};
+use crate::settlements::accepted;
+
+fn url(path: &Path) -> String {
+    format!("sqlite:{}", path.display())
+}
+
+async fn raw_connection(path: &Path) -> SqliteConnection {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .connect()
+        .await
+        .unwrap()
+}
+
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    (folder, path)
+}
+
+async fn refusal(url: &str) -> String {
+    match Ledger::connect(url).await {
+        Ok(_) => panic!("{url} was opened"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn everything_survives_being_opened_again() {
+    let (_folder, path) = place();
+    let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
+    let record = accepted(&ledger, 1).await;
+    ledger.close().await;
+    assert!(!ledger.is_writable());
+    let late = ledger.accept(payment(2), at(1)).await;
+    assert!(matches!(late, Err(LedgerError::Fatal { .. })), "{late:?}");
+
+    let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
+    let found = ledger.payment(&record.id).await.unwrap();
+    assert_eq!(found, Some(record));
+    accepted(&ledger, 2).await;
+    assert_eq!(ledger.verify_chain().await.unwrap(), None);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (folder, path) = place();
+    let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
+    let _engine = ledger.lock_engine().unwrap();
+    accepted(&ledger, 1).await;
+    let mut files = 0;
+    for entry in folder.path().read_dir().unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", entry.path());
+        files += 1;
+    }
+    assert_eq!(files, 4, "database, WAL, shared memory, lock");
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_says_what_to_do() {
+    let (folder, path) = place();
+    let missing = refusal(&url(&folder.path().join("no/ledger.db"))).await;
+    assert!(missing.contains("does not exist; create it"), "{missing}");
+    let postgres = refusal("postgres://ledger@db/tollway").await;
+    assert!(postgres.contains("SQLite only; write"), "{postgres}");
+    for bad in ["sqlite:", "sqlite:a?mode=ro", "file.db", "", "mysql:x"] {
+        let said = refusal(bad).await;
+        assert!(
+            said.contains("write for example sqlite:tollway.db"),
+            "{said}"
+        );
+    }
+    std::fs::write(
+        &path,
+        "not a database at all, but long enough to look like one",
+    )
+    .unwrap();
+    let damaged = refusal(&url(&path)).await;
+    assert!(damaged.contains("restore it from a backup"), "{damaged}");
+}
+
+#[tokio::test]
+async fn somebody_elses_database_is_left_alone() {
+    let (_folder, path) = place();
+    std::fs::write(&path, "").unwrap();
+    let mut conn = raw_connection(&path).await;
+    sqlx::query("CREATE TABLE theirs (x)")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let said = refusal(&url(&path)).await;
+    assert!(said.contains("but no ledger; name another file"), "{said}");
+}
+
+#[tokio::test]
+async fn a_newer_ledger_is_refused() {
+    let (_folder, path) = place();
+    SqliteLedger::open(&url(&path)).await.unwrap().close().await;
+    let mut conn = raw_connection(&path).await;
+    let newer = sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'schema'");
+    newer.execute(&mut conn).await.unwrap();
+    let said = refusal(&url(&path)).await;
+    let expected = format!(
+        "format {}, this one knows {SCHEMA_VERSION}",
+        SCHEMA_VERSION + 1
+    );
+    assert!(said.contains(&expected), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_may_open_a_new_file_at_the_same_moment() {
+    let (_folder, path) = place();
+    let mut openings = JoinSet::new();
+    for n in 0..8 {
+        let url = url(&path);
+        openings.spawn(async move {
+            let ledger = SqliteLedger::open(&url).await.unwrap();
+            accepted(&ledger, n).await;
+        });
+    }
+    openings.join_all().await;
+    let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
+    assert_eq!(ledger.open_payments().await.unwrap().len(), 8);
+    assert_eq!(ledger.verify_chain().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn one_engine_settles_from_one_ledger() {
+    let (_folder, path) = place();
+    for url in [url(&path), "sqlite::memory:".to_owned()] {
+        let ledger = SqliteLedger::open(&url).await.unwrap();
+        let engine = ledger.lock_engine().unwrap();
+        let second = ledger.clone().lock_engine().unwrap_err().to_string();
+        assert!(
+            second.contains("stop that process, or give this one"),
+            "{second}"
+        );
+        drop(engine);
+        ledger.lock_engine().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn waiting_steps_share_one_commit() {
+    let (_folder, path) = place();
+    let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
+    let mut steps = JoinSet::new();
+    for n in 0..500 {
+        let ledger = ledger.clone();
+        steps.spawn(async move { accepted(&ledger, n).await });
+    }
+    steps.join_all().await;
+    let stats = ledger.stats();
+    assert_eq!(stats.steps, 500);
+    assert!(
+        stats.commits <= 25,
+        "{} commits for 500 steps",
+        stats.commits
+    );
+}
+
+#[tokio::test]
+async fn no_event_holds_a_signature() {
+    let (_folder, path) = place();
+    let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
+    let id = accepted(&ledger, 1).await.id;
+    let said = serde_json::json!({ "answer": SIGNATURE });
+    ledger.note(&id, "said", said, at(2)).await.unwrap();
+    let mut conn = raw_connection(&path).await;
+    let leaks = sqlx::query("SELECT COUNT(*) FROM events WHERE data LIKE '%a1b2c3d4e5f6%'");
+    let leaks: i64 = leaks.fetch_one(&mut conn).await.unwrap().get(0);
+    assert_eq!(leaks, 0);
+}
+
+/// The schema is a public document: others read the file. A change needs a new
+/// migration, and then this file again.
+#[tokio::test]
+async fn the_schema_is_the_golden_one() {
+    let (_folder, path) = place();
+    SqliteLedger::open(&url(&path)).await.unwrap().close().await;
+    let mut conn = raw_connection(&path).await;
+    let rows =
+        sqlx::query("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name");
+    let rows = rows.fetch_all(&mut conn).await.unwrap();
+    let statements: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let found = statements.join(";\n\n") + ";\n";
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/schema.sql");
+    if std::env::var_os("TOLLWAY_WRITE_GOLDEN").is_some() {
+        std::fs::write(&golden, &found).unwrap();
+    }
+    assert_eq!(found, std::fs::read_to_string(golden).unwrap());
+}
+
+/// A question that every payment asks must not read the whole table.
+#[tokio::test]
+async fn no_everyday_question_scans_a_table() {
+    let (_folder, path) = place();
+    SqliteLedger::open(&url(&path)).await.unwrap().close().await;
+    let mut conn = raw_connection(&path).await;
+    for question in [
+        "SELECT * FROM payments WHERE identity = $1",
+        "SELECT * FROM payments WHERE is_open = 1 ORDER BY seq",
+        "SELECT * FROM payments WHERE accepted_at < $1 ORDER BY accepted_at DESC, seq DESC LIMIT $2",
+        "SELECT * FROM payments WHERE state = $1 AND accepted_at < $2 ORDER BY accepted_at DESC, seq DESC LIMIT $3",
+        "SELECT * FROM slots WHERE network = $1 AND signer = $2 AND nonce >= $3 AND closed = 0 AND raws = 0 ORDER BY nonce LIMIT 1",
+        "SELECT * FROM slots WHERE closed = 0 ORDER BY network, signer, nonce",
+        "SELECT * FROM grants g WHERE g.identity = $1 ORDER BY g.reclaimable, g.seq DESC LIMIT 1",
+        "SELECT * FROM grants g WHERE g.payment_identifier = $1 ORDER BY g.reclaimable, g.seq DESC LIMIT 1",
+        "SELECT * FROM grants g WHERE g.is_open = 1 ORDER BY g.seq",
+        "SELECT * FROM spends WHERE account = $1 AND request = $2 AND is_open = 1 AND state <> 'reserved' ORDER BY seq LIMIT 1",
+        "SELECT * FROM spends WHERE account = $1 AND is_open = 1 ORDER BY seq",
+        "SELECT id FROM purses WHERE account = $1 AND network = $2 AND asset = $3 AND kind = $4 AND name = $5",
+        "SELECT total FROM purse_marks WHERE purse = $1 AND at <= $2 ORDER BY at DESC, seq DESC LIMIT 1",
+        "SELECT * FROM events WHERE subject = $1 ORDER BY id",
+    ] {
+        let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {question}"));
+        let rows = sqlx::query(explained).fetch_all(&mut conn).await.unwrap();
+        for row in rows {
+            let step: String = row.get("detail");
+            let scans_all = step.starts_with("SCAN") && !step.contains("USING INDEX");
+            assert!(!scans_all, "{question}: {step}");
+        }
+    }
+}
