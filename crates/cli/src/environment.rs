@@ -40,6 +40,13 @@ impl Environment {
         Ok(Self { variables })
     }
 
+    /// Nothing is set: what runs in it stands by its flags alone.
+    pub fn empty() -> Self {
+        Self {
+            variables: BTreeMap::new(),
+        }
+    }
+
     /// A variable that is set and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables

@@ -1,8 +1,8 @@
 //! Keys at rest: private files, and wallets in the Web3 keystore format (scrypt).
 
 use std::fs;
-use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tollway_evm::EvmSigner;
@@ -38,6 +38,25 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, Failure> {
         .read_to_string(&mut text)
         .map_err(|e| failed(&e))?;
     Ok(text)
+}
+
+/// Writes a file that only its owner may read, and that was not there before.
+pub fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|e| {
+        Failure::new(format!(
+            "{} cannot be written: {e}; check the directory.",
+            path.display()
+        ))
+    })
 }
 
 /// Makes a directory for its owner alone, with its parents.

@@ -50,13 +50,14 @@ fn run(command: Command) -> Result<Exit, Failure> {
 
 async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, Failure> {
     match command {
+        Command::Demo(args) => commands::demo::run(args).await,
+        Command::Gate(args) => commands::gate::run(args, environment).await,
         Command::Facilitator(args) => commands::facilitator::run(args, environment).await,
         Command::Pay(args) => commands::pay::run(args, environment).await,
         Command::Inspect(args) => commands::inspect::run(args).await,
         Command::Wallet(command) => commands::wallet::run(command, environment),
         Command::Ledger(command) => commands::ledger::run(command, environment).await,
         Command::Devnet(args) => commands::devnet::run(args).await,
-        _ => Err(Failure::new("later")),
     }
 }
 

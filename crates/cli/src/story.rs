@@ -1,5 +1,9 @@
 //! The story of a payment on stderr: sentences for people, JSON lines with `--json`.
 
+use tollway_core::{Amount, Network};
+use tollway_facilitator::SettlementEvent;
+use tollway_facilitator::engine::machine::Update;
+use tollway_gate::Event as GateEvent;
 use tollway_payer::Event;
 
 /// Tells what happens, as it happens.
@@ -23,6 +27,83 @@ impl Story {
         } else if let Some(sentence) = sentence(event) {
             eprintln!("{}", printable(&sentence));
         }
+    }
+}
+
+impl Story {
+    /// Something happened at the gate.
+    pub fn tell_seller(self, event: &GateEvent) {
+        let sentence = match event {
+            GateEvent::Claimed { grant, .. } => {
+                format!("  gate: claimed {grant}, nobody else can use this payment")
+            }
+            GateEvent::Served { status, .. } => {
+                format!("  gate: the upstream answered {status}; the answer is held back")
+            }
+            GateEvent::Released { .. } => "  gate: paid, the answer leaves".to_owned(),
+            GateEvent::Refused { code, .. } => format!("  gate: refused [{code}]"),
+            _ => return,
+        };
+        self.say(&sentence);
+    }
+
+    /// Something happened in the engine.
+    pub fn tell_operator(self, event: &SettlementEvent) {
+        let sentence = match event {
+            SettlementEvent::Verified {
+                refusal: None,
+                took,
+                ..
+            } => {
+                format!(
+                    "  facilitator: verified signature, terms, time and balance in {:.1} ms",
+                    took.as_secs_f64() * 1000.0
+                )
+            }
+            SettlementEvent::Moved {
+                update: Update::Stored { transaction, .. },
+                ..
+            } => {
+                format!("  facilitator: transaction {transaction} is signed and on disk")
+            }
+            SettlementEvent::Moved {
+                update: Update::Sent { .. },
+                ..
+            } => "  facilitator: sent".to_owned(),
+            SettlementEvent::Moved {
+                update: Update::Ended(record),
+                ..
+            } => match &record.settled {
+                Some(settled) => format!(
+                    "  facilitator: settled {} in block {}, gas {}, {} ms after it was accepted",
+                    in_words(
+                        &record.payment.identity.network,
+                        &record.payment.expected.asset,
+                        settled.amount
+                    ),
+                    settled.block_number,
+                    settled.gas_used,
+                    record.updated_at.since(record.accepted_at).as_millis(),
+                ),
+                None => "  facilitator: ended without a transfer".to_owned(),
+            },
+            _ => return,
+        };
+        self.say(&sentence);
+    }
+
+    fn say(self, sentence: &str) {
+        if !self.json {
+            eprintln!("{}", printable(sentence));
+        }
+    }
+}
+
+/// `0.01 USDC`, or atomic units where the asset is not in our table.
+pub fn in_words(network: &Network, asset: &tollway_core::Address, amount: Amount) -> String {
+    match tollway_core::assets::find(network, asset) {
+        Some(known) => format!("{} {}", amount.to_decimal(known.decimals), known.symbol),
+        None => format!("{amount} atomic units of {asset}"),
     }
 }
 

@@ -93,6 +93,13 @@ pub fn node(setting: &NetworkSetting, allow_http: bool) -> Result<RpcClient, Fai
     })
 }
 
+/// A client for a chain whose node is never asked: it answers at once that it cannot.
+pub fn no_node() -> Result<RpcClient, Failure> {
+    let mut config = RpcConfig::new(vec![http_url("http://127.0.0.1:9/", "The RPC URL")?]);
+    config.connect_timeout = Duration::from_millis(100);
+    RpcClient::new(config).map_err(Failure::new)
+}
+
 fn public_node(network: &Network) -> Result<Url, Failure> {
     let url = network
         .info()

@@ -9,7 +9,7 @@ use tollway_ledger::{
 use crate::cli::LedgerCommand;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
-use crate::wiring;
+use crate::{story, wiring};
 
 /// Runs it.
 pub async fn run(command: LedgerCommand, environment: &Environment) -> Result<Exit, Failure> {
@@ -162,15 +162,11 @@ fn word(state: PaymentState) -> String {
         .unwrap_or_default()
 }
 
-/// `0.01 USDC`, or atomic units where the asset is not in our table.
 fn amount_in_words(record: &PaymentRecord) -> String {
     let expected = &record.payment.expected;
-    match tollway_core::assets::find(&record.payment.identity.network, &expected.asset) {
-        Some(asset) => format!(
-            "{} {}",
-            expected.amount.to_decimal(asset.decimals),
-            asset.symbol
-        ),
-        None => format!("{} atomic units of {}", expected.amount, expected.asset),
-    }
+    story::in_words(
+        &record.payment.identity.network,
+        &expected.asset,
+        expected.amount,
+    )
 }

@@ -1,7 +1,9 @@
 //! One file for each subcommand.
 
+pub mod demo;
 pub mod devnet;
 pub mod facilitator;
+pub mod gate;
 pub mod inspect;
 pub mod ledger;
 pub mod pay;

@@ -1,0 +1,350 @@
+//! `tollway gate`: prices on the routes of an HTTP server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tollway_core::assets::AssetTable;
+use tollway_core::{Chain, Facilitator, PaymentFlow, Refusal};
+use tollway_evm::EvmChain;
+use tollway_facilitator::Engine;
+use tollway_gate::{Gate, GateBuilder, Offer, Proxy, RemoteFacilitator, Route};
+use tollway_ledger::{EngineLock, SqliteLedger};
+use tower::Layer;
+
+use crate::cli::{GateArgs, Settle};
+use crate::environment::Environment;
+use crate::exit::{Exit, Failure};
+use crate::routes::{self, RouteSetting};
+use crate::settings::required;
+use crate::story::Story;
+use crate::wiring::{self, LocalEngine, NetworkSetting};
+use crate::{metrics, serve};
+
+/// Runs it until it is stopped.
+pub async fn run(args: GateArgs, environment: &Environment) -> Result<Exit, Failure> {
+    let args = args.complete(environment)?;
+    let opened = Opened::open(&args, environment, None).await?;
+    metrics::install()?;
+    let stop = serve::stop_on_signal()?;
+    println!("tollway gate: listening on http://{}", opened.address);
+    opened.serve(stop).await;
+    Ok(Exit::Done)
+}
+
+/// A gate that is bound and ready to serve.
+pub struct Opened {
+    /// Where it listens.
+    pub address: SocketAddr,
+    listener: TcpListener,
+    gate: Gate,
+    proxy: Proxy,
+    settler: Settler,
+    ledger: SqliteLedger,
+}
+
+impl Opened {
+    /// Reads the settings whole, then opens ledger, chains and port, and ends
+    /// what a dead process left.
+    pub async fn open(
+        args: &GateArgs,
+        environment: &Environment,
+        story: Option<Story>,
+    ) -> Result<Self, Failure> {
+        let settings = Settings::read(args, environment)?;
+        let proxy = Proxy::new(&settings.upstream)
+            .map_err(|e| Failure::usage(format!("--upstream: {e}")))?;
+        let ledger = wiring::ledger(args.ledger.as_deref(), "gate.db", environment).await?;
+        let settler = Settler::start(args, &settings, &ledger).await?;
+        let (listener, address) = serve::bind(&settings.listen).await?;
+        let base_url = args
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{address}"));
+        let gate = build(&base_url, &settings, &settler, &ledger, story)?;
+        let report = gate
+            .start()
+            .await
+            .map_err(|e| Failure::coded(Exit::Failed, "ledger_unavailable", e))?;
+        for warning in &report.warnings {
+            eprintln!("tollway: {warning}");
+        }
+        Ok(Self {
+            address,
+            listener,
+            gate,
+            proxy,
+            settler,
+            ledger,
+        })
+    }
+
+    /// Serves until stopped, then lets payments in flight end.
+    pub async fn serve(self, stop: CancellationToken) {
+        let health = health_route(self.gate.clone(), self.settler.engine().cloned());
+        let app = health.fallback_service(self.gate.layer().layer(self.proxy));
+        serve::serve(self.listener, app, stop).await;
+        self.gate.drain(serve::DRAIN_TIME).await;
+        if let Some(engine) = self.settler.engine()
+            && !engine.drain(serve::DRAIN_TIME).await
+        {
+            eprintln!("tollway: some payments are still open; they go on at the next start.");
+        }
+        self.ledger.close().await;
+    }
+}
+
+/// What the flags say, read whole before anything is opened.
+struct Settings {
+    listen: String,
+    upstream: String,
+    pay_to: String,
+    networks: Vec<NetworkSetting>,
+    routes: Vec<RouteSetting>,
+    flow: PaymentFlow,
+    facilitator: String,
+}
+
+impl Settings {
+    fn read(args: &GateArgs, environment: &Environment) -> Result<Self, Failure> {
+        let settings = Self {
+            listen: required(args.listen.clone(), "--listen", "127.0.0.1:4021")?,
+            upstream: required(args.upstream.clone(), "--upstream", "http://127.0.0.1:3000")?,
+            pay_to: required(args.pay_to.clone(), "--pay-to", "0xYourAddress")?,
+            networks: wiring::networks(&args.networks, environment)?,
+            routes: args
+                .routes
+                .iter()
+                .map(|text| routes::parse(text))
+                .collect::<Result<_, _>>()?,
+            flow: match args.settle.unwrap_or_default() {
+                Settle::Before => PaymentFlow::Upfront,
+                Settle::After => PaymentFlow::Authorization,
+            },
+            facilitator: required(args.facilitator.clone(), "--facilitator", "local")?,
+        };
+        wiring::http_url(&settings.upstream, "--upstream")?;
+        if settings.networks.is_empty() {
+            return Err(Failure::usage(
+                "--network is missing; add --network base-sepolia=RPC_URL.",
+            ));
+        }
+        if settings.routes.is_empty() {
+            return Err(Failure::usage(
+                "--route is missing; add --route 'GET /paid/*=$0.01'.",
+            ));
+        }
+        Ok(settings)
+    }
+
+    /// The offers of a route: each price on its network, or on every one.
+    fn offers(&self, route: &RouteSetting) -> Result<Vec<Offer>, Failure> {
+        let table = AssetTable::builtin();
+        let mut offers = Vec::new();
+        for price in &route.prices {
+            if let Some(network) = &price.network {
+                if !self
+                    .networks
+                    .iter()
+                    .any(|setting| setting.network == *network)
+                {
+                    return Err(Failure::usage(format!(
+                        "Route {} has a price on {network}, which is not configured; add --network {network}.",
+                        route.pattern
+                    )));
+                }
+            }
+            let on = self.networks.iter().map(|setting| &setting.network);
+            for network in
+                on.filter(|network| price.network.as_ref().is_none_or(|only| only == *network))
+            {
+                offers.push(
+                    Offer::priced(&price.price, network, &self.pay_to, &table)
+                        .map_err(bad_route)?,
+                );
+            }
+        }
+        Ok(offers)
+    }
+}
+
+fn bad_route(refusal: Refusal) -> Failure {
+    Failure::coded(Exit::Usage, refusal.code().to_owned(), refusal.message())
+}
+
+/// Who settles: our own engine, or somebody far away.
+enum Settler {
+    Local(LocalEngine),
+    Remote {
+        facilitator: Arc<RemoteFacilitator>,
+        origin: String,
+        /// With a node of our own the facilitator's word is checked.
+        chains: Vec<(Arc<EvmChain>, bool)>,
+        _lock: EngineLock,
+    },
+}
+
+impl Settler {
+    async fn start(
+        args: &GateArgs,
+        settings: &Settings,
+        ledger: &SqliteLedger,
+    ) -> Result<Self, Failure> {
+        if settings.facilitator == "local" {
+            let finality = wiring::finality(args.finality.as_deref())?;
+            let key_file = args.signer_key_file.as_deref();
+            return wiring::engine(
+                &settings.networks,
+                key_file,
+                ledger,
+                finality,
+                None,
+                args.allow_http,
+            )
+            .await
+            .map(Self::Local);
+        }
+        // One gate for each SQLite ledger: a second would end the first one's claims.
+        let lock = ledger
+            .lock_engine()
+            .map_err(|e| Failure::coded(Exit::Failed, "ledger_in_use", e))?;
+        let mut builder = RemoteFacilitator::builder(&settings.facilitator);
+        if args.allow_http {
+            builder = builder.allow_plain_http();
+        }
+        let facilitator = builder
+            .build()
+            .map_err(|e| Failure::usage(format!("--facilitator: {e}")))?;
+        let mut chains = Vec::new();
+        for setting in &settings.networks {
+            chains.push(observed_chain(setting, args.allow_http).await?);
+        }
+        let origin = facilitator.origin().to_owned();
+        Ok(Self::Remote {
+            facilitator: Arc::new(facilitator),
+            origin,
+            chains,
+            _lock: lock,
+        })
+    }
+
+    fn engine(&self) -> Option<&Engine> {
+        match self {
+            Self::Local(local) => Some(&local.engine),
+            Self::Remote { .. } => None,
+        }
+    }
+
+    fn facilitator(&self) -> Arc<dyn Facilitator> {
+        match self {
+            Self::Local(local) => Arc::new(local.engine.clone()),
+            Self::Remote { facilitator, .. } => facilitator.clone(),
+        }
+    }
+
+    fn tell(&self, mut builder: GateBuilder) -> GateBuilder {
+        match self {
+            Self::Local(local) => {
+                for chain in &local.chains {
+                    builder = builder.chain(chain.clone() as Arc<dyn Chain>);
+                }
+            }
+            Self::Remote { origin, chains, .. } => {
+                builder = builder.remote(origin);
+                for (chain, checks) in chains {
+                    let chain = chain.clone() as Arc<dyn Chain>;
+                    builder = if *checks {
+                        builder.checking_chain(chain)
+                    } else {
+                        builder.chain(chain)
+                    };
+                }
+            }
+        }
+        builder
+    }
+}
+
+/// A chain that only looks: with a node that was named, or else with none that
+/// is ever asked.
+async fn observed_chain(
+    setting: &NetworkSetting,
+    allow_http: bool,
+) -> Result<(Arc<EvmChain>, bool), Failure> {
+    if setting.rpc.is_some() {
+        let chain = wiring::chain(
+            setting,
+            wiring::node(setting, allow_http)?,
+            Vec::new(),
+            None,
+        )?;
+        wiring::check_chain(&chain).await?;
+        return Ok((chain, true));
+    }
+    let chain = wiring::chain(setting, wiring::no_node()?, Vec::new(), None)?;
+    Ok((chain, false))
+}
+
+fn build(
+    base_url: &str,
+    settings: &Settings,
+    settler: &Settler,
+    ledger: &SqliteLedger,
+    story: Option<Story>,
+) -> Result<Gate, Failure> {
+    let mut builder = settler.tell(Gate::builder(
+        base_url,
+        settler.facilitator(),
+        Arc::new(ledger.clone()),
+    ));
+    for setting in &settings.routes {
+        let mut route = Route::new(&setting.pattern)
+            .map_err(|e| Failure::usage(format!("--route '{}': {e}", setting.pattern)))?
+            .flow(settings.flow);
+        for offer in settings.offers(setting)? {
+            route = route.offer(offer);
+        }
+        builder = builder.route(route);
+    }
+    if let Some(story) = story {
+        builder = builder.on_event(move |event| story.tell_seller(event));
+        if let Some(engine) = settler.engine() {
+            engine.on_event(move |event| story.tell_operator(event));
+        }
+    }
+    builder.build().map_err(Failure::usage)
+}
+
+/// `GET /health`: 200 while payments can be taken, else 503 with what is wrong.
+fn health_route(gate: Gate, engine: Option<Engine>) -> Router {
+    Router::new().route("/health", get(move || health(gate.clone(), engine.clone())))
+}
+
+async fn health(gate: Gate, engine: Option<Engine>) -> Response {
+    let settling = match &engine {
+        Some(engine) => tokio::time::timeout(Duration::from_secs(10), engine.health())
+            .await
+            .ok(),
+        None => None,
+    };
+    let engine_ready = engine.is_none() || settling.as_ref().is_some_and(|health| health.ready);
+    let ready = gate.ledger_is_well() && engine_ready;
+    let body: Value = json!({
+        "ready": ready,
+        "ledger": if gate.ledger_is_well() { "ok" } else { "failed" },
+        "engine": settling,
+    });
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(body)).into_response()
+}
