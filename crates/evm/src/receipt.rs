@@ -187,6 +187,8 @@ mod tests {
             None,
             "other nonce"
         );
+        let used_twice = vec![used(ONE, 0), moved(ASSET, 10, 1), used(ONE, 2)];
+        assert_eq!(paid(used_twice, ONE), None, "used twice");
         let twice = vec![used(ONE, 0), moved(ASSET, 10, 1), moved(ASSET, 10, 2)];
         assert_eq!(paid(twice, ONE), None, "twice");
     }

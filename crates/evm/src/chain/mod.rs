@@ -10,6 +10,7 @@ mod fees;
 mod lookup;
 mod outcome;
 mod payers;
+mod presented;
 mod seal;
 mod send;
 mod start;

@@ -7,7 +7,7 @@ use tollway_core::{ChainError, Plan, PlannedPayment, Raw, Slot, TxHash};
 
 use super::EvmChain;
 use super::fees::Fees;
-use super::verify::settle_call;
+use super::presented::settle_call;
 use crate::EvmSigner;
 use crate::authorization::SignedAuthorization;
 

@@ -122,6 +122,16 @@ async fn an_account_that_got_code_no_longer_pays_by_its_key() {
         .set_code(payer, Contract::SmartWallet.runtime())
         .unwrap();
     assert_eq!(world.refusal(&intent).await, "invalid_exact_evm_signature");
+
+    // Once that owner is the account's own key, the key counts again, by the code's leave.
+    let owner = Wallet3009::initializeCall { owner: payer };
+    world
+        .devnet
+        .system_call(payer, owner.abi_encode().into())
+        .unwrap();
+    world.verify(&intent).await.unwrap();
+    let (_, watch) = world.send(&intent).await;
+    assert!(matches!(world.outcome(&watch).await, Outcome::Settled(_)));
 }
 
 #[tokio::test]

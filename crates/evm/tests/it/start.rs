@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use tollway_core::assets::AssetTable;
-use tollway_core::{Chain, ChainError, Finality, Lookup, Network, Outcome, Phase, Slot};
+use tollway_core::{Broadcast, Chain, ChainError, Finality, Lookup, Network, Outcome, Phase, Slot};
 use tollway_devnet::{Devnet, Mining, Preset};
 use tollway_evm::{EvmChain, EvmConfig, StartError};
 use tollway_rpc::{RpcClient, RpcConfig};
@@ -279,6 +279,96 @@ async fn gas_above_the_cap_is_waited_for_not_paid() {
         ..world.slot().await
     };
     assert!(chain.seal(&plan, &slot).await.is_err());
+}
+
+#[tokio::test]
+async fn a_node_that_recommends_a_mad_tip_is_not_followed_and_one_without_advice_will_do() {
+    let world = World::new().await;
+    let plan = world.plan(&world.pay().await).await;
+    for advice in [
+        Ok(json!("0xde0b6b3a7640000")),
+        Err((-32601, "no such method".to_owned())),
+    ] {
+        let mad = advice.is_ok();
+        let rpc = behind(&world.devnet, move |method, _| {
+            (method == "eth_maxPriorityFeePerGas").then(|| advice.clone())
+        })
+        .await;
+        let chain = EvmChain::connect(world.config(rpc)).await.unwrap();
+        let raw = chain.seal(&plan, &world.slot().await).await.unwrap();
+        let sealed = TxEnvelope::decode_2718(&mut raw.bytes.as_slice()).unwrap();
+        let limits = chain.limits();
+        let expected = if mad {
+            limits.max_priority_fee
+        } else {
+            limits.min_priority_fee
+        };
+        assert_eq!(sealed.max_priority_fee_per_gas(), Some(expected));
+        assert!(sealed.max_fee_per_gas() <= limits.max_fee_per_gas);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_hides_its_separator_shows_its_domain_in_parts() {
+    let world = World::new().await;
+    let hides = |method: &str, params: &Value| {
+        let call = params[0]["data"].as_str().unwrap_or_default();
+        let asked = method == "eth_call" && call == "0x3644e515";
+        asked.then(|| Err((3, "execution reverted".to_owned())))
+    };
+    let rpc = behind(&world.devnet, hides).await;
+    EvmChain::connect(world.config(rpc)).await.unwrap();
+
+    let rpc = behind(&world.devnet, hides).await;
+    let mut config = world.config(rpc);
+    let dollar = world.devnet.dollar().address;
+    config.assets = AssetTable::empty().with(token(&world.network, dollar, "USD Coin"));
+    let error = EvmChain::connect(config).await.unwrap_err();
+    assert!(matches!(error, StartError::OtherDomain { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_broadcast_whose_answer_is_lost_is_repeated_safely() {
+    let world = World::new().await;
+    world.devnet.set_mining(Mining::Manual);
+    let intent = world.pay().await;
+    let slot = world.slot().await;
+    let raw = world
+        .chain
+        .seal(&world.plan(&intent).await, &slot)
+        .await
+        .unwrap();
+    for odd in [
+        Err((-32603, "internal error".to_owned())),
+        Ok(json!(format!("0x{:064x}", 5))),
+    ] {
+        let devnet = world.devnet.clone();
+        let rpc = behind(&world.devnet, move |method, params| {
+            (method == "eth_sendRawTransaction").then(|| {
+                let _ = devnet.request(method, params.clone());
+                odd.clone()
+            })
+        })
+        .await;
+        let chain = EvmChain::connect(world.config(rpc)).await.unwrap();
+        let error = chain.broadcast(&raw).await.unwrap_err();
+        assert!(error.is_retryable(), "{error:?}");
+    }
+    assert_eq!(world.devnet.waiting(), 1);
+    assert_eq!(
+        world.chain.broadcast(&raw).await.unwrap(),
+        Broadcast::Accepted
+    );
+    let watch = watch(&intent, &slot, &[&raw]);
+    let before = world.rpc.stats().http_requests;
+    assert_eq!(world.outcome(&watch).await, Outcome::Unknown);
+    assert_eq!(
+        world.rpc.stats().http_requests,
+        before + 1,
+        "waiting costs one round trip"
+    );
+    world.devnet.mine(1).unwrap();
+    assert!(matches!(world.outcome(&watch).await, Outcome::Settled(_)));
 }
 
 #[tokio::test]
