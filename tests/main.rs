@@ -1,1 +1,12 @@
+//! The whole of Tollway, as its users run it: stories, each named for the
+//! promise that it keeps.
+//!
+//! Servers are real processes on free ports, with a home and ledgers of their
+//! own below a temporary directory; every wait has an end, and every process
+//! is killed when its story is over. The chain runs inside the test, so that a
+//! story can stop it, look at it and count the money.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod harness;
+
+mod first_payment;

@@ -1,0 +1,88 @@
+//! The seller's server: it knows nothing of payments, and counts who asks.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+/// What only a buyer may read.
+pub const GOODS: &str = "sunny, 24 degrees";
+
+/// What an upstream does with a request.
+type Serve = dyn Fn(&str) -> (StatusCode, String) + Send + Sync;
+
+struct Inner {
+    seen: Mutex<Vec<String>>,
+    pause: Mutex<Duration>,
+    serve: Box<Serve>,
+}
+
+/// A running upstream.
+#[derive(Clone)]
+pub struct Upstream {
+    inner: Arc<Inner>,
+    url: String,
+}
+
+impl Upstream {
+    /// The usual one: `/paid/broken` fails, `/free` is free, all else are the goods.
+    pub async fn start() -> Self {
+        Self::serving(|path| match path {
+            "/paid/broken" => (StatusCode::INTERNAL_SERVER_ERROR, "broken".to_owned()),
+            "/free" => (StatusCode::OK, "free of charge".to_owned()),
+            _ => (StatusCode::OK, GOODS.to_owned()),
+        })
+        .await
+    }
+
+    /// One that answers as it is told, by the request's target as it arrives.
+    pub async fn serving(
+        serve: impl Fn(&str) -> (StatusCode, String) + Send + Sync + 'static,
+    ) -> Self {
+        let inner = Arc::new(Inner {
+            seen: Mutex::default(),
+            pause: Mutex::default(),
+            serve: Box::new(serve),
+        });
+        let app = Router::new()
+            .fallback(answer)
+            .with_state(Arc::clone(&inner));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { inner, url }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How often a target was asked for.
+    pub fn asked(&self, target: &str) -> usize {
+        self.inner
+            .seen
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|seen| *seen == target)
+            .count()
+    }
+
+    /// From now on it takes this long to answer.
+    pub fn pause(&self, pause: Duration) {
+        *self.inner.pause.lock().unwrap() = pause;
+    }
+}
+
+async fn answer(State(inner): State<Arc<Inner>>, request: Request<Body>) -> Response {
+    let target = request.uri().to_string();
+    inner.seen.lock().unwrap().push(target.clone());
+    let pause = *inner.pause.lock().unwrap();
+    tokio::time::sleep(pause).await;
+    (inner.serve)(&target).into_response()
+}

@@ -1,1 +1,0 @@
-//! Stories: see `main.rs`.
