@@ -41,7 +41,10 @@ pub(crate) fn with_retry_after(mut response: Response<Body>, after: Duration) ->
 
 /// Something on our side cannot work now: 503, and nothing happened.
 pub(crate) fn unavailable(code: &str, message: &str) -> Response<Body> {
-    with_retry_after(problem(StatusCode::SERVICE_UNAVAILABLE, code, message), ASK_AGAIN)
+    with_retry_after(
+        problem(StatusCode::SERVICE_UNAVAILABLE, code, message),
+        ASK_AGAIN,
+    )
 }
 
 /// Tells what became of a payment, in the version that it came in.

@@ -68,7 +68,10 @@ impl GateBuilder {
     /// requests are served; it is, to look up settlements that stayed unknown.
     #[must_use]
     pub fn chain(mut self, chain: Arc<dyn Chain>) -> Self {
-        self.chains.push(ChainUse { chain, checks: false });
+        self.chains.push(ChainUse {
+            chain,
+            checks: false,
+        });
         self
     }
 
@@ -76,7 +79,10 @@ impl GateBuilder {
     /// is released before its node shows the transfer.
     #[must_use]
     pub fn checking_chain(mut self, chain: Arc<dyn Chain>) -> Self {
-        self.chains.push(ChainUse { chain, checks: true });
+        self.chains.push(ChainUse {
+            chain,
+            checks: true,
+        });
         self
     }
 
@@ -179,7 +185,9 @@ impl GateBuilder {
             ledger_failed: AtomicBool::new(false),
         };
         inner.build_sales()?;
-        Ok(Gate { inner: Arc::new(inner) })
+        Ok(Gate {
+            inner: Arc::new(inner),
+        })
     }
 }
 

@@ -16,9 +16,9 @@ use tollway_core::wire::{Object, PaymentRequired, ResourceInfo, v1};
 use tollway_core::{extensions, header};
 
 use crate::body::{self, Body};
-use crate::limits::{MAX_CHALLENGE_HEADER_BYTES, MAX_PRICED_PATH_BYTES};
 use crate::event::Event;
 use crate::gate::{Inner, Sale};
+use crate::limits::{MAX_CHALLENGE_HEADER_BYTES, MAX_PRICED_PATH_BYTES};
 use crate::purchase::Rejection;
 use crate::{BuildError, Offer};
 
@@ -33,9 +33,23 @@ const ERROR_V1: &str = "X-PAYMENT header is required";
 /// Networks that the strict schema of version 1 clients knows; one entry of
 /// another makes them refuse the whole answer.
 const V1_CLIENT_NETWORKS: [&str; 17] = [
-    "abstract", "abstract-testnet", "base-sepolia", "base", "avalanche-fuji", "avalanche",
-    "iotex", "solana-devnet", "solana", "sei", "sei-testnet", "polygon", "polygon-amoy", "peaq",
-    "story", "educhain", "skale-base-sepolia",
+    "abstract",
+    "abstract-testnet",
+    "base-sepolia",
+    "base",
+    "avalanche-fuji",
+    "avalanche",
+    "iotex",
+    "solana-devnet",
+    "solana",
+    "sei",
+    "sei-testnet",
+    "polygon",
+    "polygon-amoy",
+    "peaq",
+    "story",
+    "educhain",
+    "skale-base-sepolia",
 ];
 
 /// The extensions that a gate declares.
@@ -171,7 +185,9 @@ fn body_parts(
     reason: Option<Reason<'_>>,
 ) -> Result<Vec<String>, BuildError> {
     let mut first = v1::PaymentRequired::from_v2(terms);
-    first.accepts.retain(|entry| V1_CLIENT_NETWORKS.contains(&entry.network.as_str()));
+    first
+        .accepts
+        .retain(|entry| V1_CLIENT_NETWORKS.contains(&entry.network.as_str()));
     first.error = Some(reason.map_or(ERROR_V1, |r| r.error).to_owned());
     let mut body = serde_json::to_value(&first).map_err(|_| BuildError::Terms)?;
     let message = reason.map_or_else(|| sentence(offers), |r| r.message.to_owned());
@@ -186,7 +202,11 @@ fn body_parts(
         }
         _ => {}
     }
-    Ok(body.to_string().split(SLOT_IN_JSON).map(str::to_owned).collect())
+    Ok(body
+        .to_string()
+        .split(SLOT_IN_JSON)
+        .map(str::to_owned)
+        .collect())
 }
 
 /// What it costs, in words.
@@ -202,11 +222,17 @@ fn sentence(offers: &[Offer]) -> String {
                     asset.symbol,
                     terms.network
                 ),
-                None => format!("{} units of {} on {}", terms.amount, terms.asset, terms.network),
+                None => format!(
+                    "{} units of {} on {}",
+                    terms.amount, terms.asset, terms.network
+                ),
             }
         })
         .collect();
-    format!("This costs {}; ask again with a payment.", prices.join(", or "))
+    format!(
+        "This costs {}; ask again with a payment.",
+        prices.join(", or ")
+    )
 }
 
 /// The answer to a payment that is not taken: the reason, and the terms again.
@@ -235,8 +261,7 @@ pub(crate) fn again(
 ) -> Response<Body> {
     let reason = Some(Reason { error, message });
     let (resource, offers) = (&sale.resource, &sale.offers);
-    let told =
-        Challenge::with_reason(&gate.base_url, resource, offers, &gate.extensions, reason);
+    let told = Challenge::with_reason(&gate.base_url, resource, offers, &gate.extensions, reason);
     told.as_ref().unwrap_or(&sale.challenge).answer(path)
 }
 
@@ -261,8 +286,13 @@ mod tests {
             description: Some("A \"report\"".to_owned()),
             ..ResourceInfo::default()
         };
-        Challenge::new("https://api.example", &resource, &offers, &declared_extensions(false))
-            .unwrap()
+        Challenge::new(
+            "https://api.example",
+            &resource,
+            &offers,
+            &declared_extensions(false),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -284,7 +314,11 @@ mod tests {
         let body: v1::PaymentRequired = serde_json::from_slice(&challenge.body_for("/x")).unwrap();
         let networks: Vec<&str> = body.accepts.iter().map(|a| a.network.as_str()).collect();
         assert_eq!(networks, ["base-sepolia", "sei-testnet"]);
-        assert!(body.accepts.iter().all(|a| a.resource == "https://api.example/x"));
+        assert!(
+            body.accepts
+                .iter()
+                .all(|a| a.resource == "https://api.example/x")
+        );
         assert_eq!(body.x402_version, 1);
     }
 

@@ -51,7 +51,12 @@ impl Cors {
         }
         out.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(headers));
         out.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE));
-        out.append(VARY, HeaderValue::from_static("Access-Control-Request-Method, Access-Control-Request-Headers"));
+        out.append(
+            VARY,
+            HeaderValue::from_static(
+                "Access-Control-Request-Method, Access-Control-Request-Headers",
+            ),
+        );
         self.decorate(out);
         response
     }
@@ -65,7 +70,10 @@ impl Cors {
                 headers.append(VARY, HeaderValue::from_static("Origin"));
             }
         }
-        headers.append(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        headers.append(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static(EXPOSED),
+        );
     }
 }
 

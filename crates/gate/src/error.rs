@@ -38,7 +38,9 @@ pub enum BuildError {
         network: Network,
     },
     /// The terms would not fit into the 402 header.
-    #[error("the terms take {bytes} bytes of header with the longest path and at most 8192 are sent; shorten the description or leave offers out")]
+    #[error(
+        "the terms take {bytes} bytes of header with the longest path and at most 8192 are sent; shorten the description or leave offers out"
+    )]
     TermsTooLong {
         /// With the longest path.
         bytes: usize,

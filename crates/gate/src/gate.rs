@@ -113,7 +113,10 @@ impl Gate {
     /// Whether the ledger took the last step that it was asked for.
     #[must_use]
     pub fn ledger_is_well(&self) -> bool {
-        !self.inner.ledger_failed.load(std::sync::atomic::Ordering::Relaxed)
+        !self
+            .inner
+            .ledger_failed
+            .load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 
@@ -231,8 +234,7 @@ impl Inner {
             .iter()
             .map(|offer| self.complete(route, offer))
             .collect::<Result<Vec<_>, _>>()?;
-        let challenge =
-            Challenge::new(&self.base_url, &route.resource, &offers, &self.extensions)?;
+        let challenge = Challenge::new(&self.base_url, &route.resource, &offers, &self.extensions)?;
         Ok(Sale {
             pattern,
             flow: route.flow,
@@ -282,12 +284,19 @@ impl Inner {
         };
         let kinds = supported.kinds.iter().filter(|k| k.x402_version == 2);
         let added: BTreeMap<_, _> = kinds
-            .map(|k| ((k.scheme.clone(), k.network.clone()), k.extra.clone().unwrap_or_default()))
+            .map(|k| {
+                (
+                    (k.scheme.clone(), k.network.clone()),
+                    k.extra.clone().unwrap_or_default(),
+                )
+            })
             .collect();
         let mut warnings = self.unsupported(&added);
         *self.added.write().unwrap_or_else(PoisonError::into_inner) = added;
         if let Err(error) = self.build_sales() {
-            warnings.push(format!("What the facilitator adds to the terms cannot be taken over: {error}."));
+            warnings.push(format!(
+                "What the facilitator adds to the terms cannot be taken over: {error}."
+            ));
         }
         warnings
     }
@@ -346,7 +355,9 @@ impl Inner {
 }
 
 fn unreachable_warning(error: &FacilitatorError) -> String {
-    format!("The facilitator did not say what it supports ({error}); paying requests get 503 until it is there.")
+    format!(
+        "The facilitator did not say what it supports ({error}); paying requests get 503 until it is there."
+    )
 }
 
 /// A grant that this process is working on.

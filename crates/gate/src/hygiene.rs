@@ -113,7 +113,10 @@ pub(crate) fn clean_answer(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     make_private(headers);
-    headers.append(VARY, HeaderValue::from_static("PAYMENT-SIGNATURE, X-PAYMENT"));
+    headers.append(
+        VARY,
+        HeaderValue::from_static("PAYMENT-SIGNATURE, X-PAYMENT"),
+    );
 }
 
 /// Takes out what lets shared caches keep an answer, and adds `private`.
@@ -121,8 +124,15 @@ fn make_private(headers: &mut HeaderMap) {
     let mut kept: Vec<String> = Vec::new();
     for value in headers.get_all(CACHE_CONTROL) {
         for directive in value.to_str().unwrap_or_default().split(',').map(str::trim) {
-            let name = directive.split('=').next().unwrap_or_default().to_ascii_lowercase();
-            let shared = matches!(name.as_str(), "" | "public" | "s-maxage" | "proxy-revalidate" | "private");
+            let name = directive
+                .split('=')
+                .next()
+                .unwrap_or_default()
+                .to_ascii_lowercase();
+            let shared = matches!(
+                name.as_str(),
+                "" | "public" | "s-maxage" | "proxy-revalidate" | "private"
+            );
             if !shared {
                 kept.push(directive.to_owned());
             }
@@ -130,7 +140,10 @@ fn make_private(headers: &mut HeaderMap) {
     }
     kept.insert(0, "private".to_owned());
     let value = HeaderValue::try_from(kept.join(", "));
-    headers.insert(CACHE_CONTROL, value.unwrap_or(HeaderValue::from_static("private")));
+    headers.insert(
+        CACHE_CONTROL,
+        value.unwrap_or(HeaderValue::from_static("private")),
+    );
 }
 
 #[cfg(test)]
@@ -149,8 +162,14 @@ mod tests {
     #[test]
     fn shared_caches_never_keep_a_paid_answer() {
         assert_eq!(cache_control(&[]), "private");
-        assert_eq!(cache_control(&["public, max-age=60, s-maxage=900"]), "private, max-age=60");
-        assert_eq!(cache_control(&["PUBLIC", "S-MaxAge=1", "no-store"]), "private, no-store");
+        assert_eq!(
+            cache_control(&["public, max-age=60, s-maxage=900"]),
+            "private, max-age=60"
+        );
+        assert_eq!(
+            cache_control(&["PUBLIC", "S-MaxAge=1", "no-store"]),
+            "private, no-store"
+        );
         assert_eq!(cache_control(&["private=\"set-cookie\""]), "private");
     }
 

@@ -40,7 +40,9 @@ mod gate;
 mod hygiene;
 mod limits;
 mod offer;
+mod proxy;
 mod purchase;
+mod remote;
 mod route;
 mod service;
 
@@ -51,5 +53,7 @@ pub use event::{Event, OnEvent};
 pub use gate::{Gate, StartReport};
 pub use limits::Limits;
 pub use offer::Offer;
+pub use proxy::{ClientAddress, Proxy, ProxyBuilder, ProxyError};
+pub use remote::{RemoteBuilder, RemoteError, RemoteFacilitator};
 pub use route::{PathError, Pattern, PatternError, Quote, Route};
 pub use service::{GateLayer, GateService};

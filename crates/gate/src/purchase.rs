@@ -85,13 +85,19 @@ impl Purchase {
         resource.url = own_url;
         let payload = presented.into_payload(&terms.wire, resource);
         let identifier = identifier(gate, version, &payload)?;
-        let chain = gate.chains.get(&terms.network).cloned().ok_or_else(no_match)?;
-        let intent = chain.chain.inspect(&payload, &terms).map_err(|refusal| {
-            match refusal.code() {
-                codes::INVALID_PAYLOAD => Rejection::malformed(refusal),
-                _ => Rejection::terms(refusal),
-            }
-        })?;
+        let chain = gate
+            .chains
+            .get(&terms.network)
+            .cloned()
+            .ok_or_else(no_match)?;
+        let intent =
+            chain
+                .chain
+                .inspect(&payload, &terms)
+                .map_err(|refusal| match refusal.code() {
+                    codes::INVALID_PAYLOAD => Rejection::malformed(refusal),
+                    _ => Rejection::terms(refusal),
+                })?;
         let url = match &target.query {
             Some(query) => format!("{}{}?{query}", gate.base_url, target.path),
             None => format!("{}{}", gate.base_url, target.path),
@@ -189,13 +195,18 @@ fn same_resource(named: &str, own: &str) -> bool {
 }
 
 fn no_match() -> Rejection {
-    no_match_because("The payment accepts none of the offered ways to pay; choose one of them unchanged.")
+    no_match_because(
+        "The payment accepts none of the offered ways to pay; choose one of them unchanged.",
+    )
 }
 
 fn no_match_because(message: &str) -> Rejection {
     Rejection {
         error: NO_MATCH.to_owned(),
-        ..Rejection::terms(Refusal::new(codes::NO_MATCHING_PAYMENT_REQUIREMENTS, message))
+        ..Rejection::terms(Refusal::new(
+            codes::NO_MATCHING_PAYMENT_REQUIREMENTS,
+            message,
+        ))
     }
 }
 

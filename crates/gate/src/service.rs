@@ -104,10 +104,20 @@ where
         }
         let mut service = self.ready_service();
         let call: Call<S::Error> = Box::new(move |request| {
-            Box::pin(service.call(request).map_ok(|response| response.map(body::boxed)))
+            Box::pin(
+                service
+                    .call(request)
+                    .map_ok(|response| response.map(body::boxed)),
+            )
         });
         let gate = Arc::clone(&self.gate);
-        Either::Right(Box::pin(priced(gate, route, path, request.map(body::boxed), call)))
+        Either::Right(Box::pin(priced(
+            gate,
+            route,
+            path,
+            request.map(body::boxed),
+            call,
+        )))
     }
 }
 
@@ -153,7 +163,9 @@ fn challenged(gate: &Inner, sale: &Sale, method: &Method, path: &str) -> Respons
         *response.body_mut() = body::empty();
     }
     if gate.on_event.is_some() {
-        gate.emit(&Event::Challenged { route: sale.pattern.clone() });
+        gate.emit(&Event::Challenged {
+            route: sale.pattern.clone(),
+        });
     } else {
         metrics::counter!("tollway_gate_events_total", "kind" => "challenged").increment(1);
     }
@@ -308,4 +320,3 @@ fn set_path(uri: &mut Uri, path: &str) {
     parts.path_and_query = PathAndQuery::try_from(target).ok();
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
-

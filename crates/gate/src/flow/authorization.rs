@@ -24,7 +24,12 @@ const MAX_RELEASES: u32 = 5;
 
 pub(super) async fn serve(mut work: Work, record: GrantRecord, active: Active) -> Response<Body> {
     let request = work.request_for(&record);
-    let Work { gate, purchase, upstream, .. } = work;
+    let Work {
+        gate,
+        purchase,
+        upstream,
+        ..
+    } = work;
     let within = time_to_serve(&gate, &purchase);
     let answer = held::call(upstream, request, within).await;
     let held = match hold(&gate, answer, within).await {
@@ -34,7 +39,10 @@ pub(super) async fn serve(mut work: Work, record: GrantRecord, active: Active) -
             return response;
         }
     };
-    gate.emit(&Event::Served { grant: record.id.clone(), status: held.status.as_u16() });
+    gate.emit(&Event::Served {
+        grant: record.id.clone(),
+        status: held.status.as_u16(),
+    });
     if !held.is_chargeable() {
         give_back(&gate, &record, codes::UPSTREAM_FAILED).await;
         return held.into_response();
@@ -52,7 +60,10 @@ pub(super) async fn serve(mut work: Work, record: GrantRecord, active: Active) -
 /// What is left for the service behind: it must be done before the payment
 /// can no longer be settled.
 pub(super) fn time_to_serve(gate: &Inner, purchase: &Purchase) -> Duration {
-    let left = purchase.intent.deadline.since(gate.now().plus(SETTLE_MARGIN));
+    let left = purchase
+        .intent
+        .deadline
+        .since(gate.now().plus(SETTLE_MARGIN));
     left.min(gate.limits.upstream_timeout)
 }
 
@@ -74,7 +85,14 @@ async fn store(gate: &Inner, record: &GrantRecord, held: &Held) -> Result<(), Le
 
 /// Ends a grant for which nothing was submitted: the payment stays good.
 pub(super) async fn give_back(gate: &Inner, record: &GrantRecord, code: &str) {
-    refuse(gate, record, code, "Nothing was charged; ask again with the same payment.", true).await;
+    refuse(
+        gate,
+        record,
+        code,
+        "Nothing was charged; ask again with the same payment.",
+        true,
+    )
+    .await;
 }
 
 pub(super) async fn refuse(
@@ -84,7 +102,10 @@ pub(super) async fn refuse(
     message: &str,
     reclaimable: bool,
 ) {
-    let refused = gate.grants.refuse(&record.id, code, message, reclaimable, gate.now()).await;
+    let refused = gate
+        .grants
+        .refuse(&record.id, code, message, reclaimable, gate.now())
+        .await;
     // A grant that cannot be refused now is an orphan, and refused at the next start.
     let _ = gate.noted(refused);
     gate.emit(&Event::Refused {
@@ -103,8 +124,12 @@ pub(super) async fn settle_bounded(
     active: Active,
 ) -> Result<(Version, SettleResponse), Response<Body>> {
     let version = purchase.version;
-    let (settling, seen) =
-        Settling::new(Arc::clone(&gate), Arc::clone(&purchase), record.id.clone(), false);
+    let (settling, seen) = Settling::new(
+        Arc::clone(&gate),
+        Arc::clone(&purchase),
+        record.id.clone(),
+        false,
+    );
     let wait = gate.limits.settle_wait;
     let task = gate.tasks.spawn({
         let (gate, purchase) = (Arc::clone(&gate), Arc::clone(&purchase));
@@ -132,7 +157,10 @@ pub(super) async fn end(
         Settled::Yes { evidence, receipt } => {
             let value = serde_json::to_value(&receipt).unwrap_or_default();
             for attempt in 1..=MAX_RELEASES {
-                let released = gate.grants.release(&record.id, &evidence, &value, gate.now()).await;
+                let released = gate
+                    .grants
+                    .release(&record.id, &evidence, &value, gate.now())
+                    .await;
                 match gate.noted(released) {
                     Ok(()) => break,
                     // The keeper or another process found the same success first.
@@ -151,7 +179,11 @@ pub(super) async fn end(
             });
             Ok(receipt)
         }
-        Settled::No { refusal, receipt, reclaimable } => {
+        Settled::No {
+            refusal,
+            receipt,
+            reclaimable,
+        } => {
             refuse(gate, record, refusal.code(), refusal.message(), reclaimable).await;
             let response = match refusal.code() {
                 codes::DUPLICATE_SETTLEMENT => answer::duplicate(purchase.version, &receipt),
@@ -165,7 +197,9 @@ pub(super) async fn end(
         }
         Settled::Unavailable => {
             give_back(gate, record, codes::FACILITATOR_UNAVAILABLE).await;
-            Err(no_verdict(&tollway_core::FacilitatorError::Unavailable("at settle".to_owned())))
+            Err(no_verdict(&tollway_core::FacilitatorError::Unavailable(
+                "at settle".to_owned(),
+            )))
         }
         Settled::Unknown { receipt } => Err(answer::pending(purchase.version, &receipt)),
     }

@@ -35,7 +35,10 @@ pub(super) struct Failure {
 
 impl Failure {
     fn new(status: StatusCode, code: &'static str, message: &str) -> Self {
-        Self { code, response: answer::problem(status, code, message) }
+        Self {
+            code,
+            response: answer::problem(status, code, message),
+        }
     }
 }
 
@@ -86,7 +89,9 @@ pub(super) fn is_chargeable(status: StatusCode, headers: &HeaderMap) -> bool {
 }
 
 fn grpc_is_well(headers: &HeaderMap) -> bool {
-    headers.get("grpc-status").is_none_or(|status| status == "0")
+    headers
+        .get("grpc-status")
+        .is_none_or(|status| status == "0")
 }
 
 impl Held {

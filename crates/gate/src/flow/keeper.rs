@@ -33,28 +33,35 @@ pub(crate) async fn recover(gate: &Arc<Inner>) -> Result<StartReport, LedgerErro
     let refused = gate.grants.refuse_orphans(&gate.alive, gate.now()).await;
     let orphans_refused = gate.noted(refused)?;
     let still_open = pass(gate).await?;
-    Ok(StartReport { orphans_refused, still_open, ..StartReport::default() })
+    Ok(StartReport {
+        orphans_refused,
+        still_open,
+        ..StartReport::default()
+    })
 }
 
 /// Looks up every settlement that nobody here works on; returns how many are
 /// still unknown.
 async fn pass(gate: &Arc<Inner>) -> Result<usize, LedgerError> {
     let now = gate.now();
-    let kept_since = now.millis().saturating_sub(
-        u64::try_from(gate.limits.keep_answers.as_millis()).unwrap_or(u64::MAX),
-    );
+    let kept_since = now
+        .millis()
+        .saturating_sub(u64::try_from(gate.limits.keep_answers.as_millis()).unwrap_or(u64::MAX));
     let kept_since = tollway_core::Timestamp::from_millis(kept_since);
     gate.noted(gate.grants.forget_answers(kept_since).await)?;
     let open = gate.noted(gate.grants.open_grants().await)?;
     let mut unknown = 0;
     for record in open.iter().filter(|r| r.state == GrantState::Settling) {
-        let Some(active) = gate.activate(&record.id) else { continue };
+        let Some(active) = gate.activate(&record.id) else {
+            continue;
+        };
         if !look_up(gate, record).await? {
             unknown += 1;
         }
         drop(active);
     }
-    metrics::gauge!("tollway_gate_unknown_settlements").set(u32::try_from(unknown).unwrap_or(u32::MAX));
+    metrics::gauge!("tollway_gate_unknown_settlements")
+        .set(u32::try_from(unknown).unwrap_or(u32::MAX));
     Ok(unknown)
 }
 
@@ -64,7 +71,10 @@ async fn look_up(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError
     let Some(used) = gate.chains.get(&grant.identity.network) else {
         return Ok(false);
     };
-    let looked = used.chain.lookup(&grant.identity, &grant.expected, Finality::Included).await;
+    let looked = used
+        .chain
+        .lookup(&grant.identity, &grant.expected, Finality::Included)
+        .await;
     let ended = match looked {
         Ok(Lookup::Settled(settled)) => {
             let receipt = SettleResponse {
@@ -78,17 +88,37 @@ async fn look_up(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError
             // Who paid before being served and named the purchase may still
             // ask for it; the payment is only noted.
             if waits_for_its_buyer(gate, record) {
-                gate.grants.remember_receipt(&record.id, &receipt, gate.now()).await.map(|()| false)
+                gate.grants
+                    .remember_receipt(&record.id, &receipt, gate.now())
+                    .await
+                    .map(|()| false)
             } else {
-                let evidence = Evidence::Receipt { transaction: settled.transaction };
-                gate.grants.release(&record.id, &evidence, &receipt, gate.now()).await.map(|()| true)
+                let evidence = Evidence::Receipt {
+                    transaction: settled.transaction,
+                };
+                gate.grants
+                    .release(&record.id, &evidence, &receipt, gate.now())
+                    .await
+                    .map(|()| true)
             }
         }
         Ok(Lookup::Spent) => {
-            refuse(gate, record, codes::INVALID_TRANSACTION_STATE, "The authorization was used or cancelled elsewhere; pay anew.").await
+            refuse(
+                gate,
+                record,
+                codes::INVALID_TRANSACTION_STATE,
+                "The authorization was used or cancelled elsewhere; pay anew.",
+            )
+            .await
         }
         Ok(Lookup::Unused) if gate.now() > grant.deadline.plus(LATE_BLOCK) => {
-            refuse(gate, record, codes::AUTHORIZATION_EXPIRED, "The authorization expired unused; pay anew.").await
+            refuse(
+                gate,
+                record,
+                codes::AUTHORIZATION_EXPIRED,
+                "The authorization expired unused; pay anew.",
+            )
+            .await
         }
         Ok(Lookup::Unused | Lookup::Unknown) | Err(_) => return Ok(false),
     };
@@ -105,7 +135,10 @@ async fn refuse(
     code: &str,
     message: &str,
 ) -> Result<bool, LedgerError> {
-    gate.grants.refuse(&record.id, code, message, false, gate.now()).await.map(|()| true)
+    gate.grants
+        .refuse(&record.id, code, message, false, gate.now())
+        .await
+        .map(|()| true)
 }
 
 fn waits_for_its_buyer(gate: &Inner, record: &GrantRecord) -> bool {

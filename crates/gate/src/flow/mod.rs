@@ -23,9 +23,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode};
 use tollway_core::wire::VerifyResponse;
-use tollway_core::{
-    FacilitatorError, PaymentFlow, Refusal, VerifyRequest, codes,
-};
+use tollway_core::{FacilitatorError, PaymentFlow, Refusal, VerifyRequest, codes};
 use tollway_ledger::{Claim, GrantRecord, LedgerError};
 
 use crate::body::{self, Body};
@@ -68,7 +66,12 @@ impl Work {
         request: Request<Bytes>,
         upstream: Upstream,
     ) -> Self {
-        Self { gate, purchase: Arc::new(purchase), request, upstream }
+        Self {
+            gate,
+            purchase: Arc::new(purchase),
+            request,
+            upstream,
+        }
     }
 
     /// Serves the request; the answer may leave.
@@ -78,7 +81,7 @@ impl Work {
                 Ok(repeat::Known::No) => {}
                 Ok(repeat::Known::Answer(response)) => return response,
                 Ok(repeat::Known::Settled(record, active)) => {
-                    return upfront::serve_settled(self, record, active).await;
+                    return upfront::serve_settled(self, *record, active).await;
                 }
                 Err(error) => return ledger_failed(&error),
             }
@@ -150,8 +153,11 @@ async fn verify(gate: &Inner, purchase: &Purchase) -> Result<(), Response<Body>>
         payload: purchase.payload.clone(),
         requirements: purchase.terms.wire.clone(),
     };
-    let verdict =
-        tokio::time::timeout(gate.limits.verify_timeout, gate.facilitator.verify(&request)).await;
+    let verdict = tokio::time::timeout(
+        gate.limits.verify_timeout,
+        gate.facilitator.verify(&request),
+    )
+    .await;
     match verdict {
         Ok(Ok(verdict)) if verdict.is_valid => {
             gate.emit(&Event::Verified {
@@ -164,7 +170,9 @@ async fn verify(gate: &Inner, purchase: &Purchase) -> Result<(), Response<Body>>
         }
         Ok(Ok(verdict)) => Err(invalid(gate, purchase, verdict)),
         Ok(Err(error)) => Err(no_verdict(&error)),
-        Err(_) => Err(no_verdict(&FacilitatorError::Unavailable("no answer in time".to_owned()))),
+        Err(_) => Err(no_verdict(&FacilitatorError::Unavailable(
+            "no answer in time".to_owned(),
+        ))),
     }
 }
 
@@ -175,7 +183,9 @@ fn invalid(gate: &Inner, purchase: &Purchase, verdict: VerifyResponse) -> Respon
     let message = verdict
         .invalid_message
         .or_else(|| codes::sentence(&code).map(str::to_owned))
-        .unwrap_or_else(|| "The facilitator refused the payment; correct it and try again.".to_owned());
+        .unwrap_or_else(|| {
+            "The facilitator refused the payment; correct it and try again.".to_owned()
+        });
     not_taken(gate, purchase, Refusal::foreign(code, message))
 }
 
@@ -185,7 +195,11 @@ fn not_taken(gate: &Inner, purchase: &Purchase, refusal: Refusal) -> Response<Bo
         codes::PERMIT2_ALLOWANCE_REQUIRED => StatusCode::PRECONDITION_FAILED,
         _ => StatusCode::PAYMENT_REQUIRED,
     };
-    let why = Rejection { status, error: refusal.code().to_owned(), refusal };
+    let why = Rejection {
+        status,
+        error: refusal.code().to_owned(),
+        refusal,
+    };
     challenge::rejected(gate, &purchase.sale, &purchase.target.path, &why)
 }
 

@@ -32,10 +32,13 @@ pub(super) enum Known {
     /// Its answer.
     Answer(Response<Body>),
     /// Paid (or perhaps paid) before it was served, and not served since.
-    Settled(GrantRecord, Active),
+    Settled(Box<GrantRecord>, Active),
 }
 
-pub(super) async fn known(gate: &Arc<Inner>, purchase: &Arc<Purchase>) -> Result<Known, LedgerError> {
+pub(super) async fn known(
+    gate: &Arc<Inner>,
+    purchase: &Arc<Purchase>,
+) -> Result<Known, LedgerError> {
     let Some(record) = find(gate, purchase).await? else {
         return Ok(Known::No);
     };
@@ -46,7 +49,9 @@ pub(super) async fn known(gate: &Arc<Inner>, purchase: &Arc<Purchase>) -> Result
     let mut record = record;
     loop {
         match record.state {
-            GrantState::Released => return released(gate, purchase, &record).await.map(Known::Answer),
+            GrantState::Released => {
+                return released(gate, purchase, &record).await.map(Known::Answer);
+            }
             GrantState::Refused if record.reclaimable => return Ok(Known::No),
             GrantState::Refused => return Ok(Known::Answer(refused(gate, purchase, &record))),
             GrantState::Settling if !gate.is_active(&record.id) => {
@@ -57,7 +62,10 @@ pub(super) async fn known(gate: &Arc<Inner>, purchase: &Arc<Purchase>) -> Result
             _ => {}
         }
         if tokio::time::Instant::now() >= until {
-            return Ok(Known::Answer(answer::pending(purchase.version, &receipt(purchase, &record))));
+            return Ok(Known::Answer(answer::pending(
+                purchase.version,
+                &receipt(purchase, &record),
+            )));
         }
         let _ = tokio::time::timeout(LOOK_AGAIN, gate.ended.notified()).await;
         match find(gate, purchase).await? {
@@ -73,7 +81,11 @@ async fn find(gate: &Inner, purchase: &Purchase) -> Result<Option<GrantRecord>, 
     {
         return Ok(Some(record));
     }
-    gate.noted(gate.grants.grant_by_identity(&purchase.intent.identity).await)
+    gate.noted(
+        gate.grants
+            .grant_by_identity(&purchase.intent.identity)
+            .await,
+    )
 }
 
 /// A settlement that nobody in this process works on: a process died in the
@@ -90,10 +102,14 @@ async fn take_over(
     let active = gate.activate(&record.id)?;
     let same = purchase.is_same_request(&record.grant);
     if record.grant.flow == PaymentFlow::Upfront.as_str() && same {
-        return Some(Known::Settled(record.clone(), active));
+        return Some(Known::Settled(Box::new(record.clone()), active));
     }
-    let (settling, _) =
-        Settling::new(Arc::clone(gate), Arc::clone(purchase), record.id.clone(), true);
+    let (settling, _) = Settling::new(
+        Arc::clone(gate),
+        Arc::clone(purchase),
+        record.id.clone(),
+        true,
+    );
     gate.tasks.spawn({
         let (gate, purchase, record) = (Arc::clone(gate), Arc::clone(purchase), record.clone());
         async move {
@@ -108,7 +124,8 @@ async fn take_over(
 /// The receipt of a grant, as far as there is one.
 fn receipt(purchase: &Purchase, record: &GrantRecord) -> SettleResponse {
     let kept = record.receipt.clone().map(serde_json::from_value);
-    kept.and_then(Result::ok).unwrap_or_else(|| unknown_receipt(purchase))
+    kept.and_then(Result::ok)
+        .unwrap_or_else(|| unknown_receipt(purchase))
 }
 
 async fn released(
@@ -120,7 +137,9 @@ async fn released(
     if purchase.is_same_request(&record.grant)
         && let Some(stored) = gate.noted(gate.grants.answer(&record.id).await)?
     {
-        gate.emit(&Event::Redelivered { grant: record.id.clone() });
+        gate.emit(&Event::Redelivered {
+            grant: record.id.clone(),
+        });
         let response = Held::from_stored(stored).into_response();
         return Ok(answer::with_receipt(response, purchase.version, &receipt));
     }
@@ -140,7 +159,10 @@ async fn released(
 /// The payment failed before, for good.
 fn refused(gate: &Inner, purchase: &Purchase, record: &GrantRecord) -> Response<Body> {
     let (code, message) = record.refusal.clone().unwrap_or_else(|| {
-        (codes::INVALID_TRANSACTION_STATE.to_owned(), "The payment failed before; pay anew.".to_owned())
+        (
+            codes::INVALID_TRANSACTION_STATE.to_owned(),
+            "The payment failed before; pay anew.".to_owned(),
+        )
     });
     let receipt = SettleResponse {
         success: false,

@@ -19,10 +19,17 @@ use crate::purchase::Purchase;
 #[derive(Clone, Debug)]
 pub(super) enum Settled {
     /// The money moved.
-    Yes { evidence: Evidence, receipt: SettleResponse },
+    Yes {
+        evidence: Evidence,
+        receipt: SettleResponse,
+    },
     /// It did not, and will not by this payment. `reclaimable` if it is certain
     /// that nothing was sent.
-    No { refusal: Refusal, receipt: SettleResponse, reclaimable: bool },
+    No {
+        refusal: Refusal,
+        receipt: SettleResponse,
+        reclaimable: bool,
+    },
     /// The facilitator could not be asked, and nothing was sent.
     Unavailable,
     /// Nobody knows, and nobody can be asked any more by this task.
@@ -59,7 +66,16 @@ impl Settling {
         uncertain: bool,
     ) -> (Self, watch::Receiver<SettleResponse>) {
         let (latest, seen) = watch::channel(unknown_receipt(&purchase));
-        (Self { gate, purchase, grant, uncertain, latest }, seen)
+        (
+            Self {
+                gate,
+                purchase,
+                grant,
+                uncertain,
+                latest,
+            },
+            seen,
+        )
     }
 
     /// Asks the facilitator, again and again with the same authorization and
@@ -71,7 +87,11 @@ impl Settling {
             requirements: self.purchase.terms.wire.clone(),
             idempotency_key: Some(self.grant.to_string()),
         };
-        let give_up = self.purchase.intent.deadline.plus(self.gate.limits.settle_grace);
+        let give_up = self
+            .purchase
+            .intent
+            .deadline
+            .plus(self.gate.limits.settle_grace);
         let started = std::time::Instant::now();
         let mut pause = self.gate.limits.settle_backoff;
         loop {
@@ -82,7 +102,9 @@ impl Settling {
                 return settled;
             }
             if self.gate.now() > give_up {
-                return Settled::Unknown { receipt: self.latest.borrow().clone() };
+                return Settled::Unknown {
+                    receipt: self.latest.borrow().clone(),
+                };
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_SETTLE_BACKOFF);
@@ -90,10 +112,7 @@ impl Settling {
     }
 
     /// `None` while the outcome is unknown.
-    async fn judge(
-        &mut self,
-        said: Result<SettleResponse, FacilitatorError>,
-    ) -> Option<Settled> {
+    async fn judge(&mut self, said: Result<SettleResponse, FacilitatorError>) -> Option<Settled> {
         let response = match said {
             Ok(response) => response,
             Err(FacilitatorError::Unavailable(detail)) => {
@@ -133,7 +152,9 @@ impl Settling {
         response.error_message = None;
         // What the facilitator's extensions say is for the seller.
         response.extensions = None;
-        response.payer.get_or_insert_with(|| self.purchase.intent.identity.payer.to_string());
+        response
+            .payer
+            .get_or_insert_with(|| self.purchase.intent.identity.payer.to_string());
         self.check(response).await
     }
 
@@ -149,12 +170,18 @@ impl Settling {
             return Some(Settled::Yes { evidence, receipt });
         };
         if !self.purchase.chain.checks || receipt.transaction.is_empty() {
-            let evidence = Evidence::FacilitatorSaid { facilitator, transaction };
+            let evidence = Evidence::FacilitatorSaid {
+                facilitator,
+                transaction,
+            };
             return Some(Settled::Yes { evidence, receipt });
         }
         match self.observed(&transaction).await {
             Outcome::Settled(_) => {
-                let evidence = Evidence::Checked { facilitator, transaction };
+                let evidence = Evidence::Checked {
+                    facilitator,
+                    transaction,
+                };
                 Some(Settled::Yes { evidence, receipt })
             }
             Outcome::NotSettled(proof) => {
@@ -163,7 +190,11 @@ impl Settling {
                     codes::TRANSFER_NOT_FOUND,
                     "The transaction that the facilitator named does not pay; tell the seller.",
                 );
-                Some(Settled::No { refusal, receipt: failed_receipt(receipt), reclaimable: false })
+                Some(Settled::No {
+                    refusal,
+                    receipt: failed_receipt(receipt),
+                    reclaimable: false,
+                })
             }
             Outcome::Unknown => {
                 self.uncertain = true;
@@ -180,7 +211,10 @@ impl Settling {
         let until = tokio::time::Instant::now() + self.gate.limits.check_wait;
         let mut pause = Duration::from_millis(100);
         loop {
-            match chain.observe(transaction, expected, Finality::Included).await {
+            match chain
+                .observe(transaction, expected, Finality::Included)
+                .await
+            {
                 Ok(Outcome::Unknown) => {}
                 Ok(decided) => return decided,
                 Err(error) => tracing::warn!(%error, "a settlement cannot be checked"),
@@ -198,7 +232,10 @@ impl Settling {
         let known = self.latest.borrow().transaction.clone();
         let ours = !known.is_empty() && known.eq_ignore_ascii_case(&response.transaction);
         if ours {
-            let receipt = SettleResponse { success: true, ..response };
+            let receipt = SettleResponse {
+                success: true,
+                ..response
+            };
             return self.succeeded(receipt).await;
         }
         self.look_up(response).await
@@ -218,7 +255,9 @@ impl Settling {
             .error_message
             .clone()
             .or_else(|| codes::sentence(&code).map(str::to_owned))
-            .unwrap_or_else(|| "The payment could not be settled; nothing was delivered.".to_owned());
+            .unwrap_or_else(|| {
+                "The payment could not be settled; nothing was delivered.".to_owned()
+            });
         Some(Settled::No {
             refusal: Refusal::foreign(code, message),
             receipt: failed_receipt(response),
@@ -236,7 +275,9 @@ impl Settling {
     async fn look_up(&mut self, response: SettleResponse) -> Option<Settled> {
         let intent = &self.purchase.intent;
         let chain = &self.purchase.chain.chain;
-        let looked = chain.lookup(&intent.identity, &intent.expected, Finality::Included).await;
+        let looked = chain
+            .lookup(&intent.identity, &intent.expected, Finality::Included)
+            .await;
         match looked {
             Ok(Lookup::Settled(settled)) => {
                 let receipt = SettleResponse {
@@ -274,7 +315,11 @@ impl Settling {
             transaction: Some(receipt.transaction.clone()).filter(|t| !t.is_empty()),
         });
         let value = serde_json::to_value(&receipt).unwrap_or_default();
-        let kept = self.gate.grants.remember_receipt(&self.grant, &value, self.gate.now()).await;
+        let kept = self
+            .gate
+            .grants
+            .remember_receipt(&self.grant, &value, self.gate.now())
+            .await;
         let _ = self.gate.noted(kept);
         self.latest.send_replace(receipt);
     }
@@ -292,5 +337,9 @@ fn pending(receipt: SettleResponse) -> SettleResponse {
 }
 
 fn failed_receipt(receipt: SettleResponse) -> SettleResponse {
-    SettleResponse { success: false, extensions: None, ..receipt }
+    SettleResponse {
+        success: false,
+        extensions: None,
+        ..receipt
+    }
 }

@@ -35,8 +35,12 @@ async fn settle_and_serve(
     uncertain: bool,
 ) -> Response<Body> {
     let (gate, purchase) = (Arc::clone(&work.gate), Arc::clone(&work.purchase));
-    let (settling, seen) =
-        Settling::new(Arc::clone(&gate), Arc::clone(&purchase), record.id.clone(), uncertain);
+    let (settling, seen) = Settling::new(
+        Arc::clone(&gate),
+        Arc::clone(&purchase),
+        record.id.clone(),
+        uncertain,
+    );
     let wait = gate.limits.settle_wait;
     let task = gate.tasks.spawn({
         let (gate, purchase, record) = (Arc::clone(&gate), Arc::clone(&purchase), record.clone());
@@ -64,7 +68,10 @@ async fn paid(
     match settled {
         Settled::Yes { evidence, receipt } => {
             let value = serde_json::to_value(&receipt).unwrap_or_default();
-            let kept = gate.grants.remember_receipt(&record.id, &value, gate.now()).await;
+            let kept = gate
+                .grants
+                .remember_receipt(&record.id, &value, gate.now())
+                .await;
             match gate.noted(kept) {
                 Ok(()) => Ok((evidence, receipt)),
                 Err(_) => Err(answer::pending(purchase.version, &receipt)),
@@ -95,15 +102,25 @@ async fn deliver(
     receipt: SettleResponse,
 ) -> Response<Body> {
     let request = work.request_for(&record);
-    let Work { gate, purchase, upstream, .. } = work;
+    let Work {
+        gate,
+        purchase,
+        upstream,
+        ..
+    } = work;
     let answered = held::call(upstream, request, gate.limits.upstream_timeout).await;
-    let failed = answered.as_ref().map_or(true, |r| !held::is_chargeable(r.status(), r.headers()));
+    let failed = answered
+        .as_ref()
+        .map_or(true, |r| !held::is_chargeable(r.status(), r.headers()));
     let response = match answered {
         Ok(response) => response,
         Err(failure) => failure.response,
     };
     let status = response.status().as_u16();
-    gate.emit(&Event::Served { grant: record.id.clone(), status });
+    gate.emit(&Event::Served {
+        grant: record.id.clone(),
+        status,
+    });
     // Who named the purchase can ask again, and is served without paying again.
     if failed && purchase.identifier.is_some() {
         drop(active);
@@ -113,7 +130,11 @@ async fn deliver(
     let release = async {
         gate.noted(gate.grants.served(&record.id, stored, gate.now()).await)?;
         let value = serde_json::to_value(&receipt).unwrap_or_default();
-        gate.noted(gate.grants.release(&record.id, evidence, &value, gate.now()).await)
+        gate.noted(
+            gate.grants
+                .release(&record.id, evidence, &value, gate.now())
+                .await,
+        )
     };
     if let Err(error) = release.await {
         tracing::error!(%error, grant = %record.id, "a paid answer could not be released");
@@ -129,7 +150,11 @@ async fn deliver(
     released(response, purchase.version, &receipt)
 }
 
-fn released(response: Response<Body>, version: Version, receipt: &SettleResponse) -> Response<Body> {
+fn released(
+    response: Response<Body>,
+    version: Version,
+    receipt: &SettleResponse,
+) -> Response<Body> {
     answer::with_receipt(response, version, receipt)
 }
 
@@ -145,7 +170,13 @@ async fn keepable(
     if !small {
         return (Response::from_parts(parts, body), None);
     }
-    match Held::read(Response::from_parts(parts, body), max, Duration::from_secs(30)).await {
+    match Held::read(
+        Response::from_parts(parts, body),
+        max,
+        Duration::from_secs(30),
+    )
+    .await
+    {
         Ok(held) => {
             let stored = held.to_stored(max);
             (held.into_response(), stored)

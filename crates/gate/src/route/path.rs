@@ -76,7 +76,9 @@ fn is_plain(raw: &str) -> bool {
     let unreserved = |b: &u8| b.is_ascii_alphanumeric() || b"-_~/.".contains(b);
     bytes.first() == Some(&b'/')
         && bytes.iter().all(unreserved)
-        && !bytes.windows(2).any(|pair| pair[0] == b'/' && b"/.".contains(&pair[1]))
+        && !bytes
+            .windows(2)
+            .any(|pair| pair[0] == b'/' && b"/.".contains(&pair[1]))
         && !bytes.windows(2).any(|pair| pair == b"./")
         && bytes.last() != Some(&b'.')
 }
@@ -114,7 +116,10 @@ fn readings(raw: &[u8]) -> Result<Vec<String>, PathError> {
     let mut level = raw.to_vec();
     for _ in 0..=MAX_ENCODING_DEPTH {
         for variant in variants(&level) {
-            for reading in [folded(&collapsed(&variant)), folded(resolved(&variant, false).as_bytes())] {
+            for reading in [
+                folded(&collapsed(&variant)),
+                folded(resolved(&variant, false).as_bytes()),
+            ] {
                 if !found.contains(&reading) {
                     found.push(reading);
                 }
@@ -131,9 +136,15 @@ fn readings(raw: &[u8]) -> Result<Vec<String>, PathError> {
 
 /// What servers are known to do to a path before they look it up.
 fn variants(path: &[u8]) -> [Vec<u8>; 6] {
-    let slashed: Vec<u8> = path.iter().map(|&b| if b == b'\\' { b'/' } else { b }).collect();
+    let slashed: Vec<u8> = path
+        .iter()
+        .map(|&b| if b == b'\\' { b'/' } else { b })
+        .collect();
     let bare = without_parameters(&slashed);
-    let end = slashed.iter().position(|b| b"?#\0".contains(b)).unwrap_or(slashed.len());
+    let end = slashed
+        .iter()
+        .position(|b| b"?#\0".contains(b))
+        .unwrap_or(slashed.len());
     let cut = without_parameters(&slashed[..end]);
     let clean = without_noise(&cut);
     let trimmed = without_trailing_dots(&clean);
@@ -142,13 +153,18 @@ fn variants(path: &[u8]) -> [Vec<u8>; 6] {
 
 /// Drops `;name=value` from every segment.
 fn without_parameters(path: &[u8]) -> Vec<u8> {
-    by_segment(path, |segment| segment.split(|&b| b == b';').next().unwrap_or_default())
+    by_segment(path, |segment| {
+        segment.split(|&b| b == b';').next().unwrap_or_default()
+    })
 }
 
 /// Drops the dots and spaces that some file systems ignore at a name's end.
 fn without_trailing_dots(path: &[u8]) -> Vec<u8> {
     by_segment(path, |segment| {
-        let kept = segment.iter().rposition(|b| !b". ".contains(b)).map_or(0, |at| at + 1);
+        let kept = segment
+            .iter()
+            .rposition(|b| !b". ".contains(b))
+            .map_or(0, |at| at + 1);
         if kept == 0 { segment } else { &segment[..kept] }
     })
 }
@@ -234,7 +250,15 @@ mod tests {
 
     #[test]
     fn canonical_is_a_fixed_point() {
-        for raw in ["/a%", "/%2525", "/x/%2e%2e/y", "/a;b=c/d", "//\\", "/é", "/%ff/"] {
+        for raw in [
+            "/a%",
+            "/%2525",
+            "/x/%2e%2e/y",
+            "/a;b=c/d",
+            "//\\",
+            "/é",
+            "/%ff/",
+        ] {
             let once = forwarded(raw);
             assert_eq!(forwarded(&once), once, "{raw}");
         }
@@ -242,12 +266,18 @@ mod tests {
 
     #[test]
     fn a_plain_path_has_one_reading() {
-        assert_eq!(Spelling::of("/Paid/x.json").unwrap().readings, ["/paid/x.json"]);
+        assert_eq!(
+            Spelling::of("/Paid/x.json").unwrap().readings,
+            ["/paid/x.json"]
+        );
     }
 
     #[test]
     fn endless_encoding_is_refused() {
         assert_eq!(Spelling::of("/%252525252570"), Err(PathError::TooDeep));
-        assert_eq!(Spelling::of(&format!("/{}", "a".repeat(9000))), Err(PathError::TooLong));
+        assert_eq!(
+            Spelling::of(&format!("/{}", "a".repeat(9000))),
+            Err(PathError::TooLong)
+        );
     }
 }

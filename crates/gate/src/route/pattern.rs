@@ -48,7 +48,9 @@ pub enum PatternError {
     #[error("the route `{0}` has no path; write it as `GET /path`, `/path/*` or `*`")]
     NoPath(String),
     /// A verb that is not one of HTTP's.
-    #[error("the route `{0}` starts with an unknown verb; write GET, POST, … or leave it out to cover all")]
+    #[error(
+        "the route `{0}` starts with an unknown verb; write GET, POST, … or leave it out to cover all"
+    )]
     UnknownVerb(String),
     /// `:` or `[` without a name.
     #[error("the route `{0}` has a parameter without a name; write `:name` or `[name]`")]
@@ -96,7 +98,11 @@ impl Pattern {
 fn fits(tokens: &[Token], path: &str) -> bool {
     // `open[i]`: the path so far fits the first `i` tokens; literals are
     // compared whole, so positions are visited in order of the path.
-    let ends: Vec<usize> = path.char_indices().map(|(at, _)| at).chain([path.len()]).collect();
+    let ends: Vec<usize> = path
+        .char_indices()
+        .map(|(at, _)| at)
+        .chain([path.len()])
+        .collect();
     let mut from = vec![0_usize];
     for token in tokens {
         from = match token {
@@ -250,7 +256,9 @@ mod tests {
 
     #[test]
     fn a_pattern_that_protects_nothing_is_an_error() {
-        for text in ["", "weather", "GTE /x", "GET", "/a/:", "/a/[", "/a/[]", "GET /a b"] {
+        for text in [
+            "", "weather", "GTE /x", "GET", "/a/:", "/a/[", "/a/[]", "GET /a b",
+        ] {
             assert!(text.parse::<Pattern>().is_err(), "{text}");
         }
     }

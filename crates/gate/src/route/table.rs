@@ -46,8 +46,13 @@ pub(crate) fn decide<'a>(
         }
     }
     match hit {
-        Some(route) => Decision::Paid { route, path: spelling.canonical },
-        None => Decision::Free { path: spelling.canonical },
+        Some(route) => Decision::Paid {
+            route,
+            path: spelling.canonical,
+        },
+        None => Decision::Free {
+            path: spelling.canonical,
+        },
     }
 }
 
@@ -96,7 +101,12 @@ mod tests {
         for case in cases {
             let name = case["name"].as_str().unwrap();
             let input = &case["input"];
-            let routes: Vec<&str> = input["routes"].as_array().unwrap().iter().filter_map(|r| r.as_str()).collect();
+            let routes: Vec<&str> = input["routes"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(|r| r.as_str())
+                .collect();
             let decisions: Vec<Decision> = ["path", "decoded_path"]
                 .iter()
                 .filter_map(|view| input[view].as_str())
@@ -104,16 +114,22 @@ mod tests {
                 .collect();
             let expected = &case["expected"];
             let questionable = expected["questionable"].as_bool().unwrap_or(false);
-            let must = expected["protected"].as_bool().unwrap() || questionable || WIDER.contains(&name);
+            let must =
+                expected["protected"].as_bool().unwrap() || questionable || WIDER.contains(&name);
             let free = decisions.iter().all(|d| matches!(d, Decision::Free { .. }));
             assert_eq!(!free, must, "{name}: {decisions:?}");
-            let first = routes.iter().position(|r| r.ends_with(expected["pattern"].as_str().unwrap_or("\0")));
+            let first = routes
+                .iter()
+                .position(|r| r.ends_with(expected["pattern"].as_str().unwrap_or("\0")));
             let hit = decisions.iter().find_map(|d| match d {
                 Decision::Paid { route, .. } => Some(*route),
                 _ => None,
             });
             if let (Some(first), Some(hit)) = (first, hit) {
-                assert!(hit <= first || routes[hit].ends_with(expected["pattern"].as_str().unwrap()), "{name}");
+                assert!(
+                    hit <= first || routes[hit].ends_with(expected["pattern"].as_str().unwrap()),
+                    "{name}"
+                );
             }
         }
     }
@@ -129,7 +145,15 @@ mod tests {
     #[test]
     fn a_target_that_is_no_path_is_refused() {
         let routes = ["/paid"];
-        assert_eq!(decide_on(&routes, "CONNECT", "host:443"), Decision::Refused(PathError::NotAPath));
-        assert_eq!(decide_on(&routes, "OPTIONS", "*"), Decision::Free { path: "*".to_owned() });
+        assert_eq!(
+            decide_on(&routes, "CONNECT", "host:443"),
+            Decision::Refused(PathError::NotAPath)
+        );
+        assert_eq!(
+            decide_on(&routes, "OPTIONS", "*"),
+            Decision::Free {
+                path: "*".to_owned()
+            }
+        );
     }
 }

@@ -8,7 +8,9 @@ use crate::support::World;
 async fn the_body_of_a_paying_request_reaches_the_service_whole() {
     let world = World::new().await;
     let payment = world.payment("/paid/x").await;
-    let request = payment.request("POST", "/paid/x").map(|_| tollway_gate::full("hello"));
+    let request = payment
+        .request("POST", "/paid/x")
+        .map(|_| tollway_gate::full("hello"));
     assert!(world.send(request).await.has_secret());
     assert_eq!(&world.upstream.last().body[..], b"hello");
 }
@@ -18,16 +20,24 @@ async fn a_body_over_the_limit_is_refused_before_anybody_is_asked() {
     let world = World::new().await;
     let payment = world.payment("/paid/x").await;
     let big = vec![0_u8; (1 << 20) + 1];
-    let request = payment.request("POST", "/paid/x").map(|_| tollway_gate::full(big));
+    let request = payment
+        .request("POST", "/paid/x")
+        .map(|_| tollway_gate::full(big));
     let answer = world.send(request).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
-    assert_eq!((world.upstream.count(), world.facilitator.verify_calls()), (0, 0));
+    assert_eq!(
+        (world.upstream.count(), world.facilitator.verify_calls()),
+        (0, 0)
+    );
 }
 
 #[tokio::test]
 async fn an_answer_that_cannot_be_held_back_is_not_charged_for() {
     let world = World::new().await;
-    for (path, code) in [("/paid/big", "response_too_large"), ("/paid/stream", "response_streams")] {
+    for (path, code) in [
+        ("/paid/big", "response_too_large"),
+        ("/paid/stream", "response_streams"),
+    ] {
         let payment = world.payment(path).await;
         let answer = world.send(payment.get(path)).await;
         assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
@@ -35,13 +45,22 @@ async fn an_answer_that_cannot_be_held_back_is_not_charged_for() {
         assert!(!answer.has_secret());
     }
     assert_eq!(world.facilitator.settlements(), 0);
-    assert_eq!(world.upstream.streamed.load(std::sync::atomic::Ordering::SeqCst), 0);
+    assert_eq!(
+        world
+            .upstream
+            .streamed
+            .load(std::sync::atomic::Ordering::SeqCst),
+        0
+    );
 }
 
 #[tokio::test]
 async fn an_answer_too_large_to_store_is_delivered_once() {
     let world = World::new().await;
-    let payment = world.payment("/paid/two-megabytes").await.named("larger-than-stored");
+    let payment = world
+        .payment("/paid/two-megabytes")
+        .await
+        .named("larger-than-stored");
     let answer = world.send(payment.get("/paid/two-megabytes")).await;
     assert_eq!(answer.body.len(), 2 << 20);
     let again = world.send(payment.get("/paid/two-megabytes")).await;
@@ -56,7 +75,8 @@ async fn a_service_slower_than_the_payment_lives_is_not_charged_for() {
             ..crate::support::limits()
         };
         let route = tollway_gate::Route::new("/paid/*").unwrap();
-        gate.route(route.offer(crate::support::price())).limits(limits)
+        gate.route(route.offer(crate::support::price()))
+            .limits(limits)
     })
     .await;
     *world.upstream.delay.lock().unwrap() = std::time::Duration::from_secs(60);

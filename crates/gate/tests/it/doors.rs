@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 use tollway_core::FacilitatorError;
-use tollway_core::wire::{Version, VerifyResponse};
+use tollway_core::wire::{VerifyResponse, Version};
 use tollway_gate::{Offer, Route};
 
 use crate::support::{PAYEE, Payment, SECRET, World, price, request, terms_of};
@@ -36,7 +36,8 @@ async fn a_version_1_client_pays_and_reads_its_own_header() {
     assert!(answer.has_secret());
     assert!(answer.headers.contains_key("x-payment-response"));
     assert!(!answer.headers.contains_key("payment-response"));
-    let json = tollway_core::header::decode::<serde_json::Value>(answer.header("x-payment-response"));
+    let json =
+        tollway_core::header::decode::<serde_json::Value>(answer.header("x-payment-response"));
     assert_eq!(json.unwrap()["network"], "base-sepolia");
 }
 
@@ -73,15 +74,25 @@ async fn another_encoding_of_the_same_authorization_is_the_same_authorization() 
     let payment = world.payment("/paid/x").await;
     assert!(world.send(payment.get("/paid/x")).await.has_secret());
     let mut again = payment.clone();
-    let authorization = again.payload.payload["authorization"].as_object_mut().unwrap();
-    let nonce = authorization["nonce"].as_str().unwrap().to_uppercase().replace("0X", "0x");
+    let authorization = again.payload.payload["authorization"]
+        .as_object_mut()
+        .unwrap();
+    let nonce = authorization["nonce"]
+        .as_str()
+        .unwrap()
+        .to_uppercase()
+        .replace("0X", "0x");
     authorization.insert("nonce".to_owned(), nonce.into());
     authorization.insert("junk".to_owned(), 1.into());
     let answer = world.send(again.get("/paid/x")).await;
     assert_eq!(answer.code(), "duplicate_settlement");
     let answer = world.send(again.in_version_1().get("/paid/x")).await;
     assert_eq!(answer.code(), "duplicate_settlement");
-    assert_eq!(world.facilitator.verify_calls(), 1, "a repeat is known before anybody is asked");
+    assert_eq!(
+        world.facilitator.verify_calls(),
+        1,
+        "a repeat is known before anybody is asked"
+    );
 }
 
 #[tokio::test]
@@ -100,7 +111,10 @@ async fn a_payment_for_one_route_opens_no_other() {
             let payment = world.payment(&format!("/r{from}/x")).await;
             let answer = world.send(payment.get(&format!("/r{to}/x"))).await;
             assert_eq!(answer.status, StatusCode::PAYMENT_REQUIRED);
-            assert_eq!(terms_of(&answer).error.as_deref(), Some("No matching payment requirements"));
+            assert_eq!(
+                terms_of(&answer).error.as_deref(),
+                Some("No matching payment requirements")
+            );
         }
     }
     assert_eq!(world.facilitator.verify_calls(), 0);
@@ -110,7 +124,11 @@ async fn a_payment_for_one_route_opens_no_other() {
 #[tokio::test]
 async fn a_payment_that_names_another_resource_is_not_for_this_one() {
     let world = World::new().await;
-    for url in ["https://api.example/paid/other", "https://mallory.example/paid/x", "x"] {
+    for url in [
+        "https://api.example/paid/other",
+        "https://mallory.example/paid/x",
+        "x",
+    ] {
         let mut payment = world.payment("/paid/x").await;
         payment.payload.resource.as_mut().unwrap().url = url.to_owned();
         let answer = world.send(payment.get("/paid/x")).await;
@@ -151,10 +169,14 @@ async fn changed_terms_match_nothing() {
 async fn an_extension_must_come_back_as_it_was_sent() {
     let world = World::new().await;
     let mut payment = world.payment("/paid/x").await;
-    payment.payload.extensions.as_mut().unwrap()["payment-identifier"]["info"]["required"] = true.into();
+    payment.payload.extensions.as_mut().unwrap()["payment-identifier"]["info"]["required"] =
+        true.into();
     let answer = world.send(payment.get("/paid/x")).await;
     assert_eq!(answer.status, StatusCode::PAYMENT_REQUIRED);
-    assert_eq!(terms_of(&answer).error.as_deref(), Some("extension_echo_mismatch"));
+    assert_eq!(
+        terms_of(&answer).error.as_deref(),
+        Some("extension_echo_mismatch")
+    );
 }
 
 /// Every combination of no, one or two headers of each version, whole or broken.
@@ -180,10 +202,19 @@ async fn exactly_one_readable_payment_header_is_taken() {
         }
         world.send(asked)
     };
-    let bad = broken.iter().map(|value| vec![("payment-signature", value.clone())]);
-    let bad = bad.chain(broken[..6].iter().map(|value| vec![("x-payment", value.clone())]));
+    let bad = broken
+        .iter()
+        .map(|value| vec![("payment-signature", value.clone())]);
+    let bad = bad.chain(
+        broken[..6]
+            .iter()
+            .map(|value| vec![("x-payment", value.clone())]),
+    );
     let bad = bad.chain([
-        vec![("payment-signature", v2.clone()), ("payment-signature", v2.clone())],
+        vec![
+            ("payment-signature", v2.clone()),
+            ("payment-signature", v2.clone()),
+        ],
         vec![("x-payment", v1.clone()), ("x-payment", v1.clone())],
         vec![("payment-signature", v2.clone()), ("x-payment", v1.clone())],
         vec![("x-payment", v2.clone())],
@@ -195,7 +226,11 @@ async fn exactly_one_readable_payment_header_is_taken() {
         assert!(answer.headers.contains_key("payment-required"), "{told}");
         assert!(!answer.has_secret(), "{told}");
     }
-    assert_eq!(world.facilitator.verify_calls(), 0, "what cannot be valid is not verified");
+    assert_eq!(
+        world.facilitator.verify_calls(),
+        0,
+        "what cannot be valid is not verified"
+    );
     assert!(send(vec![("payment-signature", v2)]).await.has_secret());
 }
 
@@ -213,7 +248,10 @@ async fn a_refused_payment_gets_the_facilitators_reason_and_the_terms() {
     let payment = world.payment("/paid/x").await;
     let answer = world.send(payment.get("/paid/x")).await;
     assert_eq!(answer.status, StatusCode::PAYMENT_REQUIRED);
-    assert_eq!(terms_of(&answer).error.as_deref(), Some("insufficient_funds"));
+    assert_eq!(
+        terms_of(&answer).error.as_deref(),
+        Some("insufficient_funds")
+    );
     assert_eq!(answer.code(), "insufficient_funds");
 
     refuse("permit2_allowance_required");
@@ -245,12 +283,17 @@ async fn without_a_facilitator_nothing_is_served_and_the_payment_stays_good() {
 async fn free_routes_pass_untouched() {
     let world = World::new().await;
     let mut asked = request("POST", "/free/x?q=1");
-    asked.headers_mut().insert("x-custom", HeaderValue::from_static("kept"));
+    asked
+        .headers_mut()
+        .insert("x-custom", HeaderValue::from_static("kept"));
     let answer = world.send(asked).await;
     assert!(answer.has_secret());
     assert_eq!(answer.header("vary"), "");
     let seen = world.upstream.last();
-    assert_eq!((seen.method.as_str(), seen.uri.as_str()), ("POST", "/free/x?q=1"));
+    assert_eq!(
+        (seen.method.as_str(), seen.uri.as_str()),
+        ("POST", "/free/x?q=1")
+    );
     assert_eq!(seen.headers["x-custom"], "kept");
 }
 
@@ -268,11 +311,16 @@ async fn the_service_behind_hears_who_paid_and_nothing_of_the_payment() {
         ("if-none-match", "\"etag\""),
         ("access-control-expose-headers", "PAYMENT-RESPONSE"),
     ] {
-        asked.headers_mut().insert(name, HeaderValue::from_static(value));
+        asked
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
     assert!(world.send(asked).await.has_secret());
     let headers = world.upstream.last().headers;
-    assert_eq!(headers["tollway-payer"], "0x857b06519e91e3a54538791bdbb0e22373e36b66");
+    assert_eq!(
+        headers["tollway-payer"],
+        "0x857b06519e91e3a54538791bdbb0e22373e36b66"
+    );
     assert!(headers.contains_key("tollway-payment"));
     assert_eq!(headers.len(), 2, "{headers:?}");
 }
@@ -288,10 +336,20 @@ async fn what_the_service_behind_says_of_payments_does_not_pass() {
         "extension-responses",
         "surrogate-control",
     ] {
-        world.upstream.headers.lock().unwrap().insert(name, HeaderValue::from_static("forged"));
+        world
+            .upstream
+            .headers
+            .lock()
+            .unwrap()
+            .insert(name, HeaderValue::from_static("forged"));
     }
     let cache = HeaderValue::from_static("public, s-maxage=600, max-age=5");
-    world.upstream.headers.lock().unwrap().insert("cache-control", cache);
+    world
+        .upstream
+        .headers
+        .lock()
+        .unwrap()
+        .insert("cache-control", cache);
     let payment = world.payment("/paid/x").await;
     let answer = world.send(payment.get("/paid/x")).await;
     assert!(answer.receipt().success);
@@ -303,13 +361,14 @@ async fn what_the_service_behind_says_of_payments_does_not_pass() {
 #[tokio::test]
 async fn several_prices_on_a_route_can_each_be_paid() {
     let dear = Offer::new("$5", "base-sepolia", PAYEE).unwrap();
-    let world = World::with(|gate| {
-        gate.route(Route::new("/paid/*").unwrap().offer(price()).offer(dear))
-    })
-    .await;
+    let world =
+        World::with(|gate| gate.route(Route::new("/paid/*").unwrap().offer(price()).offer(dear)))
+            .await;
     let mut terms = terms_of(&world.get("/paid/x").await);
     terms.accepts.swap(0, 1);
     let payment = Payment::for_terms(terms);
     assert_eq!(payment.version, Version::V2);
-    assert!(String::from_utf8_lossy(&world.send(payment.get("/paid/x")).await.body).contains(SECRET));
+    assert!(
+        String::from_utf8_lossy(&world.send(payment.get("/paid/x")).await.body).contains(SECRET)
+    );
 }

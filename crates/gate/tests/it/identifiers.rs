@@ -20,7 +20,10 @@ async fn the_same_request_under_the_same_identifier_gets_the_same_answer() {
     assert_eq!(first.body, again.body);
     assert_eq!(first.receipt(), again.receipt());
     assert_eq!(first.header("cache-control"), again.header("cache-control"));
-    assert_eq!((world.upstream.count(), world.facilitator.verify_calls()), (1, 1));
+    assert_eq!(
+        (world.upstream.count(), world.facilitator.verify_calls()),
+        (1, 1)
+    );
     assert_eq!(world.facilitator.settlements(), 1);
 }
 
@@ -37,7 +40,9 @@ async fn another_payment_or_request_under_the_identifier_conflicts() {
         payment.get("/paid/x?more=1"),
         unbound.get("/paid/y"),
         payment.request("POST", "/paid/x"),
-        payment.get("/paid/x").map(|_| tollway_gate::full("another body")),
+        payment
+            .get("/paid/x")
+            .map(|_| tollway_gate::full("another body")),
     ] {
         let told = format!("{} {}", asked.method(), asked.uri());
         let answer = world.send(asked).await;
@@ -64,7 +69,9 @@ async fn the_authorization_alone_does_not_fetch_what_another_named() {
 async fn repeats_wait_while_the_first_is_on_its_way() {
     let world = Arc::new(World::new().await);
     let payment = world.payment("/paid/x").await.named(ID);
-    world.facilitator.always(Some(Say::Slow(std::time::Duration::from_millis(100))));
+    world
+        .facilitator
+        .always(Some(Say::Slow(std::time::Duration::from_millis(100))));
     let tries: Vec<_> = (0..20)
         .map(|_| {
             let (world, request) = (Arc::clone(&world), payment.get("/paid/x"));
@@ -75,7 +82,10 @@ async fn repeats_wait_while_the_first_is_on_its_way() {
         let answer = answer.await.unwrap();
         assert!(answer.has_secret(), "{answer:?}");
     }
-    assert_eq!((world.upstream.count(), world.facilitator.settlements()), (1, 1));
+    assert_eq!(
+        (world.upstream.count(), world.facilitator.settlements()),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
@@ -88,9 +98,17 @@ async fn a_malformed_identifier_is_refused_and_a_missing_one_where_it_is_require
     assert_eq!(answer.code(), "payment_identifier_required");
     let mut short = payment.clone();
     short.payload.extensions.as_mut().unwrap()["payment-identifier"]["info"]["id"] = "short".into();
-    assert_eq!(world.send(short.get("/paid/x")).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        world.send(short.get("/paid/x")).await.status,
+        StatusCode::BAD_REQUEST
+    );
     assert_eq!(world.facilitator.verify_calls(), 0);
-    assert!(world.send(payment.named(ID).get("/paid/x")).await.has_secret());
+    assert!(
+        world
+            .send(payment.named(ID).get("/paid/x"))
+            .await
+            .has_secret()
+    );
 }
 
 #[tokio::test]
@@ -120,11 +138,17 @@ async fn a_purchase_outlives_the_process_that_sold_it() {
     let after = open().await;
     assert_eq!(after.gate.recover().await.unwrap().still_open, 1);
     assert!(after.send(sold.get("/paid/x")).await.has_secret());
-    chain.has_node.store(true, std::sync::atomic::Ordering::SeqCst);
+    chain
+        .has_node
+        .store(true, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(after.gate.recover().await.unwrap().still_open, 0);
     let fetched = after.send(unknown.get("/paid/x")).await;
     assert!(fetched.has_secret() && fetched.receipt().success);
-    assert_eq!(after.upstream.count(), 0, "both answers come from the ledger");
+    assert_eq!(
+        after.upstream.count(),
+        0,
+        "both answers come from the ledger"
+    );
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
@@ -133,7 +157,9 @@ async fn a_buyer_that_comes_back_after_a_restart_brings_the_settlement_to_its_en
     let chain: Arc<FakeChain> = Arc::default();
     let ledger = Arc::new(SqliteLedger::open("sqlite::memory:").await.unwrap());
     let route = || Route::new("/paid/*").unwrap().offer(price());
-    let before = World::on(Arc::clone(&ledger), Arc::clone(&chain), |gate| gate.route(route()));
+    let before = World::on(Arc::clone(&ledger), Arc::clone(&chain), |gate| {
+        gate.route(route())
+    });
     let payment = before.payment("/paid/x").await.named(ID);
     before.facilitator.always(Some(Say::Hang));
     before.send(payment.get("/paid/x")).await;
@@ -143,7 +169,10 @@ async fn a_buyer_that_comes_back_after_a_restart_brings_the_settlement_to_its_en
     after.gate.recover().await.unwrap();
     let answer = after.send(payment.get("/paid/x")).await;
     assert!(answer.has_secret(), "{answer:?}");
-    assert_eq!((after.upstream.count(), after.facilitator.settlements()), (0, 1));
+    assert_eq!(
+        (after.upstream.count(), after.facilitator.settlements()),
+        (0, 1)
+    );
 }
 
 #[tokio::test]
@@ -151,11 +180,14 @@ async fn a_claim_that_a_dead_process_left_unsettled_may_be_claimed_again() {
     let chain: Arc<FakeChain> = Arc::default();
     let ledger = Arc::new(SqliteLedger::open("sqlite::memory:").await.unwrap());
     let route = || Route::new("/paid/*").unwrap().offer(price());
-    let before = World::on(Arc::clone(&ledger), Arc::clone(&chain), |gate| gate.route(route()));
+    let before = World::on(Arc::clone(&ledger), Arc::clone(&chain), |gate| {
+        gate.route(route())
+    });
     let payment = Payment::for_terms(terms_of(&before.get("/paid/x").await));
     *before.upstream.delay.lock().unwrap() = std::time::Duration::from_secs(3600);
     let request = payment.get("/paid/x");
-    let waiting = tokio::time::timeout(std::time::Duration::from_millis(100), before.start(request));
+    let waiting =
+        tokio::time::timeout(std::time::Duration::from_millis(100), before.start(request));
     assert!(waiting.await.is_err());
 
     let after = World::on(ledger, chain, |gate| gate.route(route()));

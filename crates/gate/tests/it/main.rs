@@ -8,6 +8,8 @@ mod browsers;
 mod doors;
 mod identifiers;
 mod outcomes;
+mod proxied;
+mod remote;
 mod spellings;
 mod terms;
 mod upfront;

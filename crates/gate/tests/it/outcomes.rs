@@ -12,13 +12,13 @@ use tollway_ledger::{Evidence, GrantState, GrantStore};
 use crate::support::{Payment, Say, World, limits, price};
 
 fn says(success: bool, reason: Option<&str>, transaction: &str, network: &str) -> Say {
-    Say::Answer(SettleResponse {
+    Say::Answer(Box::new(SettleResponse {
         success,
         error_reason: reason.map(str::to_owned),
         transaction: transaction.to_owned(),
         network: network.to_owned(),
         ..SettleResponse::default()
-    })
+    }))
 }
 
 const HASH: &str = "0xabababababababababababababababababababababababababababababababab";
@@ -27,12 +27,32 @@ const HERE: &str = "eip155:84532";
 /// Everything that is not success, and the status it ends in.
 fn failures() -> Vec<(&'static str, Say, u16)> {
     vec![
-        ("refused", says(false, Some("insufficient_funds"), "", HERE), 402),
-        ("reverted", says(false, Some("invalid_transaction_state"), HASH, HERE), 402),
+        (
+            "refused",
+            says(false, Some("insufficient_funds"), "", HERE),
+            402,
+        ),
+        (
+            "reverted",
+            says(false, Some("invalid_transaction_state"), HASH, HERE),
+            402,
+        ),
         ("failed without a reason", says(false, None, "", HERE), 402),
-        ("somebody else's", says(false, Some("duplicate_settlement"), HASH, HERE), 402),
-        ("pending", says(false, Some("settlement_pending"), HASH, HERE), 402),
-        ("pending without a hash", says(false, Some("settlement_pending"), "", HERE), 503),
+        (
+            "somebody else's",
+            says(false, Some("duplicate_settlement"), HASH, HERE),
+            402,
+        ),
+        (
+            "pending",
+            says(false, Some("settlement_pending"), HASH, HERE),
+            402,
+        ),
+        (
+            "pending without a hash",
+            says(false, Some("settlement_pending"), "", HERE),
+            503,
+        ),
         ("success without a hash", says(true, None, "", HERE), 503),
         ("success elsewhere", says(true, None, HASH, "eip155:1"), 503),
         ("answer lost", Say::Lost, 503),
@@ -46,7 +66,11 @@ fn failures() -> Vec<(&'static str, Say, u16)> {
 async fn no_byte_of_the_answer_leaves_unless_settling_succeeded() {
     for upfront in [false, true] {
         for (name, say, status) in failures() {
-            let world = if upfront { World::upfront().await } else { World::new().await };
+            let world = if upfront {
+                World::upfront().await
+            } else {
+                World::new().await
+            };
             let payment = world.payment("/paid/x").await;
             world.facilitator.always(Some(say));
             let answer = world.send(payment.get("/paid/x")).await;
@@ -66,10 +90,15 @@ async fn no_byte_of_the_answer_leaves_unless_settling_succeeded() {
 async fn a_refused_settlement_brings_the_terms_and_the_reason() {
     let world = World::new().await;
     let payment = world.payment("/paid/x").await;
-    world.facilitator.next(says(false, Some("insufficient_funds"), "", HERE));
+    world
+        .facilitator
+        .next(says(false, Some("insufficient_funds"), "", HERE));
     let answer = world.send(payment.get("/paid/x")).await;
     assert!(answer.has_terms());
-    assert_eq!(answer.receipt().error_reason.as_deref(), Some("insufficient_funds"));
+    assert_eq!(
+        answer.receipt().error_reason.as_deref(),
+        Some("insufficient_funds")
+    );
     // Nothing was sent, so the same authorization may be tried again.
     assert!(world.send(payment.get("/paid/x")).await.has_secret());
 }
@@ -78,7 +107,9 @@ async fn a_refused_settlement_brings_the_terms_and_the_reason() {
 async fn a_settlement_that_failed_on_chain_is_final() {
     let world = World::new().await;
     let payment = world.payment("/paid/x").await;
-    world.facilitator.next(says(false, Some("invalid_transaction_state"), HASH, HERE));
+    world
+        .facilitator
+        .next(says(false, Some("invalid_transaction_state"), HASH, HERE));
     world.send(payment.get("/paid/x")).await;
     let again = world.send(payment.get("/paid/x")).await;
     assert_eq!(again.status, StatusCode::PAYMENT_REQUIRED);
@@ -90,7 +121,9 @@ async fn a_settlement_that_failed_on_chain_is_final() {
 async fn an_unknown_outcome_is_told_without_terms_and_ends_by_itself() {
     let world = World::new().await;
     let payment = world.payment("/paid/x").await.named("story-of-the-unknown");
-    world.facilitator.always(Some(says(false, Some("settlement_pending"), HASH, HERE)));
+    world
+        .facilitator
+        .always(Some(says(false, Some("settlement_pending"), HASH, HERE)));
     let answer = world.send(payment.get("/paid/x")).await;
     assert_eq!(answer.status, StatusCode::PAYMENT_REQUIRED);
     assert_eq!(answer.code(), "settlement_pending");
@@ -98,7 +131,10 @@ async fn an_unknown_outcome_is_told_without_terms_and_ends_by_itself() {
     assert_eq!(answer.receipt().transaction, HASH);
     assert!(!answer.header("retry-after").is_empty());
     let keys = world.facilitator.keys.lock().unwrap().clone();
-    assert!(keys.len() > 1 && keys.iter().all(|key| *key == keys[0]), "one key: {keys:?}");
+    assert!(
+        keys.len() > 1 && keys.iter().all(|key| *key == keys[0]),
+        "one key: {keys:?}"
+    );
 
     world.facilitator.always(None);
     let again = world.send(payment.get("/paid/x")).await;
@@ -134,7 +170,9 @@ async fn a_service_that_fails_is_not_charged_for() {
     let world = World::new().await;
     for status in [400, 404, 500, 503] {
         let payment = world.payment("/paid/x").await;
-        world.upstream.answer_with(StatusCode::from_u16(status).unwrap());
+        world
+            .upstream
+            .answer_with(StatusCode::from_u16(status).unwrap());
         let answer = world.send(payment.get("/paid/x")).await;
         assert_eq!(answer.status.as_u16(), status);
         assert!(!answer.headers.contains_key("payment-response"));
@@ -170,7 +208,12 @@ async fn a_service_that_asks_for_a_payment_of_its_own_does_not_get_through() {
 async fn a_grpc_failure_is_a_failure_though_it_is_answered_with_200() {
     let world = World::new().await;
     let failed = http::HeaderValue::from_static("5");
-    world.upstream.headers.lock().unwrap().insert("grpc-status", failed);
+    world
+        .upstream
+        .headers
+        .lock()
+        .unwrap()
+        .insert("grpc-status", failed);
     let payment = world.payment("/paid/x").await;
     world.send(payment.get("/paid/x")).await;
     assert_eq!(world.facilitator.settlements(), 0);
@@ -198,9 +241,21 @@ async fn a_client_that_goes_away_is_still_served_to_the_end() {
 
 async fn evidence(world: &World, payment: &Payment) -> Option<Evidence> {
     let terms = tollway_core::Terms::check(payment.payload.accepted.clone()).unwrap();
-    let identity = world.chain.inspect(&payment.payload, &terms).unwrap().identity;
-    let record = world.ledger.grant_by_identity(&identity).await.unwrap().unwrap();
-    assert_eq!(record.state == GrantState::Released, record.evidence.is_some());
+    let identity = world
+        .chain
+        .inspect(&payment.payload, &terms)
+        .unwrap()
+        .identity;
+    let record = world
+        .ledger
+        .grant_by_identity(&identity)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        record.state == GrantState::Released,
+        record.evidence.is_some()
+    );
     record.evidence
 }
 
@@ -210,20 +265,29 @@ async fn the_ledger_says_what_a_release_rests_on() {
     let local = World::new().await;
     let payment = local.payment("/paid/x").await;
     local.send(payment.get("/paid/x")).await;
-    assert!(matches!(evidence(&local, &payment).await, Some(Evidence::Receipt { .. })));
+    assert!(matches!(
+        evidence(&local, &payment).await,
+        Some(Evidence::Receipt { .. })
+    ));
 
     let remote = World::with(|gate| gate.route(route()).remote("https://f.example")).await;
     let payment = remote.payment("/paid/x").await;
     remote.send(payment.get("/paid/x")).await;
     let said = evidence(&remote, &payment).await;
-    assert!(matches!(said, Some(Evidence::FacilitatorSaid { facilitator, .. }) if facilitator == "https://f.example"));
+    assert!(
+        matches!(said, Some(Evidence::FacilitatorSaid { facilitator, .. }) if facilitator == "https://f.example")
+    );
 }
 
 /// A gate with a node of its own does not take a remote facilitator's word.
 async fn doubting() -> World {
     let chain: Arc<crate::support::FakeChain> = Arc::default();
-    chain.has_node.store(true, std::sync::atomic::Ordering::SeqCst);
-    let ledger = tollway_ledger::SqliteLedger::open("sqlite::memory:").await.unwrap();
+    chain
+        .has_node
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    let ledger = tollway_ledger::SqliteLedger::open("sqlite::memory:")
+        .await
+        .unwrap();
     World::on(Arc::new(ledger), Arc::clone(&chain), |gate| {
         gate.route(Route::new("/paid/*").unwrap().offer(price()))
             .remote("https://f.example")
@@ -244,17 +308,26 @@ async fn a_lying_facilitator_opens_nothing_where_the_gate_has_a_node() {
 
     let honest = world.payment("/paid/x").await;
     assert!(world.send(honest.get("/paid/x")).await.has_secret());
-    assert!(matches!(evidence(&world, &honest).await, Some(Evidence::Checked { .. })));
+    assert!(matches!(
+        evidence(&world, &honest).await,
+        Some(Evidence::Checked { .. })
+    ));
 }
 
 #[tokio::test]
 async fn a_node_that_cannot_say_leaves_the_outcome_unknown() {
     let world = doubting().await;
-    world.chain.has_node.store(false, std::sync::atomic::Ordering::SeqCst);
+    world
+        .chain
+        .has_node
+        .store(false, std::sync::atomic::Ordering::SeqCst);
     let payment = world.payment("/paid/x").await.named("the-node-cannot-say");
     let answer = world.send(payment.get("/paid/x")).await;
     assert_eq!(answer.code(), "settlement_pending");
     assert!(!answer.has_secret() && !answer.has_terms());
-    world.chain.has_node.store(true, std::sync::atomic::Ordering::SeqCst);
+    world
+        .chain
+        .has_node
+        .store(true, std::sync::atomic::Ordering::SeqCst);
     assert!(world.send(payment.get("/paid/x")).await.has_secret());
 }

@@ -18,19 +18,46 @@ fn spellings(path: &str) -> BTreeSet<String> {
     let first = &path[1..2];
     let code = format!("%{:02x}", first.as_bytes()[0]);
     for spelled in [
-        format!("/{path}"), format!("{path}/"), format!("{path}//"), path.to_uppercase(),
-        format!("{folder}//{last}"), format!("/.{path}"), format!("/x/..{path}"),
-        format!("/x/%2e%2e{path}"), format!("/x/..%2f{}", &path[1..]), format!("/x/%2e%2e%2f{}", &path[1..]),
-        format!("{folder}/./{last}"), format!("{folder}/y/../{last}"), format!("{folder}%2f{last}"),
-        format!("{folder}%5c{last}"), format!("{folder}\\{last}"), format!("{path};x=1"),
-        format!("{folder};x=1/{last}"), format!("{folder}/;/{last}"), format!("/x/..;{path}"),
-        format!("{path}%00"), format!("{path}%00.html"), format!("{path}%"), format!("{path}%c0"),
-        format!("{path}%3fx"), format!("{path}%23x"), format!("{path}%20"), format!("{path}."),
-        format!("{path}%2e"), format!("{path}%0a"), format!("{path}%0d%0a"), format!("{path}%2f"),
-        format!("/{code}{}", &path[2..]), format!("/%25{}{}", &code[1..], &path[2..]),
-        format!("/%2525{}{}", &code[1..], &path[2..]), format!("{folder}%252f{last}"),
-        format!("/x/%252e%252e{path}"), format!("{path}?x=1"), format!("{path}?/../free"),
-        format!("http://api.example{path}"), format!("http://evil.example//{}", &path[1..]),
+        format!("/{path}"),
+        format!("{path}/"),
+        format!("{path}//"),
+        path.to_uppercase(),
+        format!("{folder}//{last}"),
+        format!("/.{path}"),
+        format!("/x/..{path}"),
+        format!("/x/%2e%2e{path}"),
+        format!("/x/..%2f{}", &path[1..]),
+        format!("/x/%2e%2e%2f{}", &path[1..]),
+        format!("{folder}/./{last}"),
+        format!("{folder}/y/../{last}"),
+        format!("{folder}%2f{last}"),
+        format!("{folder}%5c{last}"),
+        format!("{folder}\\{last}"),
+        format!("{path};x=1"),
+        format!("{folder};x=1/{last}"),
+        format!("{folder}/;/{last}"),
+        format!("/x/..;{path}"),
+        format!("{path}%00"),
+        format!("{path}%00.html"),
+        format!("{path}%"),
+        format!("{path}%c0"),
+        format!("{path}%3fx"),
+        format!("{path}%23x"),
+        format!("{path}%20"),
+        format!("{path}."),
+        format!("{path}%2e"),
+        format!("{path}%0a"),
+        format!("{path}%0d%0a"),
+        format!("{path}%2f"),
+        format!("/{code}{}", &path[2..]),
+        format!("/%25{}{}", &code[1..], &path[2..]),
+        format!("/%2525{}{}", &code[1..], &path[2..]),
+        format!("{folder}%252f{last}"),
+        format!("/x/%252e%252e{path}"),
+        format!("{path}?x=1"),
+        format!("{path}?/../free"),
+        format!("http://api.example{path}"),
+        format!("http://evil.example//{}", &path[1..]),
     ] {
         all.insert(spelled);
     }
@@ -51,21 +78,38 @@ async fn loose(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     let path = path.split(['?', '#', '\0']).next().unwrap_or_default();
     let mut segments: Vec<String> = Vec::new();
     for segment in path.split('/') {
-        let segment: String = segment.split(';').next().unwrap_or_default().chars()
-            .filter(|c| !c.is_control() && *c != '%' && *c != char::REPLACEMENT_CHARACTER).collect();
+        let segment: String = segment
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .filter(|c| !c.is_control() && *c != '%' && *c != char::REPLACEMENT_CHARACTER)
+            .collect();
         match segment.as_str() {
             "" | "." => {}
             ".." => drop(segments.pop()),
             name => segments.push(name.trim_end_matches(['.', ' ']).to_lowercase()),
         }
     }
-    let body = if segments == ["paid", "report"] { SECRET } else { "nothing" };
+    let body = if segments == ["paid", "report"] {
+        SECRET
+    } else {
+        "nothing"
+    };
     Ok(Response::new(tollway_gate::full(body)))
 }
 
 #[tokio::test]
 async fn no_spelling_of_a_priced_path_is_served_unpaid() {
-    for pattern in ["/paid/report", "GET /paid/report", "/paid/*", "/paid/:name", "/paid/[name]", "/*/report", "*"] {
+    for pattern in [
+        "/paid/report",
+        "GET /paid/report",
+        "/paid/*",
+        "/paid/:name",
+        "/paid/[name]",
+        "/*/report",
+        "*",
+    ] {
         let route = Route::new(pattern).unwrap().offer(price());
         let world = World::with(|gate| gate.route(route)).await;
         let mut tried = 0;
@@ -73,10 +117,13 @@ async fn no_spelling_of_a_priced_path_is_served_unpaid() {
             for method in ["GET", "HEAD"] {
                 let request = Request::builder().method(method).uri(&spelling);
                 // What the parser of requests refuses never reaches a gate.
-                let Ok(request) = request.body(tollway_gate::empty()) else { continue };
+                let Ok(request) = request.body(tollway_gate::empty()) else {
+                    continue;
+                };
                 tried += 1;
                 let service = world.gate.layer().layer(tower::service_fn(loose));
-                let answer = crate::support::Answer::read(service.oneshot(request).await.unwrap()).await;
+                let answer =
+                    crate::support::Answer::read(service.oneshot(request).await.unwrap()).await;
                 assert!(!answer.has_secret(), "{pattern}: {method} {spelling}");
             }
         }
@@ -89,7 +136,12 @@ async fn no_spelling_of_a_priced_path_is_served_unpaid() {
 async fn the_loose_server_would_serve_these_spellings() {
     let mut served = 0;
     for spelling in spellings("/paid/report") {
-        let Ok(request) = Request::builder().uri(&spelling).body(tollway_gate::empty()) else { continue };
+        let Ok(request) = Request::builder()
+            .uri(&spelling)
+            .body(tollway_gate::empty())
+        else {
+            continue;
+        };
         let answer = crate::support::Answer::read(loose(request).await.unwrap()).await;
         served += usize::from(answer.has_secret());
     }
@@ -108,7 +160,12 @@ async fn the_service_behind_sees_the_canonical_path_only() {
         assert_eq!(world.upstream.last().uri, forwarded);
     }
     let payment = world.payment("/paid/%72eport").await;
-    assert!(world.send(payment.get("//paid/./%72eport?q=1")).await.has_secret());
+    assert!(
+        world
+            .send(payment.get("//paid/./%72eport?q=1"))
+            .await
+            .has_secret()
+    );
     assert_eq!(world.upstream.last().uri, "/paid/report?q=1");
 }
 

@@ -35,7 +35,9 @@ async fn the_resource_url_never_comes_from_the_host_header() {
     let world = World::new().await;
     let mut asked = request("GET", "http://evil.example/paid/x");
     for name in ["host", "x-forwarded-host", "forwarded"] {
-        asked.headers_mut().insert(name, "evil.example".parse().unwrap());
+        asked
+            .headers_mut()
+            .insert(name, "evil.example".parse().unwrap());
     }
     let answer = world.send(asked).await;
     assert_eq!(terms_of(&answer).resource.url, format!("{BASE}/paid/x"));
@@ -46,7 +48,10 @@ async fn the_resource_url_never_comes_from_the_host_header() {
 async fn head_gets_the_headers_of_get_and_never_settles() {
     let world = World::new().await;
     let payment = world.payment("/paid/x").await;
-    for asked in [request("HEAD", "/paid/x"), payment.request("HEAD", "/paid/x")] {
+    for asked in [
+        request("HEAD", "/paid/x"),
+        payment.request("HEAD", "/paid/x"),
+    ] {
         let answer = world.send(asked).await;
         assert_eq!(answer.status, StatusCode::PAYMENT_REQUIRED);
         assert!(answer.headers.contains_key("payment-required"));
@@ -64,21 +69,36 @@ async fn a_function_of_the_request_says_the_price() {
         async move {
             match query.as_str() {
                 "free" => Ok(Quote::Free),
-                "never" => Err(Refusal::new("access_denied", "Not for sale; ask the seller.")),
-                "big" => Ok(Quote::Pay(vec![Offer::new("$2", "base-sepolia", PAYEE).unwrap()])),
+                "never" => Err(Refusal::new(
+                    "access_denied",
+                    "Not for sale; ask the seller.",
+                )),
+                "big" => Ok(Quote::Pay(vec![
+                    Offer::new("$2", "base-sepolia", PAYEE).unwrap(),
+                ])),
                 _ => Ok(Quote::Pay(vec![price()])),
             }
         }
     });
     let world = World::with(|gate| gate.route(route)).await;
     assert!(world.get("/paid/x?free").await.has_secret());
-    assert_eq!(world.get("/paid/x?never").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(terms_of(&world.get("/paid/x?big").await).accepts[0].amount, "2000000");
+    assert_eq!(
+        world.get("/paid/x?never").await.status,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(
+        terms_of(&world.get("/paid/x?big").await).accepts[0].amount,
+        "2000000"
+    );
 
     let cheap = Payment::for_terms(terms_of(&world.get("/paid/x").await));
     let refused = world.send(cheap.get("/paid/x?big")).await;
     assert_eq!(refused.status, StatusCode::PAYMENT_REQUIRED);
-    assert_eq!(world.facilitator.verify_calls(), 0, "a cheap payment is not even verified");
+    assert_eq!(
+        world.facilitator.verify_calls(),
+        0,
+        "a cheap payment is not even verified"
+    );
     assert!(world.send(cheap.get("/paid/x?small")).await.has_secret());
 }
 
@@ -93,7 +113,11 @@ async fn what_the_facilitator_adds_to_a_kind_stands_in_the_terms() {
     assert_eq!(world.gate.refresh_supported().await, Vec::<String>::new());
     let terms = terms_of(&world.get("/paid/x").await);
     assert_eq!(terms.accepts[0].extra_str("feePayer"), Some("0xfee"));
-    assert_eq!(terms.accepts[0].extra_str("name"), Some("USDC"), "ours is not replaced");
+    assert_eq!(
+        terms.accepts[0].extra_str("name"),
+        Some("USDC"),
+        "ours is not replaced"
+    );
 }
 
 #[tokio::test]
@@ -117,12 +141,21 @@ async fn a_configuration_that_cannot_work_is_refused_before_the_first_request() 
     };
     let route = || Route::new("/x").unwrap();
     assert!(matches!(build(BASE, None), Err(BuildError::NoRoutes)));
-    assert!(matches!(build(BASE, Some(route())), Err(BuildError::NoPrice(_))));
+    assert!(matches!(
+        build(BASE, Some(route())),
+        Err(BuildError::NoPrice(_))
+    ));
     for base in ["api.example", "ftp://a", "https://a/?q", "https://u:p@a"] {
-        assert!(matches!(build(base, Some(route().offer(price()))), Err(BuildError::BaseUrl(_))));
+        assert!(matches!(
+            build(base, Some(route().offer(price()))),
+            Err(BuildError::BaseUrl(_))
+        ));
     }
     let elsewhere = Offer::new("$1", "base", PAYEE).unwrap();
-    assert!(matches!(build(BASE, Some(route().offer(elsewhere))), Err(BuildError::NoChain { .. })));
+    assert!(matches!(
+        build(BASE, Some(route().offer(elsewhere))),
+        Err(BuildError::NoChain { .. })
+    ));
     assert!(Offer::new("$0.0000001", "base", PAYEE).is_err());
     assert!(price().with_timeout_seconds(5).is_err());
 }
@@ -133,6 +166,9 @@ async fn the_terms_of_a_path_are_the_same_whoever_asks_first() {
     let first = world.get("/paid/a").await;
     world.get("/paid/another/one").await;
     let second = world.get("/paid/a").await;
-    assert_eq!(first.header(header::PAYMENT_REQUIRED.as_str()), second.header("payment-required"));
+    assert_eq!(
+        first.header(header::PAYMENT_REQUIRED.as_str()),
+        second.header("payment-required")
+    );
     assert_eq!(first.body, second.body);
 }

@@ -22,7 +22,10 @@ async fn a_stream_leaves_chunk_by_chunk_after_the_money_moved() {
     let response = world.start(payment.get("/paid/stream")).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(world.facilitator.settlements(), 1);
-    let early = world.upstream.streamed.load(std::sync::atomic::Ordering::SeqCst);
+    let early = world
+        .upstream
+        .streamed
+        .load(std::sync::atomic::Ordering::SeqCst);
     assert!(early < 5 * SECRET.len(), "the answer was not held back");
     assert_eq!(Answer::read(response).await.body.len(), 5 * SECRET.len());
     let again = world.send(payment.get("/paid/stream")).await;
@@ -32,7 +35,10 @@ async fn a_stream_leaves_chunk_by_chunk_after_the_money_moved() {
 #[tokio::test]
 async fn who_paid_for_a_service_that_failed_is_served_later_without_paying_again() {
     let world = World::upfront().await;
-    let payment = world.payment("/paid/x").await.named("paid-before-it-failed");
+    let payment = world
+        .payment("/paid/x")
+        .await
+        .named("paid-before-it-failed");
     world.upstream.answer_with(StatusCode::SERVICE_UNAVAILABLE);
     let failed = world.send(payment.get("/paid/x")).await;
     assert_eq!(failed.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -50,11 +56,13 @@ async fn who_paid_for_a_service_that_failed_is_served_later_without_paying_again
 async fn a_permit2_allowance_that_is_missing_is_412() {
     let world = World::upfront().await;
     let payment = world.payment("/paid/x").await;
-    world.facilitator.next(crate::support::Say::Answer(tollway_core::wire::SettleResponse {
-        error_reason: Some("permit2_allowance_required".to_owned()),
-        network: "eip155:84532".to_owned(),
-        ..Default::default()
-    }));
+    world.facilitator.next(crate::support::Say::Answer(Box::new(
+        tollway_core::wire::SettleResponse {
+            error_reason: Some("permit2_allowance_required".to_owned()),
+            network: "eip155:84532".to_owned(),
+            ..Default::default()
+        },
+    )));
     let answer = world.send(payment.get("/paid/x")).await;
     assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED);
     assert_eq!(world.upstream.count(), 0);

@@ -72,7 +72,12 @@ impl Chain for FakeChain {
     }
 
     fn inspect(&self, payload: &PaymentPayload, terms: &Terms) -> Result<Intent, Refusal> {
-        let wrong = || Refusal::new("invalid_payload", "The authorization is incomplete; send all of it.");
+        let wrong = || {
+            Refusal::new(
+                "invalid_payload",
+                "The authorization is incomplete; send all of it.",
+            )
+        };
         let authorization = payload.payload.get("authorization").ok_or_else(wrong)?;
         let text = |key: &str| authorization[key].as_str().ok_or_else(wrong);
         let from = self.network.address(text("from")?).map_err(|_| wrong())?;
@@ -137,10 +142,17 @@ impl Chain for FakeChain {
         _: Finality,
     ) -> Result<Outcome, ChainError> {
         self.node()?;
-        let known = self.settled.lock().unwrap().values().any(|t| t == transaction.as_str());
+        let known = self
+            .settled
+            .lock()
+            .unwrap()
+            .values()
+            .any(|t| t == transaction.as_str());
         Ok(match known {
             true => Outcome::Settled(settled(transaction.as_str(), expected.amount)),
-            false => Outcome::NotSettled(Proof::Reverted { transaction: transaction.clone() }),
+            false => Outcome::NotSettled(Proof::Reverted {
+                transaction: transaction.clone(),
+            }),
         })
     }
 
@@ -149,6 +161,10 @@ impl Chain for FakeChain {
     }
 
     async fn health(&self) -> Health {
-        Health { ready: true, block_number: None, problem: None }
+        Health {
+            ready: true,
+            block_number: None,
+            problem: None,
+        }
     }
 }

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tollway_core::wire::{SettleResponse, SupportedResponse, VerifyResponse};
-use tollway_core::{
-    Chain, Facilitator, FacilitatorError, SettleRequest, Terms, VerifyRequest,
-};
+use tollway_core::{Chain, Facilitator, FacilitatorError, SettleRequest, Terms, VerifyRequest};
 
 use super::FakeChain;
 
@@ -19,7 +17,7 @@ use super::FakeChain;
 #[derive(Clone, Debug)]
 pub enum Say {
     /// Exactly this.
-    Answer(SettleResponse),
+    Answer(Box<SettleResponse>),
     /// Settle, and lose the answer.
     LoseAnswer,
     /// Lose the answer without having settled.
@@ -83,7 +81,11 @@ impl FakeFacilitator {
 
     fn settle_really(&self, request: &SettleRequest) -> SettleResponse {
         let terms = Terms::check(request.requirements.clone()).unwrap();
-        let identity = self.chain.inspect(&request.payload, &terms).unwrap().identity;
+        let identity = self
+            .chain
+            .inspect(&request.payload, &terms)
+            .unwrap()
+            .identity;
         let key = request.idempotency_key.clone().unwrap_or_default();
         let mut settled = self.chain.settled.lock().unwrap();
         let mut given = self.given.lock().unwrap();
@@ -110,17 +112,25 @@ impl Facilitator for FakeFacilitator {
     async fn verify(&self, _: &VerifyRequest) -> Result<VerifyResponse, FacilitatorError> {
         self.verified.fetch_add(1, Ordering::SeqCst);
         let verdict = self.verdict.lock().unwrap().clone();
-        verdict.unwrap_or_else(|| Ok(VerifyResponse { is_valid: true, ..VerifyResponse::default() }))
+        verdict.unwrap_or_else(|| {
+            Ok(VerifyResponse {
+                is_valid: true,
+                ..VerifyResponse::default()
+            })
+        })
     }
 
     async fn settle(&self, request: &SettleRequest) -> Result<SettleResponse, FacilitatorError> {
         self.settle_calls.fetch_add(1, Ordering::SeqCst);
-        self.keys.lock().unwrap().extend(request.idempotency_key.clone());
+        self.keys
+            .lock()
+            .unwrap()
+            .extend(request.idempotency_key.clone());
         let always = self.always.lock().unwrap().clone();
         let say = always.or_else(|| self.script.lock().unwrap().pop_front());
         match say {
             None => Ok(self.settle_really(request)),
-            Some(Say::Answer(answer)) => Ok(answer),
+            Some(Say::Answer(answer)) => Ok(*answer),
             Some(Say::LoseAnswer) => {
                 self.settle_really(request);
                 Err(FacilitatorError::Unknown("the connection broke".to_owned()))

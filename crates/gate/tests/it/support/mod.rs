@@ -4,11 +4,13 @@ mod chain;
 mod facilitator;
 mod payment;
 mod upstream;
+mod wire;
 
 pub use chain::FakeChain;
 pub use facilitator::{FakeFacilitator, Say};
 pub use payment::{Payment, terms_of};
 pub use upstream::{SECRET, Upstream};
+pub use wire::{Raw, raw_client, raw_server};
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -67,7 +69,10 @@ impl World {
 
     /// A gate that settles before it serves.
     pub async fn upfront() -> Self {
-        let route = Route::new("/paid/*").unwrap().offer(price()).flow(PaymentFlow::Upfront);
+        let route = Route::new("/paid/*")
+            .unwrap()
+            .offer(price())
+            .flow(PaymentFlow::Upfront);
         Self::with(|gate| gate.route(route)).await
     }
 
@@ -90,7 +95,14 @@ impl World {
             .limits(limits())
             .on_event(move |event| heard.lock().unwrap().push(event.clone()));
         let gate = finish(builder).build().unwrap();
-        Self { gate, facilitator, chain, upstream: Upstream::default(), ledger, events }
+        Self {
+            gate,
+            facilitator,
+            chain,
+            upstream: Upstream::default(),
+            ledger,
+            events,
+        }
     }
 
     /// Sends a request and reads the answer whole.
@@ -116,7 +128,12 @@ impl World {
     }
 
     pub fn kinds(&self) -> Vec<&'static str> {
-        self.events.lock().unwrap().iter().map(Event::kind).collect()
+        self.events
+            .lock()
+            .unwrap()
+            .iter()
+            .map(Event::kind)
+            .collect()
     }
 
     pub fn released(&self) -> usize {
@@ -128,7 +145,11 @@ impl Answer {
     pub async fn read(response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Self { status: parts.status, headers: parts.headers, body }
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
     }
 
     pub fn has_secret(&self) -> bool {
@@ -136,7 +157,9 @@ impl Answer {
     }
 
     pub fn receipt(&self) -> SettleResponse {
-        header::receipt(&self.headers).unwrap().expect("an answer with a receipt")
+        header::receipt(&self.headers)
+            .unwrap()
+            .expect("an answer with a receipt")
     }
 
     pub fn has_terms(&self) -> bool {
@@ -155,5 +178,9 @@ impl Answer {
 }
 
 pub fn request(method: &str, path: &str) -> Request<Body> {
-    Request::builder().method(method).uri(path).body(tollway_gate::empty()).unwrap()
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .body(tollway_gate::empty())
+        .unwrap()
 }

@@ -13,7 +13,9 @@ use super::Answer;
 static NONCE: AtomicU64 = AtomicU64::new(1);
 
 pub fn terms_of(answer: &Answer) -> PaymentRequired {
-    header::required(&answer.headers, &answer.body).unwrap().terms
+    header::required(&answer.headers, &answer.body)
+        .unwrap()
+        .terms
 }
 
 #[derive(Clone, Debug)]
@@ -26,7 +28,9 @@ impl Payment {
     /// For the first entry of the terms, with a fresh nonce.
     pub fn for_terms(terms: PaymentRequired) -> Self {
         let accepted = terms.accepts[0].clone();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
         let nonce = NONCE.fetch_add(1, Ordering::SeqCst);
         let payload = json!({
             "signature": format!("0x{}", "11".repeat(65)),
@@ -46,7 +50,10 @@ impl Payment {
             payload: payload.as_object().unwrap().clone(),
             extensions: terms.extensions,
         };
-        Self { payload, version: Version::V2 }
+        Self {
+            payload,
+            version: Version::V2,
+        }
     }
 
     /// Named, so that it can be fetched again.

@@ -54,10 +54,15 @@ impl Upstream {
 
     pub fn service(&self) -> BoxCloneSyncService<Request<Body>, Response<Body>, Infallible> {
         let this = self.clone();
-        BoxCloneSyncService::new(tower::service_fn(move |request| this.clone().answer(request)))
+        BoxCloneSyncService::new(tower::service_fn(move |request| {
+            this.clone().answer(request)
+        }))
     }
 
-    fn answer(self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
+    fn answer(
+        self,
+        request: Request<Body>,
+    ) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
@@ -87,7 +92,9 @@ impl Upstream {
         if let Some(status) = *self.status.lock().unwrap() {
             *response.status_mut() = status;
         }
-        response.headers_mut().extend(self.headers.lock().unwrap().clone());
+        response
+            .headers_mut()
+            .extend(self.headers.lock().unwrap().clone());
         if path.ends_with("/stream") {
             let kind = http::HeaderValue::from_static("text/event-stream");
             response.headers_mut().insert("content-type", kind);
