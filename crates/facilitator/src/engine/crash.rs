@@ -8,9 +8,30 @@ pub(super) fn point(name: &str) {
     fail::fail_point!(name, |_| std::process::abort());
 }
 
-/// Before or after a durable write of a state: `saga::<state>::<when>_write`.
-pub(super) fn write(state: &str, when: &str) {
-    if cfg!(feature = "failpoints") {
-        point(&format!("saga::{state}::{when}_write"));
-    }
+/// The places around one durable write.
+#[derive(Clone, Copy)]
+pub(super) struct Write {
+    pub(super) before: &'static str,
+    pub(super) after: &'static str,
+}
+
+macro_rules! writes {
+    ($($name:ident = $state:literal,)*) => {
+        $(pub(super) const $name: Write = Write {
+            before: concat!("saga::", $state, "::before_write"),
+            after: concat!("saga::", $state, "::after_write"),
+        };)*
+    };
+}
+
+writes! {
+    ACCEPTED = "accepted",
+    ALLOCATED = "allocated",
+    SUBMITTED = "submitted",
+    REOPENED = "reopened",
+    CLOSED = "closed",
+    SETTLED = "settled",
+    REFUSED = "refused",
+    EXPIRED = "expired",
+    HANDED_OUT = "handed_out",
 }

@@ -181,9 +181,9 @@ impl Engine {
         let new = self.new_record(request, &verified)?;
         let (shared, events) = (Arc::clone(&self.shared), handle.events.clone());
         let accepting = tokio::spawn(async move {
-            crash::write("accepted", "before");
+            crash::point(crash::ACCEPTED.before);
             let result = shared.store.accept(new, shared.now()).await;
-            crash::write("accepted", "after");
+            crash::point(crash::ACCEPTED.after);
             shared.note_ledger(&result);
             Ok(match result? {
                 Acceptance::Existing(record) => Accepted::Known(record),
@@ -297,13 +297,13 @@ impl Engine {
             return Ok(answer::failed(&record));
         }
         let key = request.idempotency_key.as_deref();
-        crash::write("handed_out", "before");
+        crash::point(crash::HANDED_OUT.before);
         let handed = self
             .shared
             .store
             .hand_out(&record.id, key, self.shared.now())
             .await;
-        crash::write("handed_out", "after");
+        crash::point(crash::HANDED_OUT.after);
         self.shared.note_ledger(&handed);
         match handed.map_err(|e| EngineError::ledger(&e).after_accepting())? {
             HandOut::First | HandOut::Again => Ok(answer::success(&record)),

@@ -138,7 +138,7 @@ impl Performer {
             } => {
                 let place = self.slot_ref(&slot);
                 let write = store.store_raw(&place, &raw, &payments, now);
-                let result = self.durable("submitted", write).await;
+                let result = self.durable(crash::SUBMITTED, write).await;
                 Event::Stored {
                     slot,
                     ticket,
@@ -147,13 +147,15 @@ impl Performer {
             }
             Effect::Reopen { id, ticket, proof } => {
                 let result = self
-                    .durable("reopened", store.reopen(&id, &proof, now))
+                    .durable(crash::REOPENED, store.reopen(&id, &proof, now))
                     .await;
                 Event::Reopened { id, ticket, result }
             }
             Effect::CloseSlot { slot, ticket } => {
                 let place = self.slot_ref(&slot);
-                let result = self.durable("closed", store.close_slot(&place, now)).await;
+                let result = self
+                    .durable(crash::CLOSED, store.close_slot(&place, now))
+                    .await;
                 Event::Closed {
                     slot,
                     ticket,
@@ -165,9 +167,9 @@ impl Performer {
                 ticket,
                 conclusion,
             } => {
-                let state = state_name(&conclusion);
+                let place = place_of(&conclusion);
                 let result = self
-                    .durable(state, store.conclude(&id, conclusion, now))
+                    .durable(place, store.conclude(&id, conclusion, now))
                     .await;
                 Event::Concluded { id, ticket, result }
             }
@@ -182,12 +184,12 @@ impl Performer {
     /// One durable step between two places where the process may die.
     async fn durable<T>(
         &self,
-        state: &str,
+        place: crash::Write,
         step: impl Future<Output = Result<T, LedgerError>>,
     ) -> Result<T, LedgerError> {
-        crash::write(state, "before");
+        crash::point(place.before);
         let result = step.await;
-        crash::write(state, "after");
+        crash::point(place.after);
         self.shared.note_ledger(&result);
         result
     }
@@ -228,7 +230,7 @@ impl Performer {
                 .store
                 .allocate_slot(&self.network, signer, confirmed, self.shared.now());
         let slot = self
-            .durable("allocated", step)
+            .durable(crash::ALLOCATED, step)
             .await
             .map_err(|e| e.to_string())?;
         Ok((slot, confirmed))
@@ -314,10 +316,10 @@ pub(super) async fn open_records(
     Ok((payments, slots))
 }
 
-fn state_name(conclusion: &Conclusion) -> &'static str {
+fn place_of(conclusion: &Conclusion) -> crash::Write {
     match conclusion {
-        Conclusion::Settled(_) | Conclusion::SettledWithoutTransaction => "settled",
-        Conclusion::Refused { .. } => "refused",
-        Conclusion::Expired => "expired",
+        Conclusion::Settled(_) | Conclusion::SettledWithoutTransaction => crash::SETTLED,
+        Conclusion::Refused { .. } => crash::REFUSED,
+        Conclusion::Expired => crash::EXPIRED,
     }
 }

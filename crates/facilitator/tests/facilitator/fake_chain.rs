@@ -13,6 +13,7 @@ use tollway_core::{
 };
 
 use crate::fixtures::{account, network};
+use crate::fuse::Fuse;
 
 /// How the node behaves.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,6 +83,26 @@ impl Script {
             .collect()
     }
 
+    /// What a node does with a transaction.
+    fn take(&mut self, raw: &Raw, node: &Node) -> Broadcast {
+        self.sent.push(raw.hash.clone());
+        if *node == Node::Rejecting {
+            return Broadcast::Rejected("insufficient funds for gas".to_owned());
+        }
+        let place = (
+            self.txs[&raw.hash].signer.clone(),
+            self.txs[&raw.hash].nonce,
+        );
+        if place.1 < self.confirmed.get(&place.0).copied().unwrap_or(0) {
+            return Broadcast::NonceUsed;
+        }
+        self.waiting.insert(place, raw.hash.clone());
+        if *node == Node::Automine {
+            self.include_all();
+        }
+        Broadcast::Accepted
+    }
+
     /// Includes what waits, in the order of nonces.
     pub fn include_all(&mut self) {
         while let Some(place) = self
@@ -110,6 +131,8 @@ pub struct FakeChain {
     network: Network,
     signers: Vec<Address>,
     script: Mutex<Script>,
+    /// Burns before and after each broadcast, and before the other calls.
+    pub fuse: Fuse,
 }
 
 impl FakeChain {
@@ -122,6 +145,7 @@ impl FakeChain {
             network: network(),
             signers: (0..count).map(|n| account(0xa1 + n)).collect(),
             script: Mutex::default(),
+            fuse: Fuse::default(),
         })
     }
 
@@ -221,6 +245,7 @@ impl Chain for FakeChain {
     }
 
     async fn verify(&self, intent: Intent, _phase: Phase) -> Result<Verified, ChainError> {
+        self.fuse.burn().await;
         let mut script = self.up()?;
         script.verified += 1;
         if text(&intent.payload, "signature")? != "good" {
@@ -239,6 +264,7 @@ impl Chain for FakeChain {
     }
 
     async fn plan(&self, payments: &[PlannedPayment]) -> Result<Vec<Plan>, ChainError> {
+        self.fuse.burn().await;
         if self.up()?.plans_hang {
             std::future::pending::<()>().await;
         }
@@ -250,6 +276,7 @@ impl Chain for FakeChain {
     }
 
     async fn seal(&self, plan: &Plan, slot: &Slot) -> Result<Raw, ChainError> {
+        self.fuse.burn().await;
         let mut script = self.up()?;
         script.sealed += 1;
         let fee = match &slot.replaces {
@@ -272,30 +299,18 @@ impl Chain for FakeChain {
     }
 
     async fn broadcast(&self, raw: &Raw) -> Result<Broadcast, ChainError> {
+        self.fuse.burn().await;
         let node = self.up()?.node.clone();
         if node == Node::Hanging {
             std::future::pending::<()>().await;
         }
-        let mut script = self.script();
-        script.sent.push(raw.hash.clone());
-        if node == Node::Rejecting {
-            return Ok(Broadcast::Rejected("insufficient funds for gas".to_owned()));
-        }
-        let place = (
-            script.txs[&raw.hash].signer.clone(),
-            script.txs[&raw.hash].nonce,
-        );
-        if place.1 < script.confirmed.get(&place.0).copied().unwrap_or(0) {
-            return Ok(Broadcast::NonceUsed);
-        }
-        script.waiting.insert(place, raw.hash.clone());
-        if node == Node::Automine {
-            script.include_all();
-        }
-        Ok(Broadcast::Accepted)
+        let answer = self.script().take(raw, &node);
+        self.fuse.burn().await;
+        Ok(answer)
     }
 
     async fn outcome(&self, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
+        self.fuse.burn().await;
         let script = self.up()?;
         let receipt = watch
             .hashes

@@ -1,8 +1,12 @@
 //! The engine and its HTTP API, tested as a user of the crate would use them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod crash_stories;
+mod devnet_stories;
 mod fake_chain;
 mod fixtures;
+mod fuse;
+mod http_stories;
 mod memory_store;
 mod model_store;
 mod recovery_stories;

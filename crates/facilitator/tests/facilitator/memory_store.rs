@@ -10,12 +10,15 @@ use tollway_ledger::{
     SettlementStore, SlotRecord, SlotRef,
 };
 
+use crate::fuse::Fuse;
 use crate::model_store::ModelStore;
 
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     model: Mutex<ModelStore>,
     full: AtomicBool,
+    /// Burns before and after each write.
+    pub fuse: Fuse,
 }
 
 impl MemoryStore {
@@ -41,7 +44,10 @@ impl MemoryStore {
 #[async_trait]
 impl SettlementStore for MemoryStore {
     async fn accept(&self, new: NewPayment, now: Timestamp) -> Result<Acceptance, LedgerError> {
-        self.write()?.accept(new, now)
+        self.fuse.burn().await;
+        let done = self.write().and_then(|mut m| m.accept(new, now));
+        self.fuse.burn().await;
+        done
     }
 
     async fn payment(&self, id: &PaymentId) -> Result<Option<PaymentRecord>, LedgerError> {
@@ -62,7 +68,12 @@ impl SettlementStore for MemoryStore {
         confirmed_nonce: u64,
         now: Timestamp,
     ) -> Result<SlotRecord, LedgerError> {
-        Ok(self.write()?.allocate(signer, confirmed_nonce, now))
+        self.fuse.burn().await;
+        let done = self
+            .write()
+            .map(|mut m| m.allocate(signer, confirmed_nonce, now));
+        self.fuse.burn().await;
+        done
     }
 
     async fn store_raw(
@@ -72,7 +83,12 @@ impl SettlementStore for MemoryStore {
         payments: &[PaymentId],
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        self.write()?.store_raw(slot, raw, payments, now)
+        self.fuse.burn().await;
+        let done = self
+            .write()
+            .and_then(|mut m| m.store_raw(slot, raw, payments, now));
+        self.fuse.burn().await;
+        done
     }
 
     async fn note(
@@ -91,11 +107,17 @@ impl SettlementStore for MemoryStore {
         proof: &Proof,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        self.write()?.reopen(id, proof, now)
+        self.fuse.burn().await;
+        let done = self.write().and_then(|mut m| m.reopen(id, proof, now));
+        self.fuse.burn().await;
+        done
     }
 
     async fn close_slot(&self, slot: &SlotRef, _now: Timestamp) -> Result<(), LedgerError> {
-        self.write()?.close(slot)
+        self.fuse.burn().await;
+        let done = self.write().and_then(|mut m| m.close(slot));
+        self.fuse.burn().await;
+        done
     }
 
     async fn conclude(
@@ -104,7 +126,12 @@ impl SettlementStore for MemoryStore {
         conclusion: Conclusion,
         now: Timestamp,
     ) -> Result<PaymentRecord, LedgerError> {
-        self.write()?.conclude(id, conclusion, now)
+        self.fuse.burn().await;
+        let done = self
+            .write()
+            .and_then(|mut m| m.conclude(id, conclusion, now));
+        self.fuse.burn().await;
+        done
     }
 
     async fn take_back(
@@ -122,7 +149,12 @@ impl SettlementStore for MemoryStore {
         idempotency_key: Option<&str>,
         _now: Timestamp,
     ) -> Result<HandOut, LedgerError> {
-        self.write()?.hand_out(id, idempotency_key)
+        self.fuse.burn().await;
+        let done = self
+            .write()
+            .and_then(|mut m| m.hand_out(id, idempotency_key));
+        self.fuse.burn().await;
+        done
     }
 
     async fn open_payments(&self) -> Result<Vec<PaymentRecord>, LedgerError> {

@@ -83,7 +83,8 @@ async fn a_crash_between_storing_and_sending_sends_the_same_bytes_and_settles_on
     scene.chain.script().node = Node::Automine;
     let engine = scene.start();
     scene.until_state(PaymentState::Settled).await;
-    assert_eq!(scene.chain.script().sent, [stored.hash.clone()]);
+    let sent = scene.chain.script().sent.clone();
+    assert_eq!(sent, std::slice::from_ref(&stored.hash));
     let first = engine.settle(&again(&request.payload)).await.unwrap();
     assert!(first.success, "nobody had heard of it: {first:?}");
     assert_eq!(first.transaction, stored.hash.as_str());

@@ -25,7 +25,7 @@ const CANNOT_LAND: (&str, &str) = (
 impl Turn<'_> {
     pub(super) fn accepted(&mut self, record: PaymentRecord, verified: Option<Box<Verified>>) {
         let id = record.id.clone();
-        if self.state.payments.contains_key(&id) {
+        if self.knows(&id) {
             return;
         }
         let phase = match (&record.payment.settlement, verified) {
@@ -34,6 +34,11 @@ impl Turn<'_> {
         };
         self.adopt(record, phase);
         self.drive(&id);
+    }
+
+    /// Whether memory knows better than any snapshot.
+    pub(super) fn knows(&self, id: &PaymentId) -> bool {
+        self.state.payments.contains_key(id) || self.state.ended.contains(id)
     }
 
     /// Takes a record into memory in the given phase.
@@ -235,17 +240,13 @@ impl Turn<'_> {
     /// The payment ended, durably.
     fn done(&mut self, record: PaymentRecord) {
         let id = record.id.clone();
-        let slot = self.state.payments.get(&id).and_then(|p| p.slot().cloned());
-        let record = Arc::new(record);
-        if let Some(payment) = self.state.payments.get_mut(&id) {
-            payment.record = Arc::clone(&record);
-            payment.phase = Phase::Done { at: self.now };
-            payment.op = Op::now();
-        }
+        let known = self.state.payments.remove(&id);
+        let slot = known.and_then(|p| p.slot().cloned());
+        self.state.ended.add(id.clone(), self.now);
         self.leave_slots(&id, slot.as_ref());
         self.emit(Effect::NotifyWaiters {
             id,
-            update: Update::Ended(record),
+            update: Update::Ended(Arc::new(record)),
         });
     }
 
@@ -275,13 +276,7 @@ impl Turn<'_> {
 
     pub(super) fn tick_payments(&mut self) {
         let (now, rules) = (self.now, self.state.rules.clone());
-        let ids: Vec<PaymentId> = self
-            .state
-            .payments
-            .iter()
-            .filter(|(_, p)| !p.is_done())
-            .map(|(id, _)| id.clone())
-            .collect();
+        let ids: Vec<PaymentId> = self.state.payments.keys().cloned().collect();
         for id in ids {
             let Some(payment) = self.state.payments.get_mut(&id) else {
                 continue;
@@ -379,7 +374,7 @@ fn effect_of(
             conclusion: conclusion.clone(),
         },
         Phase::Reload => Effect::Reload { id, ticket },
-        Phase::Wait(_) | Phase::OnLane | Phase::Submitted { .. } | Phase::Done { .. } => {
+        Phase::Wait(_) | Phase::OnLane | Phase::Submitted { .. } => {
             return None;
         }
     })

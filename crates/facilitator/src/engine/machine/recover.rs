@@ -28,6 +28,7 @@ impl Turn<'_> {
         if record.raws.is_empty()
             || record.network != self.state.network
             || self.state.slots.contains_key(&key)
+            || self.state.closed.contains(&key)
         {
             return;
         }
@@ -63,9 +64,7 @@ impl Turn<'_> {
     }
 
     fn adopt_open(&mut self, record: PaymentRecord) {
-        if record.payment.identity.network != self.state.network
-            || self.state.payments.contains_key(&record.id)
-        {
+        if record.payment.identity.network != self.state.network || self.knows(&record.id) {
             return;
         }
         let id = record.id.clone();

@@ -40,7 +40,7 @@ impl Turn<'_> {
                 ticket,
             }),
             Work::Verify { .. } | Work::Plan { .. } => self.replacement_effect(key, ticket),
-            Work::Idle | Work::Closed { .. } => None,
+            Work::Idle => None,
         };
         if let Some(effect) = effect {
             if let Some(slot) = self.state.slots.get_mut(key) {
@@ -291,9 +291,11 @@ impl Turn<'_> {
 
     /// Records that the nonce is used, once nothing under it is undecided.
     pub(super) fn close_if_done(&mut self, key: &SlotKey) {
-        let done = self.state.slots.get(key).is_some_and(|s| {
-            s.used && s.members.is_empty() && !matches!(s.work, Work::Close | Work::Closed { .. })
-        });
+        let done = self
+            .state
+            .slots
+            .get(key)
+            .is_some_and(|s| s.used && s.members.is_empty() && !matches!(s.work, Work::Close));
         if done {
             self.free_lane(key);
             self.work_on(key, Work::Close);
@@ -316,19 +318,16 @@ impl Turn<'_> {
         match result {
             Err(error) if error.is_storage() => slot.work_op.retry(&rules, now),
             // Closed already, or gone: either way nothing is left to do.
-            Ok(()) | Err(_) => slot.work = Work::Closed { at: now },
+            Ok(()) | Err(_) => {
+                self.state.slots.remove(key);
+                self.state.closed.add(key.clone(), now);
+            }
         }
     }
 
     pub(super) fn tick_slots(&mut self) {
         let (now, rules) = (self.now, self.state.rules.clone());
-        let keys: Vec<SlotKey> = self
-            .state
-            .slots
-            .iter()
-            .filter(|(_, s)| !s.is_closed())
-            .map(|(key, _)| key.clone())
-            .collect();
+        let keys: Vec<SlotKey> = self.state.slots.keys().cloned().collect();
         for key in keys {
             if let Some(slot) = self.state.slots.get_mut(&key) {
                 slot.work_op.forget_lost(&rules, now);

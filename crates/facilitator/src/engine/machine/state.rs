@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tollway_core::{
     Address, Expected, Identity, Network, PaymentId, Plan, PlannedPayment, Proof, Raw, Timestamp,
@@ -16,8 +17,14 @@ use super::{Effect, Rules, SlotKey, Ticket};
 pub struct State {
     pub(super) network: Network,
     pub(super) rules: Rules,
+    /// Payments that have not ended.
     pub(super) payments: BTreeMap<PaymentId, Payment>,
+    /// Slots that are not closed.
     pub(super) slots: BTreeMap<SlotKey, Slot>,
+    /// Payments that ended lately, so that an old snapshot does not revive them.
+    pub(super) ended: Lately<PaymentId>,
+    /// Slots that were closed lately.
+    pub(super) closed: Lately<SlotKey>,
     pub(super) lanes: BTreeMap<Address, Lane>,
     /// Planned payments that wait for a lane, oldest first.
     pub(super) queue: VecDeque<PaymentId>,
@@ -34,6 +41,8 @@ impl State {
             rules,
             payments: BTreeMap::new(),
             slots: BTreeMap::new(),
+            ended: Lately::default(),
+            closed: Lately::default(),
             lanes,
             queue: VecDeque::new(),
             last_ticket: 0,
@@ -43,16 +52,13 @@ impl State {
     /// Payments that have not ended.
     #[must_use]
     pub fn open_payments(&self) -> usize {
-        self.payments
-            .values()
-            .filter(|p| !matches!(p.phase, Phase::Done { .. }))
-            .count()
+        self.payments.len()
     }
 
     /// Slots whose nonce is not known to be used.
     #[must_use]
     pub fn open_slots(&self) -> usize {
-        self.slots.values().filter(|s| !s.is_closed()).count()
+        self.slots.len()
     }
 
     /// Whether nothing is under way and nothing is waited for.
@@ -66,8 +72,47 @@ impl State {
     pub fn rejection(&self) -> Option<(&Address, &str)> {
         self.slots
             .iter()
-            .filter(|(_, slot)| !slot.is_closed())
             .find_map(|((signer, _), slot)| Some((signer, slot.rejected.as_deref()?)))
+    }
+}
+
+/// What happened lately, by name, forgotten in the order in which it came.
+#[derive(Clone, Debug)]
+pub(super) struct Lately<K> {
+    names: BTreeSet<K>,
+    order: VecDeque<(Timestamp, K)>,
+}
+
+impl<K> Default for Lately<K> {
+    fn default() -> Self {
+        Self {
+            names: BTreeSet::new(),
+            order: VecDeque::new(),
+        }
+    }
+}
+
+impl<K: Clone + Ord> Lately<K> {
+    pub(super) fn add(&mut self, name: K, at: Timestamp) {
+        if self.names.insert(name.clone()) {
+            self.order.push_back((at, name));
+        }
+    }
+
+    pub(super) fn contains(&self, name: &K) -> bool {
+        self.names.contains(name)
+    }
+
+    fn forget(&mut self, now: Timestamp, retention: Duration) {
+        while self
+            .order
+            .front()
+            .is_some_and(|(at, _)| now >= at.plus(retention))
+        {
+            if let Some((_, name)) = self.order.pop_front() {
+                self.names.remove(&name);
+            }
+        }
     }
 }
 
@@ -174,8 +219,6 @@ pub(super) enum Phase {
     },
     /// Memory and ledger disagree: read again.
     Reload,
-    /// Ended; remembered for late answers.
-    Done { at: Timestamp },
 }
 
 #[derive(Clone, Debug)]
@@ -217,10 +260,6 @@ impl Payment {
     pub(super) fn is_late(&self, rules: &Rules, now: Timestamp) -> bool {
         now >= self.unsigned_since.plus(rules.unsigned_limit)
     }
-
-    pub(super) fn is_done(&self) -> bool {
-        matches!(self.phase, Phase::Done { .. })
-    }
 }
 
 /// What is being done under a slot's nonce.
@@ -241,8 +280,6 @@ pub(super) enum Work {
     Plan { payments: Vec<PlannedPayment> },
     /// Recording that the nonce is used.
     Close,
-    /// Closed; remembered for late answers and old snapshots.
-    Closed { at: Timestamp },
 }
 
 /// One nonce of one signer.
@@ -283,13 +320,9 @@ impl Slot {
         }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        matches!(self.work, Work::Closed { .. })
-    }
-
     /// Whether a transaction under it can still land.
     pub(super) fn is_live(&self) -> bool {
-        !self.raws.is_empty() && !self.used && !self.is_closed()
+        !self.raws.is_empty() && !self.used
     }
 }
 
@@ -352,12 +385,8 @@ impl<'a> Turn<'a> {
         self.tick_slots();
         self.tick_lanes();
         let (now, retention) = (self.now, self.state.rules.retention);
-        self.state
-            .payments
-            .retain(|_, p| !matches!(p.phase, Phase::Done { at } if now >= at.plus(retention)));
-        self.state
-            .slots
-            .retain(|_, s| !matches!(s.work, Work::Closed { at } if now >= at.plus(retention)));
+        self.state.ended.forget(now, retention);
+        self.state.closed.forget(now, retention);
     }
 }
 
