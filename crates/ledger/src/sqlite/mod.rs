@@ -20,6 +20,8 @@ mod slots;
 mod spend_steps;
 mod spends;
 mod step;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use sqlx::SqlitePool;

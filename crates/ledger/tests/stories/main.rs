@@ -1,9 +1,13 @@
 //! The promises of the store traits, as stories over any store, run on SQLite.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod crashes;
 mod grants;
 mod make;
+mod model;
+mod processes;
 mod races;
+mod script;
 mod settlements;
 mod spends;
 mod storage;

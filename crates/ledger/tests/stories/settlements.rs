@@ -64,7 +64,7 @@ pub async fn a_payment_has_one_open_attempt(store: impl SettlementStore) {
     assert_conflict(store.store_raw(&second, &raw(2), &ids, at(11)).await);
     assert_conflict(
         store
-            .store_raw(&first, &raw(2), &[other.id.clone()], at(11))
+            .store_raw(&first, &raw(2), std::slice::from_ref(&other.id), at(11))
             .await,
     );
     assert_conflict(store.store_raw(&second, &raw(1), &[other.id], at(11)).await);
@@ -191,7 +191,7 @@ pub async fn a_reorganisation_brings_the_attempt_back(store: impl SettlementStor
     let record = accepted(&store, 1).await;
     let slot = slot(allocated(&store, 0).await);
     store
-        .store_raw(&slot, &raw(1), &[record.id.clone()], at(2))
+        .store_raw(&slot, &raw(1), std::slice::from_ref(&record.id), at(2))
         .await
         .unwrap();
     store

@@ -1,0 +1,295 @@
+//! Grants beside their model.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::json;
+use tollway_core::GrantId;
+use tollway_ledger::{Claim, Evidence, GrantState, GrantStore as _, NewGrant, SqliteLedger};
+
+use super::{Answer, answer, done, on_a_fresh_ledger};
+use crate::make::{at, grant, hash, identity};
+
+#[derive(Clone, Debug)]
+enum Command {
+    Claim {
+        identity: u64,
+        digest: u8,
+        name: Option<u8>,
+        upfront: bool,
+        owner: u8,
+    },
+    Served(usize, bool),
+    Settling(usize),
+    Release(usize, bool),
+    Refuse(usize, bool),
+    Remember(usize),
+    Orphans(Option<u8>),
+    Forget(u64),
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let grant = 0..6_usize;
+    let claim = (
+        0..3_u64,
+        0..2_u8,
+        prop::option::of(0..2_u8),
+        any::<bool>(),
+        0..2_u8,
+    );
+    prop_oneof![
+        6 => claim.prop_map(|(identity, digest, name, upfront, owner)| Command::Claim {
+            identity, digest, name, upfront, owner
+        }),
+        4 => (grant.clone(), any::<bool>()).prop_map(|(g, stored)| Command::Served(g, stored)),
+        4 => grant.clone().prop_map(Command::Settling),
+        3 => (grant.clone(), any::<bool>()).prop_map(|(g, owed)| Command::Release(g, owed)),
+        3 => (grant.clone(), any::<bool>()).prop_map(|(g, again)| Command::Refuse(g, again)),
+        1 => grant.prop_map(Command::Remember),
+        1 => prop::option::of(0..2_u8).prop_map(Command::Orphans),
+        1 => (0..80_u64).prop_map(Command::Forget),
+    ]
+}
+
+struct Grant {
+    identity: u64,
+    digest: u8,
+    name: Option<u8>,
+    upfront: bool,
+    owner: u8,
+    state: GrantState,
+    reclaimable: bool,
+    stored_at: Option<u64>,
+    has_receipt: bool,
+}
+
+#[derive(Default)]
+struct Model(Vec<Grant>);
+
+impl Model {
+    fn apply(&mut self, command: &Command, now: u64) -> Answer {
+        use GrantState::{Claimed, Refused, Released, Served, Settling};
+        match *command {
+            Command::Claim {
+                identity,
+                digest,
+                name,
+                upfront,
+                owner,
+            } => {
+                let mut holders = self.0.iter().enumerate().filter(|(_, g)| !g.reclaimable);
+                let taken = holders.clone().find(|(_, g)| {
+                    name.is_some() && g.name == name && (g.identity, g.digest) != (identity, digest)
+                });
+                if let Some((holder, _)) = taken {
+                    return Ok(format!("identifier of {holder}"));
+                }
+                if let Some((holder, _)) = holders.find(|(_, g)| g.identity == identity) {
+                    return Ok(format!("known {holder}"));
+                }
+                self.0.push(Grant {
+                    identity,
+                    digest,
+                    name,
+                    upfront,
+                    owner,
+                    state: Claimed,
+                    reclaimable: false,
+                    stored_at: None,
+                    has_receipt: false,
+                });
+                Ok("new".to_owned())
+            }
+            Command::Served(g, stored) => {
+                let grant =
+                    self.at(g, |g| g.state == if g.upfront { Settling } else { Claimed })?;
+                grant.state = Served;
+                grant.stored_at = stored.then_some(now);
+                Ok(done(()))
+            }
+            Command::Settling(g) => {
+                let grant = self.at(g, |g| g.state == if g.upfront { Claimed } else { Served })?;
+                grant.state = Settling;
+                Ok(done(()))
+            }
+            Command::Release(g, owed) => {
+                let grant = self.at(g, |g| {
+                    g.state == if g.upfront { Served } else { Settling }
+                        || (g.state == Served && !owed)
+                })?;
+                grant.state = Released;
+                grant.has_receipt = true;
+                Ok(done(()))
+            }
+            Command::Refuse(g, again) => {
+                let grant = self.at(g, |g| !matches!(g.state, Released | Refused))?;
+                refuse(grant, again);
+                Ok(done(()))
+            }
+            Command::Remember(g) => {
+                let settled = |g: &Grant| g.state == Settling || (g.upfront && g.state == Served);
+                self.at(g, settled)?.has_receipt = true;
+                Ok(done(()))
+            }
+            Command::Orphans(alive) => {
+                let orphans = self.0.iter_mut().filter(|g| {
+                    (g.state == Claimed || (g.state == Served && !g.upfront))
+                        && Some(g.owner) != alive
+                });
+                Ok(orphans.map(|g| refuse(g, true)).count().to_string())
+            }
+            Command::Forget(before) => {
+                let old = self.0.iter_mut().filter(|g| {
+                    matches!(g.state, Released | Refused) && g.stored_at.is_some_and(|t| t < before)
+                });
+                Ok(old.map(|g| g.stored_at = None).count().to_string())
+            }
+        }
+    }
+
+    fn at(&mut self, g: usize, fits: impl Fn(&Grant) -> bool) -> Result<&mut Grant, &'static str> {
+        let grant = self.0.get_mut(g).ok_or("not found")?;
+        if fits(grant) {
+            Ok(grant)
+        } else {
+            Err("conflict")
+        }
+    }
+}
+
+fn refuse(grant: &mut Grant, again: bool) {
+    grant.state = GrantState::Refused;
+    grant.reclaimable = again;
+    grant.stored_at = None;
+}
+
+struct Real {
+    ledger: SqliteLedger,
+    ids: Vec<GrantId>,
+}
+
+impl Real {
+    fn id(&self, g: usize) -> GrantId {
+        let known = self.ids.get(g).cloned();
+        known.unwrap_or_else(|| GrantId::from_text("grt_nobody"))
+    }
+
+    fn claimed(&mut self, claim: Claim) -> String {
+        let place = |id: &GrantId| self.ids.iter().position(|known| known == id).unwrap();
+        match claim {
+            Claim::New(record) => {
+                self.ids.push(record.id);
+                "new".to_owned()
+            }
+            Claim::Existing(record) => format!("known {}", place(&record.id)),
+            Claim::IdentifierTaken(record) => format!("identifier of {}", place(&record.id)),
+        }
+    }
+
+    async fn apply(&mut self, command: &Command, now: u64) -> Answer {
+        let ledger = self.ledger.clone();
+        let now = at(now);
+        match *command {
+            Command::Claim {
+                identity,
+                digest,
+                name,
+                upfront,
+                owner,
+            } => {
+                let new = NewGrant {
+                    payload_digest: digest.to_string(),
+                    payment_identifier: name.map(|n| n.to_string()),
+                    flow: if upfront { "upfront" } else { "authorization" }.to_owned(),
+                    owner: owner.to_string(),
+                    ..grant(identity)
+                };
+                answer(ledger.claim(new, now).await, |claim| self.claimed(claim))
+            }
+            Command::Served(g, stored) => {
+                let stored = stored.then(crate::make::answer);
+                answer(ledger.served(&self.id(g), stored, now).await, done)
+            }
+            Command::Settling(g) => answer(ledger.settling(&self.id(g), now).await, done),
+            Command::Release(g, owed) => {
+                let transaction = hash(1);
+                let evidence = if owed {
+                    Evidence::Receipt { transaction }
+                } else {
+                    Evidence::Nothing
+                };
+                let released = ledger
+                    .release(&self.id(g), &evidence, &json!({}), now)
+                    .await;
+                answer(released, done)
+            }
+            Command::Refuse(g, again) => {
+                let refused = ledger
+                    .refuse(&self.id(g), "code", "Sentence.", again, now)
+                    .await;
+                answer(refused, done)
+            }
+            Command::Remember(g) => answer(
+                ledger.remember_receipt(&self.id(g), &json!({}), now).await,
+                done,
+            ),
+            Command::Orphans(alive) => {
+                let alive: Vec<_> = alive.iter().map(u8::to_string).collect();
+                answer(ledger.refuse_orphans(&alive, now).await, |n| n.to_string())
+            }
+            Command::Forget(before) => {
+                answer(ledger.forget_answers(at(before)).await, |n| n.to_string())
+            }
+        }
+    }
+
+    async fn assert_like(&self, Model(model): &Model) {
+        for n in 0..3 {
+            let mut ours: Vec<_> = (0..model.len())
+                .filter(|g| model[*g].identity == n)
+                .collect();
+            // The holder, or else the latest.
+            ours.sort_by_key(|g| (!model[*g].reclaimable, *g));
+            let found = self.ledger.grant_by_identity(&identity(n)).await.unwrap();
+            let Some(holder) = ours.last() else {
+                assert_eq!(found, None);
+                continue;
+            };
+            let (found, expected) = (found.unwrap(), &model[*holder]);
+            assert_eq!(found.id, self.ids[*holder]);
+            assert_eq!(
+                (found.state, found.reclaimable),
+                (expected.state, expected.reclaimable)
+            );
+            assert_eq!(found.has_answer, expected.stored_at.is_some());
+            assert_eq!(found.receipt.is_some(), expected.has_receipt);
+            let answer = self.ledger.answer(&found.id).await.unwrap();
+            assert_eq!(answer.is_some(), expected.stored_at.is_some());
+        }
+        let open = self.ledger.open_grants().await.unwrap();
+        let open: Vec<_> = open.into_iter().map(|g| g.id).collect();
+        let expected = self
+            .ids
+            .iter()
+            .zip(model)
+            .filter(|(_, g)| !matches!(g.state, GrantState::Released | GrantState::Refused));
+        assert_eq!(open, expected.map(|(id, _)| id.clone()).collect::<Vec<_>>());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn grants_are_like_their_model(commands in vec(command(), 1..80)) {
+        on_a_fresh_ledger(|ledger| async move {
+            let mut model = Model::default();
+            let mut real = Real { ledger, ids: Vec::new() };
+            for (now, command) in commands.iter().enumerate() {
+                let now = now as u64;
+                let expected = model.apply(command, now);
+                assert_eq!(real.apply(command, now).await, expected, "{command:?}");
+                real.assert_like(&model).await;
+            }
+        });
+    }
+}

@@ -1,0 +1,37 @@
+//! The ledger beside a model of it: random steps, the same answers and the
+//! same records after every one. The models are plain Rust over vectors, slow
+//! and obvious.
+
+mod grants;
+mod settlements;
+mod spends;
+
+use tollway_ledger::{LedgerError, SqliteLedger};
+
+/// What a step answered, in words that both sides can say.
+type Answer = Result<String, &'static str>;
+
+fn answer<T>(result: Result<T, LedgerError>, say: impl FnOnce(T) -> String) -> Answer {
+    match result {
+        Ok(value) => Ok(say(value)),
+        Err(LedgerError::Conflict { .. }) => Err("conflict"),
+        Err(LedgerError::NotFound(_)) => Err("not found"),
+        Err(broken) => panic!("{broken:?}"),
+    }
+}
+
+fn done(_: ()) -> String {
+    "done".to_owned()
+}
+
+/// Runs a case on a fresh ledger in memory.
+fn on_a_fresh_ledger<F: Future<Output = ()>>(case: impl FnOnce(SqliteLedger) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(async {
+        let ledger = SqliteLedger::open("sqlite::memory:").await.unwrap();
+        case(ledger.clone()).await;
+        crate::assert_sound(&ledger).await;
+    });
+}
