@@ -7,25 +7,25 @@ use tollway_gate::Event as GateEvent;
 use tollway_payer::Event;
 
 /// Tells what happens, as it happens.
-#[derive(Clone, Copy)]
-pub struct Story {
-    json: bool,
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Story {
+    /// In sentences.
+    Sentences,
+    /// The buyer's side as one JSON object a line.
+    Json,
+    /// Not at all.
+    Silent,
 }
 
 impl Story {
-    /// In sentences, or as one JSON object a line.
-    pub fn new(json: bool) -> Self {
-        Self { json }
-    }
-
     /// Something happened on the buyer's side.
     pub fn tell_buyer(self, event: &Event) {
-        if self.json {
+        if self == Self::Json {
             if let Ok(line) = serde_json::to_string(event) {
                 eprintln!("{line}");
             }
         } else if let Some(sentence) = sentence(event) {
-            eprintln!("{}", printable(&sentence));
+            self.say(&sentence);
         }
     }
 }
@@ -55,10 +55,7 @@ impl Story {
                 took,
                 ..
             } => {
-                format!(
-                    "  facilitator: verified signature, terms, time and balance in {:.1} ms",
-                    took.as_secs_f64() * 1000.0
-                )
+                format!("  facilitator: verified signature, terms, time and balance in {} µs", took.as_micros())
             }
             SettlementEvent::Moved {
                 update: Update::Stored { transaction, .. },
@@ -93,7 +90,7 @@ impl Story {
     }
 
     fn say(self, sentence: &str) {
-        if !self.json {
+        if self == Self::Sentences {
             eprintln!("{}", printable(sentence));
         }
     }

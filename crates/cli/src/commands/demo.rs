@@ -40,13 +40,14 @@ pub async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     let stop = serve::stop_on_signal()?;
     let scratch = Scratch::new()?;
     let start = Instant::now();
-    let stage = Stage::open(&scratch, Story::new(args.json)).await?;
+    let story = if args.json { Story::Silent } else { Story::Sentences };
+    let stage = Stage::open(&scratch, story).await?;
     if !args.json {
         stage.introduce();
     }
     let gate_stop = CancellationToken::new();
     let serving = tokio::spawn(stage.gate.serve(gate_stop.clone()));
-    let bought = buy(&stage.url, &stage.rpc_url, &scratch, Story::new(args.json)).await;
+    let bought = buy(&stage.url, &stage.rpc_url, &scratch, story).await;
     let result = bought.map(|answer| answer.tell(args.json, start));
     if result.is_ok() && !args.once {
         invite(&stage.url, &stage.rpc_url, &scratch, args.json);

@@ -37,7 +37,7 @@ pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failu
         );
     }
     let ledger = wiring::ledger(args.ledger.as_deref(), "payer.db", environment).await?;
-    let story = Story::new(args.json);
+    let story = if args.json { Story::Json } else { Story::Sentences };
     let payer = Payer::builder()
         .wallet(Arc::new(wallet))
         .spends(Arc::new(ledger))
