@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 
 use http::HeaderValue;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 use tollway_core::{Chain, Clock, Facilitator, SystemClock};
 use tollway_ledger::GrantStore;
@@ -162,6 +162,7 @@ impl GateBuilder {
             .into_iter()
             .map(|used| (used.chain.network().clone(), used))
             .collect();
+        let places = self.limits.max_in_flight.min(Semaphore::MAX_PERMITS);
         let inner = Inner {
             base_url: base_url(&self.base_url)?,
             routes: self.routes,
@@ -181,6 +182,7 @@ impl GateBuilder {
             added: RwLock::default(),
             active: Mutex::new(HashSet::new()),
             ended: Notify::new(),
+            places: Arc::new(Semaphore::new(places)),
             tasks: TaskTracker::new(),
             ledger_failed: AtomicBool::new(false),
         };

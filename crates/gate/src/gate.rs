@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::Method;
 use http::request::Parts;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 use tollway_core::wire::{Object, ResourceInfo};
 use tollway_core::{
@@ -171,6 +171,8 @@ pub(crate) struct Inner {
     pub active: Mutex<HashSet<GrantId>>,
     /// Rings when a grant of this process ends.
     pub ended: Notify,
+    /// One permit for each paying request.
+    pub places: Arc<Semaphore>,
     pub tasks: TaskTracker,
     pub ledger_failed: std::sync::atomic::AtomicBool,
 }

@@ -109,6 +109,7 @@ pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
 /// Cleans the answer of the service behind a priced route: it speaks neither
 /// of payments nor to shared caches.
 pub(crate) fn clean_answer(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
     for name in FROM_UPSTREAM {
         headers.remove(name);
     }

@@ -24,8 +24,17 @@
 //!         .route(Route::new("GET /paid/*")?.offer(price))
 //!         .build()?)
 //! }
-//! // axum::Router::new().route("/paid/hello", get(hello)).layer(gate.layer())
+//!
+//! fn app(gate: &Gate) -> axum::Router {
+//!     axum::Router::new()
+//!         .route("/paid/hello", axum::routing::get(async || "hello, payer"))
+//!         .layer(gate.layer())
+//! }
 //! ```
+//!
+//! Put the layer outermost: inside a nested router it would see only a part
+//! of the path. With nothing to wrap, [`Proxy`] is a service that forwards to
+//! another server, and [`RemoteFacilitator`] settles over HTTP.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod answer;

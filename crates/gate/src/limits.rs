@@ -10,6 +10,8 @@ pub struct Limits {
     pub max_request_body_bytes: usize,
     /// Longest wait for a paying request's body. 30 s.
     pub request_body_timeout: Duration,
+    /// Most paying requests at once, waiting repeats included; more get 503. 512.
+    pub max_in_flight: usize,
     /// Most bytes of an answer that is held back until it is paid (flow
     /// `authorization`). Larger and streaming answers need `upfront`. 8 MiB.
     pub max_held_answer_bytes: usize,
@@ -44,6 +46,7 @@ impl Default for Limits {
         Self {
             max_request_body_bytes: 1 << 20,
             request_body_timeout: Duration::from_secs(30),
+            max_in_flight: 512,
             max_held_answer_bytes: 8 << 20,
             max_stored_answer_bytes: 1 << 20,
             upstream_timeout: Duration::from_secs(120),

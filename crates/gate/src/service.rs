@@ -266,13 +266,23 @@ async fn bought(
     };
     let mut purchase =
         Purchase::read(gate, Arc::clone(&sale), presented, target).map_err(rejected)?;
+    let Ok(place) = Arc::clone(&gate.places).try_acquire_owned() else {
+        return Err(answer::unavailable(
+            codes::TOO_MANY_REQUESTS,
+            "Too many paying requests are waiting; ask again with the same payment.",
+        ));
+    };
     let body = read_body(gate, body).await?;
     purchase.bind_body(&body);
     hygiene::clean_paid_request(&mut parts.headers);
     parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let request = Request::from_parts(parts, body);
     let work = flow::Work::new(Arc::clone(gate), purchase, request, upstream);
-    let task = gate.tasks.spawn(work.run());
+    let task = gate.tasks.spawn(async move {
+        let answer = work.run().await;
+        drop(place);
+        answer
+    });
     task.await.map_err(|error| {
         tracing::error!(%error, "a paying request's task ended early");
         answer::problem(

@@ -75,9 +75,12 @@ pub(super) async fn known(
     }
 }
 
+/// By identifier, else by what makes the payment unique. A grant that may be
+/// claimed again holds no identifier.
 async fn find(gate: &Inner, purchase: &Purchase) -> Result<Option<GrantRecord>, LedgerError> {
     if let Some(id) = &purchase.identifier
         && let Some(record) = gate.noted(gate.grants.grant_by_identifier(id.as_str()).await)?
+        && !record.reclaimable
     {
         return Ok(Some(record));
     }

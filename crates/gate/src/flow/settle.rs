@@ -207,12 +207,17 @@ impl Settling {
     /// What our own node says; it may be a little behind the facilitator's.
     async fn observed(&self, transaction: &TxHash) -> Outcome {
         let chain = &self.purchase.chain.chain;
-        let expected = &self.purchase.intent.expected;
+        let intent = &self.purchase.intent;
         let until = tokio::time::Instant::now() + self.gate.limits.check_wait;
         let mut pause = Duration::from_millis(100);
         loop {
             match chain
-                .observe(transaction, expected, Finality::Included)
+                .observe(
+                    transaction,
+                    &intent.identity,
+                    &intent.expected,
+                    Finality::Included,
+                )
                 .await
             {
                 Ok(Outcome::Unknown) => {}
@@ -265,10 +270,20 @@ impl Settling {
         })
     }
 
-    /// A used nonce after a lost answer may have been used by that very call.
+    /// After a lost answer, these may have been caused by that very call: its
+    /// transfer used the nonce and lowered the balance.
     fn chain_must_say(&self, response: &SettleResponse) -> bool {
-        let reason = response.error_reason.as_deref().unwrap_or_default();
-        reason.contains("nonce") || reason.starts_with("unexpected_")
+        let reason = response.error_reason.as_deref().unwrap_or("unexpected");
+        [
+            "nonce",
+            "balance",
+            "funds",
+            "simulation",
+            "unexpected",
+            "duplicate",
+        ]
+        .iter()
+        .any(|word| reason.contains(word))
     }
 
     /// Asks the chain who used the authorization.

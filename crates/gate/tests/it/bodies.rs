@@ -85,3 +85,30 @@ async fn a_service_slower_than_the_payment_lives_is_not_charged_for() {
     assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(world.facilitator.settlements(), 0);
 }
+
+#[tokio::test]
+async fn more_paying_requests_than_may_wait_are_asked_to_come_back() {
+    let world = World::with(|gate| {
+        let limits = tollway_gate::Limits {
+            max_in_flight: 1,
+            ..crate::support::limits()
+        };
+        let route = tollway_gate::Route::new("/paid/*").unwrap();
+        gate.route(route.offer(crate::support::price()))
+            .limits(limits)
+    })
+    .await;
+    *world.upstream.delay.lock().unwrap() = std::time::Duration::from_millis(100);
+    let (first, second) = (
+        world.payment("/paid/x").await,
+        world.payment("/paid/x").await,
+    );
+    let (served, refused) = tokio::join!(
+        world.send(first.get("/paid/x")),
+        world.send(second.get("/paid/x"))
+    );
+    assert!(served.has_secret());
+    assert_eq!(refused.code(), "too_many_requests");
+    assert!(!refused.has_terms());
+    assert!(world.send(second.get("/paid/x")).await.has_secret());
+}

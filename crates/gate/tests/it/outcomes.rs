@@ -331,3 +331,53 @@ async fn a_node_that_cannot_say_leaves_the_outcome_unknown() {
         .store(true, std::sync::atomic::Ordering::SeqCst);
     assert!(world.send(payment.get("/paid/x")).await.has_secret());
 }
+
+#[tokio::test]
+async fn a_failure_that_the_lost_call_may_have_caused_is_asked_of_the_chain() {
+    for reason in [
+        "invalid_exact_evm_nonce_already_used",
+        "insufficient_funds",
+        "duplicate_settlement",
+    ] {
+        let world = World::new().await;
+        let payment = world.payment("/paid/x").await.named("lost-and-then-denied");
+        world.facilitator.next(Say::LoseAnswer);
+        world.facilitator.next(says(false, Some(reason), "", HERE));
+        world.facilitator.next(Say::Hang);
+        // Without a node nobody can say.
+        let answer = world.send(payment.get("/paid/x")).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{reason}");
+        assert!(!answer.has_terms() && !answer.has_secret());
+
+        let world = World::new().await;
+        world
+            .chain
+            .has_node
+            .store(true, std::sync::atomic::Ordering::SeqCst);
+        let payment = world.payment("/paid/x").await;
+        world.facilitator.next(Say::LoseAnswer);
+        world.facilitator.next(says(false, Some(reason), "", HERE));
+        assert!(
+            world.send(payment.get("/paid/x")).await.has_secret(),
+            "{reason}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn another_payment_may_take_the_name_of_one_that_came_to_nothing() {
+    let world = World::new().await;
+    let (first, second) = (
+        world.payment("/paid/x").await,
+        world.payment("/paid/x").await,
+    );
+    world
+        .upstream
+        .answer_with(StatusCode::INTERNAL_SERVER_ERROR);
+    world
+        .send(first.named("a-name-for-the-purchase").get("/paid/x"))
+        .await;
+    world.upstream.answer_with(StatusCode::OK);
+    let second = second.named("a-name-for-the-purchase");
+    assert!(world.send(second.get("/paid/x")).await.has_secret());
+}

@@ -138,6 +138,7 @@ impl Chain for FakeChain {
     async fn observe(
         &self,
         transaction: &TxHash,
+        _: &Identity,
         expected: &Expected,
         _: Finality,
     ) -> Result<Outcome, ChainError> {
