@@ -409,14 +409,16 @@ pub trait Chain: Send + Sync {
         finality: Finality,
     ) -> Result<Lookup, ChainError>;
 
-    /// The transfer inside a transaction that exists already ([`Settlement::Observe`]).
+    /// The identity's transfer inside a transaction that exists already: one
+    /// shown as proof ([`Settlement::Observe`]), or one that somebody says settled it.
     async fn observe(
         &self,
         transaction: &TxHash,
+        identity: &Identity,
         expected: &Expected,
         finality: Finality,
     ) -> Result<Outcome, ChainError> {
-        let _ = (transaction, expected, finality);
+        let _ = (transaction, identity, expected, finality);
         Ok(Outcome::Unknown)
     }
 

@@ -64,7 +64,12 @@ impl<'a> Engine<'a> {
             }
             Settlement::Observe { transaction } => self
                 .chain
-                .observe(&transaction, &expected, Finality::Included)
+                .observe(
+                    &transaction,
+                    &verified.intent.identity,
+                    &expected,
+                    Finality::Included,
+                )
                 .await
                 .map(end)
                 .map_err(refusal),

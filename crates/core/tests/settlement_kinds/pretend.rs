@@ -221,6 +221,7 @@ impl<M: Method> Chain for Pretend<M> {
     async fn observe(
         &self,
         transaction: &TxHash,
+        _identity: &Identity,
         expected: &Expected,
         _finality: Finality,
     ) -> Result<Outcome, ChainError> {

@@ -25,7 +25,7 @@ use tollway_core::wire::{Object, PaymentPayload, SupportedKind};
 use tollway_core::{
     Address, Broadcast, Chain, ChainError, Clock, Expected, Finality, Health, Identity, Intent,
     Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Raw, Refusal, Scheme, Settlement, Slot,
-    Terms, Timestamp, Verified, Watch,
+    Terms, Timestamp, TxHash, Verified, Watch,
 };
 use tollway_rpc::RpcClient;
 
@@ -244,6 +244,17 @@ impl Chain for EvmChain {
         finality: Finality,
     ) -> Result<Lookup, ChainError> {
         self.look_up(identity, expected, finality).await
+    }
+
+    async fn observe(
+        &self,
+        transaction: &TxHash,
+        identity: &Identity,
+        expected: &Expected,
+        finality: Finality,
+    ) -> Result<Outcome, ChainError> {
+        self.observe_transaction(transaction, identity, expected, finality)
+            .await
     }
 
     async fn confirmed_nonce(&self, signer: &Address) -> Result<u64, ChainError> {

@@ -30,6 +30,27 @@ impl EvmChain {
         }
     }
 
+    /// What one transaction, that somebody names, did for an identity.
+    pub(super) async fn observe_transaction(
+        &self,
+        transaction: &TxHash,
+        identity: &Identity,
+        expected: &Expected,
+        finality: Finality,
+    ) -> Result<Outcome, ChainError> {
+        let receipt: Option<Receipt> =
+            ask(&self.rpc, "eth_getTransactionReceipt", [transaction]).await?;
+        let asked = |receipt: &Receipt| {
+            is_included(receipt) && hash_text(receipt.transaction_hash) == *transaction
+        };
+        match receipt.filter(asked) {
+            Some(receipt) if self.is_deep_enough(&receipt, finality).await? => {
+                self.judge_item(&receipt, identity, expected)
+            }
+            _ => Ok(Outcome::Unknown),
+        }
+    }
+
     /// One round trip: the receipt of whichever hash won, and the signer's
     /// confirmed nonce.
     async fn receipt_or_nonce(&self, watch: &Watch) -> Result<(Option<Receipt>, u64), ChainError> {

@@ -5,7 +5,8 @@ use alloy_sol_types::{SolCall, sol};
 use serde_json::json;
 use tollway_core::assets::AssetTable;
 use tollway_core::{
-    Amount, Broadcast, Chain, Finality, Lookup, Network, Outcome, Phase, Proof, Raw, Slot, Wallet,
+    Amount, Broadcast, Chain, Finality, Intent, Lookup, Network, Outcome, Phase, Proof, Raw, Slot,
+    TxHash, Wallet,
 };
 use tollway_devnet::{Contract, DEV_ACCOUNTS, Devnet, Mining, Preset};
 use tollway_evm::EvmChain;
@@ -51,6 +52,32 @@ async fn a_payment_settles_end_to_end() {
         assert!(settled.block_hash.starts_with("0x"));
         assert_eq!(settled.block_number, world.devnet.block_number());
     }
+}
+
+#[tokio::test]
+async fn a_transaction_that_somebody_names_counts_only_for_its_own_authorization() {
+    let world = World::new().await;
+    let (paid, equal) = (world.pay().await, world.pay().await);
+    let (raw, _) = world.send(&paid).await;
+    let named = async |transaction: &TxHash, intent: &Intent| {
+        world
+            .chain
+            .observe(
+                transaction,
+                &intent.identity,
+                &intent.expected,
+                Finality::Included,
+            )
+            .await
+            .unwrap()
+    };
+    assert!(matches!(named(&raw.hash, &paid).await, Outcome::Settled(_)));
+    assert!(
+        matches!(named(&raw.hash, &equal).await, Outcome::NotSettled(_)),
+        "an equal payment of the same payer is another payment"
+    );
+    let nowhere = TxHash::new(&format!("0x{}", "ab".repeat(32)));
+    assert_eq!(named(&nowhere, &paid).await, Outcome::Unknown);
 }
 
 #[tokio::test]

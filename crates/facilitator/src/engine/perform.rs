@@ -103,13 +103,15 @@ impl Performer {
                 id,
                 ticket,
                 transaction,
+                identity,
                 expected,
                 finality,
             } => Event::Observed {
                 id,
                 ticket,
                 result: self
-                    .ask(self.chain.observe(&transaction, &expected, finality))
+                    .ask(self.chain
+                            .observe(&transaction, &identity, &expected, finality))
                     .await,
             },
             Effect::ConfirmedNonce { signer, ticket } => Event::Nonce {

@@ -346,6 +346,7 @@ impl Chain for FakeChain {
     async fn observe(
         &self,
         transaction: &TxHash,
+        _identity: &Identity,
         expected: &Expected,
         _finality: Finality,
     ) -> Result<Outcome, ChainError> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tollway_core::wire::SettleResponse;
 use tollway_core::{
-    FacilitatorError, Finality, GrantId, Lookup, Outcome, Refusal, SettleRequest, TxHash, codes,
+    ChainError, FacilitatorError, Finality, GrantId, Lookup, Outcome, Proof, Refusal,
+    SettleRequest, TxHash, codes,
 };
 use tollway_ledger::Evidence;
 
@@ -177,10 +178,14 @@ impl Settling {
             return Some(Settled::Yes { evidence, receipt });
         }
         match self.observed(&transaction).await {
-            Outcome::Settled(_) => {
+            Outcome::Settled(settled) => {
+                let receipt = SettleResponse {
+                    transaction: settled.transaction.to_string(),
+                    ..receipt
+                };
                 let evidence = Evidence::Checked {
                     facilitator,
-                    transaction,
+                    transaction: settled.transaction,
                 };
                 Some(Settled::Yes { evidence, receipt })
             }
@@ -206,20 +211,10 @@ impl Settling {
 
     /// What our own node says; it may be a little behind the facilitator's.
     async fn observed(&self, transaction: &TxHash) -> Outcome {
-        let chain = &self.purchase.chain.chain;
-        let intent = &self.purchase.intent;
         let until = tokio::time::Instant::now() + self.gate.limits.check_wait;
         let mut pause = Duration::from_millis(100);
         loop {
-            match chain
-                .observe(
-                    transaction,
-                    &intent.identity,
-                    &intent.expected,
-                    Finality::Included,
-                )
-                .await
-            {
+            match self.look(transaction).await {
                 Ok(Outcome::Unknown) => {}
                 Ok(decided) => return decided,
                 Err(error) => tracing::warn!(%error, "a settlement cannot be checked"),
@@ -230,6 +225,32 @@ impl Settling {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));
         }
+    }
+
+    /// Looks into the transaction that was named, and where that decides
+    /// nothing, for whichever transaction used the authorization.
+    async fn look(&self, transaction: &TxHash) -> Result<Outcome, ChainError> {
+        let chain = &self.purchase.chain.chain;
+        let (identity, expected) = (
+            &self.purchase.intent.identity,
+            &self.purchase.intent.expected,
+        );
+        match chain
+            .observe(transaction, identity, expected, Finality::Included)
+            .await?
+        {
+            Outcome::Unknown => {}
+            decided => return Ok(decided),
+        }
+        Ok(
+            match chain.lookup(identity, expected, Finality::Included).await? {
+                Lookup::Settled(settled) => Outcome::Settled(settled),
+                Lookup::Spent => Outcome::NotSettled(Proof::NoTransfer {
+                    transaction: transaction.clone(),
+                }),
+                Lookup::Unused | Lookup::Unknown => Outcome::Unknown,
+            },
+        )
     }
 
     /// After an answer was lost, "settled before" may mean: by that very call.

@@ -343,6 +343,7 @@ fn effect_of(
                 Settlement::Observe { transaction } => transaction.clone(),
                 _ => return None,
             },
+            identity: facts.identity.clone(),
             expected: facts.expected.clone(),
             finality: facts.finality,
         },

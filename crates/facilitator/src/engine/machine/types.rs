@@ -142,6 +142,8 @@ pub enum Effect {
         ticket: Ticket,
         /// Which transaction.
         transaction: TxHash,
+        /// What is unique.
+        identity: Identity,
         /// What must have happened.
         expected: Expected,
         /// How deep.

@@ -19,6 +19,8 @@ pub struct FakeChain {
     pub settled: Mutex<HashMap<String, String>>,
     /// Whether its node answers.
     pub has_node: AtomicBool,
+    /// Whether its node knows transactions by their hash.
+    pub knows_transactions: AtomicBool,
 }
 
 impl Default for FakeChain {
@@ -27,6 +29,7 @@ impl Default for FakeChain {
             network: Network::eip155(84532),
             settled: Mutex::default(),
             has_node: AtomicBool::new(false),
+            knows_transactions: AtomicBool::new(true),
         }
     }
 }
@@ -143,6 +146,9 @@ impl Chain for FakeChain {
         _: Finality,
     ) -> Result<Outcome, ChainError> {
         self.node()?;
+        if !self.knows_transactions.load(Ordering::SeqCst) {
+            return Ok(Outcome::Unknown);
+        }
         let known = self
             .settled
             .lock()
