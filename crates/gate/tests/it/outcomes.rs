@@ -315,6 +315,23 @@ async fn a_lying_facilitator_opens_nothing_where_the_gate_has_a_node() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_the_node_does_not_know_is_looked_for_by_the_authorization() {
+    let world = doubting().await;
+    world
+        .chain
+        .knows_transactions
+        .store(false, std::sync::atomic::Ordering::SeqCst);
+    let payment = world.payment("/paid/x").await;
+    assert!(world.send(payment.get("/paid/x")).await.has_secret());
+    world.facilitator.next(says(true, None, HASH, HERE));
+    let lied = world.payment("/paid/x").await;
+    world.facilitator.always(Some(says(true, None, HASH, HERE)));
+    let answer = world.send(lied.get("/paid/x")).await;
+    assert_eq!(answer.code(), "settlement_pending");
+    assert!(!answer.has_secret());
+}
+
+#[tokio::test]
 async fn a_node_that_cannot_say_leaves_the_outcome_unknown() {
     let world = doubting().await;
     world
