@@ -111,8 +111,11 @@ impl Engine {
                 ),
             )));
         }
-        if prepared.amount > offer.terms.amount || prepared.identity.network != offer.terms.network
-        {
+        let account = self.wallet()?.address(&offer.terms.network);
+        let other = prepared.amount > offer.terms.amount
+            || prepared.identity.network != offer.terms.network
+            || Some(&prepared.identity.payer) != account.as_ref();
+        if other {
             return Err(PayError::declined(Refusal::new(
                 code::POLICY_AMOUNT,
                 "The wallet signed something else than was decided, and nothing was sent; use another wallet.",

@@ -385,3 +385,22 @@ async fn a_server_that_is_not_there_is_a_failure_before_payment() {
     );
     assert!(error.message().contains("nothing was signed"));
 }
+
+#[tokio::test]
+async fn the_same_request_twice_at_once_is_two_purchases() {
+    let seller = Seller::selling(vec![offer("10000")], |_| {
+        Reply::After(100, Box::new(goods()))
+    })
+    .await;
+    let buyer = Buyer::new().await;
+    let second = async {
+        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+        buyer.get(&seller.url).await
+    };
+    let (first, second) = tokio::join!(buyer.get(&seller.url), second);
+    assert_ne!(
+        first.unwrap().payment.unwrap().spend,
+        second.unwrap().payment.unwrap().spend
+    );
+    assert_eq!((buyer.wallet.signed(), seller.distinct_payments()), (2, 2));
+}

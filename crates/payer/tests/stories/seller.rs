@@ -49,6 +49,8 @@ pub enum Reply {
     Http(u16, Vec<(HeaderName, HeaderValue)>, Bytes),
     Hang,
     Cut,
+    /// Answers like that after so many milliseconds.
+    After(u64, Box<Self>),
 }
 
 impl Reply {
@@ -145,9 +147,13 @@ async fn serve(
         }
         log.push(seen.clone());
     }
-    let reply = script(&seen);
+    let mut reply = script(&seen);
+    if let Reply::After(millis, later) = reply {
+        tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+        reply = *later;
+    }
     match reply {
-        Reply::Cut => {}
+        Reply::Cut | Reply::After(..) => {}
         Reply::Hang => tokio::time::sleep(std::time::Duration::from_secs(60)).await,
         Reply::Http(status, headers, body) => {
             let mut text = format!(
