@@ -42,6 +42,7 @@ mod body;
 mod builder;
 mod challenge;
 mod cors;
+mod crash;
 mod error;
 mod event;
 mod flow;

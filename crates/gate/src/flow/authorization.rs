@@ -7,13 +7,14 @@ use std::time::Duration;
 use http::Response;
 use tollway_core::wire::SettleResponse;
 use tollway_core::{codes, wire::Version};
-use tollway_ledger::{GrantRecord, LedgerError};
+use tollway_ledger::{GrantRecord, GrantState, LedgerError};
 
 use super::held::{self, Failure, Held};
 use super::settle::{Settled, Settling};
 use super::{Work, ledger_failed, no_verdict, not_taken};
 use crate::answer;
 use crate::body::Body;
+use crate::crash::durably;
 use crate::event::Event;
 use crate::gate::{Active, Inner};
 use crate::limits::SETTLE_MARGIN;
@@ -79,8 +80,14 @@ async fn hold(
 /// may act.
 async fn store(gate: &Inner, record: &GrantRecord, held: &Held) -> Result<(), LedgerError> {
     let stored = held.to_stored(gate.limits.max_stored_answer_bytes);
-    gate.noted(gate.grants.served(&record.id, stored, gate.now()).await)?;
-    gate.noted(gate.grants.settling(&record.id, gate.now()).await)
+    gate.noted(durably!(
+        "served",
+        gate.grants.served(&record.id, stored, gate.now())
+    ))?;
+    gate.noted(durably!(
+        "settling",
+        gate.grants.settling(&record.id, gate.now())
+    ))
 }
 
 /// Ends a grant for which nothing was submitted: the payment stays good.
@@ -102,10 +109,11 @@ pub(super) async fn refuse(
     message: &str,
     reclaimable: bool,
 ) {
-    let refused = gate
-        .grants
-        .refuse(&record.id, code, message, reclaimable, gate.now())
-        .await;
+    let refused = durably!(
+        "refused",
+        gate.grants
+            .refuse(&record.id, code, message, reclaimable, gate.now())
+    );
     // A grant that cannot be refused now is an orphan, and refused at the next start.
     let _ = gate.noted(refused);
     gate.emit(&Event::Refused {
@@ -146,6 +154,11 @@ pub(super) async fn settle_bounded(
     }
 }
 
+async fn is_released(gate: &Inner, record: &GrantRecord) -> bool {
+    let found = gate.grants.grant_by_identity(&record.grant.identity).await;
+    matches!(found, Ok(Some(found)) if found.id == record.id && found.state == GrantState::Released)
+}
+
 /// Writes down how settling ended, and says whether the answer may leave.
 pub(super) async fn end(
     gate: &Inner,
@@ -157,14 +170,15 @@ pub(super) async fn end(
         Settled::Yes { evidence, receipt } => {
             let value = serde_json::to_value(&receipt).unwrap_or_default();
             for attempt in 1..=MAX_RELEASES {
-                let released = gate
-                    .grants
-                    .release(&record.id, &evidence, &value, gate.now())
-                    .await;
+                let released = durably!(
+                    "released",
+                    gate.grants
+                        .release(&record.id, &evidence, &value, gate.now())
+                );
                 match gate.noted(released) {
                     Ok(()) => break,
                     // The keeper or another process found the same success first.
-                    Err(LedgerError::Conflict { .. }) => break,
+                    Err(LedgerError::Conflict { .. }) if is_released(gate, record).await => break,
                     Err(_) if attempt == MAX_RELEASES => {
                         return Err(answer::pending(purchase.version, &receipt));
                     }

@@ -7,6 +7,7 @@ use tollway_core::wire::SettleResponse;
 use tollway_core::{Finality, Lookup, PaymentFlow, codes};
 use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError};
 
+use super::settle::unchecked_evidence;
 use crate::gate::{Inner, StartReport};
 
 /// How often the keeper looks.
@@ -51,11 +52,17 @@ async fn pass(gate: &Arc<Inner>) -> Result<usize, LedgerError> {
     gate.noted(gate.grants.forget_answers(kept_since).await)?;
     let open = gate.noted(gate.grants.open_grants().await)?;
     let mut unknown = 0;
-    for record in open.iter().filter(|r| r.state == GrantState::Settling) {
+    let may_be_paid = |r: &&GrantRecord| match r.state {
+        GrantState::Settling => true,
+        GrantState::Served => settles_first(r),
+        _ => false,
+    };
+    let open: Vec<&GrantRecord> = open.iter().filter(may_be_paid).collect();
+    for record in open {
         let Some(active) = gate.activate(&record.id) else {
             continue;
         };
-        if !look_up(gate, record).await? {
+        if !end(gate, record).await? {
             unknown += 1;
         }
         drop(active);
@@ -65,8 +72,13 @@ async fn pass(gate: &Arc<Inner>) -> Result<usize, LedgerError> {
     Ok(unknown)
 }
 
-/// Asks the chain what became of a settlement; whether that ended the grant.
-async fn look_up(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError> {
+/// Ends a grant whose settlement is known to its record or to the chain;
+/// whether that was so.
+async fn end(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError> {
+    if let Some(receipt) = success(record) {
+        let evidence = unchecked_evidence(gate, &receipt);
+        return not_ended_by_others(gate.noted(close(gate, record, &evidence, &receipt).await));
+    }
     let grant = &record.grant;
     let Some(used) = gate.chains.get(&grant.identity.network) else {
         return Ok(false);
@@ -84,23 +96,10 @@ async fn look_up(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError
                 network: grant.identity.network.to_string(),
                 ..SettleResponse::default()
             };
-            let receipt = serde_json::to_value(&receipt).unwrap_or_default();
-            // Who paid before being served and named the purchase may still
-            // ask for it; the payment is only noted.
-            if waits_for_its_buyer(gate, record) {
-                gate.grants
-                    .remember_receipt(&record.id, &receipt, gate.now())
-                    .await
-                    .map(|()| false)
-            } else {
-                let evidence = Evidence::Receipt {
-                    transaction: settled.transaction,
-                };
-                gate.grants
-                    .release(&record.id, &evidence, &receipt, gate.now())
-                    .await
-                    .map(|()| true)
-            }
+            let evidence = Evidence::Receipt {
+                transaction: settled.transaction,
+            };
+            close(gate, record, &evidence, &receipt).await
         }
         Ok(Lookup::Spent) => {
             refuse(
@@ -122,11 +121,50 @@ async fn look_up(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError
         }
         Ok(Lookup::Unused | Lookup::Unknown) | Err(_) => return Ok(false),
     };
-    match gate.noted(ended) {
-        // Somebody else ended it meanwhile.
+    not_ended_by_others(gate.noted(ended))
+}
+
+fn not_ended_by_others(ended: Result<bool, LedgerError>) -> Result<bool, LedgerError> {
+    match ended {
         Err(LedgerError::Conflict { .. }) => Ok(true),
         other => other,
     }
+}
+
+/// The receipt of a grant that was paid before it was served.
+pub(super) fn success(record: &GrantRecord) -> Option<SettleResponse> {
+    let receipt: SettleResponse = serde_json::from_value(record.receipt.clone()?).ok()?;
+    receipt.success.then_some(receipt)
+}
+
+/// Writes down that a grant is paid. Who paid before being served, and named
+/// the purchase, may still ask for it: such a grant stays open.
+pub(super) async fn close(
+    gate: &Inner,
+    record: &GrantRecord,
+    evidence: &Evidence,
+    receipt: &SettleResponse,
+) -> Result<bool, LedgerError> {
+    let value = serde_json::to_value(receipt).unwrap_or_default();
+    if waits_for_its_buyer(gate, record) {
+        if record.receipt.is_none() {
+            gate.grants
+                .remember_receipt(&record.id, &value, gate.now())
+                .await?;
+        }
+        return Ok(false);
+    }
+    if settles_first(record) && record.state == GrantState::Settling {
+        gate.grants.served(&record.id, None, gate.now()).await?;
+    }
+    gate.grants
+        .release(&record.id, evidence, &value, gate.now())
+        .await?;
+    Ok(true)
+}
+
+pub(super) fn settles_first(record: &GrantRecord) -> bool {
+    record.grant.flow == PaymentFlow::Upfront.as_str()
 }
 
 async fn refuse(
@@ -142,7 +180,8 @@ async fn refuse(
 }
 
 fn waits_for_its_buyer(gate: &Inner, record: &GrantRecord) -> bool {
-    record.grant.flow == PaymentFlow::Upfront.as_str()
+    settles_first(record)
+        && !record.has_answer
         && record.grant.payment_identifier.is_some()
         && gate.now() < record.claimed_at.plus(gate.limits.keep_answers)
 }

@@ -27,6 +27,7 @@ use tollway_core::{FacilitatorError, PaymentFlow, Refusal, VerifyRequest, codes}
 use tollway_ledger::{Claim, GrantRecord, LedgerError};
 
 use crate::body::{self, Body};
+use crate::crash::durably;
 use crate::event::Event;
 use crate::gate::{Active, Inner};
 use crate::purchase::{Purchase, Rejection};
@@ -133,7 +134,7 @@ async fn claim(
     purchase: &Purchase,
 ) -> Result<Option<(GrantRecord, Active)>, LedgerError> {
     let new = purchase.grant(&gate.owner);
-    let claim = gate.noted(gate.grants.claim(new, gate.now()).await)?;
+    let claim = gate.noted(durably!("claimed", gate.grants.claim(new, gate.now())))?;
     let Claim::New(record) = claim else {
         return Ok(None);
     };

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use tollway_core::wire::SettleResponse;
-use tollway_core::{PaymentFlow, Refusal, codes};
+use tollway_core::{Refusal, codes};
 use tollway_ledger::{GrantRecord, GrantState, LedgerError};
 
 use super::authorization::end;
 use super::held::Held;
+use super::keeper::{close, settles_first, success};
 use super::not_taken;
-use super::settle::{Settling, unknown_receipt};
+use super::settle::{Settling, unchecked_evidence, unknown_receipt};
 use crate::answer;
 use crate::body::Body;
 use crate::event::Event;
@@ -56,6 +57,11 @@ pub(super) async fn known(
             GrantState::Refused => return Ok(Known::Answer(refused(gate, purchase, &record))),
             GrantState::Settling if !gate.is_active(&record.id) => {
                 if let Some(known) = take_over(gate, purchase, &record).await {
+                    return Ok(known);
+                }
+            }
+            GrantState::Served if settles_first(&record) && !gate.is_active(&record.id) => {
+                if let Some(known) = finish(gate, purchase, &record).await? {
                     return Ok(known);
                 }
             }
@@ -104,8 +110,8 @@ async fn take_over(
     }
     let active = gate.activate(&record.id)?;
     let same = purchase.is_same_request(&record.grant);
-    if record.grant.flow == PaymentFlow::Upfront.as_str() && same {
-        return Some(Known::Settled(Box::new(record.clone()), active));
+    if settles_first(record) {
+        return same.then(|| Known::Settled(Box::new(record.clone()), active));
     }
     let (settling, _) = Settling::new(
         Arc::clone(gate),
@@ -122,6 +128,27 @@ async fn take_over(
         }
     });
     None
+}
+
+/// Paid and served, when a process died before the answer left. A stored
+/// answer is released; without one the service behind is asked again.
+async fn finish(
+    gate: &Arc<Inner>,
+    purchase: &Arc<Purchase>,
+    record: &GrantRecord,
+) -> Result<Option<Known>, LedgerError> {
+    if !record.has_answer {
+        return Ok(take_over(gate, purchase, record).await);
+    }
+    if let Some(receipt) = success(record) {
+        let evidence = unchecked_evidence(gate, &receipt);
+        let closed = close(gate, record, &evidence, &receipt).await;
+        match gate.noted(closed) {
+            Ok(_) | Err(LedgerError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 /// The receipt of a grant, as far as there is one.

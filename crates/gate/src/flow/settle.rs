@@ -48,6 +48,19 @@ pub(super) struct Settling {
     latest: watch::Sender<SettleResponse>,
 }
 
+/// What a success rests on that was not checked on chain by ourselves.
+pub(super) fn unchecked_evidence(gate: &Inner, receipt: &SettleResponse) -> Evidence {
+    let transaction = TxHash::new(&receipt.transaction);
+    match gate.facilitator_origin.clone() {
+        Some(facilitator) => Evidence::FacilitatorSaid {
+            facilitator,
+            transaction,
+        },
+        None if receipt.transaction.is_empty() => Evidence::Nothing,
+        None => Evidence::Receipt { transaction },
+    }
+}
+
 /// A receipt that says nothing yet.
 pub(super) fn unknown_receipt(purchase: &Purchase) -> SettleResponse {
     SettleResponse {
@@ -162,21 +175,16 @@ impl Settling {
     /// Looks at the transfer ourselves where a node is there to be asked and
     /// the facilitator is a remote one.
     async fn check(&mut self, receipt: SettleResponse) -> Option<Settled> {
-        let transaction = TxHash::new(&receipt.transaction);
-        let Some(facilitator) = self.gate.facilitator_origin.clone() else {
-            let evidence = match receipt.transaction.is_empty() {
-                true => Evidence::Nothing,
-                false => Evidence::Receipt { transaction },
-            };
-            return Some(Settled::Yes { evidence, receipt });
+        let facilitator = match &self.gate.facilitator_origin {
+            Some(origin) if self.purchase.chain.checks && !receipt.transaction.is_empty() => {
+                origin.clone()
+            }
+            _ => {
+                let evidence = unchecked_evidence(&self.gate, &receipt);
+                return Some(Settled::Yes { evidence, receipt });
+            }
         };
-        if !self.purchase.chain.checks || receipt.transaction.is_empty() {
-            let evidence = Evidence::FacilitatorSaid {
-                facilitator,
-                transaction,
-            };
-            return Some(Settled::Yes { evidence, receipt });
-        }
+        let transaction = TxHash::new(&receipt.transaction);
         match self.observed(&transaction).await {
             Outcome::Settled(settled) => {
                 let receipt = SettleResponse {

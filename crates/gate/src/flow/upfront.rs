@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
-use tollway_core::wire::{SettleResponse, Version};
-use tollway_ledger::{Evidence, GrantRecord};
+use tollway_core::wire::SettleResponse;
+use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, StoredAnswer};
 
 use super::authorization::{end, give_back};
 use super::held::{self, Held};
@@ -14,12 +14,16 @@ use super::settle::{Settled, Settling};
 use super::{Work, ledger_failed};
 use crate::answer;
 use crate::body::Body;
+use crate::crash::durably;
 use crate::event::Event;
 use crate::gate::{Active, Inner};
 use crate::purchase::Purchase;
 
 pub(super) async fn serve(work: Work, record: GrantRecord, active: Active) -> Response<Body> {
-    let settling = work.gate.grants.settling(&record.id, work.gate.now()).await;
+    let settling = durably!(
+        "settling",
+        work.gate.grants.settling(&record.id, work.gate.now())
+    );
     if let Err(error) = work.gate.noted(settling) {
         give_back(&work.gate, &record, tollway_core::codes::LEDGER_UNAVAILABLE).await;
         return ledger_failed(&error);
@@ -68,10 +72,10 @@ async fn paid(
     match settled {
         Settled::Yes { evidence, receipt } => {
             let value = serde_json::to_value(&receipt).unwrap_or_default();
-            let kept = gate
-                .grants
-                .remember_receipt(&record.id, &value, gate.now())
-                .await;
+            let kept = durably!(
+                "paid",
+                gate.grants.remember_receipt(&record.id, &value, gate.now())
+            );
             match gate.noted(kept) {
                 Ok(()) => Ok((evidence, receipt)),
                 Err(_) => Err(answer::pending(purchase.version, &receipt)),
@@ -127,16 +131,7 @@ async fn deliver(
         return answer::with_receipt(response, purchase.version, &receipt);
     }
     let (response, stored) = keepable(response, &gate).await;
-    let release = async {
-        gate.noted(gate.grants.served(&record.id, stored, gate.now()).await)?;
-        let value = serde_json::to_value(&receipt).unwrap_or_default();
-        gate.noted(
-            gate.grants
-                .release(&record.id, evidence, &value, gate.now())
-                .await,
-        )
-    };
-    if let Err(error) = release.await {
+    if let Err(error) = release(&gate, &record, stored, evidence, &receipt).await {
         tracing::error!(%error, grant = %record.id, "a paid answer could not be released");
         return answer::pending(purchase.version, &receipt);
     }
@@ -147,22 +142,37 @@ async fn deliver(
         amount: purchase.terms.amount,
     });
     drop(active);
-    released(response, purchase.version, &receipt)
+    answer::with_receipt(response, purchase.version, &receipt)
 }
 
-fn released(
-    response: Response<Body>,
-    version: Version,
+/// Writes down that it was served, unless a process did so that died then, and
+/// that the answer may leave.
+async fn release(
+    gate: &Inner,
+    record: &GrantRecord,
+    stored: Option<StoredAnswer>,
+    evidence: &Evidence,
     receipt: &SettleResponse,
-) -> Response<Body> {
-    answer::with_receipt(response, version, receipt)
+) -> Result<(), LedgerError> {
+    if record.state != GrantState::Served {
+        gate.noted(durably!(
+            "served",
+            gate.grants.served(&record.id, stored, gate.now())
+        ))?;
+    }
+    let value = serde_json::to_value(receipt).unwrap_or_default();
+    gate.noted(durably!(
+        "released",
+        gate.grants
+            .release(&record.id, evidence, &value, gate.now())
+    ))
 }
 
 /// Keeps a copy of an answer that says beforehand that it is small.
 async fn keepable(
     response: Response<Body>,
     gate: &Inner,
-) -> (Response<Body>, Option<tollway_ledger::StoredAnswer>) {
+) -> (Response<Body>, Option<StoredAnswer>) {
     let max = gate.limits.max_stored_answer_bytes;
     let (parts, body) = response.into_parts();
     let exact = http_body::Body::size_hint(&body).exact();

@@ -5,6 +5,7 @@ mod support;
 
 mod bodies;
 mod browsers;
+mod crashes;
 mod doors;
 mod identifiers;
 mod outcomes;

@@ -2,6 +2,7 @@
 //! "blocks" are a map that the fake facilitator writes.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +18,10 @@ pub struct FakeChain {
     network: Network,
     /// Identity to transaction.
     pub settled: Mutex<HashMap<String, String>>,
+    /// Identity to the key by which it was settled.
+    keys: Mutex<HashMap<String, String>>,
+    /// What happened on chain is there when the process is not.
+    kept_in: Option<PathBuf>,
     /// Whether its node answers.
     pub has_node: AtomicBool,
     /// Whether its node knows transactions by their hash.
@@ -28,6 +33,8 @@ impl Default for FakeChain {
         Self {
             network: Network::eip155(84532),
             settled: Mutex::default(),
+            keys: Mutex::default(),
+            kept_in: None,
             has_node: AtomicBool::new(false),
             knows_transactions: AtomicBool::new(true),
         }
@@ -35,6 +42,32 @@ impl Default for FakeChain {
 }
 
 impl FakeChain {
+    /// A chain that outlives processes, in a file.
+    pub fn kept_in(file: &Path) -> Self {
+        let kept = std::fs::read(file).unwrap_or_else(|_| b"[{}, {}]".to_vec());
+        let (settled, keys) = serde_json::from_slice(&kept).unwrap();
+        Self {
+            settled: Mutex::new(settled),
+            keys: Mutex::new(keys),
+            kept_in: Some(file.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// Includes a transfer in a block, once; returns its transaction, and the
+    /// key by which it was asked for first.
+    pub fn include(&self, identity: &Identity, key: &str) -> (String, String) {
+        let mut settled = self.settled.lock().unwrap();
+        let mut keys = self.keys.lock().unwrap();
+        let fresh = format!("0x{:064x}", settled.len() + 0xfa4e);
+        let transaction = settled.entry(identity.key()).or_insert(fresh).clone();
+        let first = keys.entry(identity.key()).or_insert(key.to_owned()).clone();
+        if let Some(file) = &self.kept_in {
+            std::fs::write(file, serde_json::to_vec(&(&*settled, &*keys)).unwrap()).unwrap();
+        }
+        (transaction, first)
+    }
+
     pub fn transaction(&self, identity: &Identity) -> Option<String> {
         self.settled.lock().unwrap().get(&identity.key()).cloned()
     }

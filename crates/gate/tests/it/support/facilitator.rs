@@ -44,8 +44,6 @@ pub struct FakeFacilitator {
     pub verified: AtomicUsize,
     pub settle_calls: AtomicUsize,
     pub keys: Mutex<Vec<String>>,
-    /// Keys by which success was given.
-    given: Mutex<Vec<(String, String)>>,
 }
 
 impl FakeFacilitator {
@@ -59,7 +57,6 @@ impl FakeFacilitator {
             verified: AtomicUsize::new(0),
             settle_calls: AtomicUsize::new(0),
             keys: Mutex::default(),
-            given: Mutex::default(),
         }
     }
 
@@ -87,8 +84,6 @@ impl FakeFacilitator {
             .unwrap()
             .identity;
         let key = request.idempotency_key.clone().unwrap_or_default();
-        let mut settled = self.chain.settled.lock().unwrap();
-        let mut given = self.given.lock().unwrap();
         let answer = |success: bool, transaction: &str| SettleResponse {
             success,
             error_reason: (!success).then(|| "duplicate_settlement".to_owned()),
@@ -96,14 +91,8 @@ impl FakeFacilitator {
             network: request.requirements.network.clone(),
             ..SettleResponse::default()
         };
-        if let Some(transaction) = settled.get(&identity.key()) {
-            let again = given.iter().any(|g| g.0 == identity.key() && g.1 == key);
-            return answer(again, transaction);
-        }
-        let transaction = format!("0x{:064x}", settled.len() + 0xfa4e);
-        settled.insert(identity.key(), transaction.clone());
-        given.push((identity.key(), key));
-        answer(true, &transaction)
+        let (transaction, first_key) = self.chain.include(&identity, &key);
+        answer(first_key == key, &transaction)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Payments as buyers send them. The signatures are fakes: nobody here checks them.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, Request};
@@ -61,6 +62,24 @@ impl Payment {
         let id = extensions::PaymentIdentifierId::new(id).unwrap();
         assert!(extensions::attach(&mut self.payload, &id));
         self
+    }
+
+    /// Without its name.
+    pub fn unnamed(mut self) -> Self {
+        self.payload.extensions = None;
+        self
+    }
+
+    pub fn save(&self, file: &Path) {
+        std::fs::write(file, serde_json::to_vec(&self.payload).unwrap()).unwrap();
+    }
+
+    pub fn load(file: &Path) -> Self {
+        let payload = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        Self {
+            payload,
+            version: Version::V2,
+        }
     }
 
     pub fn in_version_1(mut self) -> Self {
