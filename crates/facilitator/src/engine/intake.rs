@@ -164,6 +164,12 @@ impl Engine {
             Err(error @ ChainError::Unavailable { .. }) => return Err(unavailable(&error)),
         };
         let intent = verified.intent.clone();
+        if intent.settlement == Settlement::Submit && handle.chain.signers().is_empty() {
+            return Err(EngineError::new(
+                codes::SIGNER_UNAVAILABLE,
+                "No settling account is configured here; settle at another facilitator.",
+            ));
+        }
         match self.accept(request, handle, verified).await? {
             Accepted::New(record, waiting) => self.finish(request, record, waiting).await,
             Accepted::Known(record) => self.known_payment(request, handle, &intent, record).await,

@@ -110,8 +110,10 @@ impl Performer {
                 id,
                 ticket,
                 result: self
-                    .ask(self.chain
-                            .observe(&transaction, &identity, &expected, finality))
+                    .ask(
+                        self.chain
+                            .observe(&transaction, &identity, &expected, finality),
+                    )
                     .await,
             },
             Effect::ConfirmedNonce { signer, ticket } => Event::Nonce {

@@ -618,7 +618,8 @@ impl World {
             }
             Conclusion::Expired => {
                 assert!(!landable, "expired while it can land");
-                assert!(!paid, "expired though it was paid");
+                let unused = self.looked.get(&key) == Some(&Lookup::Unused);
+                assert!(unused && !paid, "expired without proof that it is unused");
             }
         }
     }
