@@ -82,9 +82,6 @@ async fn buy(stage: &Stage, base_url: &str) -> Result<(), Error> {
             String::from_utf8_lossy(&text)
         );
     }
-    println!(
-        "the seller holds {} millionths of a dollar more",
-        stage.earned()
-    );
+    println!("the seller earned {} USDC", stage.earned());
     Ok(())
 }

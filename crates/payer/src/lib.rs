@@ -16,9 +16,11 @@
 //! reconciler nothing can be proved, and what was refused stays counted.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod asked;
 mod body;
 mod choose;
 pub mod code;
+mod conclude;
 mod counters;
 mod crash;
 mod engine;
