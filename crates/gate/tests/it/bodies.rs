@@ -1,6 +1,7 @@
 //! Bodies in both directions.
 
 use http::StatusCode;
+use http_body_util::BodyExt;
 
 use crate::support::World;
 
@@ -111,4 +112,32 @@ async fn more_paying_requests_than_may_wait_are_asked_to_come_back() {
     assert_eq!(refused.code(), "too_many_requests");
     assert!(!refused.has_terms());
     assert!(world.send(second.get("/paid/x")).await.has_secret());
+}
+
+#[tokio::test]
+async fn trailers_arrive_with_a_paid_answer_and_with_its_repetition() {
+    let world = World::new().await;
+    let payment = world
+        .payment("/paid/call")
+        .await
+        .named("a-call-with-trailers");
+    for _ in 0..2 {
+        let answer = world.start(payment.get("/paid/call")).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        let collected = answer.into_body().collect().await.unwrap();
+        assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
+        assert_eq!(collected.to_bytes(), crate::support::SECRET);
+    }
+    assert_eq!(world.upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_fails_in_its_trailers_is_not_charged_for() {
+    let world = World::new().await;
+    let payment = world.payment("/paid/failing-call").await;
+    world.send(payment.get("/paid/failing-call")).await;
+    assert_eq!(
+        (world.upstream.count(), world.facilitator.settlements()),
+        (1, 0)
+    );
 }

@@ -123,3 +123,21 @@ async fn a_priced_route_does_not_switch_protocols() {
         (0, 0)
     );
 }
+
+#[tokio::test]
+async fn a_gate_may_leave_cross_origin_rules_to_the_service() {
+    let route = || Route::new("GET /paid/*").unwrap().offer(price());
+    let own = World::with(|gate| gate.route(route()).cors_origin(None)).await;
+    assert!(own.send(preflight("/paid/x", "GET")).await.has_secret());
+    let unpaid = own.get("/paid/x").await;
+    assert_eq!(unpaid.header("access-control-allow-origin"), "");
+
+    let one =
+        World::with(|gate| gate.route(route()).cors_origin(Some("https://app.example"))).await;
+    let unpaid = one.get("/paid/x").await;
+    assert_eq!(
+        unpaid.header("access-control-allow-origin"),
+        "https://app.example"
+    );
+    assert_eq!(unpaid.header("vary"), "Origin");
+}

@@ -398,3 +398,25 @@ async fn another_payment_may_take_the_name_of_one_that_came_to_nothing() {
     let second = second.named("a-name-for-the-purchase");
     assert!(world.send(second.get("/paid/x")).await.has_secret());
 }
+
+#[tokio::test]
+async fn without_a_ledger_no_payment_is_taken_and_the_gate_says_so() {
+    let world = World::new().await;
+    let payment = world.payment("/paid/x").await;
+    assert!(world.gate.ledger_is_well());
+    world.ledger.close().await;
+    let answer = world.send(payment.get("/paid/x")).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.code(), "ledger_unavailable");
+    assert!(!answer.header("retry-after").is_empty());
+    assert!(!world.gate.ledger_is_well());
+    assert_eq!(
+        (world.upstream.count(), world.facilitator.settlements()),
+        (0, 0)
+    );
+    assert_eq!(
+        world.get("/paid/x").await.status,
+        StatusCode::PAYMENT_REQUIRED
+    );
+    assert!(world.get("/free").await.has_secret());
+}

@@ -63,6 +63,23 @@ async fn head_gets_the_headers_of_get_and_never_settles() {
 }
 
 #[tokio::test]
+async fn head_never_settles_where_a_function_says_the_price_either() {
+    let route = Route::new("/paid/*")
+        .unwrap()
+        .price_with(|_| async { Ok(Quote::Pay(vec![price()])) });
+    let world = World::with(|gate| gate.route(route)).await;
+    let payment = world.payment("/paid/x").await;
+    let answer = world.send(payment.request("HEAD", "/paid/x")).await;
+    assert_eq!(answer.status, StatusCode::PAYMENT_REQUIRED);
+    assert!(answer.body.is_empty());
+    assert_eq!(
+        (world.upstream.count(), world.facilitator.settlements()),
+        (0, 0)
+    );
+    assert!(world.send(payment.get("/paid/x")).await.has_secret());
+}
+
+#[tokio::test]
 async fn a_function_of_the_request_says_the_price() {
     let route = Route::new("/paid/*").unwrap().price_with(|parts| {
         let query = parts.uri.query().unwrap_or_default().to_owned();

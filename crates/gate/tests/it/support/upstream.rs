@@ -86,6 +86,8 @@ impl Upstream {
             "big" => tollway_gate::full(vec![b'x'; 9 << 20]),
             "two-megabytes" => tollway_gate::full(vec![b'y'; 2 << 20]),
             "stream" => self.stream(),
+            "call" => with_trailers("0"),
+            "failing-call" => with_trailers("13"),
             _ => tollway_gate::full(format!("{SECRET} of {path}")),
         };
         let mut response = Response::new(body);
@@ -115,4 +117,18 @@ impl Upstream {
         });
         tollway_gate::boxed(StreamBody::new(chunks))
     }
+}
+
+/// A gRPC answer: it tells in its trailers whether it succeeded.
+fn with_trailers(status: &'static str) -> Body {
+    let trailers = HeaderMap::from_iter([(
+        http::HeaderName::from_static("grpc-status"),
+        http::HeaderValue::from_static(status),
+    )]);
+    let frames = [
+        Frame::data(Bytes::from_static(SECRET.as_bytes())),
+        Frame::trailers(trailers),
+    ];
+    let frames = frames.map(Ok::<_, Infallible>);
+    tollway_gate::boxed(StreamBody::new(futures_util::stream::iter(frames)))
 }
