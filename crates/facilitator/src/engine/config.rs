@@ -14,7 +14,9 @@ use super::machine::Rules;
 pub struct EngineParts {
     /// One for each network.
     pub chains: Vec<Arc<dyn Chain>>,
-    /// The durable record.
+    /// The durable record. All engines whose sellers are paid at one address must
+    /// share it: what another ledger's engine settled looks, from here, like a
+    /// payment that somebody sent ahead of us, and counts as paid once more.
     pub store: Arc<dyn SettlementStore>,
     /// What says how late it is.
     pub clock: Arc<dyn Clock>,
@@ -39,6 +41,11 @@ pub struct EngineConfig {
     pub recover_interval: Duration,
     /// Open payments per network from which on new ones are not taken.
     pub queue_limit: usize,
+    /// Open payments that a payer who is not known yet may have; more wait for
+    /// their turn. Each that settles doubles it, one that does not sets it to 1.
+    pub payer_first: u32,
+    /// Open payments that any payer may have.
+    pub payer_most: u32,
     /// Pause of intake after the ledger failed, before it is tried again.
     pub ledger_retry: Duration,
 }
@@ -53,6 +60,8 @@ impl Default for EngineConfig {
             chain_timeout: Duration::from_secs(15),
             recover_interval: Duration::from_secs(15),
             queue_limit: 4096,
+            payer_first: 4,
+            payer_most: 256,
             ledger_retry: Duration::from_secs(5),
         }
     }

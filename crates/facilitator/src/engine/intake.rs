@@ -6,10 +6,9 @@ use std::time::Instant;
 
 use tollway_core::wire::{SettleResponse, VerifyResponse};
 use tollway_core::{
-    ChainError, Intent, Network, Phase, Refusal, SettleRequest, Settlement, Terms, Verified,
-    VerifyRequest, codes,
+    ChainError, Intent, Network, Phase, Refusal, SettleRequest, TxHash, VerifyRequest, codes,
 };
-use tollway_ledger::{Acceptance, HandOut, LedgerError, NewPayment, PaymentRecord, PaymentState};
+use tollway_ledger::{HandOut, PaymentRecord, PaymentState};
 
 use super::answer::{self, refused};
 use super::error::EngineError;
@@ -99,7 +98,10 @@ impl Engine {
         let identity = intent.identity.clone();
         let verdict = ask(&self.shared, chain.verify(intent, Phase::Verify)).await;
         let (response, refusal) = match verdict {
-            Ok(_) => (answer::valid(&identity.payer), None),
+            Ok(_) => {
+                self.shared.unused.put(identity.key(), ());
+                (answer::valid(&identity.payer), None)
+            }
             Err(ChainError::Refused(refusal)) => (
                 answer::invalid(&refusal, Some(&identity.payer)),
                 Some(refusal),
@@ -144,107 +146,8 @@ impl Engine {
         self.new_payment(request, handle, intent).await
     }
 
-    async fn new_payment(
-        &self,
-        request: &SettleRequest,
-        handle: &NetworkHandle,
-        intent: Intent,
-    ) -> Result<SettleResponse, EngineError> {
-        self.admit()?;
-        handle.admit(self.shared.config.queue_limit)?;
-        let payer = intent.identity.payer.clone();
-        let verdict = ask(&self.shared, handle.chain.verify(intent, Phase::Settle)).await;
-        let verified = match verdict {
-            Ok(verified) => verified,
-            Err(ChainError::Refused(refusal)) => {
-                let mut response = refused(&refusal, &request.requirements.network);
-                response.payer = Some(payer.to_string());
-                return Ok(response);
-            }
-            Err(error @ ChainError::Unavailable { .. }) => return Err(unavailable(&error)),
-        };
-        let intent = verified.intent.clone();
-        if intent.settlement == Settlement::Submit && handle.chain.signers().is_empty() {
-            return Err(EngineError::new(
-                codes::SIGNER_UNAVAILABLE,
-                "No settling account is configured here; settle at another facilitator.",
-            ));
-        }
-        match self.accept(request, handle, verified).await? {
-            Accepted::New(record, waiting) => self.finish(request, record, waiting).await,
-            Accepted::Known(record) => self.known_payment(request, handle, &intent, record).await,
-        }
-    }
-
-    /// Makes the payment durable and gives it to the actor. Once begun, this
-    /// runs to its end also when the caller goes away.
-    async fn accept(
-        &self,
-        request: &SettleRequest,
-        handle: &NetworkHandle,
-        verified: Verified,
-    ) -> Result<Accepted, EngineError> {
-        let new = self.new_record(request, &verified)?;
-        let (shared, events) = (Arc::clone(&self.shared), handle.events.clone());
-        let accepting = tokio::spawn(async move {
-            crash::point(crash::ACCEPTED.before);
-            let result = shared.store.accept(new, shared.now()).await;
-            crash::point(crash::ACCEPTED.after);
-            shared.note_ledger(&result);
-            Ok(match result? {
-                Acceptance::Existing(record) => Accepted::Known(record),
-                Acceptance::New(record) => {
-                    let waiting = shared.waiters.subscribe(&record.id);
-                    shared.tell(&SettlementEvent::Accepted {
-                        record: Arc::new(record.clone()),
-                    });
-                    // If the actor is gone, the next start recovers it.
-                    let _ = events.send(Event::Accepted {
-                        record: record.clone(),
-                        verified: Some(Box::new(verified)),
-                    });
-                    Accepted::New(record, waiting)
-                }
-            })
-        });
-        match accepting.await {
-            Ok(Err(error @ LedgerError::Unavailable { .. })) => Err(EngineError::ledger(&error)),
-            // Only a plain failure says for certain that nothing was written.
-            Ok(result) => result.map_err(|e| EngineError::ledger(&e).after_accepting()),
-            Err(_) => Err(EngineError::new(
-                codes::INTERNAL_ERROR,
-                "The payment may have been taken; ask again for the same payment.",
-            )
-            .after_accepting()),
-        }
-    }
-
-    fn new_record(
-        &self,
-        request: &SettleRequest,
-        verified: &Verified,
-    ) -> Result<NewPayment, EngineError> {
-        let intent = &verified.intent;
-        let charge = Terms::check(request.requirements.clone())
-            .map_err(|r| EngineError::new(codes::INTERNAL_ERROR, r.message().to_owned()))?
-            .amount;
-        let mut expected = intent.expected.clone();
-        if matches!(intent.settlement, Settlement::Submit | Settlement::Nothing) {
-            expected.amount = charge;
-        }
-        Ok(NewPayment {
-            identity: intent.identity.clone(),
-            expected,
-            deadline: intent.deadline,
-            settlement: intent.settlement.clone(),
-            finality: self.shared.config.finality_on(&intent.identity.network),
-            payload: request.payload.clone(),
-            requirements: request.requirements.clone(),
-        })
-    }
-
     /// The identity is known: wait for it while it is open, then say what became of it.
-    async fn known_payment(
+    pub(super) async fn known_payment(
         &self,
         request: &SettleRequest,
         handle: &NetworkHandle,
@@ -281,7 +184,7 @@ impl Engine {
     }
 
     /// Waits for the end, and hands success out at most once.
-    async fn finish(
+    pub(super) async fn finish(
         &self,
         request: &SettleRequest,
         record: PaymentRecord,
@@ -293,7 +196,7 @@ impl Engine {
                 Some(ended) => ended,
                 None => {
                     let transaction = progress.transaction.or_else(|| record.transaction.clone());
-                    return answer::pending(&record, transaction);
+                    return self.still_open(request, &record, transaction);
                 }
             }
         } else {
@@ -317,8 +220,25 @@ impl Engine {
         }
     }
 
+    /// `settlement_pending` is a promise of success, for whoever opened the
+    /// payment. With another key it is somebody else's purchase.
+    fn still_open(
+        &self,
+        request: &SettleRequest,
+        record: &PaymentRecord,
+        transaction: Option<TxHash>,
+    ) -> Result<SettleResponse, EngineError> {
+        let opener = self.shared.openers.get(&record.id).flatten();
+        if opener.is_some() && opener != request.idempotency_key {
+            let mut response = answer::duplicate(record);
+            response.transaction = transaction.map(|t| t.to_string()).unwrap_or_default();
+            return Ok(response);
+        }
+        answer::pending(record, transaction)
+    }
+
     /// Whether payments are taken at all.
-    fn admit(&self) -> Result<(), EngineError> {
+    pub(super) fn admit(&self) -> Result<(), EngineError> {
         if self.shared.draining.load(Ordering::Acquire) {
             return Err(EngineError::shutting_down());
         }
@@ -339,11 +259,6 @@ impl Engine {
             )
         })
     }
-}
-
-enum Accepted {
-    New(PaymentRecord, Waiting),
-    Known(PaymentRecord),
 }
 
 /// Counts a caller while it is inside, so that a drain can wait for it.
@@ -391,7 +306,7 @@ fn bad_idempotency_key() -> Refusal {
     )
 }
 
-fn unavailable(error: &ChainError) -> EngineError {
+pub(super) fn unavailable(error: &ChainError) -> EngineError {
     if let ChainError::Unavailable { detail, .. } = error {
         tracing::warn!(detail, "the chain gave no answer");
     }

@@ -6,6 +6,7 @@
 //! nothing is lost, because every step is durable before the next, and the next
 //! start on the same store goes on with what is open.
 
+mod accept;
 mod actor;
 mod answer;
 mod config;
@@ -16,6 +17,8 @@ mod health;
 mod intake;
 mod intent;
 pub mod machine;
+mod memory;
+mod payers;
 mod perform;
 mod shared;
 mod waiters;
@@ -41,6 +44,9 @@ pub use health::{EngineHealth, NetworkHealth};
 use actor::Actor;
 use shared::{NetworkHandle, Shared};
 
+/// Payments that are remembered beyond what the ledger holds.
+const REMEMBERED: usize = 16_384;
+
 /// A running engine. Cheap to clone; it stops when the last clone is dropped.
 #[derive(Clone)]
 pub struct Engine {
@@ -65,6 +71,10 @@ impl Engine {
     #[must_use]
     pub fn start(parts: EngineParts) -> Self {
         let stop = CancellationToken::new();
+        let payers = payers::Payers::new(payers::Bounds {
+            first: parts.config.payer_first.max(1),
+            most: parts.config.payer_most.max(1),
+        });
         let shared = Arc::new(Shared {
             store: parts.store,
             clock: parts.clock,
@@ -74,6 +84,9 @@ impl Engine {
             draining: false.into(),
             callers: 0.into(),
             ledger: shared::LedgerWatch::default(),
+            payers: Arc::new(payers),
+            unused: memory::Memory::of_at_most(REMEMBERED),
+            openers: memory::Memory::of_at_most(REMEMBERED),
             hooks: Vec::new().into(),
         });
         let chains: BTreeMap<Network, _> = parts

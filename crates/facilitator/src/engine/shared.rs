@@ -7,12 +7,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tollway_core::{Chain, Clock, Network, PaymentId, Timestamp};
-use tollway_ledger::{LedgerError, SettlementStore};
+use tollway_ledger::{LedgerError, PaymentState, SettlementStore};
 
 use super::config::EngineConfig;
 use super::error::EngineError;
 use super::event::{Hook, SettlementEvent};
 use super::machine::{Event, Update};
+use super::memory::Memory;
+use super::payers::Payers;
 use super::waiters::Waiters;
 use crate::telemetry;
 
@@ -27,6 +29,11 @@ pub(super) struct Shared {
     /// Callers inside verify or settle.
     pub(super) callers: AtomicUsize,
     pub(super) ledger: LedgerWatch,
+    pub(super) payers: Arc<Payers>,
+    /// Identities that we verified as unused.
+    pub(super) unused: Memory<String, ()>,
+    /// With which idempotency key a payment was opened.
+    pub(super) openers: Memory<PaymentId, Option<String>>,
     pub(super) hooks: RwLock<Vec<Hook>>,
 }
 
@@ -52,6 +59,9 @@ impl Shared {
             Update::Stored { transaction, .. } => self.waiters.submitted(&id, transaction),
             Update::Ended(record) => {
                 telemetry::ended(network, record.state);
+                let ours = record.settled.as_ref().is_none_or(|s| !s.by_third_party);
+                let well = record.state == PaymentState::Settled && ours && record.attempts <= 1;
+                self.payers.ended(&id, &record.payment.identity, well);
                 self.waiters.ended(&id, record);
             }
             Update::Rejected { reason, .. } => {

@@ -44,6 +44,8 @@ pub struct Script {
     pub node: Node,
     /// The next transactions to be included revert.
     pub reverts: u32,
+    /// All payers together can pay so often.
+    pub funds: Option<usize>,
     /// The next plans are not given.
     pub plans_hang: bool,
     pub verified: usize,
@@ -64,6 +66,15 @@ impl Script {
     pub fn front_run(&mut self, identity: &Identity) {
         self.used
             .insert(identity.key(), (TxHash::new("0xbeef"), true));
+    }
+
+    fn is_broke(&self) -> bool {
+        self.funds.is_some_and(|funds| self.used.len() >= funds)
+    }
+
+    /// How many transactions were included and failed.
+    pub fn reverted(&self) -> usize {
+        self.receipts.values().filter(|ok| !**ok).count()
     }
 
     /// How many payments moved money.
@@ -115,7 +126,7 @@ impl Script {
             self.confirmed.insert(place.0, place.1 + 1);
             let carries = self.txs[&hash].carries.clone();
             let free = carries.iter().all(|i| !self.used.contains_key(i));
-            let ok = free && self.reverts == 0;
+            let ok = free && self.reverts == 0 && !self.is_broke();
             self.reverts = self.reverts.saturating_sub(1);
             self.receipts.insert(hash.clone(), ok);
             if ok {
@@ -254,6 +265,10 @@ impl Chain for FakeChain {
         }
         if script.used.contains_key(&intent.identity.key()) {
             let refusal = Refusal::new("invalid_exact_evm_nonce_already_used", "Sign a new one.");
+            return Err(refusal.into());
+        }
+        if script.is_broke() {
+            let refusal = Refusal::new("insufficient_funds", "Fund the account.");
             return Err(refusal.into());
         }
         Ok(Verified {

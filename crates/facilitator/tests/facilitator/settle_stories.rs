@@ -203,6 +203,78 @@ async fn a_front_run_payment_counts_as_paid_once() {
 }
 
 #[tokio::test]
+async fn an_authorization_sent_by_somebody_between_verify_and_settle_is_paid_once() {
+    let scene = Scene::new();
+    let request = settle_request(1, 1);
+    let check = tollway_core::VerifyRequest {
+        payload: request.payload.clone(),
+        requirements: request.requirements.clone(),
+    };
+    assert!(scene.engine.verify(&check).await.unwrap().is_valid);
+    let identity = new_payment(1, 1, deadline()).identity;
+    scene.chain.script().front_run(&identity);
+    let response = scene.settle(&request).await;
+    assert!(response.success, "{response:?}");
+    assert_eq!(response.transaction, "0xbeef");
+    assert_eq!(code(&scene.settle(&request).await), "duplicate_settlement");
+    assert!(scene.chain.script().sent.is_empty());
+}
+
+#[tokio::test]
+async fn an_authorization_that_was_used_before_we_saw_it_buys_nothing() {
+    let scene = Scene::new();
+    let identity = new_payment(1, 1, deadline()).identity;
+    scene.chain.script().front_run(&identity);
+    let response = scene.settle(&settle_request(1, 1)).await;
+    assert_eq!(code(&response), "invalid_exact_evm_nonce_already_used");
+    assert!(scene.store.model().payments.is_empty());
+}
+
+#[tokio::test]
+async fn one_balance_under_many_payments_costs_us_few_reverts() {
+    let scene = Scene::new();
+    scene.chain.script().node = Node::Slow;
+    scene.chain.script().funds = Some(1);
+    let mut callers = tokio::task::JoinSet::new();
+    for nonce in 0..40 {
+        let engine = scene.engine.clone();
+        callers.spawn(async move { engine.settle(&settle_request(1, nonce)).await.unwrap() });
+    }
+    let mut answers = Vec::new();
+    while !callers.is_empty() {
+        scene.chain.script().include_all();
+        let wait = tokio::time::timeout(Duration::from_millis(5), callers.join_next());
+        if let Ok(Some(answer)) = wait.await {
+            answers.push(answer.unwrap());
+        }
+    }
+    assert_eq!(answers.iter().filter(|a| a.success).count(), 1);
+    let reverted = scene.chain.script().reverted();
+    assert!(reverted <= 4, "{reverted} transactions were reverted");
+}
+
+#[tokio::test]
+async fn pending_is_a_promise_only_to_the_key_that_opened_the_payment() {
+    let mut config = quick();
+    config.settle_wait = Duration::from_millis(80);
+    let scene = Scene::with(FakeChain::new(), config);
+    scene.chain.script().node = Node::Slow;
+    let keyed = |key: &str| SettleRequest {
+        idempotency_key: Some(key.to_owned()),
+        ..settle_request(1, 1)
+    };
+    let mut request = keyed("mine");
+    let first = scene.settle(&request).await;
+    assert_eq!(code(&first), "settlement_pending");
+    request.idempotency_key = Some("another".to_owned());
+    let other = scene.settle(&request).await;
+    assert_eq!(code(&other), "duplicate_settlement");
+    assert_eq!(other.transaction, first.transaction);
+    request.idempotency_key = Some("mine".to_owned());
+    assert_eq!(code(&scene.settle(&request).await), "settlement_pending");
+}
+
+#[tokio::test]
 async fn a_revert_of_a_good_authorization_is_followed_by_a_new_attempt() {
     let scene = Scene::new();
     scene.chain.script().reverts = 1;
@@ -277,7 +349,7 @@ async fn several_signers_share_the_work() {
     let mut callers = tokio::task::JoinSet::new();
     for nonce in 0..12 {
         let engine = scene.engine.clone();
-        callers.spawn(async move { engine.settle(&settle_request(1, nonce)).await.unwrap() });
+        callers.spawn(async move { engine.settle(&settle_request(nonce, nonce)).await.unwrap() });
     }
     until("all are sent", || {
         scene.chain.script().distinct().len() == 12

@@ -6,7 +6,7 @@ use tollway_ledger::PaymentState;
 
 use crate::world::{Chaos, World};
 
-const STORIES: u64 = 1500;
+const STORIES: u64 = 1000;
 /// Longest lifetime, expiry grace, and a while for what is stuck to be cancelled.
 const LONG_ENOUGH: Duration = Duration::from_secs(600);
 
