@@ -193,9 +193,11 @@ CREATE TABLE purse_marks (
 
 -- Who wrote, and which event was the ledger's latest when it began.
 CREATE TABLE writers (
-    writer    TEXT NOT NULL PRIMARY KEY,
-    follows   TEXT NOT NULL,
-    opened_at INTEGER NOT NULL
+    writer         TEXT NOT NULL PRIMARY KEY,
+    follows_writer TEXT NOT NULL,
+    follows_seq    INTEGER NOT NULL,
+    follows_hash   TEXT NOT NULL,
+    opened_at      INTEGER NOT NULL
 ) STRICT;
 
 -- Every record's story, append-only.
@@ -207,7 +209,7 @@ CREATE TABLE events (
     subject TEXT NOT NULL,
     kind    TEXT NOT NULL,
     data    TEXT NOT NULL,
-    hash    TEXT NOT NULL UNIQUE,
+    hash    TEXT NOT NULL,
     UNIQUE (writer, seq)
 ) STRICT;
 CREATE INDEX events_by_subject ON events (subject, id);

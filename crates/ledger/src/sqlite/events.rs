@@ -45,7 +45,7 @@ impl StoryStore for SqliteLedger {
                 break;
             }
         }
-        if let Some(broken) = self.loose_beginning(&check.follows).await? {
+        if let Some(broken) = self.loose_beginning().await? {
             return Ok(Some(broken));
         }
         Ok(check.missing())
@@ -64,11 +64,11 @@ impl SqliteLedger {
     /// What each writer's first event follows.
     async fn follows(&self) -> Result<HashMap<String, String>, LedgerError> {
         let rows = self
-            .list(sqlx::query("SELECT writer, follows FROM writers"))
+            .list(sqlx::query("SELECT writer, follows_hash FROM writers"))
             .await?;
         let pair = |row| {
             let columns = Columns(row);
-            Ok((columns.text("writer")?, columns.text("follows")?))
+            Ok((columns.text("writer")?, columns.text("follows_hash")?))
         };
         rows.iter().map(pair).collect()
     }
@@ -86,23 +86,23 @@ impl SqliteLedger {
     }
 
     /// The first event of a writer that follows an event which is not there.
-    async fn loose_beginning(
-        &self,
-        follows: &HashMap<String, String>,
-    ) -> Result<Option<EventRecord>, LedgerError> {
-        for (writer, hash) in follows.iter().filter(|(_, hash)| !hash.is_empty()) {
-            let event = sqlx::query("SELECT id FROM events WHERE hash = $1").bind(hash.clone());
-            if self.find(event).await?.is_some() {
-                continue;
-            }
-            let first = sqlx::query("SELECT * FROM events WHERE writer = $1 AND seq = 1");
-            let first = self.find(first.bind(writer.clone())).await?;
-            return match first {
-                Some(row) => record(&row).map(Some),
-                None => Ok(Some(lost(writer, 1, hash))),
-            };
+    async fn loose_beginning(&self) -> Result<Option<EventRecord>, LedgerError> {
+        let loose = sqlx::query(
+            "SELECT w.* FROM writers w LEFT JOIN events e
+                 ON e.writer = w.follows_writer AND e.seq = w.follows_seq
+             WHERE w.follows_seq > 0 AND (e.hash IS NULL OR e.hash <> w.follows_hash)
+             ORDER BY w.opened_at LIMIT 1",
+        );
+        let Some(row) = self.find(loose).await? else {
+            return Ok(None);
+        };
+        let columns = Columns(&row);
+        let writer = columns.text("writer")?;
+        let first = sqlx::query("SELECT * FROM events WHERE writer = $1 AND seq = 1");
+        match self.find(first.bind(writer.clone())).await? {
+            Some(row) => record(&row).map(Some),
+            None => Ok(Some(lost(&writer, 1, &columns.text("follows_hash")?))),
         }
-        Ok(None)
     }
 }
 

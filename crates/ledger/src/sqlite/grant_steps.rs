@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tollway_core::{GrantId, Timestamp};
 
-use super::failure::no_randomness;
+use super::failure::{corrupt, no_randomness};
 use super::grants::{by_id, by_identifier, by_identity, open, record};
 use super::row::{json as text, millis};
 use super::step::{Statement, Step};
@@ -34,15 +34,6 @@ pub(super) async fn claim(
     new: NewGrant,
     now: Timestamp,
 ) -> Result<Claim, LedgerError> {
-    if let Some(holder) = identifier_holder(step, &new).await? {
-        return Ok(Claim::IdentifierTaken(holder));
-    }
-    if let Some(row) = step.find(by_identity(&new.identity)).await? {
-        let existing = record(&row)?;
-        if !existing.reclaimable {
-            return Ok(Claim::Existing(existing));
-        }
-    }
     let claimed = GrantRecord {
         id: GrantId::random().map_err(no_randomness)?,
         grant: new,
@@ -54,7 +45,10 @@ pub(super) async fn claim(
         has_answer: false,
         claimed_at: now,
     };
-    step.run(insertion(&claimed)).await?;
+    // The unique indexes decide; what is reclaimable is in none of them.
+    if step.run(insertion(&claimed)).await? == 0 {
+        return holder(step, &claimed.grant).await;
+    }
     let facts = json!({
         "route": claimed.grant.route,
         "network": claimed.grant.identity.network,
@@ -68,6 +62,16 @@ pub(super) async fn claim(
     step.tell(claimed.id.as_str(), "claimed", facts, now)
         .await?;
     Ok(Claim::New(claimed))
+}
+
+/// Who holds what a claim asked for.
+async fn holder(step: &mut Step, asked: &NewGrant) -> Result<Claim, LedgerError> {
+    if let Some(holder) = identifier_holder(step, asked).await? {
+        return Ok(Claim::IdentifierTaken(holder));
+    }
+    let row = step.find(by_identity(&asked.identity)).await?;
+    let row = row.ok_or_else(|| corrupt("grant", "neither new nor known"))?;
+    record(&row).map(Claim::Existing)
 }
 
 /// Another payload's grant that holds the identifier. What can be claimed
@@ -95,7 +99,8 @@ fn insertion(claimed: &GrantRecord) -> Statement<'static> {
              to_account, amount, deadline, route, method, url, body_digest, payload_digest,
              payment_identifier, flow, owner, state, is_open, reclaimable, claimed_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, 'claimed', 1, 0, $20, $20)",
+             $18, $19, 'claimed', 1, 0, $20, $20)
+         ON CONFLICT DO NOTHING",
     )
     .bind(claimed.id.to_string())
     .bind(grant.identity.key())

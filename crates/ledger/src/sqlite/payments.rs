@@ -114,9 +114,6 @@ pub(super) async fn accept(
     new: NewPayment,
     now: Timestamp,
 ) -> Result<Acceptance, LedgerError> {
-    if let Some(row) = step.find(by_identity(&new.identity)).await? {
-        return record(&row).map(Acceptance::Existing);
-    }
     let accepted = PaymentRecord {
         id: PaymentId::random().map_err(no_randomness)?,
         payment: new,
@@ -129,7 +126,11 @@ pub(super) async fn accept(
         accepted_at: now,
         updated_at: now,
     };
-    step.run(insertion(&accepted)?).await?;
+    if step.run(insertion(&accepted)?).await? == 0 {
+        let row = step.find(by_identity(&accepted.payment.identity)).await?;
+        let row = row.ok_or_else(|| corrupt("payment", "neither new nor known"))?;
+        return record(&row).map(Acceptance::Existing);
+    }
     let expected = &accepted.payment.expected;
     let facts = json!({
         "network": accepted.payment.identity.network,
@@ -153,7 +154,8 @@ fn insertion(accepted: &PaymentRecord) -> Result<Statement<'static>, LedgerError
              from_account, to_account, amount, deadline, settlement, finality, payload,
              requirements, state, is_open, attempts, accepted_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
-             'accepted', 1, 0, $16, $16)",
+             'accepted', 1, 0, $16, $16)
+         ON CONFLICT DO NOTHING",
     )
     .bind(accepted.id.to_string())
     .bind(identity.key())

@@ -14,29 +14,111 @@ use crate::LedgerError;
 /// A statement that is ready to run.
 pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
+/// Where a failed step rolls back to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Savepoint {
+    /// The transaction's begin: there is no other step in it, or none wrote yet.
+    Begin,
+    /// Set, and nothing was written since.
+    Fresh,
+    /// Set, and written behind.
+    Used,
+}
+
 /// The writer's connection and the end of its chain.
 pub(super) struct Step {
     conn: SqliteConnection,
     writer: String,
-    pub(super) chain: ChainHead,
+    chain: ChainHead,
+    /// The chain's end before the running step, and before its group.
+    chain_before_step: ChainHead,
+    chain_before_group: ChainHead,
+    savepoint: Savepoint,
+    /// Whether the group holds one step only: it needs no savepoint.
+    is_alone: bool,
+    /// Whether the running step has written.
+    has_written: bool,
 }
 
 impl Step {
     pub fn new(conn: SqliteConnection, writer: String) -> Self {
+        let chain = ChainHead::before_the_first();
         Self {
             conn,
             writer,
-            chain: ChainHead::before_the_first(),
+            chain_before_step: chain.clone(),
+            chain_before_group: chain.clone(),
+            chain,
+            savepoint: Savepoint::Begin,
+            is_alone: false,
+            has_written: false,
         }
     }
 
-    /// Runs a statement; returns how many rows it touched.
-    pub async fn run(&mut self, statement: Statement<'_>) -> Result<u64, LedgerError> {
-        self.try_run(statement).await.map_err(storage)
+    /// Runs a statement outside any step: transactions and trials.
+    pub async fn control(&mut self, statement: Statement<'_>) -> Result<(), sqlx::Error> {
+        statement.execute(&mut self.conn).await.map(|_| ())
     }
 
-    pub async fn try_run(&mut self, statement: Statement<'_>) -> Result<u64, sqlx::Error> {
-        Ok(statement.execute(&mut self.conn).await?.rows_affected())
+    /// A transaction of so many steps has begun.
+    pub fn group_begins(&mut self, steps: usize) {
+        self.chain_before_group = self.chain.clone();
+        self.savepoint = Savepoint::Begin;
+        self.is_alone = steps == 1;
+    }
+
+    /// The group's transaction was lost.
+    pub fn group_failed(&mut self) {
+        self.chain = self.chain_before_group.clone();
+    }
+
+    /// The next step of the group begins.
+    pub fn begins(&mut self) {
+        self.chain_before_step = self.chain.clone();
+        self.has_written = false;
+    }
+
+    /// Undoes what the running step wrote, and only that. Whether the
+    /// transaction still stands: a step that was alone takes it along.
+    pub async fn undo(&mut self) -> Result<bool, LedgerError> {
+        self.chain = self.chain_before_step.clone();
+        if !self.has_written {
+            return Ok(true);
+        }
+        let undo = if self.is_alone {
+            sqlx::query("ROLLBACK")
+        } else {
+            sqlx::query("ROLLBACK TO step")
+        };
+        self.control(undo).await.map_err(storage)?;
+        self.savepoint = Savepoint::Fresh;
+        Ok(!self.is_alone)
+    }
+
+    /// Sets the savepoint before a step's first write: one that only reads, or
+    /// is alone, needs none.
+    async fn before_write(&mut self) -> Result<(), LedgerError> {
+        if !self.has_written && !self.is_alone {
+            let set = match self.savepoint {
+                Savepoint::Begin => Some("SAVEPOINT step"),
+                Savepoint::Used => Some("RELEASE step; SAVEPOINT step"),
+                Savepoint::Fresh => None,
+            };
+            if let Some(set) = set {
+                let set = sqlx::raw_sql(set).execute(&mut self.conn);
+                set.await.map_err(storage)?;
+            }
+        }
+        self.savepoint = Savepoint::Used;
+        self.has_written = true;
+        Ok(())
+    }
+
+    /// Runs a statement that writes; returns how many rows it touched.
+    pub async fn run(&mut self, statement: Statement<'_>) -> Result<u64, LedgerError> {
+        self.before_write().await?;
+        let done = statement.execute(&mut self.conn).await.map_err(storage)?;
+        Ok(done.rows_affected())
     }
 
     /// The row that a statement finds, if any.
@@ -88,7 +170,7 @@ impl Step {
         .bind(kind)
         .bind(data.as_str())
         .bind(hash.as_str());
-        insert.execute(&mut self.conn).await.map_err(storage)?;
+        self.run(insert).await?;
         self.chain.seq = seq;
         self.chain.hash = hash;
         Ok(())
@@ -97,18 +179,26 @@ impl Step {
     /// A writer's first event follows the latest of anybody's, which ties the
     /// chains together.
     async fn begin_chain(&mut self, at: Timestamp) -> Result<(), LedgerError> {
-        let latest = sqlx::query("SELECT hash FROM events ORDER BY id DESC LIMIT 1");
-        let follows = match self.find(latest).await? {
-            Some(row) => Columns(&row).text("hash")?,
-            None => String::new(),
+        let latest = sqlx::query("SELECT writer, seq, hash FROM events ORDER BY id DESC LIMIT 1");
+        let (writer, seq, hash) = match self.find(latest).await? {
+            Some(row) => {
+                let columns = Columns(&row);
+                let writer = columns.text("writer")?;
+                (writer, columns.number("seq")?, columns.text("hash")?)
+            }
+            None => (String::new(), 0, String::new()),
         };
-        let insert =
-            sqlx::query("INSERT INTO writers (writer, follows, opened_at) VALUES ($1, $2, $3)")
-                .bind(self.writer.clone())
-                .bind(follows.as_str())
-                .bind(millis(at));
+        let insert = sqlx::query(
+            "INSERT INTO writers (writer, follows_writer, follows_seq, follows_hash, opened_at)
+             VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(self.writer.clone())
+        .bind(writer)
+        .bind(int(seq))
+        .bind(hash.as_str())
+        .bind(millis(at));
         self.run(insert).await?;
-        self.chain.hash = follows;
+        self.chain.hash = hash;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The one task that writes. It takes all commands that wait, runs each within
+//! The one task that writes. It takes all commands that wait, runs each behind
 //! its own savepoint of one transaction, commits once, and answers them all:
 //! one sync of the disk is shared by everybody who waits for it.
 
@@ -265,20 +265,19 @@ impl Task {
     }
 
     async fn run_group(&mut self, group: Vec<Work>) {
-        let before = self.step.chain.clone();
         let steps = group.len() as u64;
         let (runs, answers): (Vec<_>, Vec<_>) =
             group.into_iter().map(|w| (w.run, w.answer)).unzip();
+        self.step.group_begins(runs.len());
         let outcome = self.try_group(runs).await;
         match &outcome {
             Ok(()) => {
-                self.shared.commits.fetch_add(1, Ordering::Relaxed);
                 self.shared.steps.fetch_add(steps, Ordering::Relaxed);
             }
             Err(error) => {
                 tracing::error!(%error, detail = error.detail(), "the ledger could not commit");
                 self.roll_back().await;
-                self.step.chain = before;
+                self.step.group_failed();
             }
         }
         self.shared.note(outcome.as_ref().map(|_| ()));
@@ -295,8 +294,12 @@ impl Task {
             return Err(fatal);
         }
         self.begin().await?;
+        let mut stands = true;
         for run in group {
-            self.run_one(run).await?;
+            stands = self.run_one(run).await?;
+        }
+        if !stands {
+            return Ok(());
         }
         if self.step.checkpoint_is_due() {
             self.step.checkpoint().await?;
@@ -307,8 +310,8 @@ impl Task {
     async fn begin(&mut self) -> Result<(), LedgerError> {
         let patience = Instant::now() + BUSY_PATIENCE;
         loop {
-            match self.step.try_run(sqlx::query("BEGIN IMMEDIATE")).await {
-                Ok(_) => return Ok(()),
+            match self.step.control(sqlx::query("BEGIN IMMEDIATE")).await {
+                Ok(()) => return Ok(()),
                 Err(error) if is_busy(&error) && Instant::now() < patience => {
                     sleep(Duration::from_millis(20)).await;
                 }
@@ -317,21 +320,15 @@ impl Task {
         }
     }
 
-    /// Runs one command within its own savepoint. Its own failure rolls only
-    /// itself back; storage's failure loses the whole group.
-    async fn run_one(&mut self, run: Run) -> Result<(), LedgerError> {
-        let before = self.step.chain.clone();
-        self.step.run(sqlx::query("SAVEPOINT step")).await?;
+    /// Runs one command. Its own failure undoes only itself; storage's failure
+    /// loses the whole group. Whether the transaction still stands.
+    async fn run_one(&mut self, run: Run) -> Result<bool, LedgerError> {
+        self.step.begins();
         match run(&mut self.step).await {
-            Some(error) if error.is_storage() => return Err(error),
-            Some(_) => {
-                self.step.run(sqlx::query("ROLLBACK TO step")).await?;
-                self.step.chain = before;
-            }
-            None => {}
+            Some(error) if error.is_storage() => Err(error),
+            Some(_) => self.step.undo().await,
+            None => Ok(true),
         }
-        self.step.run(sqlx::query("RELEASE step")).await?;
-        Ok(())
     }
 
     async fn commit(&mut self) -> Result<(), LedgerError> {
@@ -339,14 +336,15 @@ impl Task {
             "The disk under the ledger failed; check it, then start again.",
             "injected",
         )));
-        self.step.run(sqlx::query("COMMIT")).await?;
+        self.control("COMMIT").await?;
+        self.shared.commits.fetch_add(1, Ordering::Relaxed);
         fail::fail_point!("ledger::commit::after");
         Ok(())
     }
 
     async fn roll_back(&mut self) {
         // It fails where SQLite has rolled back by itself, which is as good.
-        let _ = self.step.run(sqlx::query("ROLLBACK")).await;
+        let _ = self.control("ROLLBACK").await;
     }
 
     /// Tries whether the disk takes writes again.
@@ -359,13 +357,17 @@ impl Task {
     }
 
     async fn try_probe(&mut self) -> Result<(), LedgerError> {
-        self.step.run(sqlx::query("BEGIN IMMEDIATE")).await?;
+        self.control("BEGIN IMMEDIATE").await?;
         let bytes = vec![0_u8; PROBE_BYTES];
         let insert = sqlx::query("INSERT INTO probes (id, bytes) VALUES (1, $1)").bind(bytes);
-        self.step.run(insert).await?;
-        self.step.run(sqlx::query("COMMIT")).await?;
-        self.step.run(sqlx::query("DELETE FROM probes")).await?;
-        Ok(())
+        self.step.control(insert).await.map_err(storage)?;
+        self.control("COMMIT").await?;
+        self.control("DELETE FROM probes").await
+    }
+
+    async fn control(&mut self, statement: &'static str) -> Result<(), LedgerError> {
+        let statement = sqlx::query(statement);
+        self.step.control(statement).await.map_err(storage)
     }
 
     /// The last checkpoint, and the connection's end.

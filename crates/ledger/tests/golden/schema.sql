@@ -50,7 +50,7 @@ CREATE TABLE events (
     subject TEXT NOT NULL,
     kind    TEXT NOT NULL,
     data    TEXT NOT NULL,
-    hash    TEXT NOT NULL UNIQUE,
+    hash    TEXT NOT NULL,
     UNIQUE (writer, seq)
 ) STRICT;
 
@@ -217,9 +217,11 @@ CREATE TABLE spends (
 ) STRICT;
 
 CREATE TABLE writers (
-    writer    TEXT NOT NULL PRIMARY KEY,
-    follows   TEXT NOT NULL,
-    opened_at INTEGER NOT NULL
+    writer         TEXT NOT NULL PRIMARY KEY,
+    follows_writer TEXT NOT NULL,
+    follows_seq    INTEGER NOT NULL,
+    follows_hash   TEXT NOT NULL,
+    opened_at      INTEGER NOT NULL
 ) STRICT;
 
 CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events

@@ -6,10 +6,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Row as _};
 use tokio::task::JoinSet;
 use tollway_ledger::{
-    Ledger, LedgerError, SCHEMA_VERSION, SettlementStore, SqliteLedger, StoryStore,
+    Acceptance, Ledger, LedgerError, SCHEMA_VERSION, SettlementStore, SqliteLedger, StoryStore,
 };
 
-use crate::make::{SIGNATURE, at, payment};
+use crate::make::{SIGNATURE, address, at, network, payment, raw};
 use crate::settlements::accepted;
 
 fn url(path: &Path) -> String {
@@ -173,6 +173,58 @@ async fn waiting_steps_share_one_commit() {
         "{} commits for 500 steps",
         stats.commits
     );
+}
+
+#[tokio::test]
+async fn a_failed_step_takes_no_other_of_its_commit_along() {
+    let (_folder, path) = place();
+    let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
+    let (one, two) = (accepted(&ledger, 1).await.id, accepted(&ledger, 2).await.id);
+    let slot = |nonce| (network(), address(9), nonce);
+    for nonce in 0..2 {
+        let (network, signer) = (network(), address(9));
+        let allocated = ledger.allocate_slot(&network, &signer, nonce, at(2)).await;
+        assert_eq!(allocated.unwrap().nonce, nonce);
+        if nonce == 0 {
+            let ids = std::slice::from_ref(&two);
+            ledger
+                .store_raw(&slot(0), &raw(1), ids, at(3))
+                .await
+                .unwrap();
+        }
+    }
+    let commits = ledger.stats().commits;
+    // The first payment is written before the second stands in the way.
+    let both = [one.clone(), two];
+    let slot = slot(1);
+    let (good, bad) = (
+        |n| ledger.accept(payment(n), at(4)),
+        |n| {
+            let (ledger, slot, both) = (&ledger, &slot, &both);
+            async move { ledger.store_raw(slot, &raw(n), both, at(4)).await }
+        },
+    );
+    let (a, failed, b, failed_too, c) = tokio::join!(good(10), bad(2), good(11), bad(3), good(12));
+    for good in [a, b, c] {
+        assert!(matches!(good, Ok(Acceptance::New(_))), "{good:?}");
+    }
+    for failed in [failed, failed_too] {
+        assert!(
+            matches!(failed, Err(LedgerError::Conflict { .. })),
+            "{failed:?}"
+        );
+    }
+    assert_eq!(
+        ledger.stats().commits,
+        commits + 1,
+        "they shared one commit"
+    );
+    let payment = ledger.payment(&one).await.unwrap().unwrap();
+    assert_eq!((payment.attempts, payment.transaction), (0, None));
+    assert_eq!(ledger.story(one.as_str()).await.unwrap().len(), 1);
+    assert_eq!(ledger.slot(&slot).await.unwrap().unwrap().raws, []);
+    assert_eq!(ledger.open_payments().await.unwrap().len(), 5);
+    assert_eq!(ledger.verify_chain().await.unwrap(), None);
 }
 
 #[tokio::test]
