@@ -92,8 +92,12 @@ async fn connect(location: &Location) -> Result<SqliteConnection, LedgerError> {
     }
 }
 
-/// Brings the schema up to date, in one transaction that other processes wait for.
+/// Brings the schema up to date, in one transaction that other processes wait
+/// for. Where it is up to date, nobody waits.
 async fn migrate(conn: &mut SqliteConnection) -> Result<(), LedgerError> {
+    if version(conn).await? == SCHEMA_VERSION {
+        return Ok(());
+    }
     run(conn, sqlx::query("BEGIN IMMEDIATE")).await?;
     let found = version(conn).await?;
     if found > SCHEMA_VERSION {
