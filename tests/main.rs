@@ -9,4 +9,13 @@
 
 mod harness;
 
+mod bad_input;
+mod clean_stop;
+mod crashes;
 mod first_payment;
+mod outages;
+mod paths;
+mod refusals;
+mod replay;
+mod secrets;
+mod two_copies;

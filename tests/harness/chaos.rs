@@ -33,14 +33,6 @@ pub struct Seen {
     pub body: String,
 }
 
-impl Seen {
-    /// The JSON-RPC method that a body asks for, `""` if none.
-    pub fn rpc_method(&self) -> String {
-        let body: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_default();
-        body["method"].as_str().unwrap_or_default().to_owned()
-    }
-}
-
 type Rule = Arc<dyn Fn(&Seen) -> Act + Send + Sync>;
 
 struct Inner {
@@ -87,20 +79,15 @@ impl Chaos {
         *self.inner.rule.lock().unwrap() = Arc::new(rule);
     }
 
-    /// How many requests of this kind came by.
-    pub fn count(&self, of: impl Fn(&Seen) -> bool) -> usize {
-        self.inner
-            .seen
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|seen| of(seen))
-            .count()
+    /// The requests of this kind that came by.
+    pub fn seen(&self, of: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+        let seen = self.inner.seen.lock().unwrap();
+        seen.iter().filter(|seen| of(seen)).cloned().collect()
     }
 
     /// How often a path was asked for.
     pub fn asked(&self, target: &str) -> usize {
-        self.count(|seen| seen.target == target)
+        self.seen(|seen| seen.target == target).len()
     }
 }
 

@@ -10,8 +10,7 @@ pub mod upstream;
 use std::time::{Duration, Instant};
 
 pub use buyer::Buyer;
-pub use program::{Finished, Program};
-pub use town::{Town, TownOptions};
+pub use program::Program;
 
 /// Waits until `what` is so, asking every 20 ms.
 pub async fn until(within: Duration, what: &str, mut is_so: impl AsyncFnMut() -> bool) {

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollway_devnet::{DEV_ACCOUNTS, DevAccount, Devnet, DevnetServer, Mining, Preset};
 
+use tollway_ledger::{SpendRecord, SpendStore, SqliteLedger};
+
 use super::program::{Finished, Program, run, tollway};
 use super::upstream::Upstream;
 
@@ -183,6 +185,14 @@ impl Town {
         Program::serve(self.command(&args)).await
     }
 
+    /// Starts a gate that lets somebody else settle, and takes its word for it.
+    pub async fn trusting_gate(&self, facilitator: &str, more: &[&str]) -> (Program, String) {
+        let mut args = self.gate_args(facilitator, &self.rpc());
+        set(&mut args, "--network", NETWORK);
+        args.extend(strings(more));
+        Program::serve(self.command(&args)).await
+    }
+
     /// A facilitator's arguments, with its node where `rpc` says.
     pub fn facilitator_args(&self, rpc: &str) -> Vec<String> {
         strings(&[
@@ -245,6 +255,14 @@ impl Town {
         self.run(&args).await.exits(0).json()
     }
 
+    /// What the buyer's ledger holds of spending, newest first.
+    pub async fn spends(&self) -> Vec<SpendRecord> {
+        let ledger = SqliteLedger::open(&self.ledger("payer.db")).await.unwrap();
+        let spends = ledger.spends(100).await.unwrap();
+        ledger.close().await;
+        spends
+    }
+
     /// What the payee has, in atomic units.
     pub fn earned(&self) -> u64 {
         self.chain.balance_of(PAYEE.parse().unwrap()).to::<u64>()
@@ -272,6 +290,24 @@ impl Town {
     pub fn nothing_was_paid(&self) {
         assert_eq!((self.transfers().len(), self.earned()), (0, 0));
     }
+}
+
+/// Gives a flag another value. The name of a command stands for its argument.
+pub fn set(args: &mut [String], flag: &str, value: &str) {
+    let at = args
+        .iter()
+        .position(|arg| arg == flag)
+        .expect("the flag is there");
+    value.clone_into(&mut args[at + 1]);
+}
+
+/// Takes a flag and its value away.
+pub fn without(args: &[String], flag: &str) -> Vec<String> {
+    let at = args
+        .iter()
+        .position(|arg| arg == flag)
+        .expect("the flag is there");
+    [&args[..at], &args[at + 2..]].concat()
 }
 
 /// Owned texts.
