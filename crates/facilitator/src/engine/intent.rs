@@ -1,7 +1,7 @@
 //! From wire structs to an intent with what is really charged.
 
 use tollway_core::wire::{PaymentPayload, PaymentRequirements};
-use tollway_core::{Chain, Intent, Refusal, Scheme, Settlement, Terms, codes};
+use tollway_core::{Chain, Intent, Refusal, Scheme, Terms, codes};
 
 /// Reads a payment. For `upto` the requirements name the charge and the
 /// accepted entry the ceiling: the signature is checked against the ceiling,
@@ -30,8 +30,7 @@ pub(super) fn read_intent(
         ));
     }
     let mut intent = chain.inspect(payload, &ceiling)?;
-    if terms.amount.is_zero() {
-        intent.settlement = Settlement::Nothing;
-    }
+    // How it settles depends on the charge: nothing is sent for nothing.
+    intent.settlement = chain.inspect(payload, &terms)?.settlement;
     Ok(intent)
 }

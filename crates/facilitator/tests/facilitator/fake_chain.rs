@@ -233,6 +233,7 @@ impl Chain for FakeChain {
                 channel: "channel".to_owned(),
                 cumulative: terms.amount,
             },
+            _ if terms.amount.is_zero() => Settlement::Nothing,
             _ => Settlement::Submit,
         };
         Ok(Intent {
