@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use http::HeaderValue;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
-use tollway_core::{Chain, Clock, Facilitator, SystemClock};
+use tollway_core::{Chain, Clock, Facilitator, Finality, SystemClock};
 use tollway_ledger::GrantStore;
 use url::Url;
 
@@ -27,6 +27,7 @@ pub struct GateBuilder {
     chains: Vec<ChainUse>,
     clock: Arc<dyn Clock>,
     limits: Limits,
+    finality: Finality,
     origin: Option<String>,
     on_event: Option<OnEvent>,
     owner: Option<String>,
@@ -49,6 +50,7 @@ impl GateBuilder {
             chains: Vec::new(),
             clock: Arc::new(SystemClock),
             limits: Limits::default(),
+            finality: Finality::default(),
             origin: Some("*".to_owned()),
             on_event: None,
             owner: None,
@@ -98,6 +100,14 @@ impl GateBuilder {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// How deep a transfer must lie when the gate itself looks for it (default:
+    /// included in a block).
+    #[must_use]
+    pub fn finality(mut self, finality: Finality) -> Self {
+        self.finality = finality;
         self
     }
 
@@ -174,6 +184,7 @@ impl GateBuilder {
             grants: self.grants,
             clock: self.clock,
             limits: self.limits,
+            finality: self.finality,
             cors: self.origin.map(|o| cors(&o)).transpose()?,
             on_event: self.on_event,
             owner,

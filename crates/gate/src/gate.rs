@@ -10,7 +10,8 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 use tollway_core::wire::{Object, ResourceInfo};
 use tollway_core::{
-    Chain, Clock, Facilitator, FacilitatorError, GrantId, Network, PaymentFlow, Refusal, Timestamp,
+    Chain, Clock, Facilitator, FacilitatorError, Finality, GrantId, Network, PaymentFlow, Refusal,
+    Timestamp,
 };
 use tollway_ledger::{GrantStore, LedgerError};
 
@@ -159,6 +160,8 @@ pub(crate) struct Inner {
     pub grants: Arc<dyn GrantStore>,
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
+    /// How deep a transfer must lie when the gate itself looks.
+    pub finality: Finality,
     pub cors: Option<Cors>,
     pub on_event: Option<OnEvent>,
     pub owner: String,

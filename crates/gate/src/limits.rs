@@ -10,8 +10,11 @@ pub struct Limits {
     pub max_request_body_bytes: usize,
     /// Longest wait for a paying request's body. 30 s.
     pub request_body_timeout: Duration,
-    /// Most paying requests at once, waiting repeats included; more get 503. 512.
+    /// Most payments that are verified, served and settled at once; more wait,
+    /// and then get 503. 512.
     pub max_in_flight: usize,
+    /// How long a payment waits for its turn. 2 s.
+    pub place_wait: Duration,
     /// Most bytes of an answer that is held back until it is paid (flow
     /// `authorization`). Larger and streaming answers need `upfront`. 8 MiB.
     pub max_held_answer_bytes: usize,
@@ -47,6 +50,7 @@ impl Default for Limits {
             max_request_body_bytes: 1 << 20,
             request_body_timeout: Duration::from_secs(30),
             max_in_flight: 512,
+            place_wait: Duration::from_secs(2),
             max_held_answer_bytes: 8 << 20,
             max_stored_answer_bytes: 1 << 20,
             upstream_timeout: Duration::from_secs(120),
@@ -65,6 +69,10 @@ impl Default for Limits {
 pub(crate) const MAX_CHALLENGE_HEADER_BYTES: usize = 8 * 1024;
 /// Most bytes of a priced path, so that the 402 header stays within its limit.
 pub(crate) const MAX_PRICED_PATH_BYTES: usize = 2048;
+/// Most bytes of a path with its query.
+pub(crate) const MAX_TARGET_BYTES: usize = 16 * 1024;
+/// Most bytes of the query of a priced request: the ledger keeps it.
+pub(crate) const MAX_PRICED_QUERY_BYTES: usize = 6 * 1024;
 /// Most ways to pay for one route.
 pub(crate) const MAX_OFFERS: usize = 16;
 /// Most routes of a gate.

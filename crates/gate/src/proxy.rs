@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{CONNECTION, EXPECT, HOST, HeaderName, UPGRADE};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderName, LOCATION, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::upgrade::OnUpgrade;
@@ -201,7 +201,10 @@ impl Shared {
         self.rewrite(&mut request, uri, switch.as_ref());
         let answered = tokio::time::timeout(self.timeout, self.client.request(request)).await;
         match answered {
-            Ok(Ok(response)) => finish(response, switch),
+            Ok(Ok(mut response)) => {
+                self.relocate(response.headers_mut());
+                finish(response, switch)
+            }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the server behind the gate cannot be reached");
                 answer::problem(
@@ -216,6 +219,22 @@ impl Shared {
                 "The server behind the gate did not answer in time; nothing was charged, try again later.",
             ),
         }
+    }
+
+    /// A redirect to the upstream's own address means the same place here.
+    fn relocate(&self, headers: &mut HeaderMap) {
+        let own = format!("{}://{}{}", self.scheme, self.authority, self.prefix);
+        let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        let Some(rest) = location.and_then(|location| location.strip_prefix(&own)) else {
+            return;
+        };
+        let path = match rest.chars().next() {
+            None => "/".to_owned(),
+            Some('/') if !rest.starts_with("//") => rest.to_owned(),
+            Some('?' | '#') => format!("/{rest}"),
+            _ => return,
+        };
+        put(headers, LOCATION, HeaderValue::try_from(path).ok());
     }
 
     fn target(&self, asked: &Uri) -> Option<Uri> {

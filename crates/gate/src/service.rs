@@ -18,7 +18,7 @@ use crate::event::Event;
 use crate::flow::{self, Upstream, UpstreamError};
 use crate::gate::{Gate, Inner, Sale};
 use crate::hygiene;
-use crate::limits::MAX_PRICED_PATH_BYTES;
+use crate::limits::{MAX_PRICED_PATH_BYTES, MAX_PRICED_QUERY_BYTES, MAX_TARGET_BYTES};
 use crate::purchase::{Purchase, Rejection, Target};
 use crate::route::{Decision, PathError};
 use crate::{answer, challenge};
@@ -76,6 +76,13 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let now = |response| Either::Left(ready(Ok(response)));
+        let target = request
+            .uri()
+            .path_and_query()
+            .map_or(0, |t| t.as_str().len());
+        if target > MAX_TARGET_BYTES {
+            return now(refused_path(PathError::TooLong));
+        }
         let (route, path) = match self.gate.decide(request.method(), request.uri().path()) {
             Decision::Paid { route, path } => (route, path),
             Decision::Refused(error) => return now(refused_path(error)),
@@ -85,7 +92,9 @@ where
                 }
                 hygiene::clean_request(request.headers_mut());
                 let mut request = request.map(body::boxed);
-                set_path(request.uri_mut(), &path);
+                if let Err(error) = set_path(request.uri_mut(), &path) {
+                    return now(refused_path(error));
+                }
                 let answer = self.inner.call(request);
                 let answer = answer.map_ok(|response| response.map(body::boxed));
                 return Either::Right(Box::pin(answer));
@@ -94,7 +103,8 @@ where
         if let Some(response) = preflight(&self.gate, &request) {
             return now(response);
         }
-        if path.len() > MAX_PRICED_PATH_BYTES {
+        let query = request.uri().query().map_or(0, str::len);
+        if path.len() > MAX_PRICED_PATH_BYTES || query > MAX_PRICED_QUERY_BYTES {
             return now(refused_path(PathError::TooLong));
         }
         if let Some(sale) = self.gate.fixed_sale(route)
@@ -195,7 +205,9 @@ where
     E: Into<BoxError> + Send + 'static,
 {
     let (mut parts, body) = request.into_parts();
-    set_path(&mut parts.uri, &path);
+    if let Err(error) = set_path(&mut parts.uri, &path) {
+        return Ok(refused_path(error));
+    }
     let sale = match sale_of(&gate, route, &parts).await {
         Ok(Some(sale)) => sale,
         Ok(None) => {
@@ -266,23 +278,13 @@ async fn bought(
     };
     let mut purchase =
         Purchase::read(gate, Arc::clone(&sale), presented, target).map_err(rejected)?;
-    let Ok(place) = Arc::clone(&gate.places).try_acquire_owned() else {
-        return Err(answer::unavailable(
-            codes::TOO_MANY_REQUESTS,
-            "Too many paying requests are waiting; ask again with the same payment.",
-        ));
-    };
     let body = read_body(gate, body).await?;
     purchase.bind_body(&body);
     hygiene::clean_paid_request(&mut parts.headers);
     parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let request = Request::from_parts(parts, body);
     let work = flow::Work::new(Arc::clone(gate), purchase, request, upstream);
-    let task = gate.tasks.spawn(async move {
-        let answer = work.run().await;
-        drop(place);
-        answer
-    });
+    let task = gate.tasks.spawn(work.run());
     task.await.map_err(|error| {
         tracing::error!(%error, "a paying request's task ended early");
         answer::problem(
@@ -317,16 +319,17 @@ async fn read_body(gate: &Inner, body: Body) -> Result<Bytes, Response<Body>> {
 }
 
 /// Replaces the path; the query and, where there is one, the authority stay.
-fn set_path(uri: &mut Uri, path: &str) {
+/// What cannot be written that way is refused, never sent elsewhere.
+fn set_path(uri: &mut Uri, path: &str) -> Result<(), PathError> {
     if uri.path() == path {
-        return;
+        return Ok(());
     }
     let target = match uri.query() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
-    let mut parts = std::mem::take(uri).into_parts();
-    // A canonical path and the query of a parsed URI are legal.
-    parts.path_and_query = PathAndQuery::try_from(target).ok();
-    *uri = Uri::from_parts(parts).unwrap_or_default();
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(target).map_err(|_| PathError::NotAPath)?);
+    *uri = Uri::from_parts(parts).map_err(|_| PathError::NotAPath)?;
+    Ok(())
 }

@@ -44,9 +44,9 @@ pub(super) async fn serve(mut work: Work, record: GrantRecord, active: Active) -
         grant: record.id.clone(),
         status: held.status.as_u16(),
     });
-    if !held.is_chargeable() {
+    if !held.is_chargeable(&gate.base_url) {
         give_back(&gate, &record, codes::UPSTREAM_FAILED).await;
-        return held.into_response();
+        return held.into_failure();
     }
     if let Err(error) = store(&gate, &record, &held).await {
         give_back(&gate, &record, codes::LEDGER_UNAVAILABLE).await;
@@ -198,6 +198,15 @@ pub(super) async fn end(
             receipt,
             reclaimable,
         } => {
+            if !receipt.transaction.is_empty() {
+                // A repeat is told the same transaction.
+                let value = serde_json::to_value(&receipt).unwrap_or_default();
+                let kept = gate
+                    .grants
+                    .remember_receipt(&record.id, &value, gate.now())
+                    .await;
+                let _ = gate.noted(kept);
+            }
             refuse(gate, record, refusal.code(), refusal.message(), reclaimable).await;
             let response = match refusal.code() {
                 codes::DUPLICATE_SETTLEMENT => answer::duplicate(purchase.version, &receipt),

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tollway_core::codes;
 use tollway_ledger::StoredAnswer;
+use url::Url;
 
 use super::Upstream;
 use crate::body::{self, Body};
@@ -82,16 +83,38 @@ pub(super) async fn call(
     Ok(response)
 }
 
-/// Whether an answer is one that is charged for: a status below 400, and for
-/// gRPC, whose failures are answered with 200, a `grpc-status` of zero.
-pub(super) fn is_chargeable(status: StatusCode, headers: &HeaderMap) -> bool {
-    status.as_u16() < 400 && grpc_is_well(headers)
+/// Whether an answer is one that is charged for: a status below 400 that does
+/// not just send the buyer elsewhere on the same host, and for gRPC, whose
+/// failures are answered with 200, a `grpc-status` of zero.
+///
+/// A redirect within the host (a trailing slash, another page) would be paid
+/// for again where it leads. One to another host may be the goods themselves,
+/// such as a signed download link.
+pub(super) fn is_chargeable(base_url: &str, status: StatusCode, headers: &HeaderMap) -> bool {
+    match status.as_u16() {
+        301 | 302 | 303 | 307 | 308 => leads_away(base_url, headers),
+        304 | 400.. => false,
+        _ => grpc_is_well(headers, headers),
+    }
 }
 
-fn grpc_is_well(headers: &HeaderMap) -> bool {
-    headers
-        .get("grpc-status")
-        .is_none_or(|status| status == "0")
+fn leads_away(base_url: &str, headers: &HeaderMap) -> bool {
+    let Ok(base) = Url::parse(base_url) else {
+        return true;
+    };
+    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    let target = location.and_then(|location| base.join(location).ok());
+    target.is_some_and(|target| target.host_str() != base.host_str())
+}
+
+/// Only gRPC answers have a `grpc-status`; anybody's header of that name has none.
+fn grpc_is_well(headers: &HeaderMap, with_status: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let grpc = kind.is_some_and(|kind| kind.starts_with(b"application/grpc"));
+    !grpc
+        || with_status
+            .get("grpc-status")
+            .is_none_or(|status| status == "0")
 }
 
 impl Held {
@@ -137,9 +160,22 @@ impl Held {
     }
 
     /// Whether it is one that is charged for, now that its trailers are known.
-    pub(super) fn is_chargeable(&self) -> bool {
-        let trailers_well = self.trailers.as_ref().is_none_or(grpc_is_well);
-        is_chargeable(self.status, &self.headers) && trailers_well
+    pub(super) fn is_chargeable(&self, base_url: &str) -> bool {
+        let trailers_well = self
+            .trailers
+            .as_ref()
+            .is_none_or(|trailers| grpc_is_well(&self.headers, trailers));
+        is_chargeable(base_url, self.status, &self.headers) && trailers_well
+    }
+
+    /// The answer of a service that failed, free of charge: what a gRPC service
+    /// made before it failed stays behind.
+    pub(super) fn into_failure(mut self) -> Response<Body> {
+        if self.status.as_u16() < 300 {
+            self.body = Bytes::new();
+            self.headers.remove(CONTENT_LENGTH);
+        }
+        self.into_response()
     }
 
     pub(super) fn into_response(self) -> Response<Body> {
@@ -194,7 +230,7 @@ impl Held {
 }
 
 /// Whether an answer never ends by itself.
-fn streams(headers: &HeaderMap) -> bool {
+pub(super) fn streams(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
     kind.is_some_and(|kind| {
         let kind = kind.trim_start().to_ascii_lowercase();

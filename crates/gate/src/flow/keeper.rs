@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tollway_core::wire::SettleResponse;
-use tollway_core::{Finality, Lookup, PaymentFlow, codes};
+use tollway_core::{Lookup, PaymentFlow, codes};
 use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError};
 
 use super::settle::unchecked_evidence;
@@ -85,7 +85,7 @@ async fn end(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError> {
     };
     let looked = used
         .chain
-        .lookup(&grant.identity, &grant.expected, Finality::Included)
+        .lookup(&grant.identity, &grant.expected, gate.finality)
         .await;
     let ended = match looked {
         Ok(Lookup::Settled(settled)) => {

@@ -9,6 +9,7 @@
 //! client stays: what was charged can be fetched again by its identifier.
 
 mod authorization;
+mod evidence;
 mod held;
 mod keeper;
 mod repeat;
@@ -86,6 +87,16 @@ impl Work {
                 }
                 Err(error) => return ledger_failed(&error),
             }
+            // Neither slow bodies nor waiting repeats hold a place.
+            let places = Arc::clone(&self.gate.places);
+            let place =
+                tokio::time::timeout(self.gate.limits.place_wait, places.acquire_owned()).await;
+            let Ok(Ok(_place)) = place else {
+                return answer::unavailable(
+                    codes::TOO_MANY_REQUESTS,
+                    "Too many payments are being handled; ask again with the same payment.",
+                );
+            };
             if self.purchase.sale.flow == PaymentFlow::Authorization
                 && let Err(response) = verify(&self.gate, &self.purchase).await
             {

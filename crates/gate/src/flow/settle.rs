@@ -1,14 +1,10 @@
 //! Settling, until the outcome is known.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tollway_core::wire::SettleResponse;
-use tollway_core::{
-    ChainError, FacilitatorError, Finality, GrantId, Lookup, Outcome, Proof, Refusal,
-    SettleRequest, TxHash, codes,
-};
+use tollway_core::{FacilitatorError, GrantId, PaymentFlow, Refusal, SettleRequest, TxHash, codes};
 use tollway_ledger::Evidence;
 
 use crate::event::Event;
@@ -39,11 +35,13 @@ pub(super) enum Settled {
 
 /// A settlement under way.
 pub(super) struct Settling {
-    gate: Arc<Inner>,
-    purchase: Arc<Purchase>,
-    grant: GrantId,
+    pub(super) gate: Arc<Inner>,
+    pub(super) purchase: Arc<Purchase>,
+    pub(super) grant: GrantId,
     /// Whether a call may have been accepted without our hearing of it.
-    uncertain: bool,
+    pub(super) uncertain: bool,
+    /// Whether the answer of a call was lost.
+    lost: bool,
     /// What is known so far; a caller that waits too long answers with it.
     latest: watch::Sender<SettleResponse>,
 }
@@ -86,6 +84,7 @@ impl Settling {
                 purchase,
                 grant,
                 uncertain,
+                lost: uncertain,
                 latest,
             },
             seen,
@@ -136,6 +135,7 @@ impl Settling {
             Err(error) => {
                 tracing::warn!(%error, grant = %self.grant, "the outcome of settling is unknown");
                 self.uncertain = true;
+                self.lost = true;
                 return None;
             }
         };
@@ -148,13 +148,12 @@ impl Settling {
                 self.remember(response).await;
                 None
             }
-            Some(codes::DUPLICATE_SETTLEMENT) if self.uncertain => self.duplicate(response).await,
             _ => self.failed(response).await,
         }
     }
 
     /// Success counts only if it is about this payment.
-    async fn succeeded(&mut self, mut response: SettleResponse) -> Option<Settled> {
+    pub(super) async fn succeeded(&mut self, mut response: SettleResponse) -> Option<Settled> {
         let terms = &self.purchase.terms;
         let named = !response.transaction.is_empty() || terms.amount.is_zero();
         if !named || response.network != terms.network.as_str() {
@@ -172,111 +171,9 @@ impl Settling {
         self.check(response).await
     }
 
-    /// Looks at the transfer ourselves where a node is there to be asked and
-    /// the facilitator is a remote one.
-    async fn check(&mut self, receipt: SettleResponse) -> Option<Settled> {
-        let facilitator = match &self.gate.facilitator_origin {
-            Some(origin) if self.purchase.chain.checks && !receipt.transaction.is_empty() => {
-                origin.clone()
-            }
-            _ => {
-                let evidence = unchecked_evidence(&self.gate, &receipt);
-                return Some(Settled::Yes { evidence, receipt });
-            }
-        };
-        let transaction = TxHash::new(&receipt.transaction);
-        match self.observed(&transaction).await {
-            Outcome::Settled(settled) => {
-                let receipt = SettleResponse {
-                    transaction: settled.transaction.to_string(),
-                    ..receipt
-                };
-                let evidence = Evidence::Checked {
-                    facilitator,
-                    transaction: settled.transaction,
-                };
-                Some(Settled::Yes { evidence, receipt })
-            }
-            Outcome::NotSettled(proof) => {
-                tracing::error!(grant = %self.grant, %transaction, ?proof, "the facilitator reports a success that the chain denies");
-                let refusal = Refusal::new(
-                    codes::TRANSFER_NOT_FOUND,
-                    "The transaction that the facilitator named does not pay; tell the seller.",
-                );
-                Some(Settled::No {
-                    refusal,
-                    receipt: failed_receipt(receipt),
-                    reclaimable: false,
-                })
-            }
-            Outcome::Unknown => {
-                self.uncertain = true;
-                self.remember(pending(receipt)).await;
-                None
-            }
-        }
-    }
-
-    /// What our own node says; it may be a little behind the facilitator's.
-    async fn observed(&self, transaction: &TxHash) -> Outcome {
-        let until = tokio::time::Instant::now() + self.gate.limits.check_wait;
-        let mut pause = Duration::from_millis(100);
-        loop {
-            match self.look(transaction).await {
-                Ok(Outcome::Unknown) => {}
-                Ok(decided) => return decided,
-                Err(error) => tracing::warn!(%error, "a settlement cannot be checked"),
-            }
-            if tokio::time::Instant::now() >= until {
-                return Outcome::Unknown;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(2));
-        }
-    }
-
-    /// Looks into the transaction that was named, and where that decides
-    /// nothing, for whichever transaction used the authorization.
-    async fn look(&self, transaction: &TxHash) -> Result<Outcome, ChainError> {
-        let chain = &self.purchase.chain.chain;
-        let (identity, expected) = (
-            &self.purchase.intent.identity,
-            &self.purchase.intent.expected,
-        );
-        match chain
-            .observe(transaction, identity, expected, Finality::Included)
-            .await?
-        {
-            Outcome::Unknown => {}
-            decided => return Ok(decided),
-        }
-        Ok(
-            match chain.lookup(identity, expected, Finality::Included).await? {
-                Lookup::Settled(settled) => Outcome::Settled(settled),
-                Lookup::Spent => Outcome::NotSettled(Proof::NoTransfer {
-                    transaction: transaction.clone(),
-                }),
-                Lookup::Unused | Lookup::Unknown => Outcome::Unknown,
-            },
-        )
-    }
-
-    /// After an answer was lost, "settled before" may mean: by that very call.
-    async fn duplicate(&mut self, response: SettleResponse) -> Option<Settled> {
-        let known = self.latest.borrow().transaction.clone();
-        let ours = !known.is_empty() && known.eq_ignore_ascii_case(&response.transaction);
-        if ours {
-            let receipt = SettleResponse {
-                success: true,
-                ..response
-            };
-            return self.succeeded(receipt).await;
-        }
-        self.look_up(response).await
-    }
-
+    /// A failure counts at once only where nothing can have been sent.
     async fn failed(&mut self, response: SettleResponse) -> Option<Settled> {
-        if self.uncertain && self.chain_must_say(&response) {
+        if self.chain_must_say(&response) {
             return self.look_up(response).await;
         }
         let code = response
@@ -299,61 +196,30 @@ impl Settling {
         })
     }
 
-    /// After a lost answer, these may have been caused by that very call: its
-    /// transfer used the nonce and lowered the balance.
+    /// Whether a failure may hide that the money moved. A nonce that was used
+    /// after we verified it, by whomever; anything that a lost call of ours may
+    /// have caused; and of a remote facilitator, whose word is no proof, every
+    /// failure that names a transaction or says nothing.
     fn chain_must_say(&self, response: &SettleResponse) -> bool {
         let reason = response.error_reason.as_deref().unwrap_or("unexpected");
-        [
-            "nonce",
-            "balance",
-            "funds",
-            "simulation",
-            "unexpected",
-            "duplicate",
-        ]
-        .iter()
-        .any(|word| reason.contains(word))
-    }
-
-    /// Asks the chain who used the authorization.
-    async fn look_up(&mut self, response: SettleResponse) -> Option<Settled> {
-        let intent = &self.purchase.intent;
-        let chain = &self.purchase.chain.chain;
-        let looked = chain
-            .lookup(&intent.identity, &intent.expected, Finality::Included)
-            .await;
-        match looked {
-            Ok(Lookup::Settled(settled)) => {
-                let receipt = SettleResponse {
-                    success: true,
-                    transaction: settled.transaction.to_string(),
-                    network: self.purchase.terms.network.to_string(),
-                    ..response
-                };
-                self.succeeded(receipt).await
-            }
-            Ok(Lookup::Spent) => {
-                let code = response.error_reason.clone().unwrap_or_default();
-                Some(Settled::No {
-                    refusal: Refusal::foreign(
-                        code,
-                        "The payment was used or cancelled elsewhere; ask without payment for new terms.",
-                    ),
-                    receipt: failed_receipt(response),
-                    reclaimable: false,
-                })
-            }
-            Ok(Lookup::Unused | Lookup::Unknown) | Err(_) => {
-                if !response.transaction.is_empty() {
-                    self.remember(pending(response)).await;
-                }
-                None
-            }
+        let remote = self.gate.facilitator_origin.is_some();
+        if reason == codes::DUPLICATE_SETTLEMENT {
+            // Success was given to another key; only a facilitator that keeps
+            // no keys may mean the call whose answer was lost.
+            return self.lost && remote;
         }
+        let verified = self.purchase.sale.flow == PaymentFlow::Authorization;
+        let consumed = reason.contains("nonce");
+        let caused = ["balance", "funds", "simulation"]
+            .iter()
+            .any(|word| reason.contains(word));
+        let vague = reason.starts_with("unexpected");
+        let named = remote && (vague || !response.transaction.is_empty());
+        (consumed && (verified || self.uncertain)) || (self.uncertain && (caused || vague)) || named
     }
 
     /// Keeps a hash that became known, durably.
-    async fn remember(&self, receipt: SettleResponse) {
+    pub(super) async fn remember(&self, receipt: SettleResponse) {
         self.gate.emit(&Event::Pending {
             grant: self.grant.clone(),
             transaction: Some(receipt.transaction.clone()).filter(|t| !t.is_empty()),
@@ -370,7 +236,7 @@ impl Settling {
 }
 
 /// The receipt of a settlement that is not known to have ended.
-fn pending(receipt: SettleResponse) -> SettleResponse {
+pub(super) fn pending(receipt: SettleResponse) -> SettleResponse {
     SettleResponse {
         success: false,
         error_reason: Some(codes::SETTLEMENT_PENDING.to_owned()),
@@ -380,7 +246,7 @@ fn pending(receipt: SettleResponse) -> SettleResponse {
     }
 }
 
-fn failed_receipt(receipt: SettleResponse) -> SettleResponse {
+pub(super) fn failed_receipt(receipt: SettleResponse) -> SettleResponse {
     SettleResponse {
         success: false,
         extensions: None,

@@ -2,14 +2,13 @@
 //! its answer streams.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Response;
 use tollway_core::wire::SettleResponse;
 use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, StoredAnswer};
 
 use super::authorization::{end, give_back};
-use super::held::{self, Held};
+use super::held::{self, Failure, Held};
 use super::settle::{Settled, Settling};
 use super::{Work, ledger_failed};
 use crate::answer;
@@ -113,24 +112,26 @@ async fn deliver(
         ..
     } = work;
     let answered = held::call(upstream, request, gate.limits.upstream_timeout).await;
-    let failed = answered
-        .as_ref()
-        .map_or(true, |r| !held::is_chargeable(r.status(), r.headers()));
-    let response = match answered {
-        Ok(response) => response,
-        Err(failure) => failure.response,
+    let answered = match answered {
+        Ok(response) => keepable(response, &gate).await,
+        Err(failure) => Err(failure),
     };
-    let status = response.status().as_u16();
+    let (response, stored, failed) = match answered {
+        Ok((response, stored)) => {
+            let well = held::is_chargeable(&gate.base_url, response.status(), response.headers());
+            (response, stored, !well)
+        }
+        Err(failure) => (paid_but_failed(failure), None, true),
+    };
     gate.emit(&Event::Served {
         grant: record.id.clone(),
-        status,
+        status: response.status().as_u16(),
     });
     // Who named the purchase can ask again, and is served without paying again.
     if failed && purchase.identifier.is_some() {
         drop(active);
         return answer::with_receipt(response, purchase.version, &receipt);
     }
-    let (response, stored) = keepable(response, &gate).await;
     if let Err(error) = release(&gate, &record, stored, evidence, &receipt).await {
         tracing::error!(%error, grant = %record.id, "a paid answer could not be released");
         return answer::pending(purchase.version, &receipt);
@@ -168,29 +169,29 @@ async fn release(
     ))
 }
 
-/// Keeps a copy of an answer that says beforehand that it is small.
+/// The service behind failed after the money moved: the text must not say that
+/// nothing was charged.
+fn paid_but_failed(failure: Failure) -> Response<Body> {
+    answer::problem(
+        failure.response.status(),
+        failure.code,
+        "The payment is settled and the server behind the gate failed; ask again with the same payment and payment identifier, or show the receipt to the seller.",
+    )
+}
+
+/// Keeps a copy of an answer that says beforehand that it is small. Streams
+/// and large answers pass as they come.
 async fn keepable(
     response: Response<Body>,
     gate: &Inner,
-) -> (Response<Body>, Option<StoredAnswer>) {
+) -> Result<(Response<Body>, Option<StoredAnswer>), Failure> {
     let max = gate.limits.max_stored_answer_bytes;
-    let (parts, body) = response.into_parts();
-    let exact = http_body::Body::size_hint(&body).exact();
+    let exact = http_body::Body::size_hint(response.body()).exact();
     let small = exact.is_some_and(|bytes| usize::try_from(bytes).is_ok_and(|b| b <= max));
-    if !small {
-        return (Response::from_parts(parts, body), None);
+    if !small || held::streams(response.headers()) {
+        return Ok((response, None));
     }
-    match Held::read(
-        Response::from_parts(parts, body),
-        max,
-        Duration::from_secs(30),
-    )
-    .await
-    {
-        Ok(held) => {
-            let stored = held.to_stored(max);
-            (held.into_response(), stored)
-        }
-        Err(failure) => (failure.response, None),
-    }
+    let held = Held::read(response, max, gate.limits.upstream_timeout).await?;
+    let stored = held.to_stored(max);
+    Ok((held.into_response(), stored))
 }

@@ -141,3 +141,31 @@ async fn a_call_that_fails_in_its_trailers_is_not_charged_for() {
         (1, 0)
     );
 }
+
+#[tokio::test]
+async fn bodies_that_never_arrive_hold_nobody_up() {
+    let world = World::with(|gate| {
+        let limits = tollway_gate::Limits {
+            max_in_flight: 1,
+            ..crate::support::limits()
+        };
+        let route = tollway_gate::Route::new("/paid/*").unwrap();
+        gate.route(route.offer(crate::support::price()))
+            .limits(limits)
+    })
+    .await;
+    let world = std::sync::Arc::new(world);
+    let garbage = world.payment("/paid/x").await;
+    for _ in 0..5 {
+        let never = futures_util::stream::pending::<
+            Result<http_body::Frame<bytes::Bytes>, std::io::Error>,
+        >();
+        let body = tollway_gate::boxed(http_body_util::StreamBody::new(never));
+        let request = garbage.request("POST", "/paid/x").map(|_| body);
+        let world = std::sync::Arc::clone(&world);
+        tokio::spawn(async move { world.start(request).await });
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let honest = world.payment("/paid/x").await;
+    assert!(world.send(honest.get("/paid/x")).await.has_secret());
+}

@@ -185,13 +185,37 @@ async fn a_service_that_fails_is_not_charged_for() {
 }
 
 #[tokio::test]
-async fn a_redirect_may_be_the_goods_and_is_charged_for() {
-    let world = World::new().await;
-    world.upstream.answer_with(StatusCode::FOUND);
-    let payment = world.payment("/paid/x").await;
-    let answer = world.send(payment.get("/paid/x")).await;
-    assert_eq!(answer.status, StatusCode::FOUND);
-    assert!(answer.receipt().success);
+async fn a_redirect_within_the_host_is_free_and_one_to_another_may_be_the_goods() {
+    for (location, charged) in [
+        ("/paid/x/", false),
+        ("../elsewhere", false),
+        ("http://api.example/paid/x", false),
+        ("https://files.example/signed?key=1", true),
+        ("//files.example/x", true),
+    ] {
+        let world = World::new().await;
+        world.upstream.answer_with(StatusCode::FOUND);
+        let target = http::HeaderValue::from_static(location);
+        world
+            .upstream
+            .headers
+            .lock()
+            .unwrap()
+            .insert("location", target);
+        let payment = world.payment("/paid/x").await;
+        let answer = world.send(payment.get("/paid/x")).await;
+        assert_eq!(answer.status, StatusCode::FOUND);
+        assert_eq!(
+            answer.headers.contains_key("payment-response"),
+            charged,
+            "{location}"
+        );
+        assert_eq!(
+            world.facilitator.settlements(),
+            usize::from(charged),
+            "{location}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -205,18 +229,34 @@ async fn a_service_that_asks_for_a_payment_of_its_own_does_not_get_through() {
 }
 
 #[tokio::test]
-async fn a_grpc_failure_is_a_failure_though_it_is_answered_with_200() {
+async fn a_grpc_failure_brings_no_goods_and_costs_nothing() {
     let world = World::new().await;
-    let failed = http::HeaderValue::from_static("5");
+    let status = http::HeaderValue::from_static("5");
     world
         .upstream
         .headers
         .lock()
         .unwrap()
-        .insert("grpc-status", failed);
+        .insert("grpc-status", status);
     let payment = world.payment("/paid/x").await;
-    world.send(payment.get("/paid/x")).await;
-    assert_eq!(world.facilitator.settlements(), 0);
+    let served = world.send(payment.get("/paid/x")).await;
+    assert!(
+        served.receipt().success,
+        "a header of that name alone means nothing"
+    );
+
+    let kind = http::HeaderValue::from_static("application/grpc");
+    world
+        .upstream
+        .headers
+        .lock()
+        .unwrap()
+        .insert("content-type", kind);
+    let payment = world.payment("/paid/x").await;
+    let failed = world.send(payment.get("/paid/x")).await;
+    assert!(!failed.has_secret());
+    assert_eq!(failed.header("grpc-status"), "5");
+    assert_eq!(world.facilitator.settlements(), 1);
 }
 
 #[tokio::test]
@@ -300,12 +340,18 @@ async fn doubting() -> World {
 async fn a_lying_facilitator_opens_nothing_where_the_gate_has_a_node() {
     let world = doubting().await;
     let payment = world.payment("/paid/x").await;
-    world.facilitator.next(says(true, None, HASH, HERE));
+    world.facilitator.always(Some(says(true, None, HASH, HERE)));
     let answer = world.send(payment.get("/paid/x")).await;
     assert!(!answer.has_secret());
-    assert_eq!(answer.code(), "transfer_not_found");
+    assert_eq!(
+        answer.code(),
+        "settlement_pending",
+        "the authorization may still land"
+    );
+    assert!(!answer.has_terms());
     assert_eq!(world.released(), 0);
 
+    world.facilitator.always(None);
     let honest = world.payment("/paid/x").await;
     assert!(world.send(honest.get("/paid/x")).await.has_secret());
     assert!(matches!(
@@ -351,11 +397,7 @@ async fn a_node_that_cannot_say_leaves_the_outcome_unknown() {
 
 #[tokio::test]
 async fn a_failure_that_the_lost_call_may_have_caused_is_asked_of_the_chain() {
-    for reason in [
-        "invalid_exact_evm_nonce_already_used",
-        "insufficient_funds",
-        "duplicate_settlement",
-    ] {
+    for reason in ["invalid_exact_evm_nonce_already_used", "insufficient_funds"] {
         let world = World::new().await;
         let payment = world.payment("/paid/x").await.named("lost-and-then-denied");
         world.facilitator.next(Say::LoseAnswer);
@@ -419,4 +461,91 @@ async fn without_a_ledger_no_payment_is_taken_and_the_gate_says_so() {
         StatusCode::PAYMENT_REQUIRED
     );
     assert!(world.get("/free").await.has_secret());
+}
+
+/// The same authorization, settled on chain by somebody else.
+fn front_run(world: &World, payment: &Payment) {
+    let terms = tollway_core::Terms::check(payment.payload.accepted.clone()).unwrap();
+    let identity = world
+        .chain
+        .inspect(&payment.payload, &terms)
+        .unwrap()
+        .identity;
+    world.chain.include(&identity, "a stranger's key");
+}
+
+#[tokio::test]
+async fn who_was_front_run_after_verification_has_paid_and_is_served() {
+    let world = World::new().await;
+    world
+        .chain
+        .has_node
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    let payment = world.payment("/paid/x").await;
+    front_run(&world, &payment);
+    let used = "invalid_exact_evm_nonce_already_used";
+    world.facilitator.next(says(false, Some(used), "", HERE));
+    let answer = world.send(payment.get("/paid/x")).await;
+    assert!(answer.has_secret(), "{answer:?}");
+    assert!(!answer.receipt().transaction.is_empty());
+}
+
+#[tokio::test]
+async fn a_pending_settlement_of_another_key_never_becomes_ours() {
+    let world = World::new().await;
+    world
+        .chain
+        .has_node
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    let payment = world.payment("/paid/x").await;
+    front_run(&world, &payment);
+    world
+        .facilitator
+        .next(says(false, Some("settlement_pending"), HASH, HERE));
+    world
+        .facilitator
+        .next(says(false, Some("duplicate_settlement"), HASH, HERE));
+    let answer = world.send(payment.get("/paid/x")).await;
+    assert_eq!(answer.code(), "duplicate_settlement");
+    assert_eq!(answer.receipt().transaction, HASH);
+    assert!(!answer.has_secret() && !answer.has_terms());
+}
+
+#[tokio::test]
+async fn a_remote_failure_that_names_a_transaction_is_not_believed() {
+    for reason in ["unexpected_settle_error", "invalid_transaction_state"] {
+        let world = doubting().await;
+        let payment = world.payment("/paid/x").await;
+        front_run(&world, &payment);
+        world
+            .facilitator
+            .next(says(false, Some(reason), HASH, HERE));
+        assert!(
+            world.send(payment.get("/paid/x")).await.has_secret(),
+            "{reason}"
+        );
+
+        let world = doubting().await;
+        let payment = world.payment("/paid/x").await;
+        world
+            .facilitator
+            .always(Some(says(false, Some(reason), HASH, HERE)));
+        let answer = world.send(payment.get("/paid/x")).await;
+        assert_eq!(answer.code(), "settlement_pending", "{reason}");
+        assert_eq!(answer.receipt().transaction, HASH);
+        assert!(!answer.has_terms() && !answer.has_secret());
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_of_a_failed_payment_is_told_the_same_transaction() {
+    let world = World::new().await;
+    let payment = world.payment("/paid/x").await;
+    world
+        .facilitator
+        .next(says(false, Some("invalid_transaction_state"), HASH, HERE));
+    for _ in 0..2 {
+        let answer = world.send(payment.get("/paid/x")).await;
+        assert_eq!(answer.receipt().transaction, HASH);
+    }
 }

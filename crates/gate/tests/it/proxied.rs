@@ -230,3 +230,31 @@ async fn an_upstream_url_is_checked_before_the_first_request() {
         assert!(Proxy::new(url).is_err(), "{url}");
     }
 }
+
+#[tokio::test]
+async fn a_redirect_to_the_servers_own_address_stays_at_the_gate() {
+    for (sent, arrives) in [
+        ("http://UPSTREAM/base/x/?q", "/x/?q"),
+        ("http://UPSTREAM/base", "/"),
+        ("http://UPSTREAM/bases", "http://UPSTREAM/bases"),
+        (
+            "http://UPSTREAM/base//evil.example",
+            "http://UPSTREAM/base//evil.example",
+        ),
+        ("https://other.example/base", "https://other.example/base"),
+        ("/relative", "/relative"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = listener.local_addr().unwrap().to_string();
+        let location = sent.replace("UPSTREAM", &upstream);
+        let app = Router::new().fallback(any(move || {
+            let location = location.clone();
+            async move { (axum::http::StatusCode::FOUND, [("location", location)]) }
+        }));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let (gate, _world) = gate_before(&format!("http://{upstream}/base")).await;
+        let answer = get(gate, "/free", "").await;
+        let expected = format!("location: {}\r\n", arrives.replace("UPSTREAM", &upstream));
+        assert!(answer.contains(&expected), "{answer}");
+    }
+}

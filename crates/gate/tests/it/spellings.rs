@@ -182,3 +182,23 @@ async fn a_path_that_costs_differently_by_reading_is_refused() {
     let long = format!("/cheap/{}", "x".repeat(9000));
     assert_eq!(world.get(&long).await.status, StatusCode::URI_TOO_LONG);
 }
+
+#[tokio::test]
+async fn a_target_too_long_to_forward_goes_nowhere_else() {
+    let world = World::with(|gate| {
+        gate.route(Route::new("GET /").unwrap().offer(price()))
+            .route(Route::new("/paid/*").unwrap().offer(price()))
+    })
+    .await;
+    // Canonical spelling is longer than what was sent: quotes become escapes.
+    for target in [
+        format!("/{}free?{}", "'\"".repeat(3000), "a".repeat(50_000)),
+        format!("/free//x?{}", "a".repeat(60_000)),
+        format!("/paid/x?{}", "a".repeat(7000)),
+    ] {
+        let answer = world.get(&target).await;
+        assert_eq!(answer.status, StatusCode::URI_TOO_LONG);
+        assert!(!answer.has_secret());
+    }
+    assert_eq!(world.upstream.count(), 0);
+}

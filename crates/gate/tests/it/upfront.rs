@@ -67,3 +67,28 @@ async fn a_permit2_allowance_that_is_missing_is_412() {
     assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED);
     assert_eq!(world.upstream.count(), 0);
 }
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_after_payment_can_be_asked_for_again() {
+    let world = World::upfront().await;
+    let payment = world
+        .payment("/paid/broken")
+        .await
+        .named("paid-and-broken-off");
+    for attempt in 1..=2 {
+        let answer = world.send(payment.get("/paid/broken")).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+        assert!(answer.receipt().success);
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(
+            text.contains("settled") && !text.contains("nothing was charged"),
+            "{text}"
+        );
+        assert_eq!(
+            world.upstream.count(),
+            attempt,
+            "the service is asked again"
+        );
+    }
+    assert_eq!((world.facilitator.settlements(), world.released()), (1, 0));
+}

@@ -55,6 +55,7 @@ pub fn limits() -> Limits {
         settle_wait: Duration::from_millis(400),
         repeat_wait: Duration::from_millis(800),
         settle_backoff: Duration::from_millis(20),
+        place_wait: Duration::from_millis(20),
         upstream_timeout: Duration::from_secs(5),
         check_wait: Duration::from_millis(100),
         ..Limits::default()

@@ -86,6 +86,7 @@ impl Upstream {
             "big" => tollway_gate::full(vec![b'x'; 9 << 20]),
             "two-megabytes" => tollway_gate::full(vec![b'y'; 2 << 20]),
             "stream" => self.stream(),
+            "broken" => tollway_gate::boxed(Broken),
             "call" => with_trailers("0"),
             "failing-call" => with_trailers("13"),
             _ => tollway_gate::full(format!("{SECRET} of {path}")),
@@ -97,6 +98,10 @@ impl Upstream {
         response
             .headers_mut()
             .extend(self.headers.lock().unwrap().clone());
+        if path.ends_with("call") {
+            let kind = http::HeaderValue::from_static("application/grpc+proto");
+            response.headers_mut().insert("content-type", kind);
+        }
         if path.ends_with("/stream") {
             let kind = http::HeaderValue::from_static("text/event-stream");
             response.headers_mut().insert("content-type", kind);
@@ -116,6 +121,25 @@ impl Upstream {
             }
         });
         tollway_gate::boxed(StreamBody::new(chunks))
+    }
+}
+
+/// A body that promises a hundred bytes and breaks off.
+struct Broken;
+
+impl http_body::Body for Broken {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        std::task::Poll::Ready(Some(Err(std::io::ErrorKind::UnexpectedEof.into())))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(100)
     }
 }
 

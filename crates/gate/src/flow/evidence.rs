@@ -1,0 +1,137 @@
+//! What the chain says about a settlement that somebody reported, or denied.
+
+use std::time::Duration;
+
+use tollway_core::wire::SettleResponse;
+use tollway_core::{ChainError, Lookup, Outcome, Proof, Refusal, TxHash, codes};
+use tollway_ledger::Evidence;
+
+use super::settle::{Settled, Settling, failed_receipt, pending, unchecked_evidence};
+
+impl Settling {
+    /// Looks at the transfer ourselves where a node is there to be asked and
+    /// the facilitator is a remote one.
+    pub(super) async fn check(&mut self, receipt: SettleResponse) -> Option<Settled> {
+        let facilitator = match &self.gate.facilitator_origin {
+            Some(origin) if self.purchase.chain.checks && !receipt.transaction.is_empty() => {
+                origin.clone()
+            }
+            _ => {
+                let evidence = unchecked_evidence(&self.gate, &receipt);
+                return Some(Settled::Yes { evidence, receipt });
+            }
+        };
+        match self.observed(&TxHash::new(&receipt.transaction)).await {
+            Outcome::Settled(settled) => {
+                let receipt = SettleResponse {
+                    transaction: settled.transaction.to_string(),
+                    ..receipt
+                };
+                let evidence = Evidence::Checked {
+                    facilitator,
+                    transaction: settled.transaction,
+                };
+                Some(Settled::Yes { evidence, receipt })
+            }
+            Outcome::NotSettled(proof) => {
+                tracing::error!(grant = %self.grant, ?proof, "the facilitator reports a success that the chain denies");
+                let refusal = Refusal::new(
+                    codes::TRANSFER_NOT_FOUND,
+                    "The payment was used or cancelled elsewhere, and did not pay here; tell the seller.",
+                );
+                Some(Settled::No {
+                    refusal,
+                    receipt: failed_receipt(receipt),
+                    reclaimable: false,
+                })
+            }
+            Outcome::Unknown => {
+                self.uncertain = true;
+                self.remember(pending(receipt)).await;
+                None
+            }
+        }
+    }
+
+    /// What our own node says; it may be a little behind the facilitator's.
+    async fn observed(&self, transaction: &TxHash) -> Outcome {
+        let until = tokio::time::Instant::now() + self.gate.limits.check_wait;
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match self.look(transaction).await {
+                Ok(Outcome::Unknown) => {}
+                Ok(decided) => return decided,
+                Err(error) => tracing::warn!(%error, "a settlement cannot be checked"),
+            }
+            if tokio::time::Instant::now() >= until {
+                return Outcome::Unknown;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    /// Looks into the transaction that was named, and where it does not pay,
+    /// for whichever transaction used the authorization: while it is unused it
+    /// may still land under another hash.
+    async fn look(&self, transaction: &TxHash) -> Result<Outcome, ChainError> {
+        let chain = &self.purchase.chain.chain;
+        let finality = self.gate.finality;
+        let intent = &self.purchase.intent;
+        let (identity, expected) = (&intent.identity, &intent.expected);
+        let named = chain
+            .observe(transaction, identity, expected, finality)
+            .await?;
+        if let Outcome::Settled(_) = named {
+            return Ok(named);
+        }
+        Ok(match chain.lookup(identity, expected, finality).await? {
+            Lookup::Settled(settled) => Outcome::Settled(settled),
+            Lookup::Spent => Outcome::NotSettled(Proof::NoTransfer {
+                transaction: transaction.clone(),
+            }),
+            Lookup::Unused | Lookup::Unknown => Outcome::Unknown,
+        })
+    }
+
+    /// Asks the chain who used the authorization.
+    pub(super) async fn look_up(&mut self, response: SettleResponse) -> Option<Settled> {
+        self.uncertain = true;
+        let intent = &self.purchase.intent;
+        let chain = &self.purchase.chain.chain;
+        let looked = chain
+            .lookup(&intent.identity, &intent.expected, self.gate.finality)
+            .await;
+        match looked {
+            Ok(Lookup::Settled(settled)) => {
+                let receipt = SettleResponse {
+                    success: true,
+                    transaction: settled.transaction.to_string(),
+                    network: self.purchase.terms.network.to_string(),
+                    ..response
+                };
+                self.succeeded(receipt).await
+            }
+            Ok(Lookup::Spent) => {
+                let code = response
+                    .error_reason
+                    .clone()
+                    .unwrap_or_else(|| codes::INVALID_TRANSACTION_STATE.to_owned());
+                Some(Settled::No {
+                    refusal: Refusal::foreign(
+                        code,
+                        "The payment was used or cancelled elsewhere; ask without payment for new terms.",
+                    ),
+                    receipt: failed_receipt(response),
+                    reclaimable: false,
+                })
+            }
+            Ok(Lookup::Unused | Lookup::Unknown) | Err(_) => {
+                if !response.transaction.is_empty() {
+                    self.remember(pending(response)).await;
+                }
+                None
+            }
+        }
+    }
+}
