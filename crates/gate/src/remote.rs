@@ -188,7 +188,9 @@ impl Facilitator for RemoteFacilitator {
         )?;
         let answer = Answer::get(call).await.map_err(Broken::at_rest)?;
         match answer.parse::<VerifyResponse>() {
-            Some(verdict) => Ok(verdict),
+            // A yes with a status of failure is none.
+            Some(verdict) if !verdict.is_valid || answer.status.is_success() => Ok(verdict),
+            Some(_) => Err(FacilitatorError::Protocol(answer.told())),
             None if answer.is_busy() => Err(FacilitatorError::Unavailable(answer.told())),
             None => Err(FacilitatorError::Protocol(answer.told())),
         }
@@ -206,12 +208,13 @@ impl Facilitator for RemoteFacilitator {
         }
         let answer = Answer::get(call).await.map_err(Broken::under_way)?;
         match answer.parse::<SettleResponse>() {
-            Some(mut response) => {
+            Some(mut response) if !response.success || answer.status.is_success() => {
                 response.network = v1::network_from_v1(&response.network);
                 Ok(response)
             }
             None if answer.took_nothing() => Err(FacilitatorError::Unavailable(answer.told())),
-            None => Err(FacilitatorError::Unknown(answer.told())),
+            // Also a success with a status of failure.
+            _ => Err(FacilitatorError::Unknown(answer.told())),
         }
     }
 

@@ -135,20 +135,30 @@ fn readings(raw: &[u8]) -> Result<Vec<String>, PathError> {
 }
 
 /// What servers are known to do to a path before they look it up.
-fn variants(path: &[u8]) -> [Vec<u8>; 6] {
+fn variants(path: &[u8]) -> [Vec<u8>; 8] {
     let slashed: Vec<u8> = path
         .iter()
         .map(|&b| if b == b'\\' { b'/' } else { b })
         .collect();
     let bare = without_parameters(&slashed);
-    let end = slashed
-        .iter()
-        .position(|b| b"?#\0".contains(b))
-        .unwrap_or(slashed.len());
-    let cut = without_parameters(&slashed[..end]);
-    let clean = without_noise(&cut);
-    let trimmed = without_trailing_dots(&clean);
-    [path.to_vec(), slashed, bare, cut, clean, trimmed]
+    let end = slashed.iter().position(|b| b"?#\0".contains(b));
+    let cut = without_parameters(&slashed[..end.unwrap_or(slashed.len())]);
+    let (clean, clean_cut) = (without_noise(&bare), without_noise(&cut));
+    let (trimmed, trimmed_cut) = (
+        without_trailing_dots(&clean),
+        without_trailing_dots(&clean_cut),
+    );
+    let path = path.to_vec();
+    [
+        path,
+        slashed,
+        bare,
+        cut,
+        clean,
+        clean_cut,
+        trimmed,
+        trimmed_cut,
+    ]
 }
 
 /// Drops `;name=value` from every segment.

@@ -77,6 +77,9 @@ async fn once_settle_may_have_been_received_everything_else_is_unknown() {
         ),
         ("an array", Raw::json(200, "[true]")),
         ("empty", Raw::json(200, "")),
+        ("success with 500", Raw::json(500, SUCCESS)),
+        ("success with 503", Raw::json(503, SUCCESS)),
+        ("success with 402", Raw::json(402, SUCCESS)),
         ("HTML", Raw::http(200, "text/html", "<h1>welcome</h1>")),
         (
             "HTML 502",
