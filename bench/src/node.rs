@@ -9,6 +9,15 @@ use hyper::body::Bytes;
 use tokio::net::TcpListener;
 use tollway_devnet::{Devnet, DevnetServer, Mining, Preset};
 
+/// x402-rs does not start unless these hold code: the EIP-6492 validator,
+/// Permit2 and its exact proxy. Paying by EIP-3009 from a plain account never
+/// calls them, so a single STOP stands there.
+const PRESENT_FOR_PEERS: [&str; 3] = [
+    "0xdAcD51A54883eb67D95FAEb2BBfdC4a9a6BD2a3B",
+    "0x000000000022D473030F116dDEE9F6B43aC78BA3",
+    "0x402085c248EeA27D92E8b30b2C58ed07f9E20001",
+];
+
 /// A running node.
 pub struct Node {
     /// Its URL, behind the delay where there is one.
@@ -32,6 +41,12 @@ impl Node {
             .block_gas_limit(400_000_000)
             .build()
             .expect("devnet");
+        for address in PRESENT_FOR_PEERS {
+            let stop = vec![0x00];
+            devnet
+                .set_code(address.parse().expect("address"), stop.into())
+                .expect("code");
+        }
         let server = devnet.serve(listen().await).expect("serve");
         let (url, slow) = if delay.is_zero() {
             (server.url(), None)

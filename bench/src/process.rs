@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -154,6 +155,13 @@ pub fn build(root: &Path) {
     }
 }
 
+/// A directory of its own for each server.
+fn scratch_directory() -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("tollway-bench-{}-{count}", std::process::id()))
+}
+
 /// A running server.
 pub struct Server {
     /// Where it listens.
@@ -167,11 +175,7 @@ pub struct Server {
 impl Server {
     /// Starts one against a node (a facilitator) or a facilitator (a seller).
     pub async fn start(spec: &Spec, url: &str) -> Self {
-        let scratch = std::env::temp_dir().join(format!(
-            "tollway-bench-{}-{:?}",
-            std::process::id(),
-            Instant::now()
-        ));
+        let scratch = scratch_directory();
         std::fs::create_dir_all(&scratch).expect("scratch directory");
         let start = Instant::now();
         let mut child = AsyncCommand::new(&spec.program)

@@ -1,9 +1,14 @@
-//! Our own accept loop: axum's has no timer, and so no header time-out and no
-//! bound on what a slow or hostile connection may hold.
+//! Our own accept loop: axum's has no timer, and so no bound on what a slow,
+//! idle or hostile connection may hold.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -11,11 +16,11 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::exit::Failure;
 
@@ -25,8 +30,22 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
+/// An idle connection is closed after 20 seconds, looked for every 5.
+const IDLENESS: Idleness = Idleness {
+    max: Duration::from_secs(20),
+    check: Duration::from_secs(5),
+};
 /// In-flight requests get this long to end after a stop is asked for.
 pub const DRAIN_TIME: Duration = Duration::from_secs(90);
+
+/// How long a connection may ask for nothing.
+#[derive(Clone, Copy)]
+struct Idleness {
+    /// Then it is told to end.
+    max: Duration,
+    /// How often that is looked at, and how long it then has to go by itself.
+    check: Duration,
+}
 
 /// Binds an address that the user named.
 pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
@@ -42,46 +61,99 @@ pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
 
 /// Serves until stopped, then lets requests in flight end.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let server = builder();
-    let graceful = GracefulShutdown::new();
-    let places = std::sync::Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let place = tokio::select! {
-            place = places.clone().acquire_owned() => place,
-            () = stop.cancelled() => break,
-        };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file descriptors, or a connection that died in the queue.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(IncomingRouter(router.clone()));
-        let connection = server
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
-        let watched = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = watched.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
+    serve_with(listener, router, stop, IDLENESS).await;
+}
+
+async fn serve_with(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+    idleness: Idleness,
+) {
+    let server = Arc::new(builder());
+    let connections = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Some((stream, place)) = next(&listener, &places, &stop).await {
+        let (server, router, stop) = (server.clone(), router.clone(), stop.clone());
+        connections.spawn(async move {
+            attend(&server, stream, router, &stop, idleness).await;
             drop(place);
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_TIME, graceful.shutdown())
+    connections.close();
+    if tokio::time::timeout(DRAIN_TIME, connections.wait())
         .await
         .is_err()
     {
         tracing::warn!("some requests did not end in time");
+    }
+}
+
+/// The next connection and its place; `None` once a stop is asked for.
+async fn next(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let accept = async {
+        let place = places.clone().acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return Some((stream, place)),
+                Err(error) => {
+                    // Out of file descriptors, or a connection that died in the queue.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        accepted = accept => accepted,
+        () = stop.cancelled() => None,
+    }
+}
+
+/// Serves one connection until it ends, is stopped, or has been idle too long.
+async fn attend(
+    server: &auto::Builder<TokioExecutor>,
+    stream: TcpStream,
+    router: Router,
+    stop: &CancellationToken,
+    idleness: Idleness,
+) {
+    let _ = stream.set_nodelay(true);
+    let activity = Arc::new(Activity::default());
+    let service = TowerToHyperService::new(IncomingRouter {
+        router,
+        activity: activity.clone(),
+    });
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    let mut checks = tokio::time::interval(idleness.check);
+    let mut asked_to_end = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+                return;
+            }
+            () = stop.cancelled(), if !asked_to_end => {
+                connection.as_mut().graceful_shutdown();
+                asked_to_end = true;
+            }
+            _ = checks.tick() => {
+                if activity.idle() >= idleness.max + idleness.check {
+                    return;
+                }
+                if activity.idle() >= idleness.max {
+                    connection.as_mut().graceful_shutdown();
+                    asked_to_end = true;
+                }
+            }
+        }
     }
 }
 
@@ -95,29 +167,116 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .max_buf_size(MAX_HEADER_BYTES)
         .http2()
         .timer(TokioTimer::new())
-        .max_header_list_size(MAX_HEADER_BYTES as u32)
-        .max_concurrent_streams(256);
+        .keep_alive_interval(Duration::from_secs(15))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .max_header_list_size(64 * 1024)
+        .max_concurrent_streams(128);
     server
 }
 
-/// A router that takes hyper's own body.
+/// What a connection is doing, for its idle deadline.
+struct Activity {
+    requests: AtomicUsize,
+    /// Milliseconds from the first connection of the process to the last change.
+    changed: AtomicU64,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            requests: AtomicUsize::new(0),
+            changed: AtomicU64::new(now_millis()),
+        }
+    }
+}
+
+impl Activity {
+    /// How long nothing was asked; zero while a request is in flight.
+    fn idle(&self) -> Duration {
+        match self.requests.load(Ordering::Acquire) {
+            0 => Duration::from_millis(
+                now_millis().saturating_sub(self.changed.load(Ordering::Acquire)),
+            ),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+fn now_millis() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let since = START.get_or_init(Instant::now).elapsed();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A request in flight, from its header to the last byte of its answer.
+struct InFlight(Arc<Activity>);
+
+impl InFlight {
+    fn new(activity: Arc<Activity>) -> Self {
+        activity.requests.fetch_add(1, Ordering::AcqRel);
+        Self(activity)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.changed.store(now_millis(), Ordering::Release);
+        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A router that takes hyper's own body and counts what is in flight.
 #[derive(Clone)]
-struct IncomingRouter(Router);
+struct IncomingRouter {
+    router: Router,
+    activity: Arc<Activity>,
+}
 
 impl tower::Service<Request<Incoming>> for IncomingRouter {
-    type Response = Response<Body>;
+    type Response = Response<CountedBody>;
     type Error = Infallible;
-    type Future = <Router as tower::Service<Request<Body>>>::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn poll_ready(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), Infallible>> {
-        tower::Service::<Request<Body>>::poll_ready(&mut self.0, cx)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        tower::Service::<Request<Body>>::poll_ready(&mut self.router, cx)
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        self.0.call(request.map(Body::new))
+        let in_flight = InFlight::new(self.activity.clone());
+        let answer = self.router.call(request.map(Body::new));
+        Box::pin(async move {
+            let answer = answer.await?;
+            Ok(answer.map(|body| CountedBody {
+                body,
+                _in_flight: in_flight,
+            }))
+        })
+    }
+}
+
+/// A body that keeps its request in flight until it is sent or dropped.
+struct CountedBody {
+    body: Body,
+    _in_flight: InFlight,
+}
+
+impl hyper::body::Body for CountedBody {
+    type Data = hyper::body::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -145,4 +304,56 @@ pub fn stop_on_signal() -> Result<CancellationToken, Failure> {
         std::process::exit(130);
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const QUICK: Idleness = Idleness {
+        max: Duration::from_millis(200),
+        check: Duration::from_millis(50),
+    };
+
+    async fn served() -> SocketAddr {
+        let app = Router::new().route(
+            "/slow",
+            get(|| async {
+                tokio::time::sleep(Duration::from_millis(700)).await;
+                "done"
+            }),
+        );
+        let (listener, address) = bind("127.0.0.1:0").await.unwrap();
+        tokio::spawn(serve_with(listener, app, CancellationToken::new(), QUICK));
+        address
+    }
+
+    /// What the server says to these first bytes until it closes the connection.
+    async fn said_to(first: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(served().await).await.unwrap();
+        stream.write_all(first).await.unwrap();
+        let mut said = Vec::new();
+        let end = stream.read_to_end(&mut said);
+        let _ = tokio::time::timeout(Duration::from_secs(5), end)
+            .await
+            .expect("the connection stays open");
+        said
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_asks_for_nothing_is_closed() {
+        // Nothing at all, half an HTTP/2 preface, and HTTP/2 without a request.
+        said_to(b"").await;
+        said_to(b"PRI * HTTP/2").await;
+        said_to(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    }
+
+    #[tokio::test]
+    async fn a_request_may_take_longer_than_a_connection_may_idle() {
+        let said = said_to(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(String::from_utf8_lossy(&said).ends_with("done"));
+    }
 }

@@ -55,7 +55,10 @@ impl Story {
                 took,
                 ..
             } => {
-                format!("  facilitator: verified signature, terms, time and balance in {} µs", took.as_micros())
+                format!(
+                    "  facilitator: verified signature, terms, time and balance in {} µs",
+                    took.as_micros()
+                )
             }
             SettlementEvent::Moved {
                 update: Update::Stored { transaction, .. },

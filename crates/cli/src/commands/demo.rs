@@ -40,7 +40,11 @@ pub async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     let stop = serve::stop_on_signal()?;
     let scratch = Scratch::new()?;
     let start = Instant::now();
-    let story = if args.json { Story::Silent } else { Story::Sentences };
+    let story = if args.json {
+        Story::Silent
+    } else {
+        Story::Sentences
+    };
     let stage = Stage::open(&scratch, story).await?;
     if !args.json {
         stage.introduce();

@@ -6,8 +6,12 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
+use tollway_core::{Chain, Finality};
 use tollway_evm::{EvmSigner, EvmWallet};
-use tollway_payer::{ErrorKind, PayError, PayRequest, Payer, Payment, Policy, Standing};
+use tollway_payer::{
+    ChainReconciler, ErrorKind, PaidResponse, PayError, PayRequest, Payer, Payment, Policy,
+    Standing,
+};
 
 use crate::cli::PayArgs;
 use crate::environment::Environment;
@@ -37,37 +41,50 @@ pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failu
         );
     }
     let ledger = wiring::ledger(args.ledger.as_deref(), "payer.db", environment).await?;
-    let story = if args.json { Story::Json } else { Story::Sentences };
-    let payer = Payer::builder()
+    let story = if args.json {
+        Story::Json
+    } else {
+        Story::Sentences
+    };
+    let mut builder = Payer::builder()
         .wallet(Arc::new(wallet))
-        .spends(Arc::new(ledger))
+        .spends(Arc::new(ledger.clone()))
         .policy(policy)
-        .story(move |event| story.tell_buyer(event))
-        .build()
-        .map_err(|error| failure(&error))?;
-    match payer.fetch(request).await {
-        Ok(paid) => {
-            let (parts, body) = paid.response.into_parts();
-            let body = body.bytes(MAX_BODY_BYTES).await.map_err(|e| {
-                Failure::coded(
-                    Exit::RefusedByServer,
-                    "paid_not_delivered",
-                    format!("The answer broke off: {e}; run the same command again."),
-                )
-            })?;
-            let exit = exit_of(paid.payment.as_ref());
-            if args.json {
-                print_line(&summary(
-                    parts.status.as_u16(),
-                    paid.payment.as_ref(),
-                    &body,
-                ))?;
-            } else {
-                deliver(&args, &parts, &body)?;
-                receipt(paid.payment.as_ref());
-            }
-            Ok(exit)
-        }
+        .story(move |event| story.tell_buyer(event));
+    let chains = chains(&networks, args.allow_http)?;
+    if !chains.is_empty() {
+        let reconciler = ChainReconciler::new(chains, Finality::Included);
+        builder = builder.reconciler(Arc::new(reconciler), true);
+    }
+    let payer = builder.build().map_err(|error| failure(&error))?;
+    let outcome = buy(&args, &payer, request).await;
+    ledger.close().await;
+    outcome
+}
+
+/// What the chain itself says about open payments, where a node was named.
+fn chains(
+    networks: &[wiring::NetworkSetting],
+    allow_http: bool,
+) -> Result<Vec<Arc<dyn Chain>>, Failure> {
+    networks
+        .iter()
+        .filter(|setting| setting.rpc.is_some())
+        .map(|setting| {
+            let node = wiring::node(setting, allow_http)?;
+            let chain = wiring::chain(setting, node, Vec::new(), None)?;
+            Ok(chain as Arc<dyn Chain>)
+        })
+        .collect()
+}
+
+async fn buy(args: &PayArgs, payer: &Payer, request: PayRequest) -> Result<Exit, Failure> {
+    // What earlier runs left open is given back where the chain proves that nothing moved.
+    if let Err(error) = payer.reconcile().await {
+        tracing::warn!(%error, "open payments could not be looked up");
+    }
+    match payer.fetch(request.clone()).await {
+        Ok(paid) => finish(args, payer, request, paid).await,
         Err(error) => {
             if args.json {
                 print_line(&refused(&error))?;
@@ -75,6 +92,52 @@ pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failu
             Err(failure(&error))
         }
     }
+}
+
+/// Reads the whole answer, asking once more for what was paid and broke off.
+async fn finish(
+    args: &PayArgs,
+    payer: &Payer,
+    request: PayRequest,
+    paid: PaidResponse,
+) -> Result<Exit, Failure> {
+    let payment = paid.payment.clone();
+    let exit = exit_of(payment.as_ref());
+    let (parts, body) = match (whole(paid).await, &payment) {
+        (Ok(answer), _) => answer,
+        (Err(why), None) => {
+            return Err(Failure::new(format!(
+                "The answer broke off: {why}; try again."
+            )));
+        }
+        (Err(_), Some(payment)) => {
+            let again = payer.fetch_again(request, &payment.spend).await;
+            let again = again.map_err(|error| failure(&error))?;
+            whole(again).await.map_err(|why| {
+                Failure::coded(
+                    Exit::RefusedByServer,
+                    "paid_not_delivered",
+                    format!("The answer was paid for and broke off twice: {why}; ask the seller for {}.", payment.spend),
+                )
+            })?
+        }
+    };
+    if args.json {
+        print_line(&summary(parts.status.as_u16(), payment.as_ref(), &body))?;
+    } else {
+        deliver(args, &parts, &body)?;
+        receipt(payment.as_ref());
+    }
+    Ok(exit)
+}
+
+async fn whole(paid: PaidResponse) -> Result<(http::response::Parts, Vec<u8>), String> {
+    let (parts, body) = paid.response.into_parts();
+    let body = body
+        .bytes(MAX_BODY_BYTES)
+        .await
+        .map_err(|e| e.to_string())?;
+    Ok((parts, body.to_vec()))
 }
 
 /// Reads what `pay` and `inspect` ask for.
