@@ -9,7 +9,8 @@
 
 mod harness;
 
-mod bad_input;
+mod bad_flags;
+mod bad_requests;
 mod clean_stop;
 mod crashes;
 mod first_payment;

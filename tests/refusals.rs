@@ -349,7 +349,7 @@ async fn a_signer_without_gas_is_said_and_nothing_is_served() {
     let buyer = Buyer::new(&BUYER);
     let url = format!("{gate}/paid/weather");
     let reply = tokio::time::timeout(
-        crate::harness::seconds(20),
+        crate::harness::seconds(6),
         buyer.get(&url, &[buyer.pays(&url, true).await]),
     )
     .await;
