@@ -83,7 +83,12 @@ pub enum Settle {
 
 A route is PATTERN=PRICE[, PRICE …]. PATTERN is `VERB /path` or `/path` (every method), with *, :name and a trailing /*.
 PRICE is `$0.01` or `AMOUNT ASSET`, then ` on NETWORK` to offer it on that network only;
-ASSET is a symbol (USDC) or a contract address of the asset table.")]
+ASSET is a symbol (USDC) or a contract address of the asset table.
+
+One ledger for each --pay-to: two gates that are paid at one address and keep separate ledgers
+would both serve one and the same payment.
+
+GET /health on the listening address answers for the gate itself, not for the upstream.")]
 pub struct GateArgs {
     /// Address to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDR")]
@@ -133,7 +138,10 @@ pub struct GateArgs {
 #[derive(Args, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[command(after_help = "Example:
-  tollway facilitator --listen 127.0.0.1:4020 --network base-sepolia=https://rpc.example --signer-key-file signer.key")]
+  tollway facilitator --listen 127.0.0.1:4020 --network base-sepolia=https://rpc.example --signer-key-file signer.key
+
+Serves POST /verify, POST /settle, GET /supported, GET /settlements/ID, GET /health, GET /metrics.
+Facilitators that settle for the same sellers must share one ledger.")]
 pub struct FacilitatorArgs {
     /// Address to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDR")]
@@ -185,7 +193,7 @@ pub struct PayArgs {
     #[arg(short = 'i', long = "include")]
     pub include: bool,
     /// Pay at most this much, in whole units of a dollar asset.
-    #[arg(long, value_name = "AMOUNT")]
+    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true)]
     pub max: String,
     /// Pay only on this network, with an optional RPC URL to check the balance; may be repeated.
     #[arg(long = "network", value_name = "NETWORK[=RPC_URL]")]
@@ -295,7 +303,7 @@ pub enum LedgerCommand {
         #[arg(long)]
         state: Option<String>,
         /// At most this many.
-        #[arg(long, default_value_t = 50)]
+        #[arg(long, default_value_t = 50, allow_negative_numbers = true)]
         limit: u32,
         /// Print JSON.
         #[arg(long)]
@@ -324,6 +332,6 @@ pub struct DevnetArgs {
     #[arg(long, value_name = "N", default_value_t = 84532)]
     pub chain_id: u64,
     /// Seconds between blocks [default: a block for every transaction].
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub block_time: Option<String>,
 }

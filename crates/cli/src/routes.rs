@@ -37,7 +37,7 @@ pub fn parse(text: &str) -> Result<RouteSetting, Failure> {
         .ok_or_else(|| bad("there is no price"))?;
     let prices = prices
         .split(',')
-        .map(|price| parse_price(price.trim()))
+        .map(|price| parse_price(price.trim(), text))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(RouteSetting {
         pattern: pattern.trim().to_owned(),
@@ -45,20 +45,30 @@ pub fn parse(text: &str) -> Result<RouteSetting, Failure> {
     })
 }
 
-fn parse_price(text: &str) -> Result<PriceSetting, Failure> {
+fn parse_price(text: &str, route: &str) -> Result<PriceSetting, Failure> {
+    if text.is_empty() {
+        return Err(Failure::coded(
+            Exit::Usage,
+            "invalid_price",
+            format!("--route '{route}': a price is empty; write for example $0.01."),
+        ));
+    }
     let (price, network) = match text.rsplit_once(" on ") {
         Some((price, name)) => (price, Some(wiring::network(name.trim())?)),
         None => (text, None),
     };
-    let price: Price = price
-        .trim()
-        .parse()
-        .map_err(|e| Failure::coded(Exit::Usage, "invalid_price", format!("`{text}`: {e}")))?;
+    let price: Price = price.trim().parse().map_err(|e| {
+        Failure::coded(
+            Exit::Usage,
+            "invalid_price",
+            format!("--route '{route}': `{text}`: {e}"),
+        )
+    })?;
     if price.is_free() {
         return Err(Failure::coded(
             Exit::Usage,
             "invalid_price",
-            format!("`{text}` costs nothing; leave the route out instead."),
+            format!("--route '{route}': `{text}` costs nothing; leave the route out instead."),
         ));
     }
     Ok(PriceSetting { price, network })

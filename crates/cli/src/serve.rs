@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tollway_gate::ClientAddress;
 
 use crate::exit::Failure;
 
@@ -73,10 +74,10 @@ async fn serve_with(
     let server = Arc::new(builder());
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    while let Some((stream, place)) = next(&listener, &places, &stop).await {
+    while let Some((stream, peer, place)) = next(&listener, &places, &stop).await {
         let (server, router, stop) = (server.clone(), router.clone(), stop.clone());
         connections.spawn(async move {
-            attend(&server, stream, router, &stop, idleness).await;
+            attend(&server, (stream, peer), router, &stop, idleness).await;
             drop(place);
         });
     }
@@ -95,12 +96,12 @@ async fn next(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
     stop: &CancellationToken,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let accept = async {
         let place = places.clone().acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return Some((stream, place)),
+                Ok((stream, peer)) => return Some((stream, peer, place)),
                 Err(error) => {
                     // Out of file descriptors, or a connection that died in the queue.
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -118,7 +119,7 @@ async fn next(
 /// Serves one connection until it ends, is stopped, or has been idle too long.
 async fn attend(
     server: &auto::Builder<TokioExecutor>,
-    stream: TcpStream,
+    (stream, peer): (TcpStream, SocketAddr),
     router: Router,
     stop: &CancellationToken,
     idleness: Idleness,
@@ -127,9 +128,10 @@ async fn attend(
     let activity = Arc::new(Activity::default());
     let service = TowerToHyperService::new(IncomingRouter {
         router,
+        peer,
         activity: activity.clone(),
     });
-    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(server.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut checks = tokio::time::interval(idleness.check);
     let mut asked_to_end = false;
     loop {
@@ -229,6 +231,7 @@ impl Drop for InFlight {
 #[derive(Clone)]
 struct IncomingRouter {
     router: Router,
+    peer: SocketAddr,
     activity: Arc<Activity>,
 }
 
@@ -243,7 +246,9 @@ impl tower::Service<Request<Incoming>> for IncomingRouter {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let in_flight = InFlight::new(self.activity.clone());
-        let answer = self.router.call(request.map(Body::new));
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ClientAddress(self.peer));
+        let answer = self.router.call(request);
         Box::pin(async move {
             let answer = answer.await?;
             Ok(answer.map(|body| CountedBody {

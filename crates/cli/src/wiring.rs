@@ -137,10 +137,36 @@ pub async fn check_chain(chain: &EvmChain) -> Result<(), Failure> {
     match chain.check().await {
         Ok(()) => Ok(()),
         Err(error @ StartError::Node { .. }) => {
-            eprintln!("tollway: {error} Payments are refused until it answers.");
+            eprintln!("tollway: {error}. Payments are refused until it answers.");
             Ok(())
         }
         Err(error) => Err(Failure::usage(error)),
+    }
+}
+
+/// Mistakes in a ledger's URL are the caller's; a ledger that fails is not.
+fn check_ledger_url(url: &str) -> Result<(), Failure> {
+    let bad = |why: String| {
+        Failure::usage(format!(
+            "--ledger {url}: {why}; write for example sqlite:/var/lib/tollway/gate.db."
+        ))
+    };
+    let path = url
+        .strip_prefix("sqlite:")
+        .ok_or_else(|| bad("only sqlite: ledgers are known".to_owned()))?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path.contains(['?', '#', '\0']) {
+        return Err(bad("it names no plain path".to_owned()));
+    }
+    let folder = std::path::Path::new(path)
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => Err(bad(format!(
+            "the folder {} does not exist",
+            folder.display()
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -151,6 +177,7 @@ pub async fn ledger(
     environment: &Environment,
 ) -> Result<SqliteLedger, Failure> {
     let url = ledger_url(url, default_name, environment)?;
+    check_ledger_url(&url)?;
     SqliteLedger::open(&url)
         .await
         .map_err(|e| Failure::coded(Exit::Failed, "ledger_unavailable", e))

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::response::{IntoResponse, Json, Response};
@@ -10,9 +10,10 @@ use axum::routing::get;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tollway_core::assets::AssetTable;
-use tollway_core::{Chain, Facilitator, PaymentFlow, Refusal};
+use tollway_core::{Chain, Facilitator, Finality, PaymentFlow, Refusal};
 use tollway_evm::EvmChain;
 use tollway_facilitator::Engine;
 use tollway_gate::{Gate, GateBuilder, Offer, Proxy, RemoteFacilitator, Route};
@@ -59,8 +60,6 @@ impl Opened {
         story: Option<Story>,
     ) -> Result<Self, Failure> {
         let settings = Settings::read(args, environment)?;
-        let proxy = Proxy::new(&settings.upstream)
-            .map_err(|e| Failure::usage(format!("--upstream: {e}")))?;
         let ledger = wiring::ledger(args.ledger.as_deref(), "gate.db", environment).await?;
         let settler = Settler::start(args, &settings, &ledger).await?;
         let (listener, address) = serve::bind(&settings.listen).await?;
@@ -68,6 +67,7 @@ impl Opened {
             .public_url
             .clone()
             .unwrap_or_else(|| format!("http://{address}"));
+        let proxy = proxy(&settings.upstream, &base_url)?;
         let gate = build(&base_url, &settings, &settler, &ledger, story)?;
         let report = gate
             .start()
@@ -110,6 +110,7 @@ struct Settings {
     routes: Vec<RouteSetting>,
     flow: PaymentFlow,
     facilitator: String,
+    finality: Finality,
 }
 
 impl Settings {
@@ -128,6 +129,7 @@ impl Settings {
                 Settle::Before => PaymentFlow::Upfront,
                 Settle::After => PaymentFlow::Authorization,
             },
+            finality: wiring::finality(args.finality.as_deref())?,
             facilitator: required(args.facilitator.clone(), "--facilitator", "local")?,
         };
         wiring::http_url(&settings.upstream, "--upstream")?;
@@ -179,6 +181,16 @@ fn bad_route(refusal: Refusal) -> Failure {
     Failure::coded(Exit::Usage, refusal.code().to_owned(), refusal.message())
 }
 
+fn proxy(upstream: &str, base_url: &str) -> Result<Proxy, Failure> {
+    let mut builder = Proxy::builder(upstream);
+    if base_url.starts_with("https://") {
+        builder = builder.public_https();
+    }
+    builder
+        .build()
+        .map_err(|e| Failure::usage(format!("--upstream: {e}.")))
+}
+
 /// Who settles: our own engine, or somebody far away.
 enum Settler {
     Local(LocalEngine),
@@ -198,13 +210,12 @@ impl Settler {
         ledger: &SqliteLedger,
     ) -> Result<Self, Failure> {
         if settings.facilitator == "local" {
-            let finality = wiring::finality(args.finality.as_deref())?;
             let key_file = args.signer_key_file.as_deref();
             return wiring::engine(
                 &settings.networks,
                 key_file,
                 ledger,
-                finality,
+                settings.finality,
                 None,
                 args.allow_http,
             )
@@ -304,6 +315,7 @@ fn build(
         settler.facilitator(),
         Arc::new(ledger.clone()),
     ));
+    builder = builder.finality(settings.finality);
     for setting in &settings.routes {
         let mut route = Route::new(&setting.pattern)
             .map_err(|e| Failure::usage(format!("--route '{}': {e}", setting.pattern)))?
@@ -324,27 +336,58 @@ fn build(
 
 /// `GET /health`: 200 while payments can be taken, else 503 with what is wrong.
 fn health_route(gate: Gate, engine: Option<Engine>) -> Router {
-    Router::new().route("/health", get(move || health(gate.clone(), engine.clone())))
+    let health = Arc::new(Health {
+        gate,
+        engine,
+        last: Mutex::default(),
+    });
+    Router::new().route("/health", get(move || answer_health(health.clone())))
 }
 
-async fn health(gate: Gate, engine: Option<Engine>) -> Response {
-    let settling = match &engine {
-        Some(engine) => tokio::time::timeout(Duration::from_secs(10), engine.health())
-            .await
-            .ok(),
-        None => None,
+/// Whoever asks for health costs the nodes nothing: one look serves a second.
+const HEALTH_AGE: Duration = Duration::from_secs(1);
+
+struct Health {
+    gate: Gate,
+    engine: Option<Engine>,
+    last: Mutex<Option<(Instant, bool, Value)>>,
+}
+
+async fn answer_health(health: Arc<Health>) -> Response {
+    let mut last = health.last.lock().await;
+    let fresh = last.as_ref().filter(|(at, _, _)| at.elapsed() < HEALTH_AGE);
+    let (ready, body) = match fresh {
+        Some((_, ready, body)) => (*ready, body.clone()),
+        None => {
+            let (ready, body) = health.look().await;
+            *last = Some((Instant::now(), ready, body.clone()));
+            (ready, body)
+        }
     };
-    let engine_ready = engine.is_none() || settling.as_ref().is_some_and(|health| health.ready);
-    let ready = gate.ledger_is_well() && engine_ready;
-    let body: Value = json!({
-        "ready": ready,
-        "ledger": if gate.ledger_is_well() { "ok" } else { "failed" },
-        "engine": settling,
-    });
     let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, Json(body)).into_response()
+}
+
+impl Health {
+    async fn look(&self) -> (bool, Value) {
+        let settling = match &self.engine {
+            Some(engine) => tokio::time::timeout(Duration::from_secs(10), engine.health())
+                .await
+                .ok(),
+            None => None,
+        };
+        let engine_ready =
+            self.engine.is_none() || settling.as_ref().is_some_and(|health| health.ready);
+        let ledger = self.gate.ledger_is_well();
+        let body = json!({
+            "ready": ledger && engine_ready,
+            "ledger": if ledger { "ok" } else { "failed" },
+            "engine": settling,
+        });
+        (ledger && engine_ready, body)
+    }
 }
