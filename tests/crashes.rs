@@ -253,3 +253,71 @@ async fn a_gate_killed_at_any_moment_neither_loses_nor_doubles_a_payment() {
         "{payments:?}"
     );
 }
+
+#[tokio::test]
+async fn a_facilitator_killed_at_any_moment_neither_loses_nor_doubles_a_payment() {
+    let town = Town::with(TownOptions {
+        mining: Mining::Interval(Duration::from_millis(60)),
+        ..TownOptions::default()
+    })
+    .await;
+    let args = town.facilitator_args(&town.rpc());
+    let (mut facilitator, facilitator_url) = Program::serve(town.command(&args)).await;
+    let (_gate, url) = town.trusting_gate(&facilitator_url, &[]).await;
+    let buyer = Buyer::new(&BUYER);
+    let goods = format!("{url}/paid/weather");
+    let delays = [0, 5, 10, 15, 25, 40, 60, 90];
+    for delay in delays {
+        let payment = [buyer.pays(&goods, true).await];
+        let asking = tokio::spawn({
+            let (goods, payment) = (goods.clone(), payment.clone());
+            async move {
+                raw::client()
+                    .get(goods)
+                    .header(&payment[0].0, &payment[0].1)
+                    .send()
+                    .await
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        facilitator.crash().await;
+        facilitator = again(&town, &args, &facilitator_url).await;
+        let _ = asking.await.unwrap();
+        let got = persistent(&buyer, &goods, &payment).await;
+        assert_eq!(got, GOODS, "killed after {delay} ms");
+    }
+    let paid = delays.len() as u64;
+    assert_eq!(
+        town.transfers().len() as u64,
+        paid,
+        "one transfer for each purchase"
+    );
+    assert_eq!(town.earned(), paid * PRICE);
+}
+
+#[tokio::test]
+async fn a_payer_killed_at_any_moment_pays_once_and_gets_the_goods() {
+    let town = Town::with(TownOptions {
+        mining: Mining::Interval(Duration::from_millis(60)),
+        ..TownOptions::default()
+    })
+    .await;
+    let (_gate, url) = town.gate(&[]).await;
+    let delays = [10, 20, 30, 40, 50, 60, 80, 100, 130, 170];
+    for delay in delays {
+        let goods = format!("{url}/paid/{delay}");
+        let paying = Program::spawn(town.command(&town.pay_args(&goods, &[])));
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        let killed = paying.crash().await;
+        if killed.stdout == GOODS {
+            continue;
+        }
+        let done = town.pay(&goods, &[]).await.exits(0);
+        assert_eq!(done.stdout, GOODS, "killed after {delay} ms");
+    }
+    assert_eq!(
+        town.transfers().len(),
+        delays.len(),
+        "one transfer for each purchase"
+    );
+}

@@ -13,6 +13,7 @@ mod bad_flags;
 mod bad_requests;
 mod clean_stop;
 mod crashes;
+mod delivery;
 mod first_payment;
 mod outages;
 mod paths;

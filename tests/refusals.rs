@@ -5,8 +5,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tollway_core::header;
 use tollway_core::wire::{PaymentPayload, PaymentRequired, Version};
-use tollway_devnet::{DEV_ACCOUNTS, DevAccount};
-use tollway_evm::EvmSigner;
+use tollway_devnet::DEV_ACCOUNTS;
 
 use crate::harness::program::Finished;
 use crate::harness::town::{BUYER, NETWORK, PAYEE, Town};
@@ -338,11 +337,7 @@ async fn a_payment_signed_by_somebody_else_buys_nothing() {
 #[tokio::test]
 async fn a_signer_without_gas_is_said_and_nothing_is_served() {
     let town = Town::new().await;
-    let key = DevAccount {
-        address: DEV_ACCOUNTS[9].address,
-        key: DEV_ACCOUNTS[9].key,
-    };
-    let signer = EvmSigner::from_bytes(&key.key.0).unwrap();
+    let key = DEV_ACCOUNTS[9];
     town.chain.set_balance(key.address, Default::default());
     town.write_private("signer.key", &key.key.to_string());
     let (gate_process, gate) = town.gate(&["--settle", "before"]).await;
@@ -370,6 +365,5 @@ async fn a_signer_without_gas_is_said_and_nothing_is_served() {
         "{}",
         health.text
     );
-    let _ = signer;
     town.nothing_was_paid();
 }

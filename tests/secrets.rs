@@ -1,6 +1,6 @@
 //! Whatever is logged, printed or measured: no key, no signature, no passphrase.
 
-use crate::harness::chaos::Chaos;
+use crate::harness::chaos::{Act, Chaos};
 use crate::harness::program::{Program, run};
 use crate::harness::raw;
 use crate::harness::town::{BUYER, SIGNER, Town, strings};
@@ -165,5 +165,61 @@ async fn no_output_holds_a_secret_even_at_the_most_talkative() {
                 }
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn the_secrets_in_a_nodes_url_are_never_told() {
+    let town = Town::new().await;
+    let chaos = Chaos::before(&town.rpc()).await;
+    let secrets = [
+        "canary-user",
+        "canary-password",
+        "canary-path",
+        "canary-query",
+    ];
+    let node = chaos
+        .url()
+        .replace("http://", "http://canary-user:canary-password@");
+    let node = format!("{node}/v2/canary-path?key=canary-query");
+    let mut told = String::new();
+    for down in [true, false] {
+        chaos.obey(
+            move |seen| match (down, seen.body.contains("eth_blockNumber")) {
+                (true, _) => Act::Lose,
+                (false, true) => Act::Answer(500, "text/html", "<html>".to_owned()),
+                (false, false) => Act::Pass,
+            },
+        );
+        let mut command = town.command(&town.facilitator_args(&node));
+        command.env("TOLLWAY_LOG", "trace");
+        let (program, url) = Program::serve(command).await;
+        let health = raw::send(&url, &raw::get("/health", &[])).await;
+        told.push_str(&health.text);
+        program.signal("TERM").await;
+        let done = program.end().await;
+        told.push_str(&done.stdout);
+        told.push_str(&done.stderr);
+    }
+    let sent = chaos.seen(|seen| seen.target.contains("canary-path"));
+    assert!(!sent.is_empty(), "the node was asked with them");
+    for secret in secrets {
+        if let Some(at) = told.find(secret) {
+            let from = at.saturating_sub(300);
+            let before = String::from_utf8_lossy(&told.as_bytes()[from..at]).into_owned();
+            panic!("{secret} is told after: {before}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_demo_tells_no_key() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = crate::harness::program::tollway(home.path(), &["demo", "--once"]);
+    command.env("TOLLWAY_LOG", "trace");
+    let done = run(command).await.exits(0);
+    for account in [&BUYER, &SIGNER] {
+        let key = account.key.to_string()[2..].to_owned();
+        assert!(!done.stderr.contains(&key) && !done.stdout.contains(&key));
     }
 }

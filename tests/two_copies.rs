@@ -67,7 +67,7 @@ async fn two_payers_of_the_same_thing_never_pay_for_less_than_they_get() {
     }
     assert!(delivered >= 1);
     let paid = town.transfers().len();
-    assert!(paid >= 1 && paid <= 3, "{paid} transfers");
+    assert!((1..=3).contains(&paid), "{paid} transfers");
     assert_eq!(
         town.spends().await.len(),
         paid,

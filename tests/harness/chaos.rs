@@ -16,6 +16,8 @@ pub enum Act {
     Lose,
     /// It arrives, and the answer is lost on the way back.
     LoseAnswer,
+    /// It arrives, and its answer breaks off in the middle of the body.
+    CutAnswer,
     /// It is answered here, with this status, content type and body.
     Answer(u16, &'static str, String),
     /// It is never answered.
@@ -107,6 +109,12 @@ async fn serve(inner: Arc<Inner>, mut stream: TcpStream) {
                 Some(answer) => answer,
                 None => return,
             },
+            Act::CutAnswer => {
+                if let Some(answer) = forward(&inner, &seen).await {
+                    let _ = stream.write_all(&answer[..answer.len() - 5]).await;
+                }
+                return;
+            }
             Act::LoseAnswer => {
                 forward(&inner, &seen).await;
                 return;

@@ -12,6 +12,9 @@ use http::StatusCode;
 /// What only a buyer may read.
 pub const GOODS: &str = "sunny, 24 degrees";
 
+/// How many bytes `/paid/big` has.
+pub const BIG: usize = 20 << 20;
+
 /// What an upstream does with a request.
 type Serve = dyn Fn(&str) -> (StatusCode, String) + Send + Sync;
 
@@ -29,11 +32,12 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// The usual one: `/paid/broken` fails, `/free` is free, all else are the goods.
+    /// The usual one: `/paid/broken` fails, `/free` is free, `/paid/big` is big, all else are the goods.
     pub async fn start() -> Self {
         Self::serving(|path| match path {
             "/paid/broken" => (StatusCode::INTERNAL_SERVER_ERROR, "broken".to_owned()),
             "/free" => (StatusCode::OK, "free of charge".to_owned()),
+            "/paid/big" => (StatusCode::OK, "x".repeat(BIG)),
             _ => (StatusCode::OK, GOODS.to_owned()),
         })
         .await
