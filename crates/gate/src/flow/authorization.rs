@@ -154,7 +154,7 @@ pub(super) async fn settle_bounded(
     }
 }
 
-async fn is_released(gate: &Inner, record: &GrantRecord) -> bool {
+pub(super) async fn is_released(gate: &Inner, record: &GrantRecord) -> bool {
     let found = gate.grants.grant_by_identity(&record.grant.identity).await;
     matches!(found, Ok(Some(found)) if found.id == record.id && found.state == GrantState::Released)
 }

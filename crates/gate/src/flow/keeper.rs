@@ -52,13 +52,7 @@ async fn pass(gate: &Arc<Inner>) -> Result<usize, LedgerError> {
     gate.noted(gate.grants.forget_answers(kept_since).await)?;
     let open = gate.noted(gate.grants.open_grants().await)?;
     let mut unknown = 0;
-    let may_be_paid = |r: &&GrantRecord| match r.state {
-        GrantState::Settling => true,
-        GrantState::Served => settles_first(r),
-        _ => false,
-    };
-    let open: Vec<&GrantRecord> = open.iter().filter(may_be_paid).collect();
-    for record in open {
+    for record in open.iter().filter(|record| may_be_paid(record)) {
         let Some(active) = gate.activate(&record.id) else {
             continue;
         };
@@ -161,6 +155,15 @@ pub(super) async fn close(
         .release(&record.id, evidence, &value, gate.now())
         .await?;
     Ok(true)
+}
+
+/// Whether the money of an open grant may have moved.
+pub(super) fn may_be_paid(record: &GrantRecord) -> bool {
+    match record.state {
+        GrantState::Settling => true,
+        GrantState::Served => settles_first(record),
+        _ => false,
+    }
 }
 
 pub(super) fn settles_first(record: &GrantRecord) -> bool {

@@ -14,7 +14,7 @@ use tollway_ledger::{GrantRecord, GrantState, LedgerError};
 
 use super::authorization::end;
 use super::held::Held;
-use super::keeper::{close, settles_first, success};
+use super::keeper::{close, may_be_paid, settles_first, success};
 use super::not_taken;
 use super::settle::{Settling, unchecked_evidence, unknown_receipt};
 use crate::answer;
@@ -49,36 +49,62 @@ pub(super) async fn known(
     let until = tokio::time::Instant::now() + gate.limits.repeat_wait;
     let mut record = record;
     loop {
-        match record.state {
+        let next = match record.state {
             GrantState::Released => {
                 return released(gate, purchase, &record).await.map(Known::Answer);
             }
             GrantState::Refused if record.reclaimable => return Ok(Known::No),
             GrantState::Refused => return Ok(Known::Answer(refused(gate, purchase, &record))),
-            GrantState::Settling if !gate.is_active(&record.id) => {
-                if let Some(known) = take_over(gate, purchase, &record).await {
-                    return Ok(known);
-                }
+            _ if !may_be_paid(&record) || gate.is_active(&record.id) => Next::Wait,
+            _ => go_on(gate, purchase, &record).await?,
+        };
+        match next {
+            Next::Known(known) => return Ok(known),
+            Next::Ended => {}
+            Next::Wait if tokio::time::Instant::now() >= until => {
+                let receipt = receipt(purchase, &record);
+                return Ok(Known::Answer(answer::pending(purchase.version, &receipt)));
             }
-            GrantState::Served if settles_first(&record) && !gate.is_active(&record.id) => {
-                if let Some(known) = finish(gate, purchase, &record).await? {
-                    return Ok(known);
-                }
+            Next::Wait => {
+                let _ = tokio::time::timeout(LOOK_AGAIN, gate.ended.notified()).await;
             }
-            _ => {}
         }
-        if tokio::time::Instant::now() >= until {
-            return Ok(Known::Answer(answer::pending(
-                purchase.version,
-                &receipt(purchase, &record),
-            )));
-        }
-        let _ = tokio::time::timeout(LOOK_AGAIN, gate.ended.notified()).await;
         match find(gate, purchase).await? {
             Some(newer) => record = newer,
             None => return Ok(Known::No),
         }
     }
+}
+
+/// What a repeat does about a grant that has not ended.
+enum Next {
+    Known(Known),
+    /// It was ended just now.
+    Ended,
+    Wait,
+}
+
+/// Goes on with a grant that may be paid and that nobody in this process works
+/// on: a process died in the middle, gave up, or could not write.
+async fn go_on(
+    gate: &Arc<Inner>,
+    purchase: &Arc<Purchase>,
+    record: &GrantRecord,
+) -> Result<Next, LedgerError> {
+    let is_to_be_served = !record.has_answer && purchase.is_same_request(&record.grant);
+    if settles_first(record)
+        && !is_to_be_served
+        && let Some(receipt) = success(record)
+    {
+        let evidence = unchecked_evidence(gate, &receipt);
+        return match gate.noted(close(gate, record, &evidence, &receipt).await) {
+            Ok(true) => Ok(Next::Ended),
+            Ok(false) | Err(LedgerError::Conflict { .. }) => Ok(Next::Wait),
+            Err(error) => Err(error),
+        };
+    }
+    let taken = take_over(gate, purchase, record);
+    Ok(taken.map_or(Next::Wait, Next::Known))
 }
 
 /// By identifier, else by what makes the payment unique. A grant that may be
@@ -100,11 +126,7 @@ async fn find(gate: &Inner, purchase: &Purchase) -> Result<Option<GrantRecord>, 
 /// A settlement that nobody in this process works on: a process died in the
 /// middle, or gave up. The payment is here again, so settling can go on, with
 /// the same authorization and the same key.
-async fn take_over(
-    gate: &Arc<Inner>,
-    purchase: &Arc<Purchase>,
-    record: &GrantRecord,
-) -> Option<Known> {
+fn take_over(gate: &Arc<Inner>, purchase: &Arc<Purchase>, record: &GrantRecord) -> Option<Known> {
     if record.grant.payload_digest != purchase.payload_digest {
         return None;
     }
@@ -128,27 +150,6 @@ async fn take_over(
         }
     });
     None
-}
-
-/// Paid and served, when a process died before the answer left. A stored
-/// answer is released; without one the service behind is asked again.
-async fn finish(
-    gate: &Arc<Inner>,
-    purchase: &Arc<Purchase>,
-    record: &GrantRecord,
-) -> Result<Option<Known>, LedgerError> {
-    if !record.has_answer {
-        return Ok(take_over(gate, purchase, record).await);
-    }
-    if let Some(receipt) = success(record) {
-        let evidence = unchecked_evidence(gate, &receipt);
-        let closed = close(gate, record, &evidence, &receipt).await;
-        match gate.noted(closed) {
-            Ok(_) | Err(LedgerError::Conflict { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
 }
 
 /// The receipt of a grant, as far as there is one.

@@ -1,8 +1,12 @@
 //! The flow `upfront`: settled before it is served.
 
-use http::StatusCode;
+use std::sync::atomic::Ordering;
 
-use crate::support::{Answer, SECRET, World, terms_of};
+use http::StatusCode;
+use tollway_core::wire::SettleResponse;
+use tollway_ledger::{GrantState, GrantStore as _};
+
+use crate::support::{Answer, SECRET, Say, World, terms_of};
 
 #[tokio::test]
 async fn the_terms_say_upfront_and_nothing_is_verified_apart() {
@@ -91,4 +95,93 @@ async fn an_answer_that_breaks_off_after_payment_can_be_asked_for_again() {
         );
     }
     assert_eq!((world.facilitator.settlements(), world.released()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_paid_answer_that_the_ledger_could_not_release_is_delivered_later() {
+    let world = World::upfront().await;
+    for (path, upstream_calls) in [("/paid/x", 1), ("/paid/stream", 3)] {
+        let payment = world
+            .payment(path)
+            .await
+            .named(&format!("hiccup-at{path}").replace('/', "-"));
+        world.store.fail("release", 1);
+        let first = world.send(payment.get(path)).await;
+        assert_eq!(first.code(), "settlement_pending", "{path}");
+        assert!(!first.has_terms() && !first.has_secret(), "{path}");
+        let settle_calls = world.facilitator.settle_calls.load(Ordering::SeqCst);
+        // Even where nobody knows keys: what the ledger knows is not asked again.
+        world.facilitator.always(Some(Say::Lost));
+        let again = world.send(payment.get(path)).await;
+        assert!(
+            again.has_secret() && again.receipt().success,
+            "{path} {again:?}"
+        );
+        assert_eq!(
+            world.facilitator.settle_calls.load(Ordering::SeqCst),
+            settle_calls,
+            "{path}"
+        );
+        assert_eq!(world.upstream.count(), upstream_calls, "{path}");
+        world.facilitator.always(None);
+    }
+    assert!(world.ledger.open_grants().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_failed_delivery_is_repeated_without_settling_again() {
+    let world = World::upfront().await;
+    let payment = world.payment("/paid/x").await.named("paid-once-asked-once");
+    world.upstream.answer_with(StatusCode::SERVICE_UNAVAILABLE);
+    assert!(world.send(payment.get("/paid/x")).await.receipt().success);
+    // A facilitator without keys would say so of its own settlement.
+    world
+        .facilitator
+        .always(Some(Say::Answer(Box::new(SettleResponse {
+            error_reason: Some("invalid_exact_evm_payload_authorization_nonce_used".to_owned()),
+            network: "eip155:84532".to_owned(),
+            ..Default::default()
+        }))));
+    world.upstream.answer_with(StatusCode::OK);
+    let served = world.send(payment.get("/paid/x")).await;
+    assert!(
+        served.has_secret() && served.receipt().success,
+        "{served:?}"
+    );
+    assert_eq!(world.facilitator.settle_calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_repeat_of_a_paid_purchase_without_a_name_is_told_so_at_once() {
+    let world = World::upfront().await;
+    let payment = world.payment("/paid/x").await.unnamed();
+    world.store.fail("release", 1);
+    let first = world.send(payment.get("/paid/x")).await;
+    assert_eq!(first.code(), "settlement_pending");
+    let again = world.send(payment.get("/paid/x")).await;
+    assert_eq!(again.code(), "duplicate_settlement", "{again:?}");
+    assert!(!again.has_secret());
+    assert_eq!(again.receipt().transaction, first.receipt().transaction);
+    assert!(world.ledger.open_grants().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_keeper_ends_what_was_paid_and_served() {
+    let world = World::upfront().await;
+    let payment = world
+        .payment("/paid/x")
+        .await
+        .named("kept-answer-for-later");
+    world.store.fail("release", 1);
+    world.send(payment.get("/paid/x")).await;
+    assert_eq!(world.gate.recover().await.unwrap().still_open, 0);
+    let found = world
+        .ledger
+        .grant_by_identifier("kept-answer-for-later")
+        .await;
+    let record = found.unwrap().unwrap();
+    assert_eq!(record.state, GrantState::Released);
+    assert_eq!(record.receipt.unwrap()["success"], true);
+    assert!(world.send(payment.get("/paid/x")).await.has_secret());
+    assert_eq!(world.upstream.count(), 1);
 }

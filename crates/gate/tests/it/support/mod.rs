@@ -3,12 +3,14 @@
 mod chain;
 mod facilitator;
 mod payment;
+mod store;
 mod upstream;
 mod wire;
 
 pub use chain::FakeChain;
 pub use facilitator::{FakeFacilitator, Say};
 pub use payment::{Payment, terms_of};
+pub use store::UnsteadyStore;
 pub use upstream::{SECRET, Upstream};
 pub use wire::{Raw, raw_client, raw_server};
 
@@ -34,6 +36,7 @@ pub struct World {
     pub chain: Arc<FakeChain>,
     pub upstream: Upstream,
     pub ledger: Arc<SqliteLedger>,
+    pub store: Arc<UnsteadyStore>,
     pub events: Arc<Mutex<Vec<Event>>>,
 }
 
@@ -91,7 +94,8 @@ impl World {
         let facilitator = Arc::new(FakeFacilitator::new(Arc::clone(&chain)));
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
         let heard = Arc::clone(&events);
-        let builder = Gate::builder(BASE, facilitator.clone(), ledger.clone())
+        let store = Arc::new(UnsteadyStore::new(ledger.clone()));
+        let builder = Gate::builder(BASE, facilitator.clone(), store.clone())
             .chain(chain.clone())
             .limits(limits())
             .on_event(move |event| heard.lock().unwrap().push(event.clone()));
@@ -102,6 +106,7 @@ impl World {
             chain,
             upstream: Upstream::default(),
             ledger,
+            store,
             events,
         }
     }

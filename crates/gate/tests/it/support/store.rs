@@ -1,0 +1,138 @@
+//! A ledger whose disk fails now and then.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tollway_core::{GrantId, Identity, Timestamp};
+use tollway_ledger::{
+    Claim, Evidence, GrantRecord, GrantStore, LedgerError, NewGrant, SqliteLedger, StoredAnswer,
+};
+
+pub struct UnsteadyStore {
+    ledger: Arc<SqliteLedger>,
+    /// How often each step still fails.
+    failing: Mutex<HashMap<&'static str, usize>>,
+}
+
+impl UnsteadyStore {
+    pub fn new(ledger: Arc<SqliteLedger>) -> Self {
+        Self {
+            ledger,
+            failing: Mutex::default(),
+        }
+    }
+
+    /// Lets a step fail so often.
+    pub fn fail(&self, step: &'static str, times: usize) {
+        self.failing.lock().unwrap().insert(step, times);
+    }
+
+    fn well(&self, step: &'static str) -> Result<(), LedgerError> {
+        let mut failing = self.failing.lock().unwrap();
+        match failing.get_mut(step) {
+            Some(times @ 1..) => {
+                *times -= 1;
+                Err(LedgerError::Unavailable {
+                    message: "The disk is full; free some space.".to_owned(),
+                    detail: step.to_owned(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl GrantStore for UnsteadyStore {
+    async fn claim(&self, new: NewGrant, now: Timestamp) -> Result<Claim, LedgerError> {
+        self.well("claim")?;
+        self.ledger.claim(new, now).await
+    }
+
+    async fn served(
+        &self,
+        id: &GrantId,
+        answer: Option<StoredAnswer>,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.well("served")?;
+        self.ledger.served(id, answer, now).await
+    }
+
+    async fn settling(&self, id: &GrantId, now: Timestamp) -> Result<(), LedgerError> {
+        self.well("settling")?;
+        self.ledger.settling(id, now).await
+    }
+
+    async fn release(
+        &self,
+        id: &GrantId,
+        evidence: &Evidence,
+        receipt: &serde_json::Value,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.well("release")?;
+        self.ledger.release(id, evidence, receipt, now).await
+    }
+
+    async fn refuse(
+        &self,
+        id: &GrantId,
+        code: &str,
+        message: &str,
+        reclaimable: bool,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.well("refuse")?;
+        self.ledger
+            .refuse(id, code, message, reclaimable, now)
+            .await
+    }
+
+    async fn remember_receipt(
+        &self,
+        id: &GrantId,
+        receipt: &serde_json::Value,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.well("remember_receipt")?;
+        self.ledger.remember_receipt(id, receipt, now).await
+    }
+
+    async fn grant_by_identifier(
+        &self,
+        payment_identifier: &str,
+    ) -> Result<Option<GrantRecord>, LedgerError> {
+        self.well("find")?;
+        self.ledger.grant_by_identifier(payment_identifier).await
+    }
+
+    async fn grant_by_identity(
+        &self,
+        identity: &Identity,
+    ) -> Result<Option<GrantRecord>, LedgerError> {
+        self.well("find")?;
+        self.ledger.grant_by_identity(identity).await
+    }
+
+    async fn answer(&self, id: &GrantId) -> Result<Option<StoredAnswer>, LedgerError> {
+        self.well("answer")?;
+        self.ledger.answer(id).await
+    }
+
+    async fn open_grants(&self) -> Result<Vec<GrantRecord>, LedgerError> {
+        self.well("open_grants")?;
+        self.ledger.open_grants().await
+    }
+
+    async fn refuse_orphans(&self, alive: &[String], now: Timestamp) -> Result<u64, LedgerError> {
+        self.well("refuse_orphans")?;
+        self.ledger.refuse_orphans(alive, now).await
+    }
+
+    async fn forget_answers(&self, before: Timestamp) -> Result<u64, LedgerError> {
+        self.well("forget_answers")?;
+        self.ledger.forget_answers(before).await
+    }
+}
