@@ -50,7 +50,14 @@ async fn an_answer_that_keeps_breaking_off_can_be_fetched_later_without_paying_a
     assert_eq!(done.stdout, "", "half an answer is none");
     town.paid_exactly_once();
     chaos.obey(|_| Act::Pass);
-    let again = town.pay(&url, &[]).await.exits(0);
+    let spend = done
+        .stderr
+        .split_whitespace()
+        .find(|word| word.starts_with("spd_"))
+        .expect("the record is named")
+        .trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .to_owned();
+    let again = town.pay(&url, &["--again", &spend]).await.exits(0);
     assert_eq!(again.stdout, GOODS);
     town.paid_exactly_once();
 }

@@ -210,6 +210,9 @@ pub struct PayArgs {
     /// Where spending is recorded [default: sqlite:~/.tollway/payer.db].
     #[arg(long, value_name = "sqlite:PATH")]
     pub ledger: Option<String>,
+    /// Fetch what was paid for already, by the name of its record (spd_…); nothing is signed.
+    #[arg(long, value_name = "SPEND")]
+    pub again: Option<String>,
     /// Allow plain http to other machines.
     #[arg(long)]
     pub allow_http: bool,

@@ -163,7 +163,7 @@ fn check_ledger_url(url: &str) -> Result<(), Failure> {
         .filter(|folder| !folder.as_os_str().is_empty());
     match folder {
         Some(folder) if !folder.is_dir() => Err(bad(format!(
-            "the folder {} does not exist",
+            "the folder {} does not exist, create it",
             folder.display()
         ))),
         _ => Ok(()),

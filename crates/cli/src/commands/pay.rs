@@ -1,12 +1,12 @@
 //! `tollway pay`: fetch a URL, and pay for it within a limit.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
-use tollway_core::{Chain, Finality};
+use tollway_core::{Chain, Finality, SpendId};
 use tollway_evm::{EvmSigner, EvmWallet};
 use tollway_payer::{
     ChainReconciler, ErrorKind, PaidResponse, PayError, PayRequest, Payer, Payment, Policy,
@@ -25,6 +25,7 @@ const MAX_BODY_BYTES: usize = 256 << 20;
 
 /// Runs it.
 pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failure> {
+    let output = args.output.as_deref().map(Output::open).transpose()?;
     let request = request(
         &args.url,
         args.method.as_deref(),
@@ -57,7 +58,7 @@ pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failu
         builder = builder.reconciler(Arc::new(reconciler), true);
     }
     let payer = builder.build().map_err(|error| failure(&error))?;
-    let outcome = buy(&args, &payer, request).await;
+    let outcome = buy(&args, &payer, request, output).await;
     ledger.close().await;
     outcome
 }
@@ -78,13 +79,26 @@ fn chains(
         .collect()
 }
 
-async fn buy(args: &PayArgs, payer: &Payer, request: PayRequest) -> Result<Exit, Failure> {
+async fn buy(
+    args: &PayArgs,
+    payer: &Payer,
+    request: PayRequest,
+    output: Option<Output>,
+) -> Result<Exit, Failure> {
     // What earlier runs left open is given back where the chain proves that nothing moved.
     if let Err(error) = payer.reconcile().await {
         tracing::warn!(%error, "open payments could not be looked up");
     }
-    match payer.fetch(request.clone()).await {
-        Ok(paid) => finish(args, payer, request, paid).await,
+    let fetched = match &args.again {
+        Some(spend) => {
+            payer
+                .fetch_again(request.clone(), &SpendId::from_text(spend))
+                .await
+        }
+        None => payer.fetch(request.clone()).await,
+    };
+    match fetched {
+        Ok(paid) => finish(args, payer, request, paid, output).await,
         Err(error) => {
             if args.json {
                 print_line(&refused(&error))?;
@@ -100,6 +114,7 @@ async fn finish(
     payer: &Payer,
     request: PayRequest,
     paid: PaidResponse,
+    output: Option<Output>,
 ) -> Result<Exit, Failure> {
     let payment = paid.payment.clone();
     let exit = exit_of(payment.as_ref());
@@ -117,7 +132,7 @@ async fn finish(
                 Failure::coded(
                     Exit::RefusedByServer,
                     "paid_not_delivered",
-                    format!("The answer was paid for and broke off twice: {why}; ask the seller for {}.", payment.spend),
+                    format!("The answer was paid for and broke off twice: {why}; run the command again with --again {}.", payment.spend),
                 )
             })?
         }
@@ -125,7 +140,7 @@ async fn finish(
     if args.json {
         print_line(&summary(parts.status.as_u16(), payment.as_ref(), &body))?;
     } else {
-        deliver(args, &parts, &body)?;
+        deliver(args, &parts, &body, output).map_err(|why| undelivered(&why, payment.as_ref()))?;
         receipt(payment.as_ref());
     }
     Ok(exit)
@@ -239,8 +254,53 @@ fn exit_of(payment: Option<&Payment>) -> Exit {
     }
 }
 
+/// A file for the answer, opened before anything is paid, so that no answer is
+/// bought that cannot be kept.
+struct Output {
+    part: PathBuf,
+    path: PathBuf,
+    file: std::fs::File,
+}
+
+impl Output {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let file = std::fs::File::create(&part).map_err(|e| {
+            Failure::usage(format!(
+                "-o {} cannot be written: {e}; name another file.",
+                path.display()
+            ))
+        })?;
+        Ok(Self {
+            part,
+            path: path.to_path_buf(),
+            file,
+        })
+    }
+
+    fn keep(mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.file.sync_all()?;
+        std::fs::rename(&self.part, &self.path)
+    }
+}
+
+impl Drop for Output {
+    /// A partial file never stays; after a rename there is none.
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.part);
+    }
+}
+
 /// Body to stdout or a file, with status and headers where they were asked for.
-fn deliver(args: &PayArgs, parts: &http::response::Parts, body: &[u8]) -> Result<(), Failure> {
+fn deliver(
+    args: &PayArgs,
+    parts: &http::response::Parts,
+    body: &[u8],
+    output: Option<Output>,
+) -> std::io::Result<()> {
     let mut out = Vec::new();
     if args.include {
         out.extend_from_slice(format!("{:?} {}\r\n", parts.version, parts.status).as_bytes());
@@ -253,24 +313,39 @@ fn deliver(args: &PayArgs, parts: &http::response::Parts, body: &[u8]) -> Result
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(body);
-    match &args.output {
-        Some(path) => std::fs::write(path, &out).map_err(|e| {
-            Failure::new(format!("{} cannot be written: {e}; it was paid for: run the same command again with another -o.", path.display()))
-        }),
+    match output {
+        Some(output) => output.keep(&out),
         None => write_stdout(&out),
     }
 }
 
-fn write_stdout(bytes: &[u8]) -> Result<(), Failure> {
+/// What was paid for is never lost: its record's name fetches it again.
+fn undelivered(why: &std::io::Error, payment: Option<&Payment>) -> Failure {
+    match payment {
+        Some(payment) => Failure::coded(
+            Exit::Failed,
+            "not_written",
+            format!(
+                "The answer was paid for and cannot be written: {why}; run the command again with --again {} and -o FILE.",
+                payment.spend
+            ),
+        ),
+        None => Failure::new(format!("The answer cannot be written: {why}; use -o FILE.")),
+    }
+}
+
+fn write_stdout(bytes: &[u8]) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout
-        .write_all(bytes)
-        .and_then(|()| stdout.flush())
-        .map_err(|e| Failure::new(format!("The answer cannot be written: {e}; use -o FILE.")))
+    stdout.write_all(bytes)?;
+    stdout.flush()
 }
 
 fn print_line(value: &Value) -> Result<(), Failure> {
-    write_stdout(format!("{value}\n").as_bytes())
+    write_stdout(format!("{value}\n").as_bytes()).map_err(|e| {
+        Failure::new(format!(
+            "The result cannot be written: {e}; check the standard output."
+        ))
+    })
 }
 
 fn receipt(payment: Option<&Payment>) {
