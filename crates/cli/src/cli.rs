@@ -119,7 +119,7 @@ pub struct GateArgs {
     /// Where the record is kept [default: sqlite:~/.tollway/gate.db].
     #[arg(long, value_name = "sqlite:PATH")]
     pub ledger: Option<String>,
-    /// URL under which buyers know this server [default: http://<listen address>].
+    /// URL under which buyers know this server (default: http and the listen address).
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
     /// How deep a settlement must lie: included, a number of confirmations, safe, finalized.
@@ -128,7 +128,7 @@ pub struct GateArgs {
     /// Allow plain http to other machines (facilitator, RPC).
     #[arg(long)]
     pub allow_http: bool,
-    /// TOML file with these settings under [gate].
+    /// TOML file with these settings in its table gate.
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
@@ -165,7 +165,7 @@ pub struct FacilitatorArgs {
     /// Allow plain http to an RPC on another machine.
     #[arg(long)]
     pub allow_http: bool,
-    /// TOML file with these settings under [facilitator].
+    /// TOML file with these settings in its table facilitator.
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,

@@ -50,7 +50,7 @@ fn parse_price(text: &str, route: &str) -> Result<PriceSetting, Failure> {
         return Err(Failure::coded(
             Exit::Usage,
             "invalid_price",
-            format!("--route '{route}': a price is empty; write for example $0.10."),
+            format!("--route '{route}': a price is empty; write for example $0.01."),
         ));
     }
     let (price, network) = match text.rsplit_once(" on ") {

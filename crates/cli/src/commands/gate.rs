@@ -151,17 +151,16 @@ impl Settings {
         let table = AssetTable::builtin();
         let mut offers = Vec::new();
         for price in &route.prices {
-            if let Some(network) = &price.network {
-                if !self
+            if let Some(network) = &price.network
+                && !self
                     .networks
                     .iter()
                     .any(|setting| setting.network == *network)
-                {
-                    return Err(Failure::usage(format!(
-                        "Route {} has a price on {network}, which is not configured; add --network {network}.",
-                        route.pattern
-                    )));
-                }
+            {
+                return Err(Failure::usage(format!(
+                    "Route {} has a price on {network}, which is not configured; add --network {network}.",
+                    route.pattern
+                )));
             }
             let on = self.networks.iter().map(|setting| &setting.network);
             for network in
