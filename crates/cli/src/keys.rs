@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use alloy_primitives::Address;
 use tollway_evm::EvmSigner;
 use zeroize::Zeroizing;
 
@@ -222,7 +223,8 @@ fn wallet_entry(path: &Path) -> Option<WalletEntry> {
         .to_owned();
     let text = fs::read_to_string(path).ok()?;
     let keystore: serde_json::Value = serde_json::from_str(&text).ok()?;
-    let address = format!("0x{}", keystore.get("address")?.as_str()?);
+    let address: Address = keystore.get("address")?.as_str()?.parse().ok()?;
+    let address = address.to_string();
     (!name.starts_with('.')).then_some(WalletEntry { name, address })
 }
 
