@@ -297,14 +297,21 @@ async fn bought(
 
 async fn read_body(gate: &Inner, body: Body) -> Result<Bytes, Response<Body>> {
     let limit = gate.limits.max_request_body_bytes;
-    let limited = http_body_util::Limited::new(body, limit).collect();
-    match tokio::time::timeout(gate.limits.request_body_timeout, limited).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(answer::problem(
+    let too_large = || {
+        answer::problem(
             StatusCode::PAYLOAD_TOO_LARGE,
             codes::REQUEST_TOO_LARGE,
             &format!("The body of a paying request is longer than {limit} bytes; send less."),
-        )),
+        )
+    };
+    // A length that is announced need not be waited for.
+    if http_body::Body::size_hint(&body).lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let limited = http_body_util::Limited::new(body, limit).collect();
+    match tokio::time::timeout(gate.limits.request_body_timeout, limited).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(answer::problem(
             StatusCode::BAD_REQUEST,
             codes::INVALID_REQUEST,

@@ -1,5 +1,7 @@
 //! Bodies in both directions.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http_body_util::BodyExt;
 
@@ -30,6 +32,38 @@ async fn a_body_over_the_limit_is_refused_before_anybody_is_asked() {
         (world.upstream.count(), world.facilitator.verify_calls()),
         (0, 0)
     );
+}
+
+/// A body that announces its length and never comes.
+struct Announced(u64);
+
+impl http_body::Body for Announced {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.0)
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_announces_too_much_is_refused_before_it_comes() {
+    let world = World::new().await;
+    let payment = world.payment("/paid/x").await;
+    let request = payment
+        .request("POST", "/paid/x")
+        .map(|_| tollway_gate::boxed(Announced((1 << 20) + 1)));
+    let answer = tokio::time::timeout(Duration::from_secs(2), world.send(request)).await;
+    let answer = answer.expect("an answer at once");
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(answer.code(), "request_too_large");
 }
 
 #[tokio::test]
