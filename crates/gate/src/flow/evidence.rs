@@ -47,8 +47,7 @@ impl Settling {
             }
             Outcome::Unknown => {
                 self.uncertain = true;
-                self.remember(pending(receipt)).await;
-                None
+                self.wait_with(pending(receipt)).await
             }
         }
     }
@@ -127,10 +126,10 @@ impl Settling {
                 })
             }
             Ok(Lookup::Unused | Lookup::Unknown) | Err(_) => {
-                if !response.transaction.is_empty() {
-                    self.remember(pending(response)).await;
+                match response.transaction.is_empty() {
+                    true => None,
+                    false => self.wait_with(pending(response)).await,
                 }
-                None
             }
         }
     }

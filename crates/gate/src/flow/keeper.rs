@@ -141,7 +141,7 @@ pub(super) async fn close(
 ) -> Result<bool, LedgerError> {
     let value = serde_json::to_value(receipt).unwrap_or_default();
     if waits_for_its_buyer(gate, record) {
-        if record.receipt.is_none() {
+        if success(record).is_none() {
             gate.grants
                 .remember_receipt(&record.id, &value, gate.now())
                 .await?;

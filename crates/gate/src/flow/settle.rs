@@ -134,9 +134,13 @@ impl Settling {
             }
             Err(error) => {
                 tracing::warn!(%error, grant = %self.grant, "the outcome of settling is unknown");
+                let is_first = !self.lost;
                 self.uncertain = true;
                 self.lost = true;
-                return None;
+                return match is_first {
+                    true => self.wait_with(unknown_receipt(&self.purchase)).await,
+                    false => None,
+                };
             }
         };
         if response.success {
@@ -145,8 +149,7 @@ impl Settling {
         match response.error_reason.as_deref() {
             Some(codes::SETTLEMENT_PENDING) => {
                 self.uncertain = true;
-                self.remember(response).await;
-                None
+                self.wait_with(response).await
             }
             _ => self.failed(response).await,
         }
@@ -218,8 +221,15 @@ impl Settling {
         (consumed && (verified || self.uncertain)) || (self.uncertain && (caused || vague)) || named
     }
 
-    /// Keeps a hash that became known, durably.
-    pub(super) async fn remember(&self, receipt: SettleResponse) {
+    /// Goes on waiting (`None`) with what is known now, unless the ledger does
+    /// not take it: what cannot be written cannot end either, so nobody waits.
+    pub(super) async fn wait_with(&self, receipt: SettleResponse) -> Option<Settled> {
+        let is_kept = self.remember(receipt.clone()).await;
+        (!is_kept).then_some(Settled::Unknown { receipt })
+    }
+
+    /// Keeps what became known, durably; false if the ledger cannot.
+    async fn remember(&self, receipt: SettleResponse) -> bool {
         self.gate.emit(&Event::Pending {
             grant: self.grant.clone(),
             transaction: Some(receipt.transaction.clone()).filter(|t| !t.is_empty()),
@@ -230,8 +240,9 @@ impl Settling {
             .grants
             .remember_receipt(&self.grant, &value, self.gate.now())
             .await;
-        let _ = self.gate.noted(kept);
+        let kept = self.gate.noted(kept);
         self.latest.send_replace(receipt);
+        !matches!(kept, Err(error) if error.is_storage())
     }
 }
 

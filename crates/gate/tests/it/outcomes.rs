@@ -1,7 +1,8 @@
 //! Every way in which serving and settling can end (flow `authorization`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use tollway_core::Chain;
@@ -461,6 +462,37 @@ async fn without_a_ledger_no_payment_is_taken_and_the_gate_says_so() {
         StatusCode::PAYMENT_REQUIRED
     );
     assert!(world.get("/free").await.has_secret());
+}
+
+#[tokio::test]
+async fn with_a_dead_ledger_nobody_waits_for_what_cannot_be_written() {
+    for world in [World::new().await, World::upfront().await] {
+        let payment = world.payment("/paid/x").await.named("when-the-disk-died");
+        // Of the same file: an engine in this process fails with it.
+        world.facilitator.next(Say::LoseAnswer);
+        world.store.fail("remember_receipt", usize::MAX);
+        let (settled, began) = (world.facilitator.settle_calls.load(SeqCst), Instant::now());
+        let answer = world.send(payment.get("/paid/x")).await;
+        assert!(
+            began.elapsed() < limits().settle_wait / 2,
+            "{:?}",
+            began.elapsed()
+        );
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.code(), "payment_in_progress");
+        assert!(!answer.has_terms() && !answer.has_secret());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(
+            world.facilitator.settle_calls.load(SeqCst),
+            settled + 1,
+            "nobody asks on in vain"
+        );
+        // With room again, it goes on where it stopped.
+        world.store.fail("remember_receipt", 0);
+        let answer = world.send(payment.get("/paid/x")).await;
+        assert!(answer.has_secret(), "{answer:?}");
+        assert_eq!(world.facilitator.settlements(), 1);
+    }
 }
 
 /// The same authorization, settled on chain by somebody else.
