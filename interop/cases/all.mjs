@@ -1,7 +1,8 @@
 import { cases as baseline } from "./baseline.mjs";
+import { cases as browser } from "./browser.mjs";
 import { cases as facilitator } from "./facilitator.mjs";
 import { cases as gate } from "./gate.mjs";
 import { cases as payer } from "./payer.mjs";
 import { cases as rpc } from "./rpc.mjs";
 
-export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer];
+export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer, ...browser];

@@ -13,6 +13,7 @@ const running = new Set();
 /** A started program: its output line by line, its exit, and a stop that always ends. */
 export class Process {
   constructor(name, command, args, options = {}) {
+    if (ending) throw new Error("the run is ending");
     this.name = name;
     this.stdout = "";
     this.stderr = "";
@@ -126,12 +127,20 @@ export class Process {
   }
 }
 
-/** Kills everything still running, at once: for the end of the run and for Ctrl-C. */
-export function killAll() {
-  for (const each of running) each.child.kill("SIGKILL");
+let ending = false;
+
+/** True once a signal has ended the run: nothing is started or reported any more. */
+export const isEnding = () => ending;
+
+/** The first signal lets the programs end by themselves (a browser clears up), the second does not wait. */
+async function end() {
+  if (ending) process.exit(130);
+  ending = true;
+  await Promise.all([...running].map((each) => each.stop()));
+  process.exit(130);
 }
 
-process.on("exit", killAll);
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
-  process.on(signal, () => process.exit(130));
-}
+process.on("exit", () => {
+  for (const each of running) each.child.kill("SIGKILL");
+});
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, end);

@@ -1,6 +1,7 @@
 // Runs the selected cases, a few at a time, each with a time limit, and prints
 // one line a case. The last lines of every process involved explain a failure.
 import { Chain } from "./chain.mjs";
+import { isEnding } from "./process.mjs";
 import { Test } from "./test.mjs";
 
 const CASE_TIMEOUT_MS = 90_000;
@@ -13,6 +14,7 @@ export function expand(cases) {
       run: each.run,
       kind,
       network,
+      browser: each.browser ?? false,
       id: `${each.name}/${kind}/${network}`,
       baseline: each.baseline && kind === "anvil",
     }));
@@ -67,6 +69,7 @@ async function runOne(run, chains) {
   await test?.end().catch((caught) => {
     error ??= caught;
   });
+  if (isEnding()) return false;
   report(run, error, test ? [...test.processes, test.chain.server] : [], Math.round(performance.now() - started));
   return !error;
 }
@@ -77,7 +80,7 @@ export async function runAll(runs, { jobs }) {
   const waiting = [...runs];
   let passed = 0;
   const worker = async () => {
-    for (let run = waiting.shift(); run; run = waiting.shift()) {
+    for (let run = waiting.shift(); run && !isEnding(); run = waiting.shift()) {
       if (await runOne(run, chains)) passed += 1;
     }
   };

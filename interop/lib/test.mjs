@@ -10,12 +10,25 @@ import { Process } from "./process.mjs";
 import { Tollway } from "./tollway.mjs";
 
 const CLIENT_TIMEOUT_MS = 45_000;
+const directories = new Set();
+
+/** What a run that was cut short leaves in the temporary folder. */
+process.on("exit", () => {
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
+});
+
+/** The line of a failed program that names the error: JavaScript's is followed by the stack, Python's is the last. */
+function reason(stderr) {
+  const lines = stderr.trim().split("\n");
+  return lines.findLast((line) => /(Error|Exception)( \[\w+\])?: /.test(line)) ?? lines.at(-1);
+}
 
 export class Test {
   constructor(chain) {
     this.chain = chain;
     this.network = chain.network;
     this.directory = mkdtempSync(join(tmpdir(), "tollway-interop-"));
+    directories.add(this.directory);
     this.processes = [];
     /** What only a paid answer contains. */
     this.secret = randomBytes(16).toString("hex");
@@ -54,7 +67,7 @@ export class Test {
   async client(name, options) {
     const client = this.#script("clients", name, options);
     const { code, stdout, stderr } = await client.result(CLIENT_TIMEOUT_MS);
-    if (code !== 0) throw new Error(`${client.name} ended with ${code}: ${stderr.trim().split("\n").slice(-3).join(" | ")}`);
+    if (code !== 0) throw new Error(`${client.name} ended with ${code}: ${reason(stderr)}`);
     return JSON.parse(stdout);
   }
 
@@ -62,7 +75,8 @@ export class Test {
   async end() {
     const serving = this.processes.filter((process) => !process.exit);
     const clean = await Promise.all(serving.map((process) => process.stop()));
-    rmSync(this.directory, { recursive: true, force: true });
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
+    directories.delete(this.directory);
     const dirty = serving.filter((process, index) => !clean[index] && process.name.startsWith("tollway "));
     if (dirty.length > 0) throw new Error(`did not end cleanly on SIGTERM: ${dirty.map(({ name }) => name).join(", ")}`);
   }

@@ -2,6 +2,7 @@
 import { HTTPFacilitatorClient } from "@x402/core/server";
 import { registerExactEvmScheme } from "@x402/evm/exact/server";
 import { paymentMiddleware, x402ResourceServer } from "@x402/express";
+import cors from "cors";
 import express from "express";
 import { handler, listening, options } from "./common.mjs";
 
@@ -20,6 +21,7 @@ const route = {
 };
 
 const app = express();
+if (options.cors) app.use(cors({ exposedHeaders: ["PAYMENT-REQUIRED", "PAYMENT-RESPONSE"] }));
 app.use(paymentMiddleware({ "GET /paid/*": route }, resourceServer));
 app.get("/paid/report", (_, response) => response.json(handler()));
 const server = app.listen(0, "127.0.0.1", () => listening(server.address()));
