@@ -1,7 +1,8 @@
 //! A JSON-RPC client that knows no chain.
 //!
 //! [`RpcClient`] speaks JSON-RPC 2.0 over HTTP to one or several nodes of one
-//! network: one call, or several in one request ([`Batch`]). A node that does
+//! network: one call, or several in one request ([`Batch`]). Calls that are made
+//! while others are under way travel together. A node that does
 //! not answer is passed over for the next one, so only methods that may be
 //! repeated belong here; sending an already signed transaction is one of them.
 //!
@@ -14,7 +15,11 @@
 mod client;
 mod config;
 mod error;
+mod http;
+mod lane;
 mod message;
+mod node;
+mod split;
 mod stats;
 pub mod tls;
 
