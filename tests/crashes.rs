@@ -187,9 +187,11 @@ async fn a_transaction_that_the_node_forgot_is_sent_again() {
     let town = Town::with_manual_blocks().await;
     let args = town.gate_args("local", &town.rpc());
     let (gate, url) = Program::serve(town.command(&args)).await;
-    let paying = Program::spawn(town.command(&town.pay_args(&format!("{url}/paid/weather"), &[])));
+    let goods = format!("{url}/paid/weather");
+    let paying = Program::spawn(town.command(&town.pay_args(&goods, &[])));
     in_flight(&town).await;
     gate.crash().await;
+    paying.crash().await;
     let pending = town.payments("gate.db").await;
     let hash = pending[0]["transaction"].as_str().unwrap().to_owned();
     assert!(
@@ -201,7 +203,8 @@ async fn a_transaction_that_the_node_forgot_is_sent_again() {
     in_flight(&town).await;
     town.chain
         .set_mining(Mining::Interval(Duration::from_millis(100)));
-    paying.end().await.exits(0);
+    until(seconds(20), "it is mined", async || town.earned() > 0).await;
+    assert_eq!(town.pay(&goods, &[]).await.exits(0).stdout, GOODS);
     assert_eq!(town.transfers(), [hash], "the very same bytes");
     town.paid_exactly_once();
 }
@@ -248,6 +251,7 @@ async fn a_gate_killed_at_any_moment_neither_loses_nor_doubles_a_payment() {
     );
     assert_eq!(town.earned(), paid * PRICE);
     let payments = town.payments("gate.db").await;
+    assert_eq!(payments.len() as u64, paid, "each is on record");
     assert!(
         payments.iter().all(|payment| payment["state"] == "settled"),
         "{payments:?}"

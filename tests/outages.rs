@@ -106,7 +106,7 @@ async fn a_node_of_another_chain_stops_the_start() {
 }
 
 #[tokio::test]
-async fn a_node_that_becomes_another_chain_settles_nothing() {
+async fn a_node_that_talks_nonsense_later_settles_nothing() {
     let town = Town::new().await;
     let chaos = Chaos::before(&town.rpc()).await;
     let (_process, url) =
