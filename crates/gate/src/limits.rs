@@ -71,7 +71,9 @@ pub(crate) const MAX_CHALLENGE_HEADER_BYTES: usize = 8 * 1024;
 pub(crate) const MAX_PRICED_PATH_BYTES: usize = 2048;
 /// Most bytes of a path with its query.
 pub(crate) const MAX_TARGET_BYTES: usize = 16 * 1024;
-/// Most bytes of the query of a priced request: the ledger keeps it.
+/// Most bytes of a URL that the ledger keeps.
+pub(crate) const MAX_STORED_URL_BYTES: usize = 2 * 1024;
+/// Most bytes of the query of a priced request.
 pub(crate) const MAX_PRICED_QUERY_BYTES: usize = 6 * 1024;
 /// Most ways to pay for one route.
 pub(crate) const MAX_OFFERS: usize = 16;

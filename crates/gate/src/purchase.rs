@@ -14,6 +14,7 @@ use tollway_ledger::NewGrant;
 use url::Url;
 
 use crate::gate::{ChainUse, Inner, Sale};
+use crate::limits::MAX_STORED_URL_BYTES;
 
 /// x402's phrase for a payment that fits no offer.
 const NO_MATCH: &str = "No matching payment requirements";
@@ -37,6 +38,7 @@ pub(crate) struct Purchase {
     pub identifier: Option<PaymentIdentifierId>,
     pub sale: Arc<Sale>,
     pub target: Target,
+    /// As the ledger keeps it: a long one ends with the digest of the whole.
     pub url: String,
     pub payload_digest: String,
     pub body_digest: String,
@@ -99,8 +101,8 @@ impl Purchase {
                     _ => Rejection::terms(refusal),
                 })?;
         let url = match &target.query {
-            Some(query) => format!("{}{}?{query}", gate.base_url, target.path),
-            None => format!("{}{}", gate.base_url, target.path),
+            Some(query) => bounded(format!("{}{}?{query}", gate.base_url, target.path)),
+            None => bounded(format!("{}{}", gate.base_url, target.path)),
         };
         Ok(Self {
             version,
@@ -154,6 +156,18 @@ impl Purchase {
         let own = self.identifier.as_ref().map(PaymentIdentifierId::as_str);
         own.is_some() && grant.payment_identifier.as_deref() == own
     }
+}
+
+/// A URL as the ledger keeps it: of a long one the beginning, and the digest of
+/// the whole, so that two URLs still never look the same.
+fn bounded(mut url: String) -> String {
+    if url.len() > MAX_STORED_URL_BYTES {
+        let digest = hex::encode(Sha256::digest(&url));
+        url.truncate(url.floor_char_boundary(MAX_STORED_URL_BYTES - digest.len() - 8));
+        url.push_str("#sha256=");
+        url.push_str(&digest);
+    }
+    url
 }
 
 /// The terms of the offer that a payment accepts.

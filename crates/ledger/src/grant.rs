@@ -128,6 +128,10 @@ pub enum Claim {
 pub trait GrantStore: Send + Sync {
     /// Claims a grant unless its identity or payment identifier is taken. A
     /// refused and reclaimable grant of the same identity is claimed anew.
+    ///
+    /// A grant's story begins with the first step after which it is more than a
+    /// claim (for `upfront`, more than settling without a receipt): what comes
+    /// to nothing before that leaves none, since stories are kept for ever.
     async fn claim(&self, new: NewGrant, now: Timestamp) -> Result<Claim, LedgerError>;
 
     /// The upstream answered; the answer is stored if there is one to store.
@@ -192,4 +196,10 @@ pub trait GrantStore: Send + Sync {
 
     /// Forgets answers stored before this moment. Returns how many.
     async fn forget_answers(&self, before: Timestamp) -> Result<u64, LedgerError>;
+
+    /// Forgets grants that were refused before this moment and may be claimed
+    /// again, and of the later ones all but the newest 10,000: nothing was
+    /// submitted for them, and anybody may cause any number of them. Their
+    /// stories stay. Returns how many.
+    async fn forget_refused(&self, before: Timestamp) -> Result<u64, LedgerError>;
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tollway_core::wire::SettleResponse;
-use tollway_core::{Lookup, PaymentFlow, codes};
+use tollway_core::{Lookup, PaymentFlow, Timestamp, codes};
 use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError};
 
 use super::settle::unchecked_evidence;
@@ -14,6 +14,8 @@ use crate::gate::{Inner, StartReport};
 const EVERY: Duration = Duration::from_secs(15);
 /// After the deadline, how long an unused nonce may still be a late block.
 const LATE_BLOCK: Duration = Duration::from_secs(60);
+/// How long a refused grant for which nothing was submitted is remembered.
+const KEEP_REFUSED: Duration = Duration::from_secs(60 * 60);
 
 /// Starts the keeper. It ends with the gate.
 pub(crate) fn keep(gate: &Arc<Inner>) {
@@ -41,15 +43,19 @@ pub(crate) async fn recover(gate: &Arc<Inner>) -> Result<StartReport, LedgerErro
     })
 }
 
+fn before(now: Timestamp, by: Duration) -> Timestamp {
+    let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+    Timestamp::from_millis(now.millis().saturating_sub(by))
+}
+
 /// Looks up every settlement that nobody here works on; returns how many are
 /// still unknown.
 async fn pass(gate: &Arc<Inner>) -> Result<usize, LedgerError> {
     let now = gate.now();
-    let kept_since = now
-        .millis()
-        .saturating_sub(u64::try_from(gate.limits.keep_answers.as_millis()).unwrap_or(u64::MAX));
-    let kept_since = tollway_core::Timestamp::from_millis(kept_since);
+    let kept_since = before(now, gate.limits.keep_answers);
     gate.noted(gate.grants.forget_answers(kept_since).await)?;
+    let refused_since = before(now, KEEP_REFUSED);
+    gate.noted(gate.grants.forget_refused(refused_since).await)?;
     let open = gate.noted(gate.grants.open_grants().await)?;
     let mut unknown = 0;
     for record in open.iter().filter(|record| may_be_paid(record)) {

@@ -1,12 +1,16 @@
 //! The flow `upfront`: settled before it is served.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use http::StatusCode;
 use tollway_core::wire::SettleResponse;
-use tollway_ledger::{GrantState, GrantStore as _};
+use tollway_core::{Clock, PaymentFlow, SystemClock, Timestamp};
+use tollway_gate::Route;
+use tollway_ledger::{GrantState, GrantStore as _, StoryStore as _};
 
-use crate::support::{Answer, SECRET, Say, World, terms_of};
+use crate::support::{Answer, SECRET, Say, World, price, terms_of};
 
 #[tokio::test]
 async fn the_terms_say_upfront_and_nothing_is_verified_apart() {
@@ -184,4 +188,81 @@ async fn the_keeper_ends_what_was_paid_and_served() {
     assert_eq!(record.receipt.unwrap()["success"], true);
     assert!(world.send(payment.get("/paid/x")).await.has_secret());
     assert_eq!(world.upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn garbage_that_nobody_verified_leaves_nothing_behind() {
+    let clock = Arc::new(HandClock::default());
+    let world = World::with(|gate| {
+        let route = Route::new("/paid/*").unwrap().offer(price());
+        gate.route(route.flow(PaymentFlow::Upfront))
+            .clock(clock.clone())
+    })
+    .await;
+    let query = "q".repeat(6_000);
+    let mut claimed = Vec::new();
+    for _ in 0..20 {
+        let payment = world.payment("/paid/x").await;
+        world.facilitator.next(Say::Answer(Box::new(SettleResponse {
+            error_reason: Some("invalid_exact_evm_signature".to_owned()),
+            network: "eip155:84532".to_owned(),
+            ..Default::default()
+        })));
+        let path = format!("/paid/x?{query}");
+        let answer = world.send(payment.get(&path)).await;
+        assert_eq!(answer.status, StatusCode::PAYMENT_REQUIRED);
+        let found = world
+            .ledger
+            .grant_by_identity(&payment.identity(&world))
+            .await;
+        let record = found.unwrap().unwrap();
+        assert!(
+            record.grant.url.len() <= 2_048,
+            "{}",
+            record.grant.url.len()
+        );
+        assert_eq!(world.ledger.story(record.id.as_str()).await.unwrap(), []);
+        claimed.push(payment.identity(&world));
+    }
+    world.gate.recover().await.unwrap();
+    let found = world.ledger.grant_by_identity(&claimed[0]).await.unwrap();
+    assert!(found.is_some(), "the reason is remembered for a while");
+    clock.pass(Duration::from_secs(3_601));
+    world.gate.recover().await.unwrap();
+    for identity in &claimed {
+        assert_eq!(
+            world.ledger.grant_by_identity(identity).await.unwrap(),
+            None
+        );
+    }
+    assert_eq!(world.ledger.verify_chain().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn long_urls_that_begin_alike_are_two_requests() {
+    let world = World::new().await;
+    let payment = world.payment("/paid/x").await.named("a-very-long-question");
+    let path = format!("/paid/x?{}", "q".repeat(5_000));
+    assert!(world.send(payment.get(&path)).await.has_secret());
+    assert!(world.send(payment.get(&path)).await.has_secret());
+    let other = world.send(payment.get(&format!("{path}r"))).await;
+    assert_eq!(other.status, StatusCode::CONFLICT);
+    assert_eq!(world.upstream.count(), 1);
+}
+
+/// A clock that is moved by hand, from now on.
+#[derive(Default)]
+struct HandClock(AtomicU64);
+
+impl HandClock {
+    fn pass(&self, time: Duration) {
+        self.0.fetch_add(time.as_secs(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        let passed = Duration::from_secs(self.0.load(Ordering::SeqCst));
+        SystemClock.now().plus(passed)
+    }
 }

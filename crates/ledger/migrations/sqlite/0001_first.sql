@@ -122,6 +122,7 @@ CREATE INDEX grants_by_identity ON grants (identity, seq);
 CREATE INDEX grants_by_identifier ON grants (payment_identifier, seq)
     WHERE payment_identifier IS NOT NULL;
 CREATE INDEX grants_open ON grants (seq) WHERE is_open = 1;
+CREATE INDEX grants_reclaimable ON grants (updated_at) WHERE reclaimable = 1;
 
 -- Paid answers, for handing out again.
 CREATE TABLE answers (

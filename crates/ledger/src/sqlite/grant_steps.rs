@@ -5,7 +5,7 @@ use tollway_core::{GrantId, Timestamp};
 
 use super::failure::{corrupt, no_randomness};
 use super::grants::{by_id, by_identifier, by_identity, open, record};
-use super::row::{json as text, millis};
+use super::row::{Columns, json as text, millis};
 use super::step::{Statement, Step};
 use crate::{Claim, Evidence, GrantRecord, GrantState, LedgerError, NewGrant, StoredAnswer};
 
@@ -49,19 +49,48 @@ pub(super) async fn claim(
     if step.run(insertion(&claimed)).await? == 0 {
         return holder(step, &claimed.grant).await;
     }
-    let facts = json!({
-        "route": claimed.grant.route,
-        "network": claimed.grant.identity.network,
-        "asset": claimed.grant.expected.asset,
-        "from": claimed.grant.expected.from,
-        "to": claimed.grant.expected.to,
-        "amount": claimed.grant.expected.amount,
-        "flow": claimed.grant.flow,
-        "owner": claimed.grant.owner,
-    });
-    step.tell(claimed.id.as_str(), "claimed", facts, now)
-        .await?;
     Ok(Claim::New(claimed))
+}
+
+/// Whether a grant is so far nothing but a claim that anybody may make and that
+/// may come to nothing: then it has no story yet.
+fn has_no_story(grant: &GrantRecord) -> bool {
+    match grant.state {
+        GrantState::Claimed => true,
+        GrantState::Settling => settles_first(grant) && grant.receipt.is_none(),
+        _ => false,
+    }
+}
+
+/// Tells what was kept back of a grant's story; called before every step but
+/// those that leave it without one.
+async fn begin_story(step: &mut Step, grant: &GrantRecord) -> Result<(), LedgerError> {
+    if !has_no_story(grant) {
+        return Ok(());
+    }
+    let new = &grant.grant;
+    let facts = json!({
+        "route": new.route,
+        "network": new.identity.network,
+        "asset": new.expected.asset,
+        "from": new.expected.from,
+        "to": new.expected.to,
+        "amount": new.expected.amount,
+        "flow": new.flow,
+        "owner": new.owner,
+    });
+    let id = grant.id.as_str();
+    step.tell(id, "claimed", facts, grant.claimed_at).await?;
+    let settling = sqlx::query("SELECT settling_at FROM grants WHERE id = $1");
+    let row = step.find(settling.bind(id.to_owned())).await?;
+    let settling_at = match &row {
+        Some(row) => Columns(row).opt_number("settling_at")?,
+        None => None,
+    };
+    match settling_at.map(Timestamp::from_millis) {
+        Some(at) => step.tell(id, "settling", json!({}), at).await,
+        None => Ok(()),
+    }
 }
 
 /// Who holds what a claim asked for.
@@ -139,6 +168,7 @@ pub(super) async fn served(
     if grant.state != expected {
         return Err(conflict(&grant, "serve it"));
     }
+    begin_story(step, &grant).await?;
     let facts = json!({
         "status": answer.as_ref().map(|a| a.status),
         "stored_bytes": answer.as_ref().map(|a| a.body.len()),
@@ -194,6 +224,9 @@ pub(super) async fn settling(
     );
     step.run(update.bind(id.to_string()).bind(millis(now)))
         .await?;
+    if has_no_story(&grant) {
+        return Ok(());
+    }
     step.tell(id.as_str(), "settling", json!({}), now).await
 }
 
@@ -239,6 +272,10 @@ pub(super) async fn refuse(
     if matches!(grant.state, GrantState::Released | GrantState::Refused) {
         return Err(conflict(&grant, "refuse it"));
     }
+    let leaves_no_story = reclaimable && has_no_story(&grant);
+    if !leaves_no_story {
+        begin_story(step, &grant).await?;
+    }
     let facts = json!({ "code": code, "reclaimable": reclaimable });
     let update = sqlx::query(
         "UPDATE grants SET state = 'refused', is_open = 0, refusal_code = $2,
@@ -253,6 +290,9 @@ pub(super) async fn refuse(
     // No answer leaves any more, so none is kept.
     let delete = sqlx::query("DELETE FROM answers WHERE grant_id = $1");
     step.run(delete.bind(id.to_string())).await?;
+    if leaves_no_story {
+        return Ok(());
+    }
     step.tell(id.as_str(), "refused", facts, now).await
 }
 
@@ -267,6 +307,7 @@ pub(super) async fn remember_receipt(
     if grant.state != GrantState::Settling && !is_settled_first {
         return Err(conflict(&grant, "remember a receipt"));
     }
+    begin_story(step, &grant).await?;
     let update = sqlx::query("UPDATE grants SET receipt = $2, updated_at = $3 WHERE id = $1")
         .bind(id.to_string())
         .bind(text(&receipt)?)

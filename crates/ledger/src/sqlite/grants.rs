@@ -15,6 +15,10 @@ use crate::{
 
 /// Answers forgotten in one step, so that the steps of others get in between.
 const FORGET_AT_ONCE: u64 = 64;
+/// Refused grants forgotten in one step; they are small.
+const FORGET_REFUSED_AT_ONCE: u64 = 512;
+/// Refused grants that may be claimed again, kept at most.
+const MAX_REFUSED: i64 = 10_000;
 
 /// A grant with whether its answer is stored, by a condition.
 macro_rules! select_grant {
@@ -212,6 +216,38 @@ impl GrantStore for SqliteLedger {
                 .await?;
             forgotten += count;
             if count < FORGET_AT_ONCE {
+                return Ok(forgotten);
+            }
+        }
+    }
+
+    async fn forget_refused(&self, before: Timestamp) -> Result<u64, LedgerError> {
+        let surplus = sqlx::query(
+            "SELECT updated_at FROM grants WHERE reclaimable = 1
+             ORDER BY updated_at DESC LIMIT 1 OFFSET $1",
+        );
+        let surplus = match self.find(surplus.bind(MAX_REFUSED)).await? {
+            Some(row) => Columns(&row).time("updated_at")?.millis().saturating_add(1),
+            None => 0,
+        };
+        let before = before.max(Timestamp::from_millis(surplus));
+        let mut forgotten = 0;
+        loop {
+            let delete = sqlx::query(
+                "DELETE FROM grants WHERE seq IN (
+                     SELECT seq FROM grants WHERE reclaimable = 1 AND updated_at < $1
+                     ORDER BY updated_at LIMIT $2)",
+            );
+            let delete = delete
+                .bind(millis(before))
+                .bind(FORGET_REFUSED_AT_ONCE as i64);
+            let count = self
+                .write(step_name!("forget_refused"), move |step| {
+                    Box::pin(async move { step.run(delete).await })
+                })
+                .await?;
+            forgotten += count;
+            if count < FORGET_REFUSED_AT_ONCE {
                 return Ok(forgotten);
             }
         }

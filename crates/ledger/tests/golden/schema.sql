@@ -14,6 +14,8 @@ CREATE UNIQUE INDEX grants_identity ON grants (identity) WHERE reclaimable = 0;
 
 CREATE INDEX grants_open ON grants (seq) WHERE is_open = 1;
 
+CREATE INDEX grants_reclaimable ON grants (updated_at) WHERE reclaimable = 1;
+
 CREATE INDEX payments_by_state ON payments (state, accepted_at, seq);
 
 CREATE INDEX payments_newest ON payments (accepted_at, seq);

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 use tollway_core::GrantId;
-use tollway_ledger::{Claim, Evidence, GrantRecord, GrantState, GrantStore, LedgerError, NewGrant};
+use tollway_ledger::{
+    Claim, Evidence, GrantRecord, GrantState, GrantStore, LedgerError, NewGrant, StoryStore,
+};
 
 use crate::make::{answer, at, grant, hash, identity};
 
@@ -160,4 +162,90 @@ pub async fn only_the_dead_leave_orphans(store: impl GrantStore) {
     assert_eq!(ids, [dead_settling.id, alive.id]);
     let orphan = store.grant_by_identity(&dead.grant.identity).await.unwrap();
     assert!(orphan.unwrap().reclaimable);
+}
+
+fn upfront(n: u64) -> NewGrant {
+    NewGrant {
+        flow: "upfront".to_owned(),
+        ..grant(n)
+    }
+}
+
+async fn told(store: &impl StoryStore, id: &GrantId) -> Vec<(String, u64)> {
+    let story = store.story(id.as_str()).await.unwrap();
+    let event = |e: tollway_ledger::EventRecord| (e.kind, e.at.millis());
+    story.into_iter().map(event).collect()
+}
+
+pub async fn what_came_to_nothing_is_forgotten_without_a_trace(
+    store: impl GrantStore + StoryStore,
+) {
+    // Anybody can cause these, as often as they like.
+    let garbage = claimed(&store, upfront(1)).await.id;
+    store.settling(&garbage, at(2)).await.unwrap();
+    let failed = claimed(&store, grant(2)).await.id;
+    for id in [&garbage, &failed] {
+        let refusal = store.refuse(id, "invalid_signature", "Sign it.", true, at(10));
+        refusal.await.unwrap();
+        assert_eq!(told(&store, id).await, []);
+    }
+    let spent = claimed(&store, upfront(3)).await.id;
+    store.settling(&spent, at(3)).await.unwrap();
+    let refusal = store.refuse(&spent, "spent", "Sign a new one.", false, at(10));
+    refusal.await.unwrap();
+
+    assert_eq!(store.forget_refused(at(10)).await.unwrap(), 0);
+    assert_eq!(store.forget_refused(at(11)).await.unwrap(), 2);
+    for (n, is_kept) in [(1, false), (2, false), (3, true)] {
+        let found = store.grant_by_identity(&identity(n)).await.unwrap();
+        assert_eq!(found.is_some(), is_kept, "{n}");
+    }
+    claimed(&store, upfront(1)).await;
+    let story = [("claimed", 1), ("settling", 3), ("refused", 10)];
+    assert_eq!(
+        told(&store, &spent).await,
+        story.map(|(k, t)| (k.to_owned(), t))
+    );
+}
+
+pub async fn what_was_paid_or_served_has_its_whole_story(store: impl GrantStore + StoryStore) {
+    let paid = claimed(&store, upfront(1)).await.id;
+    store.settling(&paid, at(2)).await.unwrap();
+    store
+        .remember_receipt(&paid, &receipt(), at(3))
+        .await
+        .unwrap();
+    store.served(&paid, None, at(4)).await.unwrap();
+    released(&store, &paid).await.unwrap();
+    let story = [
+        ("claimed", 1),
+        ("settling", 2),
+        ("receipt", 3),
+        ("served", 4),
+        ("released", 9),
+    ];
+    assert_eq!(
+        told(&store, &paid).await,
+        story.map(|(k, t)| (k.to_owned(), t))
+    );
+
+    let served = claimed(&store, grant(2)).await.id;
+    store.served(&served, None, at(2)).await.unwrap();
+    store.settling(&served, at(3)).await.unwrap();
+    store
+        .refuse(&served, "busy", "Again.", true, at(4))
+        .await
+        .unwrap();
+    let story = [
+        ("claimed", 1),
+        ("served", 2),
+        ("settling", 3),
+        ("refused", 4),
+    ];
+    assert_eq!(
+        told(&store, &served).await,
+        story.map(|(k, t)| (k.to_owned(), t))
+    );
+    assert_eq!(store.forget_refused(at(5)).await.unwrap(), 1);
+    assert_eq!(told(&store, &served).await.len(), 4);
 }

@@ -70,7 +70,9 @@ mod told {
             what_was_paid_for_can_be_fetched_again,
             upfront_settles_before_it_serves,
             a_refused_grant_can_be_claimed_again_if_nothing_happened,
-            only_the_dead_leave_orphans;
+            only_the_dead_leave_orphans,
+            what_came_to_nothing_is_forgotten_without_a_trace,
+            what_was_paid_or_served_has_its_whole_story;
         spends:
             a_spend_comes_back_as_it_was_signed,
             states_follow_their_order,

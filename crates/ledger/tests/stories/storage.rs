@@ -6,10 +6,11 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Row as _};
 use tokio::task::JoinSet;
 use tollway_ledger::{
-    Acceptance, Ledger, LedgerError, SCHEMA_VERSION, SettlementStore, SqliteLedger, StoryStore,
+    Acceptance, Claim, GrantStore, Ledger, LedgerError, SCHEMA_VERSION, SettlementStore,
+    SqliteLedger, StoryStore,
 };
 
-use crate::make::{SIGNATURE, address, at, network, payment, raw};
+use crate::make::{SIGNATURE, address, at, grant, network, payment, raw};
 use crate::settlements::accepted;
 
 fn url(path: &Path) -> String {
@@ -240,6 +241,36 @@ async fn no_event_holds_a_signature() {
     assert_eq!(leaks, 0);
 }
 
+/// However fast somebody makes them, only so many are kept.
+#[tokio::test]
+async fn refused_grants_do_not_fill_the_disk() {
+    let (_folder, path) = place();
+    let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
+    let mut conn = raw_connection(&path).await;
+    let Claim::New(first) = ledger.claim(grant(1), at(1)).await.unwrap() else {
+        panic!("it was claimed before");
+    };
+    let refusal = ledger.refuse(&first.id, "invalid", "Sign it.", true, at(2));
+    refusal.await.unwrap();
+    let many = sqlx::query(
+        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 11000)
+         INSERT INTO grants (id, identity, network, scope, payer, nonce, asset, from_account,
+             to_account, amount, deadline, route, method, url, body_digest, payload_digest,
+             payment_identifier, flow, owner, state, is_open, reclaimable, claimed_at, updated_at)
+         SELECT 'grt_' || n, identity, network, scope, payer, nonce, asset, from_account,
+             to_account, amount, deadline, route, method, url, body_digest, payload_digest,
+             payment_identifier, flow, owner, state, is_open, reclaimable, claimed_at, 10 + n
+         FROM grants, n",
+    );
+    many.execute(&mut conn).await.unwrap();
+    assert_eq!(ledger.forget_refused(at(0)).await.unwrap(), 1_001);
+    assert_eq!(ledger.forget_refused(at(0)).await.unwrap(), 0);
+    assert_eq!(
+        ledger.forget_refused(at(u64::MAX >> 1)).await.unwrap(),
+        10_000
+    );
+}
+
 /// The schema is a public document: others read the file. A change needs a new
 /// migration, and then this file again.
 #[tokio::test]
@@ -275,6 +306,7 @@ async fn no_everyday_question_scans_a_table() {
         "SELECT * FROM grants g WHERE g.identity = $1 ORDER BY g.reclaimable, g.seq DESC LIMIT 1",
         "SELECT * FROM grants g WHERE g.payment_identifier = $1 ORDER BY g.reclaimable, g.seq DESC LIMIT 1",
         "SELECT * FROM grants g WHERE g.is_open = 1 ORDER BY g.seq",
+        "SELECT seq FROM grants WHERE reclaimable = 1 AND updated_at < $1 ORDER BY updated_at LIMIT $2",
         "SELECT * FROM spends WHERE account = $1 AND request = $2 AND is_open = 1 AND state <> 'reserved' ORDER BY seq LIMIT 1",
         "SELECT * FROM spends WHERE account = $1 AND is_open = 1 ORDER BY seq",
         "SELECT id FROM purses WHERE account = $1 AND network = $2 AND asset = $3 AND kind = $4 AND name = $5",

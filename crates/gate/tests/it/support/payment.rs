@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::{HeaderMap, Request};
 use serde_json::json;
 use tollway_core::wire::{PaymentPayload, PaymentRequired, Version};
-use tollway_core::{extensions, header};
+use tollway_core::{Chain as _, Identity, Terms, extensions, header};
 use tollway_gate::Body;
 
 use super::Answer;
@@ -68,6 +68,12 @@ impl Payment {
     pub fn unnamed(mut self) -> Self {
         self.payload.extensions = None;
         self
+    }
+
+    /// What makes it unique.
+    pub fn identity(&self, world: &super::World) -> Identity {
+        let terms = Terms::check(self.payload.accepted.clone()).unwrap();
+        world.chain.inspect(&self.payload, &terms).unwrap().identity
     }
 
     pub fn save(&self, file: &Path) {

@@ -135,4 +135,9 @@ impl GrantStore for UnsteadyStore {
         self.well("forget_answers")?;
         self.ledger.forget_answers(before).await
     }
+
+    async fn forget_refused(&self, before: Timestamp) -> Result<u64, LedgerError> {
+        self.well("forget_refused")?;
+        self.ledger.forget_refused(before).await
+    }
 }

@@ -25,6 +25,7 @@ enum Command {
     Remember(usize),
     Orphans(Option<u8>),
     Forget(u64),
+    ForgetRefused(u64),
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -47,6 +48,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => grant.prop_map(Command::Remember),
         1 => prop::option::of(0..2_u8).prop_map(Command::Orphans),
         1 => (0..80_u64).prop_map(Command::Forget),
+        1 => (0..80_u64).prop_map(Command::ForgetRefused),
     ]
 }
 
@@ -59,6 +61,8 @@ struct Grant {
     state: GrantState,
     reclaimable: bool,
     stored_at: Option<u64>,
+    refused_at: u64,
+    is_forgotten: bool,
     has_receipt: bool,
 }
 
@@ -95,6 +99,8 @@ impl Model {
                     state: Claimed,
                     reclaimable: false,
                     stored_at: None,
+                    refused_at: 0,
+                    is_forgotten: false,
                     has_receipt: false,
                 });
                 Ok("new".to_owned())
@@ -122,7 +128,7 @@ impl Model {
             }
             Command::Refuse(g, again) => {
                 let grant = self.at(g, |g| !matches!(g.state, Released | Refused))?;
-                refuse(grant, again);
+                refuse(grant, again, now);
                 Ok(done(()))
             }
             Command::Remember(g) => {
@@ -135,7 +141,7 @@ impl Model {
                     (g.state == Claimed || (g.state == Served && !g.upfront))
                         && Some(g.owner) != alive
                 });
-                Ok(orphans.map(|g| refuse(g, true)).count().to_string())
+                Ok(orphans.map(|g| refuse(g, true, now)).count().to_string())
             }
             Command::Forget(before) => {
                 let old = self.0.iter_mut().filter(|g| {
@@ -143,11 +149,19 @@ impl Model {
                 });
                 Ok(old.map(|g| g.stored_at = None).count().to_string())
             }
+            Command::ForgetRefused(before) => {
+                let old = self
+                    .0
+                    .iter_mut()
+                    .filter(|g| g.reclaimable && !g.is_forgotten && g.refused_at < before);
+                Ok(old.map(|g| g.is_forgotten = true).count().to_string())
+            }
         }
     }
 
     fn at(&mut self, g: usize, fits: impl Fn(&Grant) -> bool) -> Result<&mut Grant, &'static str> {
-        let grant = self.0.get_mut(g).ok_or("not found")?;
+        let grant = self.0.get_mut(g).filter(|g| !g.is_forgotten);
+        let grant = grant.ok_or("not found")?;
         if fits(grant) {
             Ok(grant)
         } else {
@@ -156,7 +170,8 @@ impl Model {
     }
 }
 
-fn refuse(grant: &mut Grant, again: bool) {
+fn refuse(grant: &mut Grant, again: bool, now: u64) {
+    grant.refused_at = now;
     grant.state = GrantState::Refused;
     grant.reclaimable = again;
     grant.stored_at = None;
@@ -239,13 +254,16 @@ impl Real {
             Command::Forget(before) => {
                 answer(ledger.forget_answers(at(before)).await, |n| n.to_string())
             }
+            Command::ForgetRefused(before) => {
+                answer(ledger.forget_refused(at(before)).await, |n| n.to_string())
+            }
         }
     }
 
     async fn assert_like(&self, Model(model): &Model) {
         for n in 0..3 {
             let mut ours: Vec<_> = (0..model.len())
-                .filter(|g| model[*g].identity == n)
+                .filter(|g| model[*g].identity == n && !model[*g].is_forgotten)
                 .collect();
             // The holder, or else the latest.
             ours.sort_by_key(|g| (!model[*g].reclaimable, *g));
