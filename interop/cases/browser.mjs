@@ -9,9 +9,9 @@ import { decodeHeader } from "../lib/http-text.mjs";
 import { price } from "../lib/networks.mjs";
 import { baselineCase, paidPath, tollwayCase } from "./case.mjs";
 
-async function gated(test, { funds, settle } = {}) {
+async function gated(test, { funds, ...gateOptions } = {}) {
   const [upstream, buyer] = await Promise.all([test.server("upstream.mjs"), test.chain.buyer(funds)]);
-  const gate = await test.tollway.gate({ upstream: upstream.url, payTo: test.payTo, settle });
+  const gate = await test.tollway.gate({ upstream: upstream.url, payTo: test.payTo, ...gateOptions });
   return { server: upstream, buyer, url: gate.url + paidPath };
 }
 
@@ -22,10 +22,11 @@ async function officialServer(test) {
 }
 
 /** What the page read, exchange by exchange, and the preflights behind its back. */
-function visit(test, page, { url, buyer }) {
+function visit(test, page, { url, buyer, request }) {
   const directory = join(test.directory, `browser-${page}`);
   mkdirSync(directory, { recursive: true });
-  return test.client("browser.mjs", { page, url, key: buyer.key, network: test.network.name, directory, browser: browserBinary() });
+  const shopping = { page, url, request, key: buyer.key, network: test.network.name };
+  return test.client("browser.mjs", { ...shopping, directory, browser: browserBinary() });
 }
 
 function outcomeOf({ status, headers, body }) {
@@ -49,9 +50,9 @@ function expectPreflight({ preflights }) {
   for (const status of preflights) assert.ok(status >= 200 && status < 300, `a preflight got ${status}`);
 }
 
-const pays = (version, page, started) => async (test) => {
+const pays = (version, page, started, request) => async (test) => {
   const { server, buyer, url } = await started(test);
-  const visited = await visit(test, page, { url, buyer });
+  const visited = await visit(test, page, { url, buyer, request });
   const [first, second, ...more] = visited.exchanges;
   assert.equal(more.length, 0, "the page asked more than twice");
   expectTerms(test, first, version);
@@ -79,6 +80,9 @@ async function refused(test) {
   await expectBalances(test, { buyer, spent: 0n });
 }
 
+/** A request that the browser must ask about even before it knows the price. */
+const posted = { method: "POST", headers: { "content-type": "application/json" }, body: '{"question":"?"}' };
+
 const inBrowser = (each) => ({ ...each, browser: true });
 
 export const cases = [
@@ -86,6 +90,7 @@ export const cases = [
   tollwayCase("browser-plain", plain),
   tollwayCase("browser-v2-fetch", pays(2, "fetch-v2", gated)),
   tollwayCase("browser-v2-fetch-before", pays(2, "fetch-v2", (test) => gated(test, { settle: "before" }))),
+  tollwayCase("browser-v2-fetch-post", pays(2, "fetch-v2", (test) => gated(test, { verb: "POST" }), posted)),
   tollwayCase("browser-v2-fetch-refused", refused),
   tollwayCase("browser-v1-fetch", pays(1, "fetch-v1", gated)),
 ].map(inBrowser);

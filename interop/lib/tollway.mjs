@@ -57,8 +57,8 @@ export class Tollway {
   }
 
   /** A gate in front of `upstream`; with no facilitator URL it settles by itself. */
-  async gate({ upstream, payTo, settle = "after", facilitator = "local" }) {
-    const args = ["--listen", "127.0.0.1:0", "--upstream", upstream, "--route", `GET /paid/*=${price.text}`];
+  async gate({ upstream, payTo, verb = "GET", settle = "after", facilitator = "local" }) {
+    const args = ["--listen", "127.0.0.1:0", "--upstream", upstream, "--route", `${verb} /paid/*=${price.text}`];
     args.push("--pay-to", payTo, "--settle", settle, "--facilitator", facilitator, ...this.#network(), ...this.#ledger("gate"));
     if (facilitator === "local") {
       const signer = await this.test.chain.signer();
