@@ -1,6 +1,6 @@
 //! The EIP-3009 payment object: `{"signature", "authorization": {…}}`.
 
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use serde_json::{Map, Value};
 use tollway_core::Refusal;
 use tollway_core::wire::Object;
@@ -11,12 +11,21 @@ use crate::typed_data::Authorization;
 pub const MAX_SIGNATURE_BYTES: usize = 4096;
 
 /// An authorization and its signature, decoded and not yet believed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SignedAuthorization {
     /// What was signed.
     pub authorization: Authorization,
     /// 65 bytes of a plain account, anything else of a contract.
     pub signature: Bytes,
+}
+
+/// Without the signature: whoever holds it can present it.
+impl std::fmt::Debug for SignedAuthorization {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignedAuthorization")
+            .field("authorization", &self.authorization)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SignedAuthorization {
@@ -66,7 +75,7 @@ impl SignedAuthorization {
         payload.insert("authorization".into(), Value::Object(fields));
         payload.insert(
             "signature".into(),
-            format!("0x{}", hex::encode(&self.signature)).into(),
+            hex::encode_prefixed(&self.signature).into(),
         );
         payload
     }
@@ -127,6 +136,8 @@ fn signature(payload: &Object) -> Result<Bytes, Refusal> {
     let text = text(payload, "signature")?;
     let digits = text
         .strip_prefix("0x")
+        // The decoder would pass over another one.
+        .filter(|digits| !digits.starts_with("0x"))
         .ok_or_else(|| invalid("signature must be 0x and hex digits"))?;
     if digits.len() > 2 * MAX_SIGNATURE_BYTES {
         return Err(invalid(&format!(

@@ -10,6 +10,8 @@ pub mod v1;
 pub(crate) use facilitator::unnamed;
 pub use facilitator::{FacilitatorBody, Version};
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -86,8 +88,9 @@ impl PaymentRequirements {
     }
 }
 
-/// A payment: what a paying request carries.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A payment: what a paying request carries. Its `Debug` shows no signature:
+/// whoever holds one can present it.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentPayload {
     /// Always 2 inside; v1 is translated at the edge.
@@ -102,6 +105,27 @@ pub struct PaymentPayload {
     /// Extensions by key, echoing the server's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extensions: Option<Object>,
+}
+
+impl fmt::Debug for PaymentPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PaymentPayload")
+            .field("x402_version", &self.x402_version)
+            .field("resource", &self.resource)
+            .field("accepted", &self.accepted)
+            .field("payload", &KeysOf(&self.payload))
+            .field("extensions", &self.extensions.as_ref().map(KeysOf))
+            .finish()
+    }
+}
+
+/// An object that is shown by its keys only: its values may be signatures.
+pub(crate) struct KeysOf<'a>(pub(crate) &'a Object);
+
+impl fmt::Debug for KeysOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// A facilitator's answer to `/verify`.
@@ -191,4 +215,56 @@ pub struct SupportedResponse {
     /// Settling accounts by CAIP-2 pattern (`eip155:*`).
     #[serde(default)]
     pub signers: std::collections::BTreeMap<String, Vec<String>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_signature_is_never_shown_by_debug() {
+        let offer = json!({"scheme": "exact", "network": "eip155:84532", "amount": "1", "asset": "0x1", "payTo": "0x2", "maxTimeoutSeconds": 60});
+        let secret = json!({"signature": "0x5ec4e7", "authorization": {"nonce": "0x5ec4e7"}});
+        let payment: PaymentPayload = serde_json::from_value(json!({
+            "x402Version": 2, "accepted": offer, "payload": secret, "extensions": {"sign-in-with-x": secret},
+        }))
+        .unwrap();
+        let body = FacilitatorBody {
+            version: Version::V2,
+            requirements: payment.accepted.clone(),
+            payload: payment.clone(),
+        };
+        let old: v1::PaymentPayload = serde_json::from_value(
+            json!({"x402Version": 1, "scheme": "exact", "network": "base-sepolia", "payload": secret}),
+        )
+        .unwrap();
+        let shown = format!("{payment:?} {payment:#?} {body:?} {old:?}");
+        assert!(!shown.contains("5ec4e7"), "{shown}");
+        assert!(shown.contains("sign-in-with-x") && shown.contains("eip155:84532"));
+    }
+
+    #[test]
+    fn version_1_hears_its_own_word_for_another_value() {
+        let v2 = "invalid_exact_evm_payload_authorization_value_mismatch";
+        let v1 = "invalid_exact_evm_authorization_value";
+        let verify = |code: &str| {
+            let response = VerifyResponse {
+                invalid_reason: Some(code.to_owned()),
+                ..VerifyResponse::default()
+            };
+            super::v1::verify_response(response).invalid_reason.unwrap()
+        };
+        assert_eq!(verify(v2), v1);
+        assert_eq!(verify("insufficient_funds"), "insufficient_funds");
+        let settle = SettleResponse {
+            error_reason: Some(v2.to_owned()),
+            ..SettleResponse::default()
+        };
+        assert_eq!(
+            super::v1::settle_response(&settle).error_reason.unwrap(),
+            v1
+        );
+    }
 }

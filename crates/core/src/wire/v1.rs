@@ -4,12 +4,14 @@
 //! amount `maxAmountRequired`, carries the terms in the body and knows neither
 //! `accepted` nor extensions nor payment flows.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Object, ResourceInfo};
 use crate::assets::Method;
-use crate::{Network, wire};
+use crate::{Network, codes, wire};
 
 /// The body of a 402 answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,8 +59,8 @@ pub struct PaymentRequirements {
     pub extra: Option<Object>,
 }
 
-/// The content of `X-PAYMENT`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The content of `X-PAYMENT`. Its `Debug` shows no signature.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentPayload {
     /// Always 1.
@@ -167,6 +169,17 @@ impl PaymentRequirements {
     }
 }
 
+impl fmt::Debug for PaymentPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PaymentPayload")
+            .field("x402_version", &self.x402_version)
+            .field("scheme", &self.scheme)
+            .field("network", &self.network)
+            .field("payload", &super::KeysOf(&self.payload))
+            .finish()
+    }
+}
+
 impl PaymentPayload {
     /// The version 1 form of a payment; `None` on networks without a version 1 name.
     #[must_use]
@@ -217,15 +230,33 @@ pub fn network_to_v1(caip2: &str) -> String {
     name.unwrap_or(caip2).to_owned()
 }
 
-/// The content of `X-PAYMENT-RESPONSE`: version 1 has neither amount nor
-/// extensions, and names the network its way.
+/// The answer to `/verify`: the reason by its version 1 code.
+#[must_use]
+pub fn verify_response(response: wire::VerifyResponse) -> wire::VerifyResponse {
+    wire::VerifyResponse {
+        invalid_reason: response.invalid_reason.map(code_to_v1),
+        ..response
+    }
+}
+
+/// The answer to `/settle` and the content of `X-PAYMENT-RESPONSE`: version 1
+/// has neither amount nor extensions, and names networks and some reasons its way.
 #[must_use]
 pub fn settle_response(response: &wire::SettleResponse) -> wire::SettleResponse {
     wire::SettleResponse {
         network: network_to_v1(&response.network),
+        error_reason: response.error_reason.clone().map(code_to_v1),
         amount: None,
         extensions: None,
         extra: None,
         ..response.clone()
     }
+}
+
+/// Version 1 does not tell a value that is wrong from one that is another.
+fn code_to_v1(code: String) -> String {
+    if code == codes::INVALID_EXACT_EVM_PAYLOAD_AUTHORIZATION_VALUE_MISMATCH {
+        return codes::INVALID_EXACT_EVM_AUTHORIZATION_VALUE.to_owned();
+    }
+    code
 }

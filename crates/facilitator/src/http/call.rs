@@ -23,12 +23,16 @@ pub(super) async fn verify(State(api): State<Api>, request: Request<Body>) -> Re
         Ok(body) => body,
         Err(failure) => return failure.answer(as_verify),
     };
+    let version = body.version;
     let request = VerifyRequest {
         payload: body.payload,
         requirements: body.requirements,
     };
     match in_time(&api.options, api.engine.check(&request)).await {
-        Ok(response) => axum::Json(response).into_response(),
+        Ok(response) => match version {
+            Version::V2 => axum::Json(response).into_response(),
+            Version::V1 => axum::Json(v1::verify_response(response)).into_response(),
+        },
         Err(error) => Failure::from(error).answer(as_verify),
     }
 }
