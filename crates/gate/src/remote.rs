@@ -280,13 +280,13 @@ impl Answer {
         self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
-    /// Whether it says that nothing was accepted.
+    /// Whether it says that nothing was accepted. A status alone may be that of
+    /// something in between, which sent the request on before it gave up.
     fn took_nothing(&self) -> bool {
         let code = self
             .parse::<Value>()
             .and_then(|body| Some(body.get("error")?.as_str()?.to_owned()));
-        self.status == StatusCode::TOO_MANY_REQUESTS
-            || code.is_some_and(|code| NOT_TAKEN.contains(&code.as_str()))
+        code.is_some_and(|code| NOT_TAKEN.contains(&code.as_str()))
     }
 
     /// For the log: never the body.

@@ -85,6 +85,13 @@ async fn once_settle_may_have_been_received_everything_else_is_unknown() {
             "HTML 502",
             Raw::http(502, "text/html", "<h1>bad gateway</h1>"),
         ),
+        // Of something in between, which may have sent the request on.
+        (
+            "429 of nobody knows whom",
+            Raw::http(429, "text/plain", "slow down"),
+        ),
+        ("429 without a body", Raw::http(429, "text/plain", "")),
+        ("503 without a body", Raw::http(503, "text/plain", "")),
         (
             "a redirect",
             Raw::Bytes(
@@ -119,7 +126,7 @@ async fn what_was_certainly_not_taken_is_unavailable() {
         "{refused:?}"
     );
     for raw in [
-        Raw::http(429, "text/plain", "slow down"),
+        Raw::json(429, r#"{"error":"too_many_requests","message":"x"}"#),
         Raw::json(503, r#"{"error":"ledger_unavailable","message":"x"}"#),
     ] {
         let said = settled(raw).await;
