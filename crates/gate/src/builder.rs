@@ -1,11 +1,11 @@
 //! Building a gate.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 
 use http::HeaderValue;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tollway_core::{Chain, Clock, Facilitator, Finality, SystemClock};
 use tollway_ledger::GrantStore;
@@ -191,8 +191,7 @@ impl GateBuilder {
             alive,
             sales: RwLock::default(),
             added: RwLock::default(),
-            active: Mutex::new(HashSet::new()),
-            ended: Notify::new(),
+            active: Mutex::default(),
             places: Arc::new(Semaphore::new(places)),
             tasks: TaskTracker::new(),
             ledger_failed: AtomicBool::new(false),

@@ -1,12 +1,13 @@
 //! The gate: what all clones of its service share.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::Method;
 use http::request::Parts;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use tollway_core::wire::{Object, ResourceInfo};
 use tollway_core::{
@@ -170,10 +171,9 @@ pub(crate) struct Inner {
     pub sales: RwLock<Vec<Option<Arc<Sale>>>>,
     /// What the facilitator adds to `extra`, by scheme and network.
     pub added: RwLock<BTreeMap<(String, String), Object>>,
-    /// Grants that a task of this process is working on.
-    pub active: Mutex<HashSet<GrantId>>,
-    /// Rings when a grant of this process ends.
-    pub ended: Notify,
+    /// Grants that a task of this process is working on; each channel closes
+    /// when that task lets go.
+    pub active: Mutex<HashMap<GrantId, watch::Receiver<()>>>,
     /// One permit for each paying request.
     pub places: Arc<Semaphore>,
     pub tasks: TaskTracker,
@@ -334,17 +334,26 @@ impl Inner {
     /// Marks a grant as being worked on, until the guard is dropped.
     pub(crate) fn activate(self: &Arc<Self>, id: &GrantId) -> Option<Active> {
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        active.insert(id.clone()).then(|| Active {
+        let Entry::Vacant(place) = active.entry(id.clone()) else {
+            return None;
+        };
+        let (working, ended) = watch::channel(());
+        place.insert(ended);
+        Some(Active {
             gate: Arc::clone(self),
             id: id.clone(),
+            _working: working,
         })
     }
 
     pub(crate) fn is_active(&self, id: &GrantId) -> bool {
-        self.active
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(id)
+        self.ending(id).is_some()
+    }
+
+    /// Closes when the task of this process that works on a grant lets go.
+    pub(crate) fn ending(&self, id: &GrantId) -> Option<watch::Receiver<()>> {
+        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        active.get(id).cloned()
     }
 
     /// Notes whether the ledger works, and passes the result on.
@@ -369,6 +378,8 @@ fn unreachable_warning(error: &FacilitatorError) -> String {
 pub(crate) struct Active {
     gate: Arc<Inner>,
     id: GrantId,
+    /// Dropped last: who waits for it finds the grant free.
+    _working: watch::Sender<()>,
 }
 
 impl Drop for Active {
@@ -378,7 +389,6 @@ impl Drop for Active {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&self.id);
-        self.gate.ended.notify_waiters();
     }
 }
 

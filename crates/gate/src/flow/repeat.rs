@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
+use tokio::time::Instant;
 use tollway_core::wire::SettleResponse;
 use tollway_core::{Refusal, codes};
 use tollway_ledger::{GrantRecord, GrantState, LedgerError};
@@ -46,7 +47,7 @@ pub(super) async fn known(
     if purchase.names(&record.grant) && !purchase.is_same_request(&record.grant) {
         return Ok(Known::Answer(conflict(gate, &record)));
     }
-    let until = tokio::time::Instant::now() + gate.limits.repeat_wait;
+    let until = Instant::now() + gate.limits.repeat_wait;
     let mut record = record;
     loop {
         let next = match record.state {
@@ -61,18 +62,28 @@ pub(super) async fn known(
         match next {
             Next::Known(known) => return Ok(known),
             Next::Ended => {}
-            Next::Wait if tokio::time::Instant::now() >= until => {
+            Next::Wait if Instant::now() >= until => {
                 let receipt = receipt(purchase, &record);
                 return Ok(Known::Answer(answer::pending(purchase.version, &receipt)));
             }
-            Next::Wait => {
-                let _ = tokio::time::timeout(LOOK_AGAIN, gate.ended.notified()).await;
-            }
+            Next::Wait => wait(gate, &record, until).await,
         }
         match find(gate, purchase).await? {
             Some(newer) => record = newer,
             None => return Ok(Known::No),
         }
+    }
+}
+
+/// Waits for the task that works on a grant. Where that is another process's,
+/// nobody rings.
+async fn wait(gate: &Inner, record: &GrantRecord, until: Instant) {
+    match gate.ending(&record.id) {
+        Some(mut ending) => {
+            // Nothing is ever sent: it changes when it closes.
+            let _ = tokio::time::timeout_at(until, ending.changed()).await;
+        }
+        None => tokio::time::sleep(LOOK_AGAIN).await,
     }
 }
 

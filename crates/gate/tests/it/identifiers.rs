@@ -1,6 +1,7 @@
 //! The payment identifier: who paid can fetch it again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use http::StatusCode;
 use tollway_gate::Route;
@@ -193,4 +194,35 @@ async fn a_claim_that_a_dead_process_left_unsettled_may_be_claimed_again() {
     let after = World::on(ledger, chain, |gate| gate.route(route()));
     assert_eq!(after.gate.recover().await.unwrap().orphans_refused, 1);
     assert!(after.send(payment.get("/paid/x")).await.has_secret());
+}
+
+#[tokio::test]
+async fn a_waiting_repeat_wakes_for_its_own_purchase_only() {
+    let world = Arc::new(World::new().await);
+    let slow = world
+        .payment("/paid/x")
+        .await
+        .named("slow-purchase-of-mine");
+    world
+        .facilitator
+        .next(Say::Slow(std::time::Duration::from_millis(350)));
+    let tries: Vec<_> = (0..10)
+        .map(|_| {
+            let (world, request) = (Arc::clone(&world), slow.get("/paid/x"));
+            tokio::spawn(async move { world.send(request).await })
+        })
+        .collect();
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let before = world.store.finds.load(SeqCst);
+    for _ in 0..10 {
+        let other = world.payment("/paid/x").await;
+        assert!(world.send(other.get("/paid/x")).await.has_secret());
+    }
+    for answer in tries {
+        assert!(answer.await.unwrap().has_secret());
+    }
+    // One for each other purchase, and one for each repeat at the end.
+    let finds = world.store.finds.load(SeqCst) - before;
+    assert!(finds <= 20, "{finds}");
+    assert_eq!(world.upstream.count(), 11);
 }

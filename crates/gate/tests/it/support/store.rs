@@ -1,6 +1,7 @@
 //! A ledger whose disk fails now and then.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -13,6 +14,8 @@ pub struct UnsteadyStore {
     ledger: Arc<SqliteLedger>,
     /// How often each step still fails.
     failing: Mutex<HashMap<&'static str, usize>>,
+    /// Grants looked for.
+    pub finds: AtomicUsize,
 }
 
 impl UnsteadyStore {
@@ -20,6 +23,7 @@ impl UnsteadyStore {
         Self {
             ledger,
             failing: Mutex::default(),
+            finds: AtomicUsize::new(0),
         }
     }
 
@@ -104,6 +108,7 @@ impl GrantStore for UnsteadyStore {
         &self,
         payment_identifier: &str,
     ) -> Result<Option<GrantRecord>, LedgerError> {
+        self.finds.fetch_add(1, Ordering::SeqCst);
         self.well("find")?;
         self.ledger.grant_by_identifier(payment_identifier).await
     }
@@ -112,6 +117,7 @@ impl GrantStore for UnsteadyStore {
         &self,
         identity: &Identity,
     ) -> Result<Option<GrantRecord>, LedgerError> {
+        self.finds.fetch_add(1, Ordering::SeqCst);
         self.well("find")?;
         self.ledger.grant_by_identity(identity).await
     }
