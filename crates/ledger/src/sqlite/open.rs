@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
@@ -95,8 +96,9 @@ async fn connect(location: &Location) -> Result<SqliteConnection, LedgerError> {
 /// Brings the schema up to date, in one transaction that other processes wait
 /// for. Where it is up to date, nobody waits.
 async fn migrate(conn: &mut SqliteConnection) -> Result<(), LedgerError> {
-    if version(conn).await? == SCHEMA_VERSION {
-        return Ok(());
+    let found = version(conn).await?;
+    if found == SCHEMA_VERSION {
+        return check_fingerprint(conn, found).await;
     }
     run(conn, sqlx::query("BEGIN IMMEDIATE")).await?;
     let found = version(conn).await?;
@@ -108,20 +110,61 @@ async fn migrate(conn: &mut SqliteConnection) -> Result<(), LedgerError> {
             "newer schema",
         ));
     }
+    check_fingerprint(conn, found).await?;
     for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
         sqlx::raw_sql(*migration)
             .execute(&mut *conn)
             .await
             .map_err(storage)?;
     }
-    let update = sqlx::query(
-        "INSERT INTO meta (name, value) VALUES ('schema', $1)
-         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-    );
     if found < SCHEMA_VERSION {
-        run(conn, update.bind(int(SCHEMA_VERSION))).await?;
+        let update = sqlx::query(
+            "INSERT INTO meta (name, value) VALUES ('schema', $1), ('schema_fingerprint', $2)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        );
+        let update = update.bind(int(SCHEMA_VERSION));
+        run(conn, update.bind(fingerprint(SCHEMA_VERSION))).await?;
     }
     run(conn, sqlx::query("COMMIT")).await
+}
+
+/// A number that stands for all statements up to a version.
+fn fingerprint(version: u64) -> i64 {
+    let mut digest = Sha256::new();
+    for migration in MIGRATIONS
+        .iter()
+        .take(usize::try_from(version).unwrap_or(0))
+    {
+        digest.update(migration);
+    }
+    let digest = digest.finalize();
+    let digits = digest.iter().take(7);
+    digits.fold(0, |number, byte| number << 8 | i64::from(*byte))
+}
+
+/// Refuses a file that other statements made under the same number, as a build
+/// in development may: its columns are not the ones that are asked for.
+async fn check_fingerprint(conn: &mut SqliteConnection, version: u64) -> Result<(), LedgerError> {
+    if version == 0 {
+        return Ok(());
+    }
+    let row = sqlx::query("SELECT value FROM meta WHERE name = 'schema_fingerprint'")
+        .fetch_optional(conn)
+        .await
+        .map_err(storage)?;
+    let found = match &row {
+        Some(row) => Columns(row).opt_integer("value")?,
+        None => None,
+    };
+    if found == Some(fingerprint(version)) {
+        return Ok(());
+    }
+    Err(fatal(
+        &format!(
+            "This ledger was made by another build of Tollway, whose format {version} differs from this one's; use that build, or name another file."
+        ),
+        "schema fingerprint",
+    ))
 }
 
 /// The schema's version: 0 in an empty file. A file with other tables is no ledger.

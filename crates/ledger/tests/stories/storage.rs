@@ -124,6 +124,28 @@ async fn a_newer_ledger_is_refused() {
     assert!(said.contains(&expected), "{said}");
 }
 
+/// Two builds in development may differ under one format number.
+#[tokio::test]
+async fn a_ledger_with_another_schema_of_the_same_format_is_refused() {
+    for tamper in [
+        "UPDATE meta SET value = value + 1 WHERE name = 'schema_fingerprint'",
+        "DELETE FROM meta WHERE name = 'schema_fingerprint'",
+    ] {
+        let (_folder, path) = place();
+        let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
+        accepted(&ledger, 1).await;
+        ledger.close().await;
+        let mut conn = raw_connection(&path).await;
+        let done = sqlx::query(tamper).execute(&mut conn).await.unwrap();
+        assert_eq!(done.rows_affected(), 1);
+        let said = refusal(&url(&path)).await;
+        assert!(
+            said.contains("another build of Tollway") && said.ends_with("or name another file."),
+            "{said}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_may_open_a_new_file_at_the_same_moment() {
     let (_folder, path) = place();
