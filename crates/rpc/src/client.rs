@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use url::Url;
 
 use crate::config::host;
-use crate::http::Http;
+use crate::http::{Http, Way};
 use crate::lane::Lane;
 use crate::message::{Answer, Batch};
 use crate::node::Node;
+use crate::plain::Plain;
 use crate::stats::Counters;
 use crate::{RpcConfig, RpcConfigError, RpcError, RpcStats, tls};
 
@@ -53,37 +55,27 @@ impl RpcClient {
     /// [`RpcConfigError`] where the URLs are not allowed or TLS cannot start.
     pub fn new(config: RpcConfig) -> Result<Self, RpcConfigError> {
         config.check()?;
-        let tls_needed = config.urls.iter().any(|url| url.scheme() == "https");
-        let builder = if tls_needed {
-            tls::client_builder()
-        } else {
-            tls::plain_client_builder()
-        };
-        let client = builder
-            .timeout(config.timeout)
-            .connect_timeout(config.connect_timeout)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|e| RpcConfigError::Client(e.without_url().to_string()))?;
+        let secure = config.urls.iter().any(|url| url.scheme() == "https");
+        let client = secure.then(|| secure_client(&config)).transpose()?;
         let counters = Arc::new(Counters::default());
         let nodes = config
             .urls
-            .into_iter()
+            .iter()
             .map(|url| {
                 let http = Http {
-                    client: client.clone(),
-                    host: host(&url),
-                    url,
+                    way: way(url, client.as_ref(), &config)?,
+                    host: host(url),
+                    timeout: config.timeout,
                     max_response_bytes: config.max_response_bytes,
                 };
-                Arc::new(Node {
+                Ok(Arc::new(Node {
                     http,
                     lane: Arc::default(),
                     counters: Arc::clone(&counters),
                     patience: config.timeout / PATIENCE,
-                })
+                }))
             })
-            .collect();
+            .collect::<Result<_, RpcConfigError>>()?;
         Ok(Self::of(nodes, counters))
     }
 
@@ -201,6 +193,27 @@ impl RpcClient {
             detail: "no node is configured".to_owned(),
         }))
     }
+}
+
+fn secure_client(config: &RpcConfig) -> Result<reqwest::Client, RpcConfigError> {
+    tls::client_builder()
+        .connect_timeout(config.connect_timeout)
+        .tcp_nodelay(true)
+        .build()
+        .map_err(|e| RpcConfigError::Client(e.without_url().to_string()))
+}
+
+fn way(
+    url: &Url,
+    client: Option<&reqwest::Client>,
+    config: &RpcConfig,
+) -> Result<Way, RpcConfigError> {
+    if let Some(client) = client.filter(|_| url.scheme() == "https") {
+        return Ok(Way::Secure(client.clone(), url.clone()));
+    }
+    Plain::new(url, config.connect_timeout, config.max_response_bytes)
+        .map(Way::Plain)
+        .ok_or_else(|| RpcConfigError::NotHttp { host: host(url) })
 }
 
 /// One call's own outcome; the outer error is of an answer that is none.

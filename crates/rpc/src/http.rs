@@ -1,54 +1,83 @@
 //! One POST to one node.
 
-use bytes::{Bytes, BytesMut};
+use std::time::Duration;
+
+use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use url::Url;
 
 use crate::RpcError;
+use crate::plain::{Fault, Plain, joined};
+
+/// How a node is reached.
+#[derive(Clone)]
+pub(crate) enum Way {
+    /// Over TLS.
+    Secure(reqwest::Client, Url),
+    /// Over TCP.
+    Plain(Plain),
+}
 
 /// The way to one node. Cloning shares connections.
 #[derive(Clone)]
 pub(crate) struct Http {
-    pub(crate) client: reqwest::Client,
-    pub(crate) url: Url,
+    pub(crate) way: Way,
     /// Host and port, for messages.
     pub(crate) host: String,
+    /// One request, from connecting to the last byte.
+    pub(crate) timeout: Duration,
     pub(crate) max_response_bytes: usize,
 }
 
 impl Http {
     /// Sends a body; the answer's status and body.
     pub(crate) async fn post(&self, body: Vec<u8>) -> Result<(u16, Bytes), RpcError> {
-        let answer = self
-            .client
-            .post(self.url.clone())
+        let sent = async {
+            match &self.way {
+                Way::Secure(client, url) => self.post_secure(client, url, body).await,
+                Way::Plain(plain) => plain.post(body.into()).await.map_err(|f| self.fault(f)),
+            }
+        };
+        tokio::time::timeout(self.timeout, sent)
+            .await
+            .unwrap_or_else(|_| {
+                Err(RpcError::Timeout {
+                    host: self.host.clone(),
+                })
+            })
+    }
+
+    async fn post_secure(
+        &self,
+        client: &reqwest::Client,
+        url: &Url,
+        body: Vec<u8>,
+    ) -> Result<(u16, Bytes), RpcError> {
+        let mut answer = client
+            .post(url.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .body(body)
             .send()
             .await
             .map_err(|e| self.failed(e))?;
-        let status = answer.status().as_u16();
-        Ok((status, self.read_limited(answer).await?))
+        let mut whole = Bytes::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|e| self.failed(e))? {
+            if whole.len() + chunk.len() > self.max_response_bytes {
+                return Err(self.fault(Fault::TooLong));
+            }
+            whole = joined(whole, chunk);
+        }
+        Ok((answer.status().as_u16(), whole))
     }
 
-    async fn read_limited(&self, mut answer: reqwest::Response) -> Result<Bytes, RpcError> {
-        let mut body = Bytes::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|e| self.failed(e))? {
-            if body.len() + chunk.len() > self.max_response_bytes {
-                return Err(self.not_json(format!("more than {} bytes", self.max_response_bytes)));
-            }
-            // Most answers come in one piece, which is then not copied.
-            body = if body.is_empty() {
-                chunk
-            } else {
-                let mut longer = body
-                    .try_into_mut()
-                    .unwrap_or_else(|body| BytesMut::from(&body[..]));
-                longer.extend_from_slice(&chunk);
-                longer.freeze()
-            };
+    fn fault(&self, fault: Fault) -> RpcError {
+        match fault {
+            Fault::Broken(detail) => RpcError::Transport {
+                host: self.host.clone(),
+                detail,
+            },
+            Fault::TooLong => self.not_json(format!("more than {} bytes", self.max_response_bytes)),
         }
-        Ok(body)
     }
 
     fn failed(&self, error: reqwest::Error) -> RpcError {

@@ -19,6 +19,7 @@ mod http;
 mod lane;
 mod message;
 mod node;
+mod plain;
 mod split;
 mod stats;
 pub mod tls;

@@ -7,6 +7,7 @@
 mod config;
 mod diagnose;
 mod fees;
+mod heads;
 mod lookup;
 mod outcome;
 mod payers;
@@ -47,6 +48,7 @@ pub struct EvmChain {
     clock: Arc<dyn Clock>,
     limits: EvmLimits,
     fees: fees::FeeCache,
+    heads: heads::Heads,
     payers: payers::PayerCache,
     start: start::StartState,
 }
@@ -89,6 +91,7 @@ impl EvmChain {
             tokens,
             clock: config.clock,
             fees: fees::FeeCache::default(),
+            heads: heads::Heads::default(),
             payers: payers::PayerCache::new(config.limits.payer_code_age),
             limits: config.limits,
             start: start::StartState::default(),

@@ -12,22 +12,45 @@ use crate::EvmSigner;
 use crate::node::{BlockNumber, LATEST, Receipt, ask, ask_all, typed};
 use crate::receipt::{Effect, paying_log};
 
+/// What one look at a slot saw.
+struct Seen {
+    block: u64,
+    receipt: Option<Receipt>,
+    nonce: u64,
+}
+
 impl EvmChain {
     pub(super) async fn read_outcome(&self, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
-        let (receipt, nonce) = self.receipt_or_nonce(watch).await?;
-        if let Some(receipt) = receipt {
-            return self.judge(&receipt, watch).await;
-        }
-        if nonce <= watch.nonce {
+        if self.heads.nothing_new(&self.rpc, watch).await? {
             return Ok(vec![Outcome::Unknown; watch.expected.len()]);
         }
-        // The nonce is used, perhaps by one of ours that the first read missed.
-        let (receipt, nonce) = self.receipt_or_nonce(watch).await?;
-        match receipt {
-            Some(receipt) => self.judge(&receipt, watch).await,
-            None if nonce <= watch.nonce => Ok(vec![Outcome::Unknown; watch.expected.len()]),
-            None => self.slot_taken(watch, nonce).await,
+        let (outcomes, block) = self.look(watch).await?;
+        if outcomes.contains(&Outcome::Unknown) {
+            self.heads.undecided(watch, block);
+        } else {
+            self.heads.decided(watch);
         }
+        Ok(outcomes)
+    }
+
+    /// What became of it, and the newest block before it was looked at.
+    async fn look(&self, watch: &Watch) -> Result<(Vec<Outcome>, u64), ChainError> {
+        let first = self.receipt_or_nonce(watch).await?;
+        if let Some(receipt) = first.receipt {
+            return Ok((self.judge(&receipt, watch).await?, first.block));
+        }
+        let unknown = vec![Outcome::Unknown; watch.expected.len()];
+        if first.nonce <= watch.nonce {
+            return Ok((unknown, first.block));
+        }
+        // The nonce is used, perhaps by one of ours that the first read missed.
+        let second = self.receipt_or_nonce(watch).await?;
+        let outcomes = match second.receipt {
+            Some(receipt) => self.judge(&receipt, watch).await?,
+            None if second.nonce <= watch.nonce => unknown,
+            None => self.slot_taken(watch, second.nonce).await?,
+        };
+        Ok((outcomes, first.block))
     }
 
     /// What one transaction, that somebody names, did for an identity.
@@ -51,16 +74,18 @@ impl EvmChain {
         }
     }
 
-    /// One round trip: the receipt of whichever hash won, and the signer's
-    /// confirmed nonce.
-    async fn receipt_or_nonce(&self, watch: &Watch) -> Result<(Option<Receipt>, u64), ChainError> {
+    /// One round trip: the newest block, the receipt of whichever hash won, and
+    /// the signer's confirmed nonce.
+    async fn receipt_or_nonce(&self, watch: &Watch) -> Result<Seen, ChainError> {
         let signer = super::known_account(&watch.signer)?;
         let mut batch = Batch::new();
+        batch.push("eth_blockNumber", &[(); 0]);
         for hash in &watch.hashes {
             batch.push("eth_getTransactionReceipt", &[hash]);
         }
         batch.push("eth_getTransactionCount", &(signer, LATEST));
         let mut answers = ask_all(&self.rpc, batch).await?;
+        let block: U64 = typed("eth_blockNumber", answers.next())?;
         let mut found = None;
         for hash in &watch.hashes {
             let receipt: Option<Receipt> = typed("eth_getTransactionReceipt", answers.next())?;
@@ -70,7 +95,11 @@ impl EvmChain {
             found = found.or(receipt.filter(asked));
         }
         let nonce: U64 = typed("eth_getTransactionCount", answers.next())?;
-        Ok((found, nonce.to()))
+        Ok(Seen {
+            block: block.to(),
+            receipt: found,
+            nonce: nonce.to(),
+        })
     }
 
     /// A receipt decides, once it lies deep enough.

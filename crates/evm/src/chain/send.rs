@@ -11,6 +11,7 @@ impl EvmChain {
     pub(super) async fn send_raw(&self, raw: &Raw) -> Result<Broadcast, ChainError> {
         let text = hex::encode_prefixed(&raw.bytes);
         let answer: Result<B256, RpcError> = self.rpc.call("eth_sendRawTransaction", [text]).await;
+        self.heads.sent(&raw.hash);
         match answer {
             Ok(hash) if format!("{hash:#x}") == raw.hash.as_str() => Ok(Broadcast::Accepted),
             Ok(hash) => Err(ChainError::unavailable(format!(

@@ -642,6 +642,46 @@ async fn a_receipt_counts_only_at_the_depth_that_was_asked_for() {
 }
 
 #[tokio::test]
+async fn while_there_is_no_new_block_only_its_number_is_asked_for() {
+    let devnet = Devnet::builder()
+        .fixed_time(NOW)
+        .mining(tollway_devnet::Mining::Manual)
+        .build()
+        .unwrap();
+    let world = World::with(devnet, AssetTable::builtin()).await;
+    let intent = world.pay().await;
+    let (raw, watch) = world.send(&intent).await;
+    assert_eq!(world.outcome(&watch).await, Outcome::Unknown);
+    let first = world.rpc.stats().methods;
+    let again = polled_twice(&world, &watch).await;
+    assert_eq!(again, [Outcome::Unknown, Outcome::Unknown]);
+    let second = world.rpc.stats().methods;
+    assert_eq!(
+        second["eth_blockNumber"],
+        first["eth_blockNumber"] + 1,
+        "one asks for all"
+    );
+    for method in ["eth_getTransactionReceipt", "eth_getTransactionCount"] {
+        assert_eq!(second[method], first[method]);
+    }
+
+    // What is sent again is looked for at once, and so is every new block.
+    world.chain.broadcast(&raw).await.unwrap();
+    assert_eq!(world.outcome(&watch).await, Outcome::Unknown);
+    let third = world.rpc.stats().methods;
+    let receipts = "eth_getTransactionReceipt";
+    assert_eq!(third[receipts], second[receipts] + 1);
+    world.devnet.mine(1).unwrap();
+    assert!(matches!(world.outcome(&watch).await, Outcome::Settled(_)));
+}
+
+/// Two polls at once.
+async fn polled_twice(world: &World, watch: &tollway_core::Watch) -> [Outcome; 2] {
+    let (one, two) = tokio::join!(world.outcome(watch), world.outcome(watch));
+    [one, two]
+}
+
+#[tokio::test]
 async fn a_payment_that_a_reorganisation_took_back_is_open_again() {
     let world = World::new().await;
     let intent = world.pay().await;
