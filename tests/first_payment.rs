@@ -109,6 +109,18 @@ async fn one_payment_through_both(settle: &str) {
     assert_eq!(told["payment"]["transaction"], hash.as_str());
     assert_eq!(town.upstream.asked("/paid/weather"), 1);
 
+    // Everybody's own record tells the same payment.
+    for (ledger, kind) in [("gate.db", "grant"), ("payer.db", "spend")] {
+        let rows = town.payments(ledger).await;
+        assert_eq!(rows.len(), 1, "{ledger}: {rows:?}");
+        assert_eq!(
+            (&rows[0]["kind"], &rows[0]["state"]),
+            (&kind.into(), &"settled".into())
+        );
+        assert_eq!(rows[0]["transaction"], hash.as_str());
+        let whole = town.payment(ledger, rows[0]["id"].as_str().unwrap()).await;
+        assert!(!whole["events"].as_array().unwrap().is_empty(), "{whole}");
+    }
     let listed = town.payments("facilitator.db").await;
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0]["state"], "settled");

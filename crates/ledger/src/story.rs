@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tollway_core::Timestamp;
+use tollway_core::{GrantId, Timestamp};
 
-use crate::LedgerError;
+use crate::{GrantRecord, LedgerError};
 
 /// Something that happened to a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,11 +25,17 @@ pub struct EventRecord {
     pub hash: String,
 }
 
-/// Reading the story.
+/// Reading the record, for people and programs that look at it.
 #[async_trait]
 pub trait StoryStore: Send + Sync {
     /// All that happened to a record, oldest first.
     async fn story(&self, subject: &str) -> Result<Vec<EventRecord>, LedgerError>;
+
+    /// A grant by name.
+    async fn grant(&self, id: &GrantId) -> Result<Option<GrantRecord>, LedgerError>;
+
+    /// Grants, newest first, at most `limit` (at most 1000).
+    async fn grants(&self, limit: u32) -> Result<Vec<GrantRecord>, LedgerError>;
 
     /// Recomputes every writer's chain; the first break, if there is one.
     async fn verify_chain(&self) -> Result<Option<EventRecord>, LedgerError>;

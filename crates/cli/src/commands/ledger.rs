@@ -1,15 +1,37 @@
 //! `tollway ledger`: the durable record, for people and programs.
+//!
+//! One ledger may hold payments (an engine's), grants (a gate's) and spends (a
+//! buyer's). A grant is listed where no payment of this ledger settled it: its
+//! facilitator is a remote one.
+
+use std::collections::HashSet;
 
 use serde_json::{Value, json};
-use tollway_core::PaymentId;
+use tollway_core::{Expected, GrantId, Network, PaymentId, SpendId, Timestamp, TxHash};
 use tollway_ledger::{
-    PaymentFilter, PaymentRecord, PaymentState, SettlementStore, SqliteLedger, StoryStore,
+    EventRecord, Evidence, GrantRecord, GrantState, PaymentFilter, PaymentRecord, SettlementStore,
+    SpendRecord, SpendState, SpendStore, SqliteLedger, StoryStore,
 };
 
 use crate::cli::LedgerCommand;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::{story, wiring};
+
+/// The states that a row may be in; the last three are last.
+const STATES: [&str; 11] = [
+    "accepted",
+    "submitted",
+    "claimed",
+    "served",
+    "settling",
+    "reserved",
+    "signed",
+    "presented",
+    "settled",
+    "refused",
+    "expired",
+];
 
 /// Runs it.
 pub async fn run(command: LedgerCommand, environment: &Environment) -> Result<Exit, Failure> {
@@ -20,19 +42,18 @@ pub async fn run(command: LedgerCommand, environment: &Environment) -> Result<Ex
             limit,
             json,
         } => {
+            check_state(state.as_deref())?;
             let ledger = open(ledger.as_deref(), environment).await?;
-            let state = state.as_deref().map(payment_state).transpose()?;
-            let filter = PaymentFilter {
-                state,
-                limit: limit.clamp(1, 1000),
-                before: None,
-            };
-            let payments = ledger.payments(&filter).await.map_err(broken)?;
-            list(&payments, json);
+            let mut rows = rows(&ledger, limit.clamp(1, 1000)).await?;
+            rows.retain(|row| state.as_deref().is_none_or(|state| row.state == state));
+            rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            list(&rows, json);
         }
         LedgerCommand::Show { id, ledger, json } => {
             let ledger = open(ledger.as_deref(), environment).await?;
-            show(&ledger, &id, json).await?;
+            let row = find(&ledger, &id).await?;
+            let events = ledger.story(&id).await.map_err(broken)?;
+            show(&row, &events, json);
         }
     }
     Ok(Exit::Done)
@@ -56,117 +77,228 @@ fn broken(error: tollway_ledger::LedgerError) -> Failure {
     Failure::coded(Exit::Failed, "ledger_unavailable", error)
 }
 
-fn payment_state(text: &str) -> Result<PaymentState, Failure> {
-    serde_json::from_value(Value::from(text)).map_err(|_| {
-        Failure::usage(format!(
-            "`{text}` is not a state; use accepted, submitted, settled, refused or expired."
-        ))
+fn check_state(state: Option<&str>) -> Result<(), Failure> {
+    match state {
+        Some(state) if !STATES.contains(&state) => Err(Failure::usage(format!(
+            "`{state}` is not a state; use one of {}.",
+            STATES.join(", ")
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What all three kinds of record have in common.
+struct Row {
+    kind: &'static str,
+    id: String,
+    state: &'static str,
+    network: Network,
+    expected: Expected,
+    transaction: Option<TxHash>,
+    deadline: Option<Timestamp>,
+    began_at: Timestamp,
+    refusal: Option<(String, String)>,
+}
+
+async fn rows(ledger: &SqliteLedger, limit: u32) -> Result<Vec<Row>, Failure> {
+    let filter = PaymentFilter {
+        limit,
+        ..PaymentFilter::default()
+    };
+    let payments = ledger.payments(&filter).await.map_err(broken)?;
+    let settled_here: HashSet<String> = payments
+        .iter()
+        .map(|record| record.payment.identity.key())
+        .collect();
+    let grants = ledger.grants(limit).await.map_err(broken)?;
+    let spends = ledger.spends(limit).await.map_err(broken)?;
+    let mut rows: Vec<Row> = payments.into_iter().map(Row::from).collect();
+    rows.extend(
+        grants
+            .into_iter()
+            .filter(|record| !settled_here.contains(&record.grant.identity.key()))
+            .map(Row::from),
+    );
+    rows.extend(spends.into_iter().map(Row::from));
+    rows.sort_by(|a, b| b.began_at.cmp(&a.began_at).then_with(|| a.id.cmp(&b.id)));
+    Ok(rows)
+}
+
+async fn find(ledger: &SqliteLedger, id: &str) -> Result<Row, Failure> {
+    let row = match id.split('_').next() {
+        Some("grt") => ledger
+            .grant(&GrantId::from_text(id))
+            .await
+            .map_err(broken)?
+            .map(Row::from),
+        Some("spd") => ledger
+            .spend(&SpendId::from_text(id))
+            .await
+            .map_err(broken)?
+            .map(Row::from),
+        _ => ledger
+            .payment(&PaymentId::from_text(id))
+            .await
+            .map_err(broken)?
+            .map(Row::from),
+    };
+    row.ok_or_else(|| {
+        Failure::coded(
+            Exit::Failed,
+            "not_found",
+            format!("The ledger has no record {id}; list them with `tollway ledger list`."),
+        )
     })
 }
 
-fn list(payments: &[PaymentRecord], as_json: bool) {
+impl From<PaymentRecord> for Row {
+    fn from(record: PaymentRecord) -> Self {
+        Self {
+            kind: "payment",
+            id: record.id.to_string(),
+            state: record.state.as_str(),
+            network: record.payment.identity.network,
+            expected: record.payment.expected,
+            transaction: record.transaction,
+            deadline: Some(record.payment.deadline),
+            began_at: record.accepted_at,
+            refusal: record.refusal,
+        }
+    }
+}
+
+impl From<GrantRecord> for Row {
+    fn from(record: GrantRecord) -> Self {
+        let transaction = match record.evidence {
+            Some(
+                Evidence::Receipt { transaction }
+                | Evidence::FacilitatorSaid { transaction, .. }
+                | Evidence::Checked { transaction, .. },
+            ) => Some(transaction),
+            Some(Evidence::Nothing) | None => None,
+        };
+        Self {
+            kind: "grant",
+            id: record.id.to_string(),
+            state: match record.state {
+                GrantState::Released => "settled",
+                other => other.as_str(),
+            },
+            network: record.grant.identity.network,
+            expected: record.grant.expected,
+            transaction,
+            deadline: Some(record.grant.deadline),
+            began_at: record.claimed_at,
+            refusal: record.refusal,
+        }
+    }
+}
+
+impl From<SpendRecord> for Row {
+    fn from(record: SpendRecord) -> Self {
+        let refusal = match record.state {
+            SpendState::Released => record.reason.map(|why| ("released".to_owned(), why)),
+            _ => None,
+        };
+        Self {
+            kind: "spend",
+            id: record.id.to_string(),
+            state: match record.state {
+                SpendState::Paid => "settled",
+                SpendState::Released => "refused",
+                other => other.as_str(),
+            },
+            expected: Expected {
+                asset: record.spend.asset,
+                from: record.spend.account,
+                to: record.spend.payee,
+                amount: record.paid.unwrap_or(record.spend.amount),
+            },
+            network: record.spend.network,
+            transaction: record.transaction,
+            deadline: record.signed.map(|signed| signed.valid_until),
+            began_at: record.reserved_at,
+            refusal,
+        }
+    }
+}
+
+impl Row {
+    fn amount(&self) -> String {
+        story::in_words(&self.network, &self.expected.asset, self.expected.amount)
+    }
+
+    /// The record as programs read it.
+    fn json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "kind": self.kind,
+            "state": self.state,
+            "amount": self.expected.amount,
+            "asset": self.expected.asset,
+            "network": self.network,
+            "payer": self.expected.from,
+            "payee": self.expected.to,
+            "transaction": self.transaction,
+            "deadline": self.deadline,
+            "acceptedAt": self.began_at,
+            "errorReason": self.refusal.as_ref().map(|(code, _)| code),
+        })
+    }
+}
+
+fn list(rows: &[Row], as_json: bool) {
     if as_json {
         println!(
             "{}",
-            Value::from(payments.iter().map(payment_json).collect::<Vec<_>>())
+            Value::from(rows.iter().map(Row::json).collect::<Vec<_>>())
         );
         return;
     }
-    if payments.is_empty() {
+    if rows.is_empty() {
         eprintln!("No payment is recorded here.");
     }
-    for payment in payments {
+    for row in rows {
         println!(
             "{}  {:<9}  {:>14}  {}  {}",
-            payment.id,
-            word(payment.state),
-            amount_in_words(payment),
-            payment.payment.identity.network,
-            payment
-                .transaction
-                .as_ref()
-                .map_or("-", |hash| hash.as_str()),
+            row.id,
+            row.state,
+            row.amount(),
+            row.network,
+            row.transaction.as_ref().map_or("-", TxHash::as_str),
         );
     }
 }
 
-async fn show(ledger: &SqliteLedger, id: &str, as_json: bool) -> Result<(), Failure> {
-    let payment = ledger
-        .payment(&PaymentId::from_text(id))
-        .await
-        .map_err(broken)?
-        .ok_or_else(|| {
-            Failure::coded(
-                Exit::Failed,
-                "not_found",
-                format!("The ledger has no payment {id}; list them with `tollway ledger list`."),
-            )
-        })?;
-    let events = ledger.story(id).await.map_err(broken)?;
+fn show(row: &Row, events: &[EventRecord], as_json: bool) {
     if as_json {
-        let mut whole = payment_json(&payment);
+        let mut whole = row.json();
         if let Some(object) = whole.as_object_mut() {
-            let events: Vec<Value> = events
-                .iter()
-                .map(|e| json!({ "seq": e.seq, "at": e.at, "kind": e.kind, "data": e.data }))
-                .collect();
-            object.insert("events".to_owned(), events.into());
+            object.insert("events".to_owned(), events.iter().map(event_json).collect());
         }
         println!("{whole}");
-        return Ok(());
+        return;
     }
-    println!("payment      {}", payment.id);
-    println!("state        {}", word(payment.state));
-    println!("amount       {}", amount_in_words(&payment));
-    println!("network      {}", payment.payment.identity.network);
-    println!("payer        {}", payment.payment.expected.from);
-    println!("payee        {}", payment.payment.expected.to);
-    if let Some(hash) = &payment.transaction {
+    println!("{:<12} {}", row.kind, row.id);
+    println!("state        {}", row.state);
+    println!("amount       {}", row.amount());
+    println!("network      {}", row.network);
+    println!("payer        {}", row.expected.from);
+    println!("payee        {}", row.expected.to);
+    if let Some(hash) = &row.transaction {
         println!("transaction  {hash}");
-        if let Some(link) = payment.payment.identity.network.explorer_tx(hash) {
+        if let Some(link) = row.network.explorer_tx(hash) {
             println!("             {link}");
         }
     }
-    if let Some((code, message)) = &payment.refusal {
+    if let Some((code, message)) = &row.refusal {
         println!("refused      {code}: {message}");
     }
     for event in events {
         println!("{}  {}  {}", event.at, event.kind, event.data);
     }
-    Ok(())
 }
 
-/// The record as programs read it.
-fn payment_json(record: &PaymentRecord) -> Value {
-    let payment = &record.payment;
-    json!({
-        "id": record.id,
-        "state": word(record.state),
-        "amount": payment.expected.amount,
-        "asset": payment.expected.asset,
-        "network": payment.identity.network,
-        "payer": payment.expected.from,
-        "payee": payment.expected.to,
-        "transaction": record.transaction,
-        "deadline": payment.deadline,
-        "acceptedAt": record.accepted_at,
-        "updatedAt": record.updated_at,
-        "errorReason": record.refusal.as_ref().map(|(code, _)| code),
-    })
-}
-
-fn word(state: PaymentState) -> String {
-    serde_json::to_value(state)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned))
-        .unwrap_or_default()
-}
-
-fn amount_in_words(record: &PaymentRecord) -> String {
-    let expected = &record.payment.expected;
-    story::in_words(
-        &record.payment.identity.network,
-        &expected.asset,
-        expected.amount,
-    )
+fn event_json(event: &EventRecord) -> Value {
+    json!({ "seq": event.seq, "at": event.at, "kind": event.kind, "data": event.data })
 }

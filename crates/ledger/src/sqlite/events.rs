@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
-use tollway_core::Timestamp;
+use tollway_core::{GrantId, Timestamp};
 
-use super::SqliteLedger;
 use super::chain::{Entry, hash};
 use super::row::{Columns, int};
-use crate::{EventRecord, LedgerError, StoryStore};
+use super::{SqliteLedger, grants};
+use crate::{EventRecord, GrantRecord, LedgerError, StoryStore};
 
 /// Events read at once.
 const PAGE: i64 = 1_000;
@@ -20,6 +20,16 @@ impl StoryStore for SqliteLedger {
         let events = sqlx::query("SELECT * FROM events WHERE subject = $1 ORDER BY id LIMIT 10000");
         let rows = self.list(events.bind(subject.to_owned())).await?;
         rows.iter().map(record).collect()
+    }
+
+    async fn grant(&self, id: &GrantId) -> Result<Option<GrantRecord>, LedgerError> {
+        let row = self.find(grants::by_id(id)).await?;
+        row.as_ref().map(grants::record).transpose()
+    }
+
+    async fn grants(&self, limit: u32) -> Result<Vec<GrantRecord>, LedgerError> {
+        let rows = self.list(grants::newest(limit)).await?;
+        rows.iter().map(grants::record).collect()
     }
 
     async fn verify_chain(&self) -> Result<Option<EventRecord>, LedgerError> {

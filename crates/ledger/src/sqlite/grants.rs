@@ -47,6 +47,10 @@ pub(super) fn by_identifier(identifier: &str) -> Statement<'static> {
         .bind(identifier.to_owned())
 }
 
+pub(super) fn newest(limit: u32) -> Statement<'static> {
+    select_grant!("ORDER BY g.seq DESC LIMIT $1").bind(i64::from(limit.min(1_000)))
+}
+
 pub(super) fn open() -> Statement<'static> {
     select_grant!("WHERE g.is_open = 1 ORDER BY g.seq")
 }
