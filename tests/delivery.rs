@@ -41,7 +41,7 @@ async fn an_answer_that_keeps_breaking_off_can_be_fetched_later_without_paying_a
         },
     );
     let url = format!("{}/paid/weather", chaos.url());
-    let done = town.pay(&url, &[]).await.exits(5);
+    let done = town.pay(&url, &[]).await.exits(7);
     assert!(
         done.stderr.contains("[paid_not_delivered]"),
         "{}",

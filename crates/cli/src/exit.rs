@@ -20,6 +20,8 @@ pub enum Exit {
     RefusedByServer = 5,
     /// `pay`: signed and shown, and nobody can say yet what became of it.
     Unknown = 6,
+    /// `pay`: paid, and the answer could not be read or written whole.
+    PaidNotKept = 7,
 }
 
 /// The table for `--help` and the manual.
@@ -31,7 +33,8 @@ Exit codes:
   3  pay: delivered, and it was free
   4  pay: refused by our own policy, budget or balance; nothing was signed
   5  pay: refused by the server
-  6  pay: outcome unknown; run the same command again, it shows the same payment";
+  6  pay: outcome unknown; run the same command again, it shows the same payment
+  7  pay: paid, and the answer was lost on the way; fetch it with --again";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

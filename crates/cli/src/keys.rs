@@ -135,9 +135,7 @@ impl Keystore {
     ) -> Result<EvmSigner, Failure> {
         let path = self.path(name)?;
         if path.exists() {
-            return Err(Failure::usage(format!(
-                "There is a wallet {name} already; choose another name, keys are never overwritten."
-            )));
+            return Err(exists(name));
         }
         let failed = |e: &dyn std::fmt::Display| {
             Failure::new(format!(
@@ -145,7 +143,10 @@ impl Keystore {
                 self.directory.display()
             ))
         };
-        let staging = format!(".{name}.new");
+        let staging = format!(
+            ".{name}.{:016x}.new",
+            rand::RngCore::next_u64(&mut rand::rngs::OsRng)
+        );
         let key = signer.secret_bytes();
         eth_keystore::encrypt_key(
             &self.directory,
@@ -157,11 +158,12 @@ impl Keystore {
         .map_err(|e| failed(&e))?;
         let staged = self.directory.join(&staging);
         let finished = finish_keystore_file(&staged, &path, &signer.address().to_string());
-        if finished.is_err() {
-            let _ = fs::remove_file(&staged);
+        let _ = fs::remove_file(&staged);
+        match finished {
+            Ok(()) => Ok(signer),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(exists(name)),
+            Err(e) => Err(failed(&e)),
         }
-        finished.map_err(|e| failed(&e))?;
-        Ok(signer)
     }
 
     /// Decrypts a wallet.
@@ -239,7 +241,18 @@ fn finish_keystore_file(staged: &Path, path: &Path, address: &str) -> std::io::R
     fs::write(staged, serde_json::to_string(&keystore)?)?;
     fs::set_permissions(staged, fs::Permissions::from_mode(0o600))?;
     fs::File::open(staged)?.sync_all()?;
-    fs::rename(staged, path)
+    // A link is made only where there is nothing: of two at once, one wins.
+    fs::hard_link(staged, path)?;
+    match path.parent() {
+        Some(folder) => fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn exists(name: &str) -> Failure {
+    Failure::usage(format!(
+        "There is a wallet {name} already; choose another name, keys are never overwritten."
+    ))
 }
 
 /// The passphrase, from a private file or asked for on the terminal.
@@ -264,4 +277,33 @@ pub fn passphrase(file: Option<&Path>, confirm: bool) -> Result<Zeroizing<String
         return Err(Failure::usage("The passphrases differ; try again."));
     }
     Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_wallets_of_one_name_made_at_once_one_is_told_so() {
+        let home = tempfile::tempdir().unwrap();
+        let made: Vec<Result<EvmSigner, Failure>> = std::thread::scope(|scope| {
+            let makers: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| Keystore::open(home.path())?.create("agent", "secret")))
+                .collect();
+            makers
+                .into_iter()
+                .map(|maker| maker.join().unwrap())
+                .collect()
+        });
+        let mut winners = made.into_iter().filter_map(Result::ok);
+        let winner = winners.next().unwrap();
+        assert!(
+            winners.next().is_none(),
+            "one key survives, so one is promised"
+        );
+        let keystore = Keystore::open(home.path()).unwrap();
+        let kept = keystore.unlock("agent", "secret").unwrap();
+        assert_eq!(kept.address(), winner.address());
+        assert_eq!(keystore.list().unwrap().len(), 1);
+    }
 }

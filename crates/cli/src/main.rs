@@ -7,6 +7,7 @@ mod environment;
 mod exit;
 mod keys;
 mod metrics;
+mod output;
 mod routes;
 mod serve;
 mod settings;

@@ -1,7 +1,7 @@
 //! `tollway pay`: fetch a URL, and pay for it within a limit.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -17,6 +17,7 @@ use crate::cli::PayArgs;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::keys::{self, Keystore};
+use crate::output::Output;
 use crate::story::Story;
 use crate::wiring;
 
@@ -130,7 +131,7 @@ async fn finish(
             let again = again.map_err(|error| failure(&error))?;
             whole(again).await.map_err(|why| {
                 Failure::coded(
-                    Exit::RefusedByServer,
+                    Exit::PaidNotKept,
                     "paid_not_delivered",
                     format!("The answer was paid for and broke off twice: {why}; run the command again with --again {}.", payment.spend),
                 )
@@ -254,46 +255,6 @@ fn exit_of(payment: Option<&Payment>) -> Exit {
     }
 }
 
-/// A file for the answer, opened before anything is paid, so that no answer is
-/// bought that cannot be kept.
-struct Output {
-    part: PathBuf,
-    path: PathBuf,
-    file: std::fs::File,
-}
-
-impl Output {
-    fn open(path: &Path) -> Result<Self, Failure> {
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        let file = std::fs::File::create(&part).map_err(|e| {
-            Failure::usage(format!(
-                "-o {} cannot be written: {e}; name another file.",
-                path.display()
-            ))
-        })?;
-        Ok(Self {
-            part,
-            path: path.to_path_buf(),
-            file,
-        })
-    }
-
-    fn keep(mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.file.sync_all()?;
-        std::fs::rename(&self.part, &self.path)
-    }
-}
-
-impl Drop for Output {
-    /// A partial file never stays; after a rename there is none.
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.part);
-    }
-}
-
 /// Body to stdout or a file, with status and headers where they were asked for.
 fn deliver(
     args: &PayArgs,
@@ -323,7 +284,7 @@ fn deliver(
 fn undelivered(why: &std::io::Error, payment: Option<&Payment>) -> Failure {
     match payment {
         Some(payment) => Failure::coded(
-            Exit::Failed,
+            Exit::PaidNotKept,
             "not_written",
             format!(
                 "The answer was paid for and cannot be written: {why}; run the command again with --again {} and -o FILE.",
@@ -403,7 +364,8 @@ pub fn failure(error: &PayError) -> Failure {
         ErrorKind::Invalid => Exit::Usage,
         ErrorKind::Declined => Exit::RefusedByPolicy,
         ErrorKind::Failed => Exit::Failed,
-        ErrorKind::RefusedByServer | ErrorKind::PaidNotDelivered => Exit::RefusedByServer,
+        ErrorKind::RefusedByServer => Exit::RefusedByServer,
+        ErrorKind::PaidNotDelivered => Exit::PaidNotKept,
         ErrorKind::Unknown => Exit::Unknown,
     };
     if let Some(detail) = error.detail() {
