@@ -8,13 +8,19 @@ use futures_util::stream;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 
 /// Any error of a body or a service.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a gate hands to the service behind it, and what it answers with.
-pub struct Body(UnsyncBoxBody<Bytes, BoxError>);
+pub struct Body(Kind);
+
+enum Kind {
+    /// Bytes that are there already, until they are taken.
+    Whole(Option<Bytes>),
+    Boxed(UnsyncBoxBody<Bytes, BoxError>),
+}
 
 impl http_body::Body for Body {
     type Data = Bytes;
@@ -24,15 +30,26 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.0).poll_frame(cx)
+        match &mut self.0 {
+            Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Boxed(body) => Pin::new(body).poll_frame(cx),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        match &self.0 {
+            Kind::Whole(bytes) => bytes.is_none(),
+            Kind::Boxed(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        match &self.0 {
+            Kind::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Kind::Boxed(body) => body.size_hint(),
+        }
     }
 }
 
@@ -54,19 +71,21 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    Body(body.map_err(Into::into).boxed_unsync())
+    Body(Kind::Boxed(body.map_err(Into::into).boxed_unsync()))
 }
 
 /// A body without bytes.
 #[must_use]
 pub fn empty() -> Body {
-    boxed(Empty::new())
+    Body(Kind::Whole(None))
 }
 
 /// A body of these bytes.
 #[must_use]
 pub fn full(bytes: impl Into<Bytes>) -> Body {
-    boxed(Full::new(bytes.into()))
+    Body(Kind::Whole(
+        Some(bytes.into()).filter(|bytes| !bytes.is_empty()),
+    ))
 }
 
 /// A body of these bytes that ends with trailers.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use http::HeaderValue;
 use tokio::sync::Semaphore;
@@ -192,6 +192,7 @@ impl GateBuilder {
             sales: RwLock::default(),
             added: RwLock::default(),
             active: Mutex::default(),
+            challenged: OnceLock::new(),
             places: Arc::new(Semaphore::new(places)),
             tasks: TaskTracker::new(),
             ledger_failed: AtomicBool::new(false),

@@ -6,11 +6,14 @@
 //! halves, and blanks (which JSON allows) bring the part between them to a
 //! multiple of three bytes.
 
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 use tollway_core::wire::{Object, PaymentRequired, ResourceInfo, v1};
 use tollway_core::{extensions, header};
@@ -72,11 +75,18 @@ pub(crate) struct Reason<'a> {
 }
 
 /// Terms, all but the path of the resource.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Challenge {
     header: HeaderTemplate,
     body: Vec<String>,
+    /// Headers and bodies of the paths that were asked for, up to a number.
+    made: RwLock<HashMap<String, (HeaderMap, Bytes)>>,
 }
+
+/// Answers kept ready for one route: about three kilobytes each.
+const MAX_MADE: usize = 64;
+/// Longest path whose answer is kept ready.
+const MAX_MADE_PATH_BYTES: usize = 256;
 
 #[derive(Clone, Debug)]
 struct HeaderTemplate {
@@ -117,6 +127,7 @@ impl Challenge {
         let challenge = Self {
             header: HeaderTemplate::new(&json).ok_or(BuildError::Terms)?,
             body: body_parts(&terms, offers, reason)?,
+            made: RwLock::default(),
         };
         match challenge.header.longest() {
             too_long if too_long > MAX_CHALLENGE_HEADER_BYTES => {
@@ -128,19 +139,44 @@ impl Challenge {
 
     /// The 402 answer for a canonical path.
     pub(crate) fn answer(&self, path: &str) -> Response<Body> {
-        let mut response = Response::new(body::full(self.body_for(path)));
-        *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
-        let headers = response.headers_mut();
-        headers.reserve(8);
+        let (headers, body) = self.parts(path);
+        answer_of(headers, body)
+    }
+
+    /// The same, made once for paths that are asked for often.
+    pub(crate) fn kept_answer(&self, path: &str) -> Response<Body> {
+        let made = self.made.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((headers, body)) = made.get(path) {
+            return answer_of(headers.clone(), body.clone());
+        }
+        let is_full = made.len() >= MAX_MADE;
+        drop(made);
+        let (headers, body) = self.parts(path);
+        if !is_full && path.len() <= MAX_MADE_PATH_BYTES {
+            let mut made = self.made.write().unwrap_or_else(PoisonError::into_inner);
+            made.insert(path.to_owned(), (headers.clone(), body.clone()));
+        }
+        answer_of(headers, body)
+    }
+
+    fn parts(&self, path: &str) -> (HeaderMap, Bytes) {
+        let mut headers = HeaderMap::with_capacity(8);
         headers.insert(&header::PAYMENT_REQUIRED, self.header.value(path));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+        (headers, self.body_for(path))
     }
 
     fn body_for(&self, path: &str) -> Bytes {
         Bytes::from(self.body.join(path))
     }
+}
+
+fn answer_of(headers: HeaderMap, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(body::full(body));
+    *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
+    *response.headers_mut() = headers;
+    response
 }
 
 impl HeaderTemplate {
@@ -306,6 +342,30 @@ mod tests {
             assert_eq!(terms.error.as_deref(), Some("Payment required"));
             assert_eq!(terms.resource.description.as_deref(), Some("A \"report\""));
         }
+    }
+
+    #[test]
+    fn an_answer_that_is_kept_ready_is_the_one_for_its_path() {
+        let challenge = challenge(&[84532]);
+        for round in 0..2 {
+            for n in 0..3 * MAX_MADE {
+                let path = format!("/paid/{n}");
+                let (kept, fresh) = (challenge.kept_answer(&path), challenge.answer(&path));
+                assert_eq!(kept.headers(), fresh.headers(), "{round} {path}");
+                let size =
+                    |answer: &Response<Body>| http_body::Body::size_hint(answer.body()).exact();
+                assert_eq!(size(&kept), size(&fresh));
+            }
+        }
+        let long = format!("/paid/{}", "x".repeat(MAX_MADE_PATH_BYTES));
+        challenge.kept_answer(&long);
+        let made = challenge.made.read().unwrap();
+        assert_eq!(made.len(), MAX_MADE);
+        let (headers, body) = &made["/paid/7"];
+        let terms: PaymentRequired =
+            header::decode(headers["payment-required"].to_str().unwrap()).unwrap();
+        assert_eq!(terms.resource.url, "https://api.example/paid/7");
+        assert_eq!(*body, challenge.body_for("/paid/7"));
     }
 
     #[test]

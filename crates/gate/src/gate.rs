@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::Method;
@@ -174,6 +174,8 @@ pub(crate) struct Inner {
     /// Grants that a task of this process is working on; each channel closes
     /// when that task lets go.
     pub active: Mutex<HashMap<GrantId, watch::Receiver<()>>>,
+    /// Counts requests without payment, once there was one.
+    pub challenged: OnceLock<metrics::Counter>,
     /// One permit for each paying request.
     pub places: Arc<Semaphore>,
     pub tasks: TaskTracker,

@@ -1,5 +1,7 @@
 //! One request path, and every way to read it.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode;
 
 /// Longest path that is looked at, in bytes (the query does not count).
@@ -56,10 +58,10 @@ impl Spelling {
         if raw.len() > MAX_PATH_BYTES {
             return Err(PathError::TooLong);
         }
-        if is_plain(raw) {
+        if let Some(reading) = plain_reading(raw) {
             return Ok(Self {
                 canonical: raw.to_owned(),
-                readings: vec![folded(raw.as_bytes())],
+                readings: vec![reading.into_owned()],
             });
         }
         Ok(Self {
@@ -69,18 +71,33 @@ impl Spelling {
     }
 }
 
+/// The one reading of a path that has no other.
+pub(super) fn plain_reading(raw: &str) -> Option<Cow<'_, str>> {
+    if raw.len() > MAX_PATH_BYTES || !is_plain(raw) {
+        return None;
+    }
+    let is_folded = !raw.bytes().any(|b| b.is_ascii_uppercase());
+    Some(match is_folded && (raw.len() == 1 || !raw.ends_with('/')) {
+        true => Cow::Borrowed(raw),
+        false => Cow::Owned(folded(raw.as_bytes())),
+    })
+}
+
 /// A path that has exactly one reading: no escapes, no empty or dotted
 /// segments, nothing but unreserved characters.
 fn is_plain(raw: &str) -> bool {
-    let bytes = raw.as_bytes();
-    let unreserved = |b: &u8| b.is_ascii_alphanumeric() || b"-_~/.".contains(b);
-    bytes.first() == Some(&b'/')
-        && bytes.iter().all(unreserved)
-        && !bytes
-            .windows(2)
-            .any(|pair| pair[0] == b'/' && b"/.".contains(&pair[1]))
-        && !bytes.windows(2).any(|pair| pair == b"./")
-        && bytes.last() != Some(&b'.')
+    let mut before = 0;
+    let has_plain_bytes = raw.bytes().all(|byte| {
+        let fits = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => true,
+            b'/' => before != b'/' && before != b'.',
+            b'.' => before != b'/',
+            _ => false,
+        };
+        before = byte;
+        fits
+    });
+    has_plain_bytes && raw.starts_with('/') && before != b'.'
 }
 
 fn canonical(raw: &[u8]) -> String {
@@ -280,6 +297,44 @@ mod tests {
             Spelling::of("/Paid/x.json").unwrap().readings,
             ["/paid/x.json"]
         );
+    }
+
+    #[test]
+    fn what_counts_as_plain_reads_the_same_the_long_way() {
+        let raws = [
+            "/",
+            "/a",
+            "/a/",
+            "/A.b/c..d/",
+            "/a./b",
+            "/a.",
+            "/.",
+            "/..",
+            "/a/..",
+            "/a/.b",
+            "//",
+            "/a//b",
+            "/a;b",
+            "/a%20",
+            "",
+            "a",
+            "/a b",
+            "/~x-_/9",
+            "/é",
+        ];
+        for raw in raws {
+            let long_way = readings(raw.as_bytes()).unwrap();
+            match plain_reading(raw) {
+                Some(reading) => {
+                    assert_eq!(long_way, [reading.into_owned()], "{raw}");
+                    assert_eq!(canonical(raw.as_bytes()), raw);
+                }
+                None => assert!(
+                    long_way.len() > 1 || canonical(raw.as_bytes()) != raw || raw.contains('.'),
+                    "{raw} is plain"
+                ),
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::path::{PathError, Spelling};
+use super::path::{PathError, Spelling, plain_reading};
 use super::pattern::Pattern;
 
 /// What a request costs, as far as its target says.
@@ -29,15 +29,21 @@ pub(crate) fn decide<'a>(
     if !raw_path.is_empty() && !raw_path.starts_with('/') {
         return target_without_path(patterns, method, raw_path);
     }
+    let first = |reading: &str| {
+        patterns
+            .clone()
+            .position(|pattern| pattern.covers(method) && pattern.fits(reading))
+    };
+    if let Some(reading) = plain_reading(raw_path) {
+        return decided(first(&reading), raw_path.to_owned());
+    }
     let spelling = match Spelling::of(raw_path) {
         Ok(spelling) => spelling,
         Err(error) => return Decision::Refused(error),
     };
     let mut hit = None;
     for reading in &spelling.readings {
-        let found = patterns
-            .clone()
-            .position(|pattern| pattern.covers(method) && pattern.fits(reading));
+        let found = first(reading);
         match (hit, found) {
             (Some(before), Some(now)) if before != now => {
                 return Decision::Refused(PathError::Ambiguous);
@@ -45,14 +51,13 @@ pub(crate) fn decide<'a>(
             _ => hit = hit.or(found),
         }
     }
+    decided(hit, spelling.canonical)
+}
+
+fn decided(hit: Option<usize>, path: String) -> Decision {
     match hit {
-        Some(route) => Decision::Paid {
-            route,
-            path: spelling.canonical,
-        },
-        None => Decision::Free {
-            path: spelling.canonical,
-        },
+        Some(route) => Decision::Paid { route, path },
+        None => Decision::Free { path },
     }
 }
 
