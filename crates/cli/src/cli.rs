@@ -210,6 +210,14 @@ pub struct PayArgs {
     /// Where spending is recorded [default: sqlite:~/.tollway/payer.db].
     #[arg(long, value_name = "sqlite:PATH")]
     pub ledger: Option<String>,
+    /// Wait at most this long for the whole answer, once it began.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 120,
+        allow_negative_numbers = true
+    )]
+    pub max_time: u64,
     /// Fetch what was paid for already, by the name of its record (spd_…); nothing is signed.
     #[arg(long, value_name = "SPEND")]
     pub again: Option<String>,

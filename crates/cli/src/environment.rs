@@ -102,19 +102,18 @@ pub fn rpc_variable(network: &str) -> String {
     format!("TOLLWAY_RPC_{suffix}")
 }
 
+/// Reads what a `.env` says about us. One that says nothing is none of our
+/// business; one that does may name keys, and must be its owner's alone.
 fn read_dotenv(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    if !path.exists() {
-        return Ok(BTreeMap::new());
+    let ours = |line: &&str| assignment(line).starts_with("TOLLWAY_");
+    match std::fs::read_to_string(path) {
+        Ok(text) if text.lines().any(|line| ours(&line)) => {}
+        _ => return Ok(BTreeMap::new()),
     }
     let text = keys::read_private(path)?;
     let mut variables = BTreeMap::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let assignment = line.strip_prefix("export ").unwrap_or(line);
-        let (name, value) = assignment.split_once('=').ok_or_else(|| {
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| ours(line)) {
+        let (name, value) = assignment(line).split_once('=').ok_or_else(|| {
             Failure::usage(format!(
                 "{}:{}: not of the form NAME=value; correct or remove the line.",
                 path.display(),
@@ -124,6 +123,11 @@ fn read_dotenv(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
         variables.insert(name.trim().to_owned(), unquote(value.trim()).to_owned());
     }
     Ok(variables)
+}
+
+fn assignment(line: &str) -> &str {
+    let line = line.trim();
+    line.strip_prefix("export ").unwrap_or(line).trim_start()
 }
 
 fn unquote(value: &str) -> &str {

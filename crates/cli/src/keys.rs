@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::Address;
@@ -27,6 +27,12 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, Failure> {
     if !metadata.is_file() {
         return Err(failed(&"it is not a regular file"));
     }
+    if !is_ours(&metadata) {
+        return Err(Failure::usage(format!(
+            "{} belongs to somebody else, who could change it; run `chown` on it.",
+            path.display()
+        )));
+    }
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err(Failure::usage(format!(
             "{} can be read by others; run `chmod 600 {}`.",
@@ -39,6 +45,12 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, Failure> {
         .read_to_string(&mut text)
         .map_err(|e| failed(&e))?;
     Ok(text)
+}
+
+/// Whether a file belongs to this process's user, or to root.
+fn is_ours(metadata: &fs::Metadata) -> bool {
+    let ours = fs::metadata("/proc/self").map(|process| process.uid());
+    metadata.uid() == 0 || ours.is_ok_and(|uid| uid == metadata.uid())
 }
 
 /// Writes a file that only its owner may read, and that was not there before.

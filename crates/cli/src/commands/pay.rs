@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
@@ -21,8 +22,8 @@ use crate::output::Output;
 use crate::story::Story;
 use crate::wiring;
 
-/// An answer that is kept in memory; a larger one is refused.
-const MAX_BODY_BYTES: usize = 256 << 20;
+/// An answer is kept in memory until it is whole; a larger one is refused.
+const MAX_BODY_BYTES: usize = 64 << 20;
 
 /// Runs it.
 pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failure> {
@@ -119,7 +120,7 @@ async fn finish(
 ) -> Result<Exit, Failure> {
     let payment = paid.payment.clone();
     let exit = exit_of(payment.as_ref());
-    let (parts, body) = match (whole(paid).await, &payment) {
+    let (parts, body) = match (whole(args, paid).await, &payment) {
         (Ok(answer), _) => answer,
         (Err(why), None) => {
             return Err(Failure::new(format!(
@@ -129,7 +130,7 @@ async fn finish(
         (Err(_), Some(payment)) => {
             let again = payer.fetch_again(request, &payment.spend).await;
             let again = again.map_err(|error| failure(&error))?;
-            whole(again).await.map_err(|why| {
+            whole(args, again).await.map_err(|why| {
                 Failure::coded(
                     Exit::PaidNotKept,
                     "paid_not_delivered",
@@ -147,11 +148,15 @@ async fn finish(
     Ok(exit)
 }
 
-async fn whole(paid: PaidResponse) -> Result<(http::response::Parts, Vec<u8>), String> {
+async fn whole(
+    args: &PayArgs,
+    paid: PaidResponse,
+) -> Result<(http::response::Parts, Vec<u8>), String> {
     let (parts, body) = paid.response.into_parts();
-    let body = body
-        .bytes(MAX_BODY_BYTES)
+    let patience = Duration::from_secs(args.max_time);
+    let body = tokio::time::timeout(patience, body.bytes(MAX_BODY_BYTES))
         .await
+        .map_err(|_| format!("it was not whole after {} s (--max-time)", args.max_time))?
         .map_err(|e| e.to_string())?;
     Ok((parts, body.to_vec()))
 }
