@@ -55,6 +55,8 @@ impl RpcClient {
     /// [`RpcConfigError`] where the URLs are not allowed or TLS cannot start.
     pub fn new(config: RpcConfig) -> Result<Self, RpcConfigError> {
         config.check()?;
+        // Programs that ask nodes also build HTTP clients of their own.
+        tls::install_provider();
         let secure = config.urls.iter().any(|url| url.scheme() == "https");
         let client = secure.then(|| secure_client(&config)).transpose()?;
         let counters = Arc::new(Counters::default());

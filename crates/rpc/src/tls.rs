@@ -24,6 +24,6 @@ fn common() -> reqwest::ClientBuilder {
 }
 
 /// Fails only where a provider is installed already, and then that one is used.
-fn install_provider() {
+pub(crate) fn install_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
