@@ -310,8 +310,13 @@ pub enum Outcome {
 pub enum Lookup {
     /// The expected transfer happened.
     Settled(Settled),
-    /// The nonce is unused: it can still be settled until its deadline.
-    Unused,
+    /// The nonce is unused. It can still be settled until its deadline, by the
+    /// chain's time: only a block later than that proves that nothing moves.
+    Unused {
+        /// Time of a block no later than the state that said so. A chain that
+        /// stands still, or a node that lags, leaves it behind our own clock.
+        as_of: Timestamp,
+    },
     /// The nonce is used or cancelled, and the expected transfer did not happen by it.
     Spent,
     /// The chain could not say.

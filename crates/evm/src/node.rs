@@ -85,6 +85,7 @@ pub(crate) struct Log {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct BlockNumber {
     pub number: Option<U64>,
+    pub timestamp: Option<U64>,
 }
 
 /// The part of a fee history that the next block's price needs.

@@ -8,7 +8,7 @@ use tollway_core::wire::{PaymentPayload, SupportedKind};
 use tollway_core::{
     Address, Amount, Broadcast, Chain, ChainError, Expected, Finality, Health, Identity, Intent,
     Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Refusal, Settled, Slot,
-    Terms, TxHash, Verified, Watch,
+    Terms, Timestamp, TxHash, Verified, Watch,
 };
 
 /// What differs between ways to pay.
@@ -130,7 +130,7 @@ impl<M: Method> Chain for Pretend<M> {
         let found = self
             .lookup(&intent.identity, &intent.expected, Finality::Included)
             .await?;
-        if !matches!(found, Lookup::Unused) {
+        if !matches!(found, Lookup::Unused { .. }) {
             let used = "The authorization is used; sign another one.";
             return Err(Refusal::new(M::USED, used).into());
         }
@@ -215,7 +215,9 @@ impl<M: Method> Chain for Pretend<M> {
                 return Ok(Lookup::Settled(self.settled(block, tx, moved.amount)));
             }
         }
-        Ok(Lookup::Unused)
+        Ok(Lookup::Unused {
+            as_of: Timestamp::from_secs(0),
+        })
     }
 
     async fn observe(

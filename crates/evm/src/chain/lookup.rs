@@ -3,13 +3,15 @@
 use alloy_primitives::{Address, B256, Bytes, U64};
 use alloy_sol_types::{SolCall, SolEvent};
 use serde::Serialize;
-use tollway_core::{ChainError, Expected, Finality, Identity, Lookup};
+use tollway_core::{ChainError, Expected, Finality, Identity, Lookup, Timestamp};
 use tollway_rpc::{Batch, RpcError};
 
 use super::EvmChain;
 use super::outcome::{effect, succeeded};
 use crate::abi::Token as Abi;
-use crate::node::{CallRequest, LATEST, Log, Receipt, ask, ask_all, is_revert, typed, unavailable};
+use crate::node::{
+    BlockNumber, CallRequest, LATEST, Log, Receipt, ask, ask_all, is_revert, typed, unavailable,
+};
 use crate::receipt::Effect;
 
 /// The smallest span that a refused log query is cut down to.
@@ -53,10 +55,10 @@ impl EvmChain {
         finality: Finality,
     ) -> Result<Lookup, ChainError> {
         let effect = effect(identity, expected)?;
-        let (used, newest) = self.authorization_state(&effect).await?;
+        let (used, newest, as_of) = self.authorization_state(&effect).await?;
         match used {
             None => return Ok(Lookup::Unknown),
-            Some(false) => return Ok(Lookup::Unused),
+            Some(false) => return Ok(Lookup::Unused { as_of }),
             Some(true) => {}
         }
         let Some(log) = self.find_use(&effect, newest).await? else {
@@ -80,23 +82,29 @@ impl EvmChain {
             .map_or(Lookup::Spent, Lookup::Settled))
     }
 
-    /// Whether the token counts the nonce as used, if it says, and the newest block.
+    /// Whether the token counts the nonce as used, if it says, and number and
+    /// time of the newest block. The block is asked for first: the state may be
+    /// newer than its time, never older.
     async fn authorization_state(
         &self,
         effect: &Effect,
-    ) -> Result<(Option<bool>, u64), ChainError> {
+    ) -> Result<(Option<bool>, u64, Timestamp), ChainError> {
         let question = Abi::authorizationStateCall {
             authorizer: effect.from,
             nonce: effect.nonce,
         };
         let question = Bytes::from(question.abi_encode());
         let mut batch = Batch::new();
+        batch.push("eth_getBlockByNumber", &(LATEST, false));
         batch.push(
             "eth_call",
             &(CallRequest::new(effect.asset, &question), LATEST),
         );
-        batch.push("eth_blockNumber", &[(); 0]);
         let mut answers = ask_all(&self.rpc, batch).await?;
+        let block: BlockNumber = typed("eth_getBlockByNumber", answers.next())?;
+        let (Some(number), Some(time)) = (block.number, block.timestamp) else {
+            return Err(ChainError::unavailable("a block without number or time"));
+        };
         let used = match answers.next() {
             Some(Err(error)) if is_revert(&error) => None,
             answer => {
@@ -104,8 +112,7 @@ impl EvmChain {
                 Abi::authorizationStateCall::abi_decode_returns(&bytes).ok()
             }
         };
-        let newest: U64 = typed("eth_blockNumber", answers.next())?;
-        Ok((used, newest.to()))
+        Ok((used, number.to(), Timestamp::from_secs(time.to())))
     }
 
     /// Searches backwards in spans that nodes allow.

@@ -204,7 +204,7 @@ impl EvmChain {
             let proof = Outcome::NotSettled(Proof::SlotTaken { confirmed_nonce });
             outcomes.push(
                 match self.look_up(identity, expected, watch.finality).await? {
-                    Lookup::Unused | Lookup::Spent => proof,
+                    Lookup::Unused { .. } | Lookup::Spent => proof,
                     Lookup::Settled(settled) if watch.hashes.contains(&settled.transaction) => {
                         Outcome::Settled(settled)
                     }

@@ -310,14 +310,12 @@ async fn an_authorization_needs_more_time_before_the_goods_than_before_the_money
         world.outcome(&watch).await,
         Outcome::NotSettled(Proof::Reverted { .. })
     ));
-    assert_eq!(
-        world
-            .chain
-            .lookup(&intent.identity, &intent.expected, Finality::Included)
-            .await
-            .unwrap(),
-        Lookup::Unused
-    );
+    let lookup = world
+        .chain
+        .lookup(&intent.identity, &intent.expected, Finality::Included)
+        .await
+        .unwrap();
+    assert!(matches!(lookup, Lookup::Unused { .. }), "{lookup:?}");
 }
 
 #[tokio::test]
@@ -421,7 +419,7 @@ async fn a_cancelled_authorization_is_spent() {
             .chain
             .lookup(&intent.identity, &intent.expected, Finality::Included)
     };
-    assert_eq!(lookup().await.unwrap(), Lookup::Unused);
+    assert!(matches!(lookup().await.unwrap(), Lookup::Unused { .. }));
 
     crate::support::transact(&world, dollar.address, call.abi_encode()).await;
     assert_eq!(lookup().await.unwrap(), Lookup::Spent);

@@ -106,7 +106,7 @@ impl Engine {
             .lookup(&intent.identity, &intent.expected, finality);
         match ask(&self.shared, lookup).await {
             Ok(Lookup::Settled(_)) => Ok(Verdict::SentBySomebody),
-            Ok(Lookup::Spent | Lookup::Unused) => Ok(Verdict::Refused(refusal)),
+            Ok(Lookup::Spent | Lookup::Unused { .. }) => Ok(Verdict::Refused(refusal)),
             Ok(Lookup::Unknown) => Err(EngineError::network(
                 "It is not known yet who used the authorization; ask again for the same payment.",
             )),

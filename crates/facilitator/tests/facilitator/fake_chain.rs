@@ -48,6 +48,8 @@ pub struct Script {
     pub funds: Option<usize>,
     /// The next plans are not given.
     pub plans_hang: bool,
+    /// Its newest block stays an old one.
+    pub stands_still: bool,
     pub verified: usize,
     /// Every broadcast, repeats too.
     pub sent: Vec<TxHash>,
@@ -353,8 +355,15 @@ impl Chain for FakeChain {
         expected: &Expected,
         _finality: Finality,
     ) -> Result<Lookup, ChainError> {
-        Ok(match self.up()?.used.get(&identity.key()) {
-            None => Lookup::Unused,
+        let chain = self.up()?;
+        Ok(match chain.used.get(&identity.key()) {
+            // Unless it stands still, it mines without end: its time is everybody's.
+            None => Lookup::Unused {
+                as_of: match chain.stands_still {
+                    true => Timestamp::from_millis(0),
+                    false => Timestamp::from_millis(u64::MAX),
+                },
+            },
             Some((hash, third)) => Lookup::Settled(settled(hash, expected.amount, *third)),
         })
     }

@@ -548,6 +548,25 @@ async fn an_authorization_that_dies_unused_expires_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_chain_that_stands_still_expires_nothing() {
+    let scene = Scene::new();
+    scene.chain.script().node = Node::Rejecting;
+    scene.chain.script().stands_still = true;
+    let engine = scene.engine.clone();
+    let mut waiting =
+        tokio::spawn(async move { engine.settle(&settle_request(1, 1)).await.unwrap() });
+    until("it is stored", || !scene.chain.script().sent.is_empty()).await;
+    scene.clock.advance(Duration::from_secs(400));
+    let early = tokio::time::timeout(Duration::from_millis(1500), &mut waiting).await;
+    assert!(
+        early.is_err(),
+        "its next block may still hold it: {early:?}"
+    );
+    scene.chain.script().stands_still = false;
+    assert_eq!(code(&waiting.await.unwrap()), "authorization_expired");
+}
+
+#[tokio::test]
 async fn hooks_hear_the_whole_story_in_order() {
     let scene = Scene::new();
     let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();

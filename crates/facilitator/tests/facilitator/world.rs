@@ -574,7 +574,7 @@ impl World {
 
     fn lookup(&self, identity: &Identity) -> Lookup {
         match self.chain.nonces.get(&identity.key()) {
-            None => Lookup::Unused,
+            None => Lookup::Unused { as_of: self.now },
             Some(Nonce::Cancelled) => Lookup::Spent,
             Some(Nonce::Used { by, third_party }) => Lookup::Settled(settled(by, *third_party)),
         }
@@ -610,7 +610,7 @@ impl World {
                 assert!(!landable, "refused while it can land");
                 // With nothing signed and a dead node nobody can know; else somebody looked.
                 let looked = self.looked.get(&key);
-                let truthful = matches!(looked, Some(Lookup::Unused | Lookup::Spent));
+                let truthful = matches!(looked, Some(Lookup::Unused { .. } | Lookup::Spent));
                 assert!(
                     code == "settlement_failed" || truthful,
                     "refused without looking, or though it was paid"
@@ -618,7 +618,7 @@ impl World {
             }
             Conclusion::Expired => {
                 assert!(!landable, "expired while it can land");
-                let unused = self.looked.get(&key) == Some(&Lookup::Unused);
+                let unused = matches!(self.looked.get(&key), Some(Lookup::Unused { .. }));
                 assert!(unused && !paid, "expired without proof that it is unused");
             }
         }

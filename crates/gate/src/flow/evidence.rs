@@ -89,7 +89,7 @@ impl Settling {
             Lookup::Spent => Outcome::NotSettled(Proof::NoTransfer {
                 transaction: transaction.clone(),
             }),
-            Lookup::Unused | Lookup::Unknown => Outcome::Unknown,
+            Lookup::Unused { .. } | Lookup::Unknown => Outcome::Unknown,
         })
     }
 
@@ -125,7 +125,7 @@ impl Settling {
                     reclaimable: false,
                 })
             }
-            Ok(Lookup::Unused | Lookup::Unknown) | Err(_) => {
+            Ok(Lookup::Unused { .. } | Lookup::Unknown) | Err(_) => {
                 match response.transaction.is_empty() {
                     true => None,
                     false => self.wait_with(pending(response)).await,

@@ -110,7 +110,7 @@ async fn end(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError> {
             )
             .await
         }
-        Ok(Lookup::Unused) if gate.now() > grant.deadline.plus(LATE_BLOCK) => {
+        Ok(Lookup::Unused { as_of }) if as_of > grant.deadline.plus(LATE_BLOCK) => {
             refuse(
                 gate,
                 record,
@@ -119,7 +119,7 @@ async fn end(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError> {
             )
             .await
         }
-        Ok(Lookup::Unused | Lookup::Unknown) | Err(_) => return Ok(false),
+        Ok(Lookup::Unused { .. } | Lookup::Unknown) | Err(_) => return Ok(false),
     };
     not_ended_by_others(gate.noted(ended))
 }

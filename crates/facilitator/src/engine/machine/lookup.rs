@@ -42,7 +42,7 @@ impl Turn<'_> {
         match result {
             Ok(Lookup::Settled(settled)) => self.conclude(id, Conclusion::Settled(settled)),
             Ok(Lookup::Spent) => self.refuse_cannot_land(id),
-            Ok(Lookup::Unused) => self.unused(id, proof, asked_at),
+            Ok(Lookup::Unused { as_of }) => self.unused(id, proof, asked_at, as_of),
             // A refusal to look is no knowledge about the identity.
             Ok(Lookup::Unknown) | Err(_) => self.retry_payment(id),
         }
@@ -59,7 +59,7 @@ impl Turn<'_> {
     ) {
         match result {
             Ok(Lookup::Settled(settled)) => self.conclude(id, Conclusion::Settled(settled)),
-            Ok(Lookup::Unused | Lookup::Spent) => self.refuse(id, code, message),
+            Ok(Lookup::Unused { .. } | Lookup::Spent) => self.refuse(id, code, message),
             Ok(Lookup::Unknown) | Err(_) if self.is_unsigned_for_too_long(id) => {
                 self.refuse_not_signed(id);
             }
@@ -67,9 +67,16 @@ impl Turn<'_> {
         }
     }
 
-    /// The nonce is unused. Past its deadline and finality the payment is
-    /// expired; before, a dead attempt is followed by a new one.
-    fn unused(&mut self, id: &PaymentId, proof: Option<Proof>, asked_at: Timestamp) {
+    /// The nonce is unused. Past its deadline and finality, by our clock and by
+    /// the chain's, the payment is expired; before, a dead attempt is followed
+    /// by a new one. A chain that stands still can still let it land.
+    fn unused(
+        &mut self,
+        id: &PaymentId,
+        proof: Option<Proof>,
+        asked_at: Timestamp,
+        as_of: Timestamp,
+    ) {
         let rules = self.state.rules.clone();
         let Some(payment) = self.state.payments.get_mut(id) else {
             return;
@@ -78,7 +85,10 @@ impl Turn<'_> {
         let deadline = payment.record.payment.deadline;
         let expires_at = payment.expires_at(&rules);
         if asked_at >= expires_at {
-            return self.conclude(id, Conclusion::Expired);
+            return match as_of >= deadline {
+                true => self.conclude(id, Conclusion::Expired),
+                false => self.retry_payment(id),
+            };
         }
         let Some(proof) = proof else {
             return self.enter(id, Phase::Submitted { slot }, Op::now());

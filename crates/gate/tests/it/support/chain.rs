@@ -167,7 +167,9 @@ impl Chain for FakeChain {
         self.node()?;
         Ok(match self.transaction(identity) {
             Some(transaction) => Lookup::Settled(settled(&transaction, expected.amount)),
-            None => Lookup::Unused,
+            None => Lookup::Unused {
+                as_of: tollway_core::Clock::now(&tollway_core::SystemClock),
+            },
         })
     }
 
