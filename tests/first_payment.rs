@@ -111,7 +111,7 @@ async fn one_payment_through_both(settle: &str) {
 
     // Everybody's own record tells the same payment.
     for (ledger, kind) in [("gate.db", "grant"), ("payer.db", "spend")] {
-        let rows = town.payments(ledger).await;
+        let rows = town.records(ledger).await;
         assert_eq!(rows.len(), 1, "{ledger}: {rows:?}");
         assert_eq!(
             (&rows[0]["kind"], &rows[0]["state"]),

@@ -234,8 +234,15 @@ impl Town {
         self.run(&self.pay_args(url, more)).await
     }
 
-    /// What a ledger says of its payments, newest first.
+    /// What a ledger says of an engine's payments, newest first.
     pub async fn payments(&self, ledger: &str) -> Vec<Value> {
+        let mut rows = self.records(ledger).await;
+        rows.retain(|row| row["kind"] == "payment");
+        rows
+    }
+
+    /// All that a ledger lists, newest first.
+    pub async fn records(&self, ledger: &str) -> Vec<Value> {
         let done = self
             .run(&["ledger", "list", "--ledger", &self.ledger(ledger), "--json"])
             .await;

@@ -267,14 +267,25 @@ fn exists(name: &str) -> Failure {
     ))
 }
 
-/// The passphrase, from a private file or asked for on the terminal.
-pub fn passphrase(file: Option<&Path>, confirm: bool) -> Result<Zeroizing<String>, Failure> {
-    if let Some(file) = file {
-        let text = read_private(file)?;
-        return Ok(Zeroizing::new(
-            text.trim_end_matches(['\n', '\r']).to_owned(),
+/// The passphrase, from a private file or asked for on the terminal; asked for
+/// twice where it is new.
+pub fn passphrase(file: Option<&Path>, new: bool) -> Result<Zeroizing<String>, Failure> {
+    let passphrase = match file {
+        Some(file) => {
+            let text = read_private(file)?;
+            Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned())
+        }
+        None => ask_passphrase(new)?,
+    };
+    if new && passphrase.is_empty() {
+        return Err(Failure::usage(
+            "The passphrase is empty, which protects nothing; choose one.",
         ));
     }
+    Ok(passphrase)
+}
+
+fn ask_passphrase(twice: bool) -> Result<Zeroizing<String>, Failure> {
     let ask = |prompt: &str| {
         rpassword::prompt_password(prompt)
             .map(Zeroizing::new)
@@ -285,7 +296,7 @@ pub fn passphrase(file: Option<&Path>, confirm: bool) -> Result<Zeroizing<String
             })
     };
     let first = ask("Passphrase: ")?;
-    if confirm && *ask("Again: ")? != *first {
+    if twice && *ask("Again: ")? != *first {
         return Err(Failure::usage("The passphrases differ; try again."));
     }
     Ok(first)

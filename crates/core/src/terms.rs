@@ -106,6 +106,12 @@ impl Terms {
         })?;
         let asset = account(&network, &wire.asset, "asset")?;
         let pay_to = account(&network, &wire.pay_to, "payTo")?;
+        if pay_to == asset {
+            return Err(Refusal::new(
+                codes::INVALID_PAYMENT_REQUIREMENTS,
+                "payTo is the asset's own contract, where money is lost; name the payee.",
+            ));
+        }
         let amount = wire
             .amount
             .parse()

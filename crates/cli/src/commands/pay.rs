@@ -193,8 +193,10 @@ fn header_map(lines: &[String]) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
     for line in lines {
         let bad = || {
+            // Headers carry secrets: at most the beginning is shown.
+            let start: String = line.chars().take(8).collect();
             Failure::usage(format!(
-                "-H '{line}' is not a header; write -H 'Name: value'."
+                "-H '{start}…' is not a header; write -H 'Name: value'."
             ))
         };
         let (name, value) = line.split_once(':').ok_or_else(bad)?;

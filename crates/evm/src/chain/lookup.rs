@@ -54,6 +54,8 @@ impl EvmChain {
         expected: &Expected,
         finality: Finality,
     ) -> Result<Lookup, ChainError> {
+        // Another chain behind the URL would say that nothing was used.
+        self.require_check().await?;
         let effect = effect(identity, expected)?;
         let (used, newest, as_of) = self.authorization_state(&effect).await?;
         match used {

@@ -138,6 +138,13 @@ impl EvmChain {
                 "authorize exactly the amount that is asked",
             ));
         }
+        // Gas for nothing, and a transfer that anybody can imitate.
+        if authorization.value.is_zero() {
+            return Err(refuse(
+                codes::INVALID_PAYMENT_REQUIREMENTS,
+                "ask for an amount above zero",
+            ));
+        }
         Ok(())
     }
 
