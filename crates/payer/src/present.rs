@@ -37,13 +37,14 @@ pub(crate) struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// A server that answers 500 to a request that is not repeatable, and says
-    /// nothing about the payment or coming back, may have done half of it:
-    /// whether to try again is for the caller to say.
+    /// A server that answers 500 or a redirect to a request that is not
+    /// repeatable, and says nothing about the payment or coming back, may have
+    /// done it or half of it: whether to try again is for the caller to say.
     fn may_repeat(&self, heard: &Heard) -> bool {
         let failed = heard.answer.as_ref().is_some_and(|answer| {
-            answer.status == http::StatusCode::INTERNAL_SERVER_ERROR
-                && !answer.headers.contains_key(&header::PAYMENT_RESPONSE)
+            let done = answer.status == http::StatusCode::INTERNAL_SERVER_ERROR
+                || answer.status.is_redirection();
+            done && !answer.headers.contains_key(&header::PAYMENT_RESPONSE)
                 && !answer.headers.contains_key(&header::X_PAYMENT_RESPONSE)
         });
         self.repeatable || !failed || heard.wait.is_some()
@@ -190,7 +191,7 @@ async fn hear(sent: Result<Incoming, Lost>, shown: &Shown<'_>, limit: Duration) 
         shown.signed.identity.payer.as_str(),
     );
     let wait = retry_after(&head.headers);
-    if head.status.as_u16() < 400 {
+    if head.status.is_success() {
         let verdict = judge(head.status, &head.headers, &Bytes::new(), claim);
         if !matches!(verdict, Verdict::Unclear { .. }) {
             let goods = Some(http::Response::from_parts(head, body));

@@ -2,13 +2,13 @@
 //!
 //! | status | receipt | meaning |
 //! |---|---|---|
-//! | below 400 | success | delivered and paid |
-//! | below 400 | none, unreadable, another's, failure | delivered, payment not known |
-//! | 400 and above | success, or `duplicate_settlement` with its hash | paid, not delivered |
+//! | 200 to 299 | success | delivered and paid |
+//! | 200 to 299 | none, unreadable, another's, failure | delivered, payment not known |
+//! | others | success, or `duplicate_settlement` with its hash | paid, not delivered |
 //! | any | `settlement_pending`, or another duplicate | unclear |
 //! | 402 | failure, or none with terms | refused |
 //! | 402 | none, without terms | unclear |
-//! | 408, 425, 429, 500 and above, or no answer | none or failure | unclear |
+//! | 300 to 399, 408, 425, 429, 500 and above, or no answer | none or failure | unclear |
 //! | other 400s | none or failure | refused |
 //!
 //! Unclear answers are asked about with the same payment again. None of the
@@ -87,7 +87,7 @@ pub(crate) fn judge(
             reason: Reason::new(code, said(message)),
             transaction,
         },
-        claim if status.as_u16() < 400 => goods(claim),
+        claim if status.is_success() => goods(claim),
         Claim::Settled {
             amount,
             transaction,
@@ -151,9 +151,11 @@ fn goods(claim: Claim) -> Verdict {
     }
 }
 
-/// Answers that say nothing about the payment.
+/// Answers that say nothing about the payment. A redirect is one of them: the
+/// payment is for this URL, and goes nowhere else.
 fn is_unclear(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
+    let neither = status.is_informational() || status.is_redirection();
+    neither || status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
 }
 
 fn unclear(message: String) -> Verdict {
