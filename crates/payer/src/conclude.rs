@@ -4,12 +4,15 @@ use bytes::Bytes;
 use tollway_core::{Amount, Lookup, Refusal, TxHash};
 
 use crate::body::PayBody;
+use crate::code;
 use crate::engine::Engine;
 use crate::error::{Answer, ErrorKind, PayError};
 use crate::event::Event;
+use crate::note::{Note, is_open, known_paid};
 use crate::offer::network_name;
 use crate::payment::{Payment, Standing};
 use crate::present::{Heard, Shown};
+use crate::reconcile::is_dead;
 use crate::verdict::{Reason, Verdict};
 
 impl Engine {
@@ -78,9 +81,11 @@ impl Engine {
                 self.settled(shown, amount, transaction, Standing::Settled)
                     .await
             }
-            Lookup::Unused | Lookup::Spent => {
+            Lookup::Unused { .. } | Lookup::Spent => {
                 let why = "the server names a settlement that the chain does not show";
-                self.held(shown, why.to_owned(), transaction).await
+                let note = Note::Delivered(why.to_owned());
+                self.note(shown, &note.line()).await;
+                self.held(shown, why.to_owned(), transaction)
             }
         }
     }
@@ -93,10 +98,29 @@ impl Engine {
                 self.settled(shown, seen.amount, tx, Standing::Confirmed)
                     .await
             }
-            _ => self.held(shown, why, None).await,
+            _ => self.unreceipted(shown, why).await,
         }
     }
 
+    async fn unreceipted(&self, shown: &Shown<'_>, why: String) -> Payment {
+        match Note::read(shown.record) {
+            // The receipt came with an earlier answer, which was not the goods.
+            Some(Note::Undelivered {
+                amount,
+                transaction,
+            }) => {
+                self.settled(shown, amount, transaction, Standing::Settled)
+                    .await
+            }
+            _ => {
+                self.note(shown, &Note::Delivered(why.clone()).line()).await;
+                self.held(shown, why, None)
+            }
+        }
+    }
+
+    /// The server says that the money moved, and this is not the goods. Where the
+    /// chain can be asked, the server's word is not enough.
     async fn not_delivered(
         &self,
         shown: &Shown<'_>,
@@ -104,16 +128,59 @@ impl Engine {
         transaction: Option<TxHash>,
         reason: &Reason,
     ) -> PayError {
-        let payment = self
-            .settled(shown, amount, transaction, Standing::Settled)
-            .await;
+        let trusted = self.reconciler.is_none() || known_paid(shown.record);
+        match self.lookup(shown.signed).await {
+            Lookup::Settled(seen) => {
+                let tx = Some(seen.transaction);
+                self.undelivered(shown, seen.amount, tx, Standing::Confirmed, reason)
+                    .await
+            }
+            Lookup::Unknown if trusted => {
+                self.undelivered(shown, amount, transaction, Standing::Settled, reason)
+                    .await
+            }
+            Lookup::Unknown | Lookup::Unused { .. } | Lookup::Spent => {
+                let at = transaction.as_ref().map_or("unnamed", TxHash::as_str);
+                let message = format!(
+                    "{} The server says that the payment settled (transaction {at}), and the chain does not show it.",
+                    reason.message
+                );
+                let reason = Reason::new(code::PAYMENT_OUTCOME_UNKNOWN, message);
+                self.unknown(shown, &reason, transaction, None).await
+            }
+        }
+    }
+
+    /// The money moved, and this is not the goods. The record stays open, so that
+    /// the next equal request shows this payment again.
+    async fn undelivered(
+        &self,
+        shown: &Shown<'_>,
+        amount: Amount,
+        transaction: Option<TxHash>,
+        standing: Standing,
+        reason: &Reason,
+    ) -> PayError {
+        let payment = if is_open(shown.record) && !is_dead(shown.signed, self.clock.now()) {
+            let note = Note::Undelivered {
+                amount,
+                transaction: transaction.clone(),
+            };
+            self.note(shown, &note.line()).await;
+            let payment = self.payment(shown, amount, transaction, standing);
+            self.counted(shown, &payment);
+            payment
+        } else {
+            self.settled(shown, amount, transaction, standing).await
+        };
         let at = payment
             .transaction
             .as_ref()
             .map_or("no transaction named", TxHash::as_str);
         let message = format!(
-            "{} The money moved ({at}) and this answer is not the goods; show the transaction to the seller.",
-            reason.message
+            "{} The money moved ({at}) and this answer is not the goods; run the same request again, which shows the same payment until {}, or show the transaction to the seller.",
+            reason.message,
+            shown.signed.valid_until.secs()
         );
         PayError::new(
             ErrorKind::PaidNotDelivered,
@@ -125,11 +192,13 @@ impl Engine {
     async fn refused(&self, shown: &Shown<'_>, reason: &Reason) -> PayError {
         if let Lookup::Settled(seen) = self.lookup(shown.signed).await {
             let tx = Some(seen.transaction);
-            return self.not_delivered(shown, seen.amount, tx, reason).await;
+            return self
+                .undelivered(shown, seen.amount, tx, Standing::Confirmed, reason)
+                .await;
         }
-        let payment = self
-            .held(shown, format!("refused: {}", reason.code), None)
-            .await;
+        let why = format!("refused: {}", reason.code);
+        self.unclear(shown, &why).await;
+        let payment = self.held(shown, why, None);
         let message = format!(
             "{} The payment is held against the budget until it has expired ({}) and is proved unused; correct the cause and ask again.",
             reason.message,
@@ -149,7 +218,8 @@ impl Engine {
         transaction: Option<TxHash>,
         answer: Option<Answer>,
     ) -> PayError {
-        let payment = self.held(shown, reason.code.clone(), transaction).await;
+        self.unclear(shown, &reason.code).await;
+        let payment = self.held(shown, reason.code.clone(), transaction);
         let message = format!(
             "{} Nobody can say yet whether the money moved; run the same request again, which shows the same payment again and never signs another one.",
             reason.message
@@ -162,7 +232,7 @@ impl Engine {
         .with_answer(answer)
     }
 
-    /// The money moved: records it, counts it and tells it.
+    /// The goods came and the money moved: records it, counts it and tells it.
     async fn settled(
         &self,
         shown: &Shown<'_>,
@@ -182,35 +252,48 @@ impl Engine {
             // It stays held, which is the safe side.
             tracing::error!(spend = %id, %error, "a payment that moved could not be recorded as paid");
         }
-        self.meter.paid(&payment);
-        if let Some(on_payment) = &self.on_payment {
-            on_payment(&payment);
-        }
-        self.tell(&Event::Paid(Box::new(payment.clone())));
+        self.counted(shown, &payment);
         payment
     }
 
-    /// The money may have moved or may still move: the budget keeps it.
-    async fn held(
-        &self,
-        shown: &Shown<'_>,
-        reason: String,
-        transaction: Option<TxHash>,
-    ) -> Payment {
+    /// Tells a payment whose money moved, and counts it the first time.
+    fn counted(&self, shown: &Shown<'_>, payment: &Payment) {
+        if !known_paid(shown.record) {
+            self.meter.paid(payment);
+            if let Some(on_payment) = &self.on_payment {
+                on_payment(payment);
+            }
+        }
+        self.tell(&Event::Paid(Box::new(payment.clone())));
+    }
+
+    /// Tells a payment whose money may have moved or may still move: the budget
+    /// keeps it.
+    fn held(&self, shown: &Shown<'_>, reason: String, transaction: Option<TxHash>) -> Payment {
+        let standing = Standing::Held { reason };
+        let payment = self.payment(shown, shown.terms.amount, transaction, standing);
+        self.tell(&Event::Held {
+            payment: Box::new(payment.clone()),
+        });
+        payment
+    }
+
+    /// Records why the outcome is unclear, unless the record knows more already.
+    async fn unclear(&self, shown: &Shown<'_>, why: &str) {
+        if Note::read(shown.record).is_none() {
+            self.note(shown, why).await;
+        }
+    }
+
+    /// Leaves the record open with a line of text; one that has ended stays as it is.
+    async fn note(&self, shown: &Shown<'_>, line: &str) {
         let id = &shown.record.id;
-        if let Ok(spends) = self.spends()
-            && let Err(error) = spends.unclear(id, &reason, self.clock.now()).await
+        if is_open(shown.record)
+            && let Ok(spends) = self.spends()
+            && let Err(error) = spends.unclear(id, line, self.clock.now()).await
         {
             tracing::error!(spend = %id, %error, "an open payment could not be recorded as unclear");
         }
-        let payment = self.payment(
-            shown,
-            shown.terms.amount,
-            transaction,
-            Standing::Held { reason },
-        );
-        self.tell(&Event::Paid(Box::new(payment.clone())));
-        payment
     }
 
     fn payment(

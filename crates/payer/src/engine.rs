@@ -15,6 +15,7 @@ use crate::code;
 use crate::counters::Meter;
 use crate::error::{ErrorKind, PayError};
 use crate::event::Event;
+use crate::note::known_paid;
 use crate::offer::Offer;
 use crate::payment::Payment;
 use crate::policy::{Policy, origin};
@@ -169,6 +170,8 @@ impl Engine {
             return Ok(Reuse::Show);
         }
         Ok(match self.decide(record).await? {
+            // The server had its time to deliver.
+            Fate::Paid if known_paid(record) => Reuse::Forget,
             // It was paid after all: the server may still hold the answer.
             Fate::Paid => Reuse::Show,
             Fate::Released => Reuse::Forget,

@@ -23,7 +23,8 @@ pub enum ErrorKind {
     /// The server refused the payment. The authorization left: it counts
     /// against the budget until it is proved dead.
     RefusedByServer,
-    /// The money moved, and the answer is not the goods.
+    /// The money moved, and the answer is not the goods. Fetching the same request
+    /// again shows the same payment again for as long as it is valid.
     PaidNotDelivered,
     /// Nobody can say yet whether the money moved. Fetching the same request
     /// again shows the same payment again; a new one is never signed.

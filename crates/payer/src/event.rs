@@ -86,8 +86,16 @@ pub enum Event {
         /// Until the next attempt, milliseconds.
         wait_ms: u64,
     },
-    /// The answer is decided; what is known about the money stands in it.
+    /// The money moved, as far as the server or the chain says. A payment that is
+    /// shown again is told again: count by its `spend`.
     Paid(Box<Payment>),
+    /// Nobody can say whether the money moved: the budget keeps it until it is
+    /// known. The goods may be here.
+    Held {
+        /// What is known about it, in the same fields as for [`Event::Paid`].
+        #[serde(flatten)]
+        payment: Box<Payment>,
+    },
     /// The call ended without the goods.
     Failed {
         /// Stable code.

@@ -32,6 +32,7 @@ mod http_client;
 mod inspect;
 mod layer;
 mod middleware;
+mod note;
 mod offer;
 mod payer;
 mod payment;

@@ -82,8 +82,10 @@ impl Payer {
 
     /// Fetches, and pays if payment is asked for and allowed.
     ///
-    /// A call that ended without a decided answer is resumed by fetching the
-    /// same request again: the same authorization is shown, and none is signed.
+    /// A call that ended without a decided answer, or without the goods, is
+    /// resumed by fetching the same request again: until it has expired the same
+    /// authorization is shown, and none is signed. [`PayRequest::purchase`] names
+    /// another purchase.
     ///
     /// # Errors
     /// [`PayError`]; its [`PayError::kind`] says how far it came.

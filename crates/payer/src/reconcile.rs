@@ -9,6 +9,7 @@ use tollway_ledger::{SignedSpend, SpendRecord, SpendState};
 
 use crate::engine::Engine;
 use crate::error::PayError;
+use crate::note::Note;
 
 /// How long after its validity an authorization is taken to be dead once the
 /// chain shows it unused: clocks differ, and blocks come late.
@@ -64,7 +65,7 @@ pub struct Reconciled {
     pub paid: u64,
     /// Proved dead; the budget has them back.
     pub released: u64,
-    /// Still open.
+    /// Still open: undecided, or paid and still to be delivered.
     pub held: u64,
 }
 
@@ -119,7 +120,14 @@ impl Engine {
             spends.release(&record.id, "never_signed", now).await?;
             return Ok(Fate::Released);
         };
+        let dead = is_dead(signed, now);
+        let note = Note::read(record);
         match self.lookup(signed).await {
+            // The goods are still to be had with it: closed, the next equal
+            // request would not find it and pay again.
+            Lookup::Settled(_) if !dead && !matches!(note, Some(Note::Delivered(_))) => {
+                Ok(Fate::Held)
+            }
             Lookup::Settled(settled) => {
                 let tx = Some(&settled.transaction);
                 spends.paid(&record.id, settled.amount, tx, now).await?;
@@ -131,12 +139,38 @@ impl Engine {
                     .await?;
                 Ok(Fate::Released)
             }
-            Lookup::Unused if is_dead(signed, now) => {
+            // By the chain's time, which is what the authorization is compared
+            // with: a chain that stands still may yet take it.
+            Lookup::Unused { as_of } if dead && as_of >= signed.valid_until => {
                 spends.release(&record.id, "expired_unused", now).await?;
                 Ok(Fate::Released)
             }
-            Lookup::Unused | Lookup::Unknown => Ok(Fate::Held),
+            Lookup::Unused { .. } | Lookup::Unknown => {
+                self.on_the_servers_word(record, note, dead).await
+            }
         }
+    }
+
+    /// Without a chain to ask, what the server said is all that will ever be
+    /// known about a payment that can no longer be shown.
+    async fn on_the_servers_word(
+        &self,
+        record: &SpendRecord,
+        note: Option<Note>,
+        dead: bool,
+    ) -> Result<Fate, PayError> {
+        let Some(Note::Undelivered {
+            amount,
+            transaction,
+        }) = note.filter(|_| dead && self.reconciler.is_none())
+        else {
+            return Ok(Fate::Held);
+        };
+        let (spends, now) = (self.spends()?, self.clock.now());
+        spends
+            .paid(&record.id, amount, transaction.as_ref(), now)
+            .await?;
+        Ok(Fate::Paid)
     }
 
     /// What the chain says; a chain that cannot be asked says nothing.
@@ -154,7 +188,8 @@ impl Engine {
     }
 }
 
-/// Whether an authorization is past its validity, by a margin.
+/// Whether an authorization is past its validity by our clock, with a margin: not
+/// worth showing any more. That alone proves nothing.
 pub(crate) fn is_dead(signed: &SignedSpend, now: tollway_core::Timestamp) -> bool {
     now > signed.valid_until.plus(EXPIRY_MARGIN)
 }

@@ -13,4 +13,5 @@ mod redirects;
 mod seller;
 mod signature;
 mod unclear;
+mod undelivered;
 mod wallet;

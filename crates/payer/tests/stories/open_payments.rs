@@ -13,11 +13,18 @@ use crate::bench::{Buyer, text};
 use crate::seller::*;
 use crate::wallet::FakeWallet;
 
+/// Unused, by the newest block of a chain that goes on.
+pub fn unused() -> Lookup {
+    Lookup::Unused {
+        as_of: Timestamp::from_millis(u64::MAX),
+    }
+}
+
 /// A chain that says what it is told to say.
-struct Oracle(Mutex<Lookup>);
+pub struct Oracle(pub Mutex<Lookup>);
 
 impl Oracle {
-    fn says(lookup: Lookup) -> Arc<Self> {
+    pub fn says(lookup: Lookup) -> Arc<Self> {
         Arc::new(Self(Mutex::new(lookup)))
     }
 }
@@ -31,7 +38,7 @@ impl Reconciler for Oracle {
     }
 }
 
-fn settled() -> Lookup {
+pub fn settled() -> Lookup {
     Lookup::Settled(Settled {
         transaction: TxHash::new(TX),
         block_number: 7,
@@ -45,7 +52,7 @@ fn settled() -> Lookup {
 }
 
 /// The system's clock, and so many seconds.
-struct Ahead(AtomicU64);
+pub struct Ahead(pub AtomicU64);
 
 impl Clock for Ahead {
     fn now(&self) -> Timestamp {
@@ -154,7 +161,7 @@ async fn an_open_payment_is_shown_again_even_if_the_policy_says_no_by_now() {
 
 #[tokio::test]
 async fn an_open_payment_is_given_back_only_when_it_is_expired_and_proved_unused() {
-    let oracle = Oracle::says(Lookup::Unused);
+    let oracle = Oracle::says(unused());
     let clock = Arc::new(Ahead(AtomicU64::new(0)));
     let buyer = Buyer::with(FakeWallet::default(), |b| {
         b.reconciler(oracle.clone(), false).clock(clock.clone())
@@ -180,7 +187,15 @@ async fn an_open_payment_is_given_back_only_when_it_is_expired_and_proved_unused
         held,
         "without proof"
     );
-    *oracle.0.lock().unwrap() = Lookup::Unused;
+    *oracle.0.lock().unwrap() = Lookup::Unused {
+        as_of: Timestamp::from_secs(1_000_000_000),
+    };
+    assert_eq!(
+        buyer.payer.reconcile().await.unwrap(),
+        held,
+        "a chain that stands still may go on"
+    );
+    *oracle.0.lock().unwrap() = unused();
     let released = Reconciled {
         released: 1,
         ..Reconciled::default()
@@ -193,14 +208,21 @@ async fn an_open_payment_is_given_back_only_when_it_is_expired_and_proved_unused
 }
 
 #[tokio::test]
-async fn an_open_payment_that_the_chain_shows_is_paid() {
+async fn an_open_payment_that_the_chain_shows_is_paid_once_nobody_can_deliver_for_it() {
     let oracle = Oracle::says(Lookup::Unknown);
+    let clock = Arc::new(Ahead(AtomicU64::new(0)));
     let buyer = Buyer::with(FakeWallet::default(), |b| {
-        b.reconciler(oracle.clone(), false)
+        b.reconciler(oracle.clone(), false).clock(clock.clone())
     })
     .await;
-    buyer.get(&silent_seller().await.url).await.unwrap_err();
+    let seller = silent_seller().await;
+    buyer.get(&seller.url).await.unwrap_err();
     *oracle.0.lock().unwrap() = settled();
+    // The goods did not come: the next call must find it, not pay again.
+    assert_eq!(buyer.payer.reconcile().await.unwrap().held, 1);
+    buyer.get(&seller.url).await.unwrap_err();
+    assert_eq!((buyer.wallet.signed(), seller.distinct_payments()), (1, 1));
+    clock.0.store(100_000, Ordering::SeqCst);
     assert_eq!(buyer.payer.reconcile().await.unwrap().paid, 1);
     let spend = buyer.spends().await.remove(0);
     assert_eq!(
@@ -240,7 +262,11 @@ async fn a_refusal_of_what_the_chain_shows_as_paid_is_told_as_paid() {
     .await;
     let error = buyer.get(&liar.url).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PaidNotDelivered);
-    assert_eq!(buyer.states().await, [SpendState::Paid]);
+    assert_eq!(
+        error.payment().unwrap().standing,
+        Standing::Confirmed,
+        "the chain's word"
+    );
 }
 
 #[tokio::test]
@@ -249,7 +275,7 @@ async fn receipts_are_compared_with_the_chain_where_that_is_asked_for() {
     for (lookup, expected) in [
         (settled(), Some(Standing::Confirmed)),
         (Lookup::Unknown, Some(Standing::Settled)),
-        (Lookup::Unused, None),
+        (unused(), None),
     ] {
         let oracle = Oracle::says(lookup);
         let buyer = Buyer::with(FakeWallet::default(), |b| b.reconciler(oracle, true)).await;
