@@ -3,6 +3,7 @@
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Request, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::json;
 use tollway_core::codes;
@@ -29,14 +30,15 @@ pub(super) async fn read(
             message: "The body is not declared as JSON; send Content-Type: application/json.",
         });
     }
+    // What announces too much is refused before it comes.
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > options.body.max_bytes {
+        return Err(too_large());
+    }
     let limited = Limited::new(body, options.body.max_bytes);
     match tokio::time::timeout(options.body_timeout, limited.collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Malformed {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            code: codes::INVALID_PAYLOAD,
-            message: "The body is larger than a payment can be; send at most 64 KiB.",
-        }),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Malformed {
             status: StatusCode::BAD_REQUEST,
             code: codes::INVALID_PAYLOAD,
@@ -47,6 +49,14 @@ pub(super) async fn read(
             code: codes::INVALID_PAYLOAD,
             message: "The body did not arrive in time; send it again.",
         }),
+    }
+}
+
+fn too_large() -> Malformed {
+    Malformed {
+        status: StatusCode::PAYLOAD_TOO_LARGE,
+        code: codes::INVALID_PAYLOAD,
+        message: "The body is larger than a payment can be; send at most 64 KiB.",
     }
 }
 
