@@ -177,8 +177,12 @@ impl Engine {
             .transaction
             .as_ref()
             .map_or("no transaction named", TxHash::as_str);
+        let who = match payment.standing {
+            Standing::Confirmed => "The chain shows",
+            _ => "The server says",
+        };
         let message = format!(
-            "{} The money moved ({at}) and this answer is not the goods; run the same request again, which shows the same payment until {}, or show the transaction to the seller.",
+            "{} {who} that the money moved ({at}), and this answer is not the goods; run the same request again, which shows the same payment until {}, or show the transaction to the seller.",
             reason.message,
             shown.signed.valid_until.secs()
         );
