@@ -155,6 +155,10 @@ fn sentence(event: &Event) -> Option<String> {
             message, wait_ms, ..
         } => format!("← unclear: {message} Asking again in {wait_ms} ms."),
         Event::Paid(payment) => format!("← paid {} within {} ms", payment.words, payment.took_ms),
+        Event::Held { payment } => format!(
+            "  {} is signed and shown; it stays reserved until it is clear what became of it",
+            payment.words
+        ),
         // Failures are told once, by the program's last line.
         _ => return None,
     })
