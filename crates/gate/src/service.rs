@@ -81,11 +81,11 @@ where
             .path_and_query()
             .map_or(0, |t| t.as_str().len());
         if target > MAX_TARGET_BYTES {
-            return now(refused_path(PathError::TooLong));
+            return now(refused_path(&self.gate, PathError::TooLong));
         }
         let (route, path) = match self.gate.decide(request.method(), request.uri().path()) {
             Decision::Paid { route, path } => (route, path),
-            Decision::Refused(error) => return now(refused_path(error)),
+            Decision::Refused(error) => return now(refused_path(&self.gate, error)),
             Decision::Free { path } => {
                 if let Some(response) = preflight(&self.gate, &request) {
                     return now(response);
@@ -93,7 +93,7 @@ where
                 hygiene::clean_request(request.headers_mut());
                 let mut request = request.map(body::boxed);
                 if let Err(error) = set_path(request.uri_mut(), &path) {
-                    return now(refused_path(error));
+                    return now(refused_path(&self.gate, error));
                 }
                 let answer = self.inner.call(request);
                 let answer = answer.map_ok(|response| response.map(body::boxed));
@@ -105,7 +105,7 @@ where
         }
         let query = request.uri().query().map_or(0, str::len);
         if path.len() > MAX_PRICED_PATH_BYTES || query > MAX_PRICED_QUERY_BYTES {
-            return now(refused_path(PathError::TooLong));
+            return now(refused_path(&self.gate, PathError::TooLong));
         }
         if let Some(sale) = self.gate.fixed_sale(route)
             && (!has_payment(&request) || request.method() == Method::HEAD)
@@ -158,12 +158,15 @@ fn preflight<B>(gate: &Inner, request: &Request<B>) -> Option<Response<Body>> {
     }
 }
 
-fn refused_path(error: PathError) -> Response<Body> {
+fn refused_path(gate: &Inner, error: PathError) -> Response<Body> {
     let status = match error {
         PathError::TooLong => StatusCode::URI_TOO_LONG,
         _ => StatusCode::BAD_REQUEST,
     };
-    answer::problem(status, error.code(), &error.to_string())
+    decorated(
+        gate,
+        answer::problem(status, error.code(), &error.to_string()),
+    )
 }
 
 /// The terms. HEAD gets those of GET, without their body.
@@ -211,7 +214,7 @@ where
 {
     let (mut parts, body) = request.into_parts();
     if let Err(error) = set_path(&mut parts.uri, &path) {
-        return Ok(refused_path(error));
+        return Ok(refused_path(&gate, error));
     }
     let sale = match sale_of(&gate, route, &parts).await {
         Ok(Some(sale)) => sale,

@@ -57,7 +57,9 @@ async fn a_browser_may_read_terms_and_receipts() {
     let paid = world
         .send(world.payment("/paid/x").await.get("/paid/x"))
         .await;
-    for answer in [unpaid, paid] {
+    let refused = world.get(&format!("/paid/{}", "x".repeat(4096))).await;
+    assert_eq!(refused.status, StatusCode::URI_TOO_LONG);
+    for answer in [unpaid, paid, refused] {
         assert_eq!(answer.header("access-control-allow-origin"), "*");
         let exposed = answer.header("access-control-expose-headers");
         assert!(exposed.contains("PAYMENT-REQUIRED") && exposed.contains("PAYMENT-RESPONSE"));
