@@ -63,10 +63,7 @@ impl GateArgs {
                 .signer_key_file
                 .or(file.signer_key_file)
                 .or_else(|| environment.path("TOLLWAY_SIGNER_KEY_FILE")),
-            ledger: self
-                .ledger
-                .or(file.ledger)
-                .or_else(|| environment.get("TOLLWAY_LEDGER").map(str::to_owned)),
+            ledger: self.ledger.or(file.ledger),
             public_url: self.public_url.or(file.public_url),
             finality: self.finality.or(file.finality),
             allow_http: self.allow_http || file.allow_http,
@@ -88,10 +85,7 @@ impl FacilitatorArgs {
                 .signer_key_file
                 .or(file.signer_key_file)
                 .or_else(|| environment.path("TOLLWAY_SIGNER_KEY_FILE")),
-            ledger: self
-                .ledger
-                .or(file.ledger)
-                .or_else(|| environment.get("TOLLWAY_LEDGER").map(str::to_owned)),
+            ledger: self.ledger.or(file.ledger),
             finality: self.finality.or(file.finality),
             min_validity: self.min_validity.or(file.min_validity),
             allow_http: self.allow_http || file.allow_http,
