@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -112,9 +113,9 @@ pub struct Intent {
     /// How it settles.
     pub settlement: Settlement,
     /// As presented.
-    pub payload: PaymentPayload,
+    pub payload: Arc<PaymentPayload>,
     /// As asked.
-    pub terms: Terms,
+    pub terms: Arc<Terms>,
 }
 
 /// Which call is checking: it decides how much validity must remain.
@@ -151,6 +152,9 @@ pub struct PlannedPayment {
     pub verified: Verified,
     /// What is charged.
     pub charge: Charge,
+    /// Whether it must have a transaction of its own: it was asked for
+    /// ([`Terms::settles_alone`]), or it failed among others.
+    pub alone: bool,
 }
 
 /// Payments that share one transaction. Without payments it cancels its slot.
@@ -193,6 +197,8 @@ pub enum Broadcast {
     NonceUsed,
     /// A transaction with the same nonce and nearly the same fees is waiting.
     Underpriced,
+    /// A lower nonce of the signer is missing at the node.
+    NonceTooHigh,
     /// It cannot be included as it is (funds for gas, fee cap, intrinsic gas).
     Rejected(String),
 }
@@ -247,9 +253,54 @@ pub struct Watch {
     /// Any of these may have won.
     pub hashes: Vec<TxHash>,
     /// What they must have done, in the plan's order.
-    pub expected: Vec<(Identity, Expected)>,
+    pub expected: Vec<Watched>,
+}
+
+/// One payment of a watched transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// What is unique.
+    pub identity: Identity,
+    /// What must have happened.
+    pub expected: Expected,
     /// How deep it must lie.
     pub finality: Finality,
+}
+
+/// A network's newest block, as a watcher saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Its number.
+    pub number: u64,
+    /// Its hash.
+    pub hash: String,
+    /// The hash of the block before it.
+    pub parent: String,
+    /// When it was made, by the chain's clock.
+    pub time: Timestamp,
+}
+
+/// What a look at the chain showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// The newest block.
+    pub head: Head,
+    /// The lowest block that was seen before and is not part of the chain any more.
+    pub replaced_from: Option<u64>,
+    /// One entry for each watch: its outcomes, in the order of what it expects,
+    /// or `None` where nothing can have changed since it was last looked at.
+    pub outcomes: Vec<Option<Vec<Outcome>>>,
+}
+
+/// How one settling account is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignerState {
+    /// Which.
+    pub signer: Address,
+    /// What it has for fees, in the chain's own atomic units.
+    pub balance: Amount,
+    /// Whether that pays for few transactions only: nothing new is begun with it.
+    pub low: bool,
 }
 
 /// Money that moved, with the evidence.
@@ -281,11 +332,17 @@ pub enum Proof {
     Reverted {
         /// The transaction.
         transaction: TxHash,
+        /// Its whole fee, lost: in the chain's own atomic units.
+        #[serde(default)]
+        fee: Amount,
     },
     /// Included with status 1, without the expected transfer.
     NoTransfer {
         /// The transaction.
         transaction: TxHash,
+        /// Its whole fee.
+        #[serde(default)]
+        fee: Amount,
     },
     /// The nonce was used by a transaction that is none of ours.
     SlotTaken {
@@ -388,10 +445,18 @@ pub trait Chain: Send + Sync {
     ///
     /// # Errors
     /// A refusal if the payload has not the shape of its method.
-    fn inspect(&self, payload: &PaymentPayload, terms: &Terms) -> Result<Intent, Refusal>;
+    fn inspect(&self, payload: &Arc<PaymentPayload>, terms: &Arc<Terms>)
+    -> Result<Intent, Refusal>;
 
     /// Signature, terms, window, balance, simulated effect. Commits nothing.
-    async fn verify(&self, intent: Intent, phase: Phase) -> Result<Verified, ChainError>;
+    /// `held` is what else of the payer's asset is promised already: the balance
+    /// must cover it too.
+    async fn verify(
+        &self,
+        intent: Intent,
+        phase: Phase,
+        held: Amount,
+    ) -> Result<Verified, ChainError>;
 
     /// Which payments can share a transaction, with which gas and signers.
     /// Empty input plans one cancellation.
@@ -404,7 +469,33 @@ pub trait Chain: Send + Sync {
     async fn broadcast(&self, raw: &Raw) -> Result<Broadcast, ChainError>;
 
     /// What became of the expected transfers, one answer each, in order.
-    async fn outcome(&self, watch: &Watch) -> Result<Vec<Outcome>, ChainError>;
+    async fn outcome(&self, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
+        let _ = watch;
+        Err(ChainError::unavailable("this chain is watched by block"))
+    }
+
+    /// The newest block, whether blocks seen before were replaced, and what became
+    /// of what is watched. `last` is the head of the look before. Nothing is asked
+    /// about watches that were looked at in the same block.
+    async fn look(&self, last: Option<&Head>, watches: &[Watch]) -> Result<Sight, ChainError> {
+        let _ = (last, watches);
+        Err(ChainError::unavailable(
+            "this chain is not watched by block",
+        ))
+    }
+
+    /// The hash of the block that has this number now, if there is one.
+    async fn block_hash(&self, number: u64) -> Result<Option<String>, ChainError> {
+        let _ = number;
+        Err(ChainError::unavailable(
+            "this chain is not watched by block",
+        ))
+    }
+
+    /// How the settling accounts are.
+    async fn signer_states(&self) -> Result<Vec<SignerState>, ChainError> {
+        Ok(Vec::new())
+    }
 
     /// Did anybody settle this identity?
     async fn lookup(

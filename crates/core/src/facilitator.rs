@@ -1,5 +1,7 @@
 //! The trait that a gate holds: verify, settle, supported.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::wire::{
@@ -10,18 +12,18 @@ use crate::wire::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerifyRequest {
     /// What the buyer presented.
-    pub payload: PaymentPayload,
+    pub payload: Arc<PaymentPayload>,
     /// What the seller asks for.
-    pub requirements: PaymentRequirements,
+    pub requirements: Arc<PaymentRequirements>,
 }
 
 /// What to settle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SettleRequest {
     /// What the buyer presented.
-    pub payload: PaymentPayload,
+    pub payload: Arc<PaymentPayload>,
     /// What the seller charges: for `upto` the real amount.
-    pub requirements: PaymentRequirements,
+    pub requirements: Arc<PaymentRequirements>,
     /// Who repeats this request with the same key gets the same success again
     /// (HTTP header `Idempotency-Key`).
     pub idempotency_key: Option<String>,

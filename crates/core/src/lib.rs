@@ -37,9 +37,9 @@ pub mod wire;
 pub use address::Address;
 pub use amount::{Amount, AmountError};
 pub use chain::{
-    Broadcast, Chain, ChainError, Charge, Expected, Finality, Health, Identity, Intent, Lookup,
-    Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Settled, Settlement, Slot, TxHash, Verified,
-    Watch,
+    Broadcast, Chain, ChainError, Charge, Expected, Finality, Head, Health, Identity, Intent,
+    Lookup, Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Settled, Settlement, Sight,
+    SignerState, Slot, TxHash, Verified, Watch, Watched,
 };
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::Refusal;

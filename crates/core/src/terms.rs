@@ -1,12 +1,13 @@
 //! Requirements that were checked once, at the edge.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::assets::Method;
 use crate::wire::PaymentRequirements;
-use crate::{Address, Amount, Network, Refusal, codes};
+use crate::{Address, Amount, Finality, Network, Refusal, codes};
 
 /// Longest text of a requirements field or of a text in `extra`, in bytes.
 const MAX_TEXT_BYTES: usize = 256;
@@ -71,7 +72,7 @@ impl PaymentFlow {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Terms {
     /// As it was offered, for echoing and comparing.
-    pub wire: PaymentRequirements,
+    pub wire: Arc<PaymentRequirements>,
     /// How the payment is measured.
     pub scheme: Scheme,
     /// Where.
@@ -84,6 +85,12 @@ pub struct Terms {
     pub amount: Amount,
     /// When settling happens.
     pub flow: PaymentFlow,
+    /// How deep the receipt must lie before it counts, where the seller says so
+    /// (`extra.finality`).
+    pub finality: Option<Finality>,
+    /// Whether the payment must have a transaction of its own, and so a hash that
+    /// it shares with nobody (`extra.singleTransaction`).
+    pub settles_alone: bool,
 }
 
 impl Terms {
@@ -93,7 +100,8 @@ impl Terms {
     ///
     /// # Errors
     /// `unsupported_scheme`, `invalid_network`, or `invalid_payment_requirements`.
-    pub fn check(wire: PaymentRequirements) -> Result<Self, Refusal> {
+    pub fn check(wire: impl Into<Arc<PaymentRequirements>>) -> Result<Self, Refusal> {
+        let wire = wire.into();
         check_sizes(&wire)?;
         let scheme = Scheme::from_wire(&wire.scheme).ok_or_else(|| {
             Refusal::new(
@@ -120,6 +128,8 @@ impl Terms {
             return Err(invalid("maxTimeoutSeconds must be from 1 to 31536000"));
         }
         let flow = flow(&wire)?;
+        let finality = finality(&wire)?;
+        let settles_alone = settles_alone(&wire)?;
         Ok(Self {
             wire,
             scheme,
@@ -128,6 +138,8 @@ impl Terms {
             pay_to,
             amount,
             flow,
+            finality,
+            settles_alone,
         })
     }
 
@@ -158,7 +170,7 @@ impl Terms {
 
     /// Longest time the payment may take.
     #[must_use]
-    pub const fn timeout(&self) -> Duration {
+    pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.wire.max_timeout_seconds)
     }
 
@@ -167,7 +179,7 @@ impl Terms {
     pub fn charging(&self, amount: Amount) -> Self {
         let mut terms = self.clone();
         terms.amount = amount;
-        terms.wire.amount = amount.to_string();
+        Arc::make_mut(&mut terms.wire).amount = amount.to_string();
         terms
     }
 }
@@ -249,6 +261,26 @@ fn flow(wire: &PaymentRequirements) -> Result<PaymentFlow, Refusal> {
     }
 }
 
+fn finality(wire: &PaymentRequirements) -> Result<Option<Finality>, Refusal> {
+    match wire.extra_str("finality") {
+        None if wire.extra_has_odd("finality") => Err(invalid("finality is not a text")),
+        None => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|e: String| invalid(&e)),
+    }
+}
+
+fn settles_alone(wire: &PaymentRequirements) -> Result<bool, Refusal> {
+    let said = wire
+        .extra
+        .as_ref()
+        .and_then(|extra| extra.get("singleTransaction"));
+    match said {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(alone)) => Ok(*alone),
+        Some(_) => Err(invalid("singleTransaction is neither true nor false")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,8 +317,7 @@ mod tests {
         let upfront = Terms::check(upfront).unwrap();
         assert_eq!(upfront.flow, PaymentFlow::Upfront);
         assert_eq!(upfront.transfer_method(), Some(Method::Permit2));
-        let back = upfront
-            .wire
+        let back = PaymentRequirements::clone(&upfront.wire)
             .with_flow(PaymentFlow::Authorization)
             .with_method(Method::Eip3009);
         assert_eq!(back, offer());
@@ -339,6 +370,27 @@ mod tests {
         assert_eq!(method("default".into()), Some(Method::Eip3009));
         assert_eq!(method("teleport".into()), None);
         assert_eq!(method(1.into()), None);
+    }
+
+    #[test]
+    fn a_seller_says_how_deep_and_whether_alone() {
+        let plain = Terms::check(offer()).unwrap();
+        assert_eq!((plain.finality, plain.settles_alone), (None, false));
+        let wire = offer()
+            .with_extra("finality", "12")
+            .with_extra("singleTransaction", true);
+        let strict = Terms::check(wire).unwrap();
+        assert_eq!(strict.finality, Some(Finality::Confirmations(12)));
+        assert!(strict.settles_alone);
+
+        let bad = codes::INVALID_PAYMENT_REQUIREMENTS;
+        for (key, value) in [
+            ("finality", Value::from("soon")),
+            ("finality", Value::from(12)),
+            ("singleTransaction", Value::from("yes")),
+        ] {
+            assert_eq!(refused(|w| *w = w.clone().with_extra(key, value)), bad);
+        }
     }
 
     #[test]

@@ -67,6 +67,7 @@ pub(crate) fn broadcast(network: &Network, answer: &Result<Broadcast, ChainError
     let answer = match answer {
         Ok(Broadcast::Accepted) => "accepted",
         Ok(Broadcast::NonceUsed) => "nonce_used",
+        Ok(Broadcast::NonceTooHigh) => "nonce_too_high",
         Ok(Broadcast::Underpriced) => "underpriced",
         Ok(Broadcast::Rejected(_)) => "rejected",
         Err(_) => "unknown",

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
-use tollway_core::wire::{Object, PaymentRequired, ResourceInfo, v1};
+use tollway_core::wire::{Object, PaymentRequired, PaymentRequirements, ResourceInfo, v1};
 use tollway_core::{extensions, header};
 
 use crate::body::{self, Body};
@@ -120,7 +120,10 @@ impl Challenge {
                 url: format!("{base_url}{SLOT}"),
                 ..resource.clone()
             },
-            accepts: offers.iter().map(|o| o.terms().wire.clone()).collect(),
+            accepts: offers
+                .iter()
+                .map(|o| PaymentRequirements::clone(&o.terms().wire))
+                .collect(),
             extensions: Some(extensions.clone()),
         };
         let json = serde_json::to_string(&terms).map_err(|_| BuildError::Terms)?;

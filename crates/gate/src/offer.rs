@@ -1,5 +1,7 @@
 //! One way to pay for a route.
 
+use std::sync::Arc;
+
 use tollway_core::assets::AssetTable;
 use tollway_core::money::Price;
 use tollway_core::wire::{Object, PaymentRequirements};
@@ -15,7 +17,7 @@ const MAX_TIMEOUT_SECONDS: u64 = 900;
 /// One way to pay: an amount of an asset on a network, to somebody.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Offer {
-    terms: Terms,
+    terms: Arc<Terms>,
 }
 
 impl Offer {
@@ -65,7 +67,9 @@ impl Offer {
                 "maxTimeoutSeconds must lie between 60 and 900; correct the route.",
             ));
         }
-        Terms::check(wire).map(|terms| Self { terms })
+        Terms::check(wire).map(|terms| Self {
+            terms: Arc::new(terms),
+        })
     }
 
     /// Sets `maxTimeoutSeconds`, from 60 to 900 (default 300).
@@ -73,20 +77,20 @@ impl Offer {
     /// # Errors
     /// `invalid_payment_requirements` if it lies outside.
     pub fn with_timeout_seconds(self, seconds: u64) -> Result<Self, Refusal> {
-        let mut wire = self.terms.wire;
+        let mut wire = PaymentRequirements::clone(&self.terms.wire);
         wire.max_timeout_seconds = seconds;
         Self::from_requirements(wire)
     }
 
     /// What it asks, checked.
     #[must_use]
-    pub fn terms(&self) -> &Terms {
+    pub fn terms(&self) -> &Arc<Terms> {
         &self.terms
     }
 
     /// The same offer in a flow, with what the facilitator adds to `extra`.
     pub(crate) fn complete(&self, flow: PaymentFlow, added: &Object) -> Result<Self, Refusal> {
-        let mut wire = self.terms.wire.clone();
+        let mut wire = PaymentRequirements::clone(&self.terms.wire);
         let mut extra = wire.extra.take().unwrap_or_default();
         for (key, value) in added {
             extra.entry(key.clone()).or_insert_with(|| value.clone());

@@ -31,8 +31,8 @@ pub(crate) struct Target {
 /// A payment that fits an offer, bound to its request.
 pub(crate) struct Purchase {
     pub version: Version,
-    pub payload: PaymentPayload,
-    pub terms: Terms,
+    pub payload: Arc<PaymentPayload>,
+    pub terms: Arc<Terms>,
     pub intent: Intent,
     pub chain: ChainUse,
     pub identifier: Option<PaymentIdentifierId>,
@@ -85,7 +85,7 @@ impl Purchase {
             .map_err(Rejection::terms)?;
         let mut resource = sale.resource.clone();
         resource.url = own_url;
-        let payload = presented.into_payload(&terms.wire, resource);
+        let payload = Arc::new(presented.into_payload(&terms.wire, resource));
         let identifier = identifier(gate, version, &payload)?;
         let chain = gate
             .chains
@@ -171,7 +171,7 @@ fn bounded(mut url: String) -> String {
 }
 
 /// The terms of the offer that a payment accepts.
-fn matching(sale: &Sale, presented: &Presented, own_url: &str) -> Result<Terms, Rejection> {
+fn matching(sale: &Sale, presented: &Presented, own_url: &str) -> Result<Arc<Terms>, Rejection> {
     if let Presentation::V2(payload) = &presented.payload
         && let Some(resource) = &payload.resource
         && !same_resource(&resource.url, own_url)
@@ -180,7 +180,7 @@ fn matching(sale: &Sale, presented: &Presented, own_url: &str) -> Result<Terms, 
             "The payment was made for another resource; ask without payment for the terms of this one.",
         ));
     }
-    let fits = |terms: &&Terms| {
+    let fits = |terms: &&Arc<Terms>| {
         let for_v1 = matches!(terms.method(), None | Some("eip3009"));
         presented.matches(&terms.wire) && (presented.version == Version::V2 || for_v1)
     };

@@ -4,6 +4,7 @@
 //! come from our own asset table, the host is the one that was asked, and the
 //! order of the offers means nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tollway_core::assets::{AssetTable, Method};
@@ -224,7 +225,7 @@ fn with_own_domain(
                 ),
             ));
         }
-        let extra = terms.wire.extra.get_or_insert_default();
+        let extra = Arc::make_mut(&mut terms.wire).extra.get_or_insert_default();
         extra.insert(key.to_owned(), ours.into());
     }
     Ok(terms)

@@ -1,12 +1,12 @@
 //! The order in which a facilitator asks a chain, without durability.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tollway_core::{
     Amount, Broadcast, Chain, ChainError, Charge, Finality, Intent, Outcome, Phase, Plan,
-    PlannedPayment, Refusal, Settled, Settlement, Slot, Terms, Verified, Watch,
+    PlannedPayment, Refusal, Settled, Settlement, Slot, Terms, Verified, Watch, Watched,
 };
 
 use crate::pretend::payload;
@@ -45,7 +45,12 @@ impl<'a> Engine<'a> {
     }
 
     /// Verifies against the ceiling, then settles what the handler charged.
-    pub async fn pay(&self, scheme: &Value, terms: &Terms, charge: u128) -> Result<End, Refusal> {
+    pub async fn pay(
+        &self,
+        scheme: &Value,
+        terms: &Arc<Terms>,
+        charge: u128,
+    ) -> Result<End, Refusal> {
         let charge = Amount::from_atomic(charge);
         let verified = self.verify(scheme, terms, charge).await?;
         let Intent {
@@ -92,7 +97,7 @@ impl<'a> Engine<'a> {
     pub async fn pay_together(
         &self,
         payments: &[(Value, u128)],
-        terms: &Terms,
+        terms: &Arc<Terms>,
     ) -> Result<Vec<Settled>, Refusal> {
         let mut batch = Vec::new();
         for (scheme, charge) in payments {
@@ -116,20 +121,20 @@ impl<'a> Engine<'a> {
     async fn verify(
         &self,
         scheme: &Value,
-        terms: &Terms,
+        terms: &Arc<Terms>,
         charge: Amount,
     ) -> Result<Verified, Refusal> {
         let before = self.chain.inspect(&payload(scheme, terms), terms)?;
         let identity = before.identity.clone();
-        let held = self.chain.verify(before, Phase::Verify);
+        let held = self.chain.verify(before, Phase::Verify, Amount::ZERO);
         assert_eq!(held.await.map_err(refusal)?.intent.identity, identity);
 
-        let charged = terms.charging(charge);
+        let charged = Arc::new(terms.charging(charge));
         let after = self.chain.inspect(&payload(scheme, terms), &charged)?;
         assert_eq!(after.identity, identity);
         assert_eq!(after.expected.amount, charge);
         self.chain
-            .verify(after, Phase::Settle)
+            .verify(after, Phase::Settle, Amount::ZERO)
             .await
             .map_err(refusal)
     }
@@ -157,12 +162,16 @@ impl<'a> Engine<'a> {
                 .iter()
                 .map(|p| {
                     let intent = &p.verified.intent;
-                    (intent.identity.clone(), intent.expected.clone())
+                    Watched {
+                        identity: intent.identity.clone(),
+                        expected: intent.expected.clone(),
+                        finality: Finality::Included,
+                    }
                 })
                 .collect(),
-            finality: Finality::Included,
         };
-        self.chain.outcome(&watch).await.unwrap()
+        let sight = self.chain.look(None, &[watch]).await.unwrap();
+        sight.outcomes.into_iter().next().flatten().unwrap()
     }
 }
 
@@ -170,6 +179,7 @@ fn planned(verified: Verified, amount: Amount) -> PlannedPayment {
     PlannedPayment {
         verified,
         charge: Charge { amount },
+        alone: false,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Four ways to pay: what each reads from a payload, and what it refuses.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tollway_core::wire::{Object, PaymentPayload};
 use tollway_core::{
@@ -31,8 +33,8 @@ fn amount(payload: &Object, path: &str) -> Result<Amount, Refusal> {
 
 /// The parts that all ways share.
 fn intent(
-    payload: &PaymentPayload,
-    terms: &Terms,
+    payload: &Arc<PaymentPayload>,
+    terms: &Arc<Terms>,
     payer: &str,
     nonce: String,
     scope: impl FnOnce(&str) -> String,
@@ -66,7 +68,11 @@ impl Method for Permit2 {
     const NETWORK: &'static str = "eip155:84532";
     const USED: &'static str = codes::PERMIT2_INVALID_NONCE;
 
-    fn inspect(&self, payload: &PaymentPayload, terms: &Terms) -> Result<Intent, Refusal> {
+    fn inspect(
+        &self,
+        payload: &Arc<PaymentPayload>,
+        terms: &Arc<Terms>,
+    ) -> Result<Intent, Refusal> {
         let permit = &payload.payload;
         let ceiling = amount(permit, "permit2Authorization/permitted/amount")?;
         if terms.amount > ceiling {
@@ -94,7 +100,11 @@ impl Method for Txid {
     const NETWORK: &'static str = "eip155:84532";
     const USED: &'static str = codes::DUPLICATE_SETTLEMENT;
 
-    fn inspect(&self, payload: &PaymentPayload, terms: &Terms) -> Result<Intent, Refusal> {
+    fn inspect(
+        &self,
+        payload: &Arc<PaymentPayload>,
+        terms: &Arc<Terms>,
+    ) -> Result<Intent, Refusal> {
         let transaction = TxHash::new(text(&payload.payload, "transaction")?);
         let payer = text(&payload.payload, "from")?;
         let scope = |_: &str| "txid".to_owned();
@@ -116,7 +126,11 @@ impl Method for Channel {
     const NETWORK: &'static str = "eip155:84532";
     const USED: &'static str = codes::DUPLICATE_SETTLEMENT;
 
-    fn inspect(&self, payload: &PaymentPayload, terms: &Terms) -> Result<Intent, Refusal> {
+    fn inspect(
+        &self,
+        payload: &Arc<PaymentPayload>,
+        terms: &Arc<Terms>,
+    ) -> Result<Intent, Refusal> {
         let voucher = &payload.payload;
         let channel = text(voucher, "channelId")?.to_ascii_lowercase();
         let cumulative = amount(voucher, "cumulative")?;
@@ -160,7 +174,11 @@ impl Method for Starknet {
     const NETWORK: &'static str = "starknet:SN_SEPOLIA";
     const USED: &'static str = codes::NONCE_ALREADY_USED;
 
-    fn inspect(&self, payload: &PaymentPayload, terms: &Terms) -> Result<Intent, Refusal> {
+    fn inspect(
+        &self,
+        payload: &Arc<PaymentPayload>,
+        terms: &Arc<Terms>,
+    ) -> Result<Intent, Refusal> {
         let nonce = felt(text(&payload.payload, "outsideExecution/nonce")?)?;
         let payer = text(&payload.payload, "from")?;
         intent(payload, terms, payer, nonce, str::to_owned)

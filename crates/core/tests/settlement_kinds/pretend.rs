@@ -1,14 +1,14 @@
 //! A pretended chain: blocks in memory, one signer, no signature checked.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use tollway_core::wire::{PaymentPayload, SupportedKind};
+use tollway_core::wire::{PaymentPayload, PaymentRequirements, SupportedKind};
 use tollway_core::{
-    Address, Amount, Broadcast, Chain, ChainError, Expected, Finality, Health, Identity, Intent,
-    Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Refusal, Settled, Slot,
-    Terms, Timestamp, TxHash, Verified, Watch,
+    Address, Amount, Broadcast, Chain, ChainError, Expected, Finality, Head, Health, Identity,
+    Intent, Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Refusal, Settled,
+    Sight, Slot, Terms, Timestamp, TxHash, Verified, Watch, Watched,
 };
 
 /// What differs between ways to pay.
@@ -18,7 +18,8 @@ pub trait Method: Send + Sync {
     /// The code for an authorization whose nonce is used.
     const USED: &'static str;
 
-    fn inspect(&self, payload: &PaymentPayload, terms: &Terms) -> Result<Intent, Refusal>;
+    fn inspect(&self, payload: &Arc<PaymentPayload>, terms: &Arc<Terms>)
+    -> Result<Intent, Refusal>;
 
     fn check(&self, intent: &Intent) -> Result<(), Refusal> {
         let _ = intent;
@@ -43,22 +44,23 @@ pub fn network_of(caip2: &str) -> Network {
     caip2.parse().unwrap()
 }
 
-pub fn terms(scheme: &str, network: &str, amount: &str) -> Terms {
+pub fn terms(scheme: &str, network: &str, amount: &str) -> Arc<Terms> {
     let wire = json!({
         "scheme": scheme, "network": network, "amount": amount, "maxTimeoutSeconds": 60,
         "asset": format!("0x{:040x}", 0xa), "payTo": format!("0x{:040x}", 0xb),
     });
-    Terms::check(serde_json::from_value(wire).unwrap()).unwrap()
+    let wire: PaymentRequirements = serde_json::from_value(wire).unwrap();
+    Arc::new(Terms::check(wire).unwrap())
 }
 
-pub fn payload(scheme_object: &Value, terms: &Terms) -> PaymentPayload {
-    PaymentPayload {
+pub fn payload(scheme_object: &Value, terms: &Terms) -> Arc<PaymentPayload> {
+    Arc::new(PaymentPayload {
         x402_version: 2,
         resource: None,
-        accepted: terms.wire.clone(),
+        accepted: PaymentRequirements::clone(&terms.wire),
         payload: scheme_object.as_object().unwrap().clone(),
         extensions: None,
-    }
+    })
 }
 
 impl<M: Method> Pretend<M> {
@@ -85,6 +87,28 @@ impl<M: Method> Pretend<M> {
             transfers: vec![(None, transfer)],
         });
         hash
+    }
+
+    fn outcomes(&self, chain: &[Included], watch: &Watch) -> Vec<Outcome> {
+        let won = chain
+            .iter()
+            .enumerate()
+            .find(|(_, tx)| watch.hashes.contains(&tx.hash));
+        let one = |item: &Watched| match won {
+            None => Outcome::Unknown,
+            Some((block, tx))
+                if tx
+                    .transfers
+                    .contains(&(Some(item.identity.clone()), item.expected.clone())) =>
+            {
+                Outcome::Settled(self.settled(block, tx, item.expected.amount))
+            }
+            Some((_, tx)) => Outcome::NotSettled(Proof::NoTransfer {
+                transaction: tx.hash.clone(),
+                fee: Amount::from_atomic(1),
+            }),
+        };
+        watch.expected.iter().map(one).collect()
     }
 
     fn settled(&self, block: usize, tx: &Included, amount: Amount) -> Settled {
@@ -121,11 +145,20 @@ impl<M: Method> Chain for Pretend<M> {
         vec![self.signer.clone()]
     }
 
-    fn inspect(&self, payload: &PaymentPayload, terms: &Terms) -> Result<Intent, Refusal> {
+    fn inspect(
+        &self,
+        payload: &Arc<PaymentPayload>,
+        terms: &Arc<Terms>,
+    ) -> Result<Intent, Refusal> {
         self.method.inspect(payload, terms)
     }
 
-    async fn verify(&self, intent: Intent, _phase: Phase) -> Result<Verified, ChainError> {
+    async fn verify(
+        &self,
+        intent: Intent,
+        _phase: Phase,
+        _held: Amount,
+    ) -> Result<Verified, ChainError> {
         self.method.check(&intent)?;
         let found = self
             .lookup(&intent.identity, &intent.expected, Finality::Included)
@@ -180,26 +213,22 @@ impl<M: Method> Chain for Pretend<M> {
         Ok(Broadcast::Accepted)
     }
 
-    async fn outcome(&self, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
+    async fn look(&self, _last: Option<&Head>, watches: &[Watch]) -> Result<Sight, ChainError> {
         let chain = self.chain.lock().unwrap();
-        let won = chain
-            .iter()
-            .enumerate()
-            .find(|(_, tx)| watch.hashes.contains(&tx.hash));
-        let one = |(identity, expected): &(Identity, Expected)| match won {
-            None => Outcome::Unknown,
-            Some((block, tx))
-                if tx
-                    .transfers
-                    .contains(&(Some(identity.clone()), expected.clone())) =>
-            {
-                Outcome::Settled(self.settled(block, tx, expected.amount))
-            }
-            Some((_, tx)) => Outcome::NotSettled(Proof::NoTransfer {
-                transaction: tx.hash.clone(),
-            }),
-        };
-        Ok(watch.expected.iter().map(one).collect())
+        let newest = chain.len() as u64;
+        Ok(Sight {
+            head: Head {
+                number: newest,
+                hash: format!("0x{newest:x}"),
+                parent: format!("0x{:x}", newest.saturating_sub(1)),
+                time: Timestamp::from_secs(newest),
+            },
+            replaced_from: None,
+            outcomes: watches
+                .iter()
+                .map(|watch| Some(self.outcomes(&chain, watch)))
+                .collect(),
+        })
     }
 
     async fn lookup(
@@ -239,6 +268,7 @@ impl<M: Method> Chain for Pretend<M> {
             }
             Some((_, tx)) => Outcome::NotSettled(Proof::NoTransfer {
                 transaction: tx.hash.clone(),
+                fee: Amount::from_atomic(1),
             }),
         })
     }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::U64;
-use tollway_core::{Address, ChainError, Finality, TxHash, Watch};
+use tollway_core::{Address, ChainError, TxHash, Watch};
 use tollway_rpc::RpcClient;
 
 use crate::node::ask;
@@ -28,7 +28,6 @@ pub(super) struct Heads {
 #[derive(Clone, Debug)]
 struct Look {
     hashes: Vec<TxHash>,
-    finality: Finality,
     block: u64,
     at: Instant,
 }
@@ -37,7 +36,7 @@ impl Heads {
     /// Whether a look now would see what the last one saw.
     pub async fn nothing_new(&self, rpc: &RpcClient, watch: &Watch) -> Result<bool, ChainError> {
         let seen = self.looks().get(&key(watch)).and_then(|look| {
-            let same = look.hashes == watch.hashes && look.finality == watch.finality;
+            let same = look.hashes == watch.hashes;
             (same && look.at.elapsed() < LOOK_AGAIN).then_some(look.block)
         });
         match seen {
@@ -55,7 +54,6 @@ impl Heads {
         if looks.len() < MOST_LOOKS {
             let look = Look {
                 hashes: watch.hashes.clone(),
-                finality: watch.finality,
                 block,
                 at: Instant::now(),
             };

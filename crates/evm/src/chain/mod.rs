@@ -24,9 +24,9 @@ use async_trait::async_trait;
 use tollway_core::assets::Method;
 use tollway_core::wire::{Object, PaymentPayload, SupportedKind};
 use tollway_core::{
-    Address, Broadcast, Chain, ChainError, Clock, Expected, Finality, Health, Identity, Intent,
-    Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Raw, Refusal, Scheme, Settlement, Slot,
-    Terms, Timestamp, TxHash, Verified, Watch,
+    Address, Amount, Broadcast, Chain, ChainError, Clock, Expected, Finality, Health, Identity,
+    Intent, Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Raw, Refusal, Scheme,
+    Settlement, Slot, Terms, Timestamp, TxHash, Verified, Watch,
 };
 use tollway_rpc::RpcClient;
 
@@ -180,7 +180,11 @@ impl Chain for EvmChain {
         self.accounts.clone()
     }
 
-    fn inspect(&self, payload: &PaymentPayload, terms: &Terms) -> Result<Intent, Refusal> {
+    fn inspect(
+        &self,
+        payload: &Arc<PaymentPayload>,
+        terms: &Arc<Terms>,
+    ) -> Result<Intent, Refusal> {
         if terms.network != self.network {
             return Err(Refusal::new(
                 tollway_core::codes::INVALID_EXACT_EVM_NETWORK_MISMATCH,
@@ -215,12 +219,18 @@ impl Chain for EvmChain {
             },
             deadline: Timestamp::from_secs(deadline),
             settlement: Settlement::Submit,
-            payload: payload.clone(),
-            terms: terms.clone(),
+            payload: Arc::clone(payload),
+            terms: Arc::clone(terms),
         })
     }
 
-    async fn verify(&self, intent: Intent, phase: Phase) -> Result<Verified, ChainError> {
+    async fn verify(
+        &self,
+        intent: Intent,
+        phase: Phase,
+        held: Amount,
+    ) -> Result<Verified, ChainError> {
+        let _ = held;
         self.verify_authorization(intent, phase).await
     }
 

@@ -104,14 +104,15 @@ impl EvmChain {
 
     /// A receipt decides, once it lies deep enough.
     async fn judge(&self, receipt: &Receipt, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
-        if !self.is_deep_enough(receipt, watch.finality).await? {
-            return Ok(vec![Outcome::Unknown; watch.expected.len()]);
+        let mut outcomes = Vec::with_capacity(watch.expected.len());
+        for item in &watch.expected {
+            let deep = self.is_deep_enough(receipt, item.finality).await?;
+            outcomes.push(match deep {
+                true => self.judge_item(receipt, &item.identity, &item.expected)?,
+                false => Outcome::Unknown,
+            });
         }
-        watch
-            .expected
-            .iter()
-            .map(|(identity, expected)| self.judge_item(receipt, identity, expected))
-            .collect()
+        Ok(outcomes)
     }
 
     fn judge_item(
@@ -121,13 +122,14 @@ impl EvmChain {
         expected: &Expected,
     ) -> Result<Outcome, ChainError> {
         let transaction = hash_text(receipt.transaction_hash);
+        let fee = Amount::from(receipt.fee());
         if succeeded(receipt) == Some(false) {
-            return Ok(Outcome::NotSettled(Proof::Reverted { transaction }));
+            return Ok(Outcome::NotSettled(Proof::Reverted { transaction, fee }));
         }
         Ok(match self.settled(receipt, identity, expected)? {
             Some(settled) => Outcome::Settled(settled),
             None if succeeded(receipt).is_none() => Outcome::Unknown,
-            None => Outcome::NotSettled(Proof::NoTransfer { transaction }),
+            None => Outcome::NotSettled(Proof::NoTransfer { transaction, fee }),
         })
     }
 
@@ -200,10 +202,13 @@ impl EvmChain {
         confirmed_nonce: u64,
     ) -> Result<Vec<Outcome>, ChainError> {
         let mut outcomes = Vec::with_capacity(watch.expected.len());
-        for (identity, expected) in &watch.expected {
+        for item in &watch.expected {
             let proof = Outcome::NotSettled(Proof::SlotTaken { confirmed_nonce });
             outcomes.push(
-                match self.look_up(identity, expected, watch.finality).await? {
+                match self
+                    .look_up(&item.identity, &item.expected, item.finality)
+                    .await?
+                {
                     Lookup::Unused { .. } | Lookup::Spent => proof,
                     Lookup::Settled(settled) if watch.hashes.contains(&settled.transaction) => {
                         Outcome::Settled(settled)

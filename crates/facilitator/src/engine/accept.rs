@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tollway_core::wire::SettleResponse;
+use tollway_core::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 use tollway_core::{
-    ChainError, Intent, Lookup, Phase, Refusal, SettleRequest, Settlement, Terms, Verified, codes,
+    Amount, ChainError, Intent, Lookup, Phase, Refusal, SettleRequest, Settlement, Terms, Verified,
+    codes,
 };
 use tollway_ledger::{Acceptance, LedgerError, NewPayment, PaymentRecord};
 
@@ -90,7 +91,9 @@ impl Engine {
         handle: &NetworkHandle,
         intent: &Intent,
     ) -> Result<Verdict, EngineError> {
-        let verify = handle.chain.verify(intent.clone(), Phase::Settle);
+        let verify = handle
+            .chain
+            .verify(intent.clone(), Phase::Settle, Amount::ZERO);
         let refusal = match ask(&self.shared, verify).await {
             Ok(verified) => return Ok(Verdict::Good(Box::new(verified))),
             Err(ChainError::Refused(refusal)) => refusal,
@@ -193,8 +196,8 @@ impl Engine {
             deadline: intent.deadline,
             settlement: intent.settlement.clone(),
             finality: self.shared.config.finality_on(&intent.identity.network),
-            payload: request.payload.clone(),
-            requirements: request.requirements.clone(),
+            payload: PaymentPayload::clone(&request.payload),
+            requirements: PaymentRequirements::clone(&request.requirements),
         })
     }
 }

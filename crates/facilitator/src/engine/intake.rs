@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use tollway_core::wire::{SettleResponse, VerifyResponse};
 use tollway_core::{
-    ChainError, Intent, Network, Phase, Refusal, SettleRequest, TxHash, VerifyRequest, codes,
+    Amount, ChainError, Intent, Network, Phase, Refusal, SettleRequest, TxHash, VerifyRequest,
+    codes,
 };
 use tollway_ledger::{HandOut, PaymentRecord, PaymentState};
 
@@ -96,7 +97,11 @@ impl Engine {
             Err(refusal) => return Ok(answer::invalid(&refusal, None)),
         };
         let identity = intent.identity.clone();
-        let verdict = ask(&self.shared, chain.verify(intent, Phase::Verify)).await;
+        let verdict = ask(
+            &self.shared,
+            chain.verify(intent, Phase::Verify, Amount::ZERO),
+        )
+        .await;
         let (response, refusal) = match verdict {
             Ok(_) => {
                 self.shared.unused.put(identity.key(), ());

@@ -1,5 +1,7 @@
 //! From wire structs to an intent with what is really charged.
 
+use std::sync::Arc;
+
 use tollway_core::wire::{PaymentPayload, PaymentRequirements};
 use tollway_core::{Chain, Intent, Refusal, Scheme, Terms, codes};
 
@@ -12,17 +14,17 @@ use tollway_core::{Chain, Intent, Refusal, Scheme, Terms, codes};
 /// charge is above the ceiling.
 pub(super) fn read_intent(
     chain: &dyn Chain,
-    payload: &PaymentPayload,
-    requirements: &PaymentRequirements,
+    payload: &Arc<PaymentPayload>,
+    requirements: &Arc<PaymentRequirements>,
 ) -> Result<Intent, Refusal> {
-    let terms = Terms::check(requirements.clone())?;
+    let terms = Arc::new(Terms::check(Arc::clone(requirements))?);
     if terms.scheme != Scheme::Upto || payload.accepted.amount == requirements.amount {
         return chain.inspect(payload, &terms);
     }
-    let ceiling = Terms::check(PaymentRequirements {
+    let ceiling = Arc::new(Terms::check(PaymentRequirements {
         amount: payload.accepted.amount.clone(),
-        ..requirements.clone()
-    })?;
+        ..PaymentRequirements::clone(requirements)
+    })?);
     if terms.amount > ceiling.amount {
         return Err(Refusal::new(
             codes::INVALID_UPTO_EVM_PAYLOAD_SETTLEMENT_EXCEEDS_AMOUNT,

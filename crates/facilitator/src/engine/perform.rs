@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tollway_core::{Address, Chain, ChainError, Network, Slot, Verified, Watch};
+use tollway_core::{Address, Amount, Chain, ChainError, Network, Slot, Verified, Watch};
 use tollway_ledger::{
     Conclusion, LedgerError, PaymentRecord, PaymentState, SettlementStore, SlotRecord,
 };
@@ -212,8 +212,13 @@ impl Performer {
 
     async fn re_verify(&self, record: &PaymentRecord) -> Result<Verified, ChainError> {
         let payment = &record.payment;
-        let intent = read_intent(self.chain.as_ref(), &payment.payload, &payment.requirements)?;
-        self.ask(self.chain.verify(intent, tollway_core::Phase::Settle))
+        let (payload, requirements) = (
+            Arc::new(payment.payload.clone()),
+            Arc::new(payment.requirements.clone()),
+        );
+        let intent = read_intent(self.chain.as_ref(), &payload, &requirements)?;
+        let phase = tollway_core::Phase::Settle;
+        self.ask(self.chain.verify(intent, phase, Amount::ZERO))
             .await
     }
 

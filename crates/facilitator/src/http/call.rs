@@ -25,8 +25,8 @@ pub(super) async fn verify(State(api): State<Api>, request: Request<Body>) -> Re
     };
     let version = body.version;
     let request = VerifyRequest {
-        payload: body.payload,
-        requirements: body.requirements,
+        payload: body.payload.into(),
+        requirements: body.requirements.into(),
     };
     match in_time(&api.options, api.engine.check(&request)).await {
         Ok(response) => match version {
@@ -48,8 +48,8 @@ pub(super) async fn settle(State(api): State<Api>, request: Request<Body>) -> Re
     };
     let version = body.version;
     let request = SettleRequest {
-        payload: body.payload,
-        requirements: body.requirements,
+        payload: body.payload.into(),
+        requirements: body.requirements.into(),
         idempotency_key: key,
     };
     match in_time(&api.options, api.engine.pay(&request)).await {

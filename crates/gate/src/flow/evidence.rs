@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tollway_core::wire::SettleResponse;
-use tollway_core::{ChainError, Lookup, Outcome, Proof, Refusal, TxHash, codes};
+use tollway_core::{Amount, ChainError, Lookup, Outcome, Proof, Refusal, TxHash, codes};
 use tollway_ledger::Evidence;
 
 use super::settle::{Settled, Settling, failed_receipt, pending, unchecked_evidence};
@@ -88,6 +88,7 @@ impl Settling {
             Lookup::Settled(settled) => Outcome::Settled(settled),
             Lookup::Spent => Outcome::NotSettled(Proof::NoTransfer {
                 transaction: transaction.clone(),
+                fee: Amount::ZERO,
             }),
             Lookup::Unused { .. } | Lookup::Unknown => Outcome::Unknown,
         })

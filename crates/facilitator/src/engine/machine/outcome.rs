@@ -1,6 +1,6 @@
 //! The receipt watcher's side of the machine: when to ask, and what the answers mean.
 
-use tollway_core::{ChainError, Finality, Outcome, PaymentId, Timestamp, Watch};
+use tollway_core::{ChainError, Finality, Outcome, PaymentId, Timestamp, Watch, Watched};
 use tollway_ledger::Conclusion;
 
 use super::state::{Phase, Slot, Turn};
@@ -126,9 +126,12 @@ impl Slot {
             expected: self
                 .carries
                 .iter()
-                .map(|(_, identity, expected)| (identity.clone(), expected.clone()))
+                .map(|(_, identity, expected)| Watched {
+                    identity: identity.clone(),
+                    expected: expected.clone(),
+                    finality,
+                })
                 .collect(),
-            finality,
         }
     }
 }

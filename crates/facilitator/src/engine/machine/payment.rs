@@ -314,6 +314,7 @@ pub(super) fn planned(record: &PaymentRecord, verified: Verified) -> PlannedPaym
         charge: Charge {
             amount: record.payment.expected.amount,
         },
+        alone: true,
     }
 }
 

@@ -252,7 +252,7 @@ impl Turn<'_> {
                     reason,
                 });
             }
-            Err(_) => slot.send.retry(&rules, now),
+            Ok(Broadcast::NonceTooHigh) | Err(_) => slot.send.retry(&rules, now),
         }
         if let Some(update) = update {
             self.tell_members(key, &update);
