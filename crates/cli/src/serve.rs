@@ -1,27 +1,27 @@
 //! Our own accept loop: axum's has no timer, and so no bound on what a slow,
 //! idle or hostile connection may hold.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Body;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::Service as HyperService;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
+use pin_project_lite::pin_project;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tollway_gate::ClientAddress;
+use tower::util::Oneshot;
+use tower::{Service, ServiceExt};
 
 use crate::exit::Failure;
 
@@ -60,14 +60,48 @@ pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
     Ok((listener, bound))
 }
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What answers: a clone of it takes each request.
+pub trait Answer:
+    Service<
+        Request<Incoming>,
+        Response = Response<Self::Body>,
+        Future: Send + 'static,
+        Error: Into<BoxError> + Send,
+    > + Clone
+    + Send
+    + Sync
+    + 'static
+{
+    /// What its answers carry.
+    type Body: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+}
+
+impl<S, B> Answer for S
+where
+    S: Service<
+            Request<Incoming>,
+            Response = Response<B>,
+            Future: Send + 'static,
+            Error: Into<BoxError> + Send,
+        > + Clone
+        + Send
+        + Sync
+        + 'static,
+    B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Body = B;
+}
+
 /// Serves until stopped, then lets requests in flight end.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    serve_with(listener, router, stop, IDLENESS).await;
+pub async fn serve(listener: TcpListener, service: impl Answer, stop: CancellationToken) {
+    serve_with(listener, service, stop, IDLENESS).await;
 }
 
 async fn serve_with(
     listener: TcpListener,
-    router: Router,
+    service: impl Answer,
     stop: CancellationToken,
     idleness: Idleness,
 ) {
@@ -75,9 +109,9 @@ async fn serve_with(
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Some((stream, peer, place)) = next(&listener, &places, &stop).await {
-        let (server, router, stop) = (server.clone(), router.clone(), stop.clone());
+        let (server, service, stop) = (server.clone(), service.clone(), stop.clone());
         connections.spawn(async move {
-            attend(&server, (stream, peer), router, &stop, idleness).await;
+            attend(&server, (stream, peer), service, &stop, idleness).await;
             drop(place);
         });
     }
@@ -120,17 +154,17 @@ async fn next(
 async fn attend(
     server: &auto::Builder<TokioExecutor>,
     (stream, peer): (TcpStream, SocketAddr),
-    router: Router,
+    service: impl Answer,
     stop: &CancellationToken,
     idleness: Idleness,
 ) {
     let _ = stream.set_nodelay(true);
     let activity = Arc::new(Activity::default());
-    let service = TowerToHyperService::new(IncomingRouter {
-        router,
+    let service = Counted {
+        service,
         peer,
         activity: activity.clone(),
-    });
+    };
     let mut connection = pin!(server.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut checks = tokio::time::interval(idleness.check);
     let mut asked_to_end = false;
@@ -227,53 +261,76 @@ impl Drop for InFlight {
     }
 }
 
-/// A router that takes hyper's own body and counts what is in flight.
+/// A service for one connection that counts what is in flight. Nothing in it is
+/// boxed: it stands before every request.
 #[derive(Clone)]
-struct IncomingRouter {
-    router: Router,
+struct Counted<S> {
+    service: S,
     peer: SocketAddr,
     activity: Arc<Activity>,
 }
 
-impl tower::Service<Request<Incoming>> for IncomingRouter {
-    type Response = Response<CountedBody>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+impl<S: Answer> HyperService<Request<Incoming>> for Counted<S> {
+    type Response = Response<CountedBody<S::Body>>;
+    type Error = S::Error;
+    type Future = Answering<Oneshot<S, Request<Incoming>>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        tower::Service::<Request<Body>>::poll_ready(&mut self.router, cx)
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let in_flight = InFlight::new(self.activity.clone());
-        let mut request = request.map(Body::new);
         request.extensions_mut().insert(ClientAddress(self.peer));
-        let answer = self.router.call(request);
-        Box::pin(async move {
-            let answer = answer.await?;
-            Ok(answer.map(|body| CountedBody {
+        Answering {
+            answer: self.service.clone().oneshot(request),
+            in_flight: Some(in_flight),
+        }
+    }
+}
+
+pin_project! {
+    /// An answer that is being made.
+    struct Answering<F> {
+        #[pin]
+        answer: F,
+        in_flight: Option<InFlight>,
+    }
+}
+
+impl<F, B, E> Future for Answering<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<CountedBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.answer.poll(cx));
+        let in_flight = this.in_flight.take();
+        Poll::Ready(answer.map(|response| {
+            response.map(|body| CountedBody {
                 body,
                 _in_flight: in_flight,
-            }))
-        })
+            })
+        }))
     }
 }
 
-/// A body that keeps its request in flight until it is sent or dropped.
-struct CountedBody {
-    body: Body,
-    _in_flight: InFlight,
+pin_project! {
+    /// A body that keeps its request in flight until it is sent or dropped.
+    struct CountedBody<B> {
+        #[pin]
+        body: B,
+        _in_flight: Option<InFlight>,
+    }
 }
 
-impl hyper::body::Body for CountedBody {
-    type Data = hyper::body::Bytes;
-    type Error = axum::Error;
+impl<B: hyper::body::Body> hyper::body::Body for CountedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.project().body.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -313,6 +370,7 @@ pub fn stop_on_signal() -> Result<CancellationToken, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -15,9 +15,9 @@ use tollway_core::wire::{
     PaymentPayload, SettleResponse, SupportedKind, SupportedResponse, VerifyResponse,
 };
 use tollway_core::{
-    Address, Broadcast, Chain, ChainError, Expected, Facilitator, FacilitatorError, Finality,
-    Health, Identity, Intent, Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Raw, Refusal,
-    SettleRequest, Slot, Terms, Verified, VerifyRequest, Watch,
+    Address, Amount, Broadcast, Chain, ChainError, Expected, Facilitator, FacilitatorError,
+    Finality, Health, Identity, Intent, Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Raw,
+    Refusal, SettleRequest, Slot, Terms, Verified, VerifyRequest, Watch,
 };
 use tollway_gate::{Body, Gate, Offer, Route};
 use tollway_ledger::SqliteLedger;
@@ -106,11 +106,11 @@ impl Chain for Nowhere {
         Vec::new()
     }
 
-    fn inspect(&self, _: &PaymentPayload, _: &Terms) -> Result<Intent, Refusal> {
+    fn inspect(&self, _: &Arc<PaymentPayload>, _: &Arc<Terms>) -> Result<Intent, Refusal> {
         Err(Refusal::new("invalid_payload", "Nothing is sold here."))
     }
 
-    async fn verify(&self, _: Intent, _: Phase) -> Result<Verified, ChainError> {
+    async fn verify(&self, _: Intent, _: Phase, _: Amount) -> Result<Verified, ChainError> {
         nowhere()
     }
 

@@ -2,15 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
-use http::StatusCode;
-use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tollway_core::assets::AssetTable;
 use tollway_core::{Chain, Facilitator, Finality, PaymentFlow, Refusal};
@@ -20,6 +13,7 @@ use tollway_gate::{Gate, GateBuilder, Offer, Proxy, RemoteFacilitator, Route};
 use tollway_ledger::{EngineLock, SqliteLedger};
 use tower::Layer;
 
+use super::doors::{Doors, Health};
 use crate::cli::{GateArgs, Settle};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
@@ -88,9 +82,9 @@ impl Opened {
 
     /// Serves until stopped, then lets payments in flight end.
     pub async fn serve(self, stop: CancellationToken) {
-        let health = health_route(self.gate.clone(), self.settler.engine().cloned());
-        let app = health.fallback_service(self.gate.layer().layer(self.proxy));
-        serve::serve(self.listener, app, stop).await;
+        let health = Health::new(self.gate.clone(), self.settler.engine().cloned());
+        let priced = self.gate.layer().layer(self.proxy);
+        serve::serve(self.listener, Doors::new(health, priced), stop).await;
         self.gate.drain(serve::DRAIN_TIME).await;
         if let Some(engine) = self.settler.engine()
             && !engine.drain(serve::DRAIN_TIME).await
@@ -331,62 +325,4 @@ fn build(
         }
     }
     builder.build().map_err(Failure::usage)
-}
-
-/// `GET /health`: 200 while payments can be taken, else 503 with what is wrong.
-fn health_route(gate: Gate, engine: Option<Engine>) -> Router {
-    let health = Arc::new(Health {
-        gate,
-        engine,
-        last: Mutex::default(),
-    });
-    Router::new().route("/health", get(move || answer_health(health.clone())))
-}
-
-/// Whoever asks for health costs the nodes nothing: one look serves a second.
-const HEALTH_AGE: Duration = Duration::from_secs(1);
-
-struct Health {
-    gate: Gate,
-    engine: Option<Engine>,
-    last: Mutex<Option<(Instant, bool, Value)>>,
-}
-
-async fn answer_health(health: Arc<Health>) -> Response {
-    let mut last = health.last.lock().await;
-    let fresh = last.as_ref().filter(|(at, _, _)| at.elapsed() < HEALTH_AGE);
-    let (ready, body) = match fresh {
-        Some((_, ready, body)) => (*ready, body.clone()),
-        None => {
-            let (ready, body) = health.look().await;
-            *last = Some((Instant::now(), ready, body.clone()));
-            (ready, body)
-        }
-    };
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (status, Json(body)).into_response()
-}
-
-impl Health {
-    async fn look(&self) -> (bool, Value) {
-        let settling = match &self.engine {
-            Some(engine) => tokio::time::timeout(Duration::from_secs(10), engine.health())
-                .await
-                .ok(),
-            None => None,
-        };
-        let engine_ready =
-            self.engine.is_none() || settling.as_ref().is_some_and(|health| health.ready);
-        let ledger = self.gate.ledger_is_well();
-        let body = json!({
-            "ready": ledger && engine_ready,
-            "ledger": if ledger { "ok" } else { "failed" },
-            "engine": settling,
-        });
-        (ledger && engine_ready, body)
-    }
 }

@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod devnet;
+pub mod doors;
 pub mod facilitator;
 pub mod gate;
 pub mod inspect;

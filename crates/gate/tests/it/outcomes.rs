@@ -282,11 +282,8 @@ async fn a_client_that_goes_away_is_still_served_to_the_end() {
 
 async fn evidence(world: &World, payment: &Payment) -> Option<Evidence> {
     let terms = tollway_core::Terms::check(payment.payload.accepted.clone()).unwrap();
-    let identity = world
-        .chain
-        .inspect(&payment.payload, &terms)
-        .unwrap()
-        .identity;
+    let (payload, terms) = (payment.payload.clone().into(), terms.into());
+    let identity = world.chain.inspect(&payload, &terms).unwrap().identity;
     let record = world
         .ledger
         .grant_by_identity(&identity)
@@ -498,11 +495,8 @@ async fn with_a_dead_ledger_nobody_waits_for_what_cannot_be_written() {
 /// The same authorization, settled on chain by somebody else.
 fn front_run(world: &World, payment: &Payment) {
     let terms = tollway_core::Terms::check(payment.payload.accepted.clone()).unwrap();
-    let identity = world
-        .chain
-        .inspect(&payment.payload, &terms)
-        .unwrap()
-        .identity;
+    let (payload, terms) = (payment.payload.clone().into(), terms.into());
+    let identity = world.chain.inspect(&payload, &terms).unwrap().identity;
     world.chain.include(&identity, "a stranger's key");
 }
 

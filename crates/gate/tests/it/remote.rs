@@ -11,8 +11,8 @@ use crate::support::{Payment, Raw, World, raw_server};
 async fn settle_request() -> SettleRequest {
     let payment: Payment = World::new().await.payment("/paid/x").await;
     SettleRequest {
-        requirements: payment.payload.accepted.clone(),
-        payload: payment.payload,
+        requirements: payment.payload.accepted.clone().into(),
+        payload: payment.payload.into(),
         idempotency_key: Some("grt_key".to_owned()),
     }
 }

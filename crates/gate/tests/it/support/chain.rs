@@ -107,7 +107,11 @@ impl Chain for FakeChain {
         Vec::new()
     }
 
-    fn inspect(&self, payload: &PaymentPayload, terms: &Terms) -> Result<Intent, Refusal> {
+    fn inspect(
+        &self,
+        payload: &Arc<PaymentPayload>,
+        terms: &Arc<Terms>,
+    ) -> Result<Intent, Refusal> {
         let wrong = || {
             Refusal::new(
                 "invalid_payload",
@@ -138,7 +142,7 @@ impl Chain for FakeChain {
         })
     }
 
-    async fn verify(&self, _: Intent, _: Phase) -> Result<Verified, ChainError> {
+    async fn verify(&self, _: Intent, _: Phase, _: Amount) -> Result<Verified, ChainError> {
         Err(ChainError::unavailable("a gate never verifies by itself"))
     }
 
@@ -194,6 +198,7 @@ impl Chain for FakeChain {
             true => Outcome::Settled(settled(transaction.as_str(), expected.amount)),
             false => Outcome::NotSettled(Proof::Reverted {
                 transaction: transaction.clone(),
+                fee: Amount::ZERO,
             }),
         })
     }

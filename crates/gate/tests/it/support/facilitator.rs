@@ -77,7 +77,7 @@ impl FakeFacilitator {
     }
 
     fn settle_really(&self, request: &SettleRequest) -> SettleResponse {
-        let terms = Terms::check(request.requirements.clone()).unwrap();
+        let terms = Arc::new(Terms::check(request.requirements.clone()).unwrap());
         let identity = self
             .chain
             .inspect(&request.payload, &terms)

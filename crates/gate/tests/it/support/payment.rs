@@ -73,7 +73,8 @@ impl Payment {
     /// What makes it unique.
     pub fn identity(&self, world: &super::World) -> Identity {
         let terms = Terms::check(self.payload.accepted.clone()).unwrap();
-        world.chain.inspect(&self.payload, &terms).unwrap().identity
+        let (payload, terms) = (self.payload.clone().into(), terms.into());
+        world.chain.inspect(&payload, &terms).unwrap().identity
     }
 
     pub fn save(&self, file: &Path) {
