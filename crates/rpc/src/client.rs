@@ -1,19 +1,23 @@
 //! The client: one connection pool, several nodes, the first one that answers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
+use reqwest::Certificate;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::config::host;
 use crate::http::{Http, Way};
 use crate::lane::Lane;
-use crate::message::{Answer, Batch};
+use crate::message::Batch;
 use crate::node::Node;
 use crate::plain::Plain;
+use crate::pool::{Pool, only};
+use crate::probe::Probe;
+use crate::reply::read;
+use crate::standing::{NodeState, Standing, Why};
 use crate::stats::Counters;
 use crate::{RpcConfig, RpcConfigError, RpcError, RpcStats, tls};
 
@@ -24,26 +28,13 @@ const PATIENCE: u32 = 4;
 /// A JSON-RPC client of one network. Cloning shares connections and counts.
 #[derive(Clone)]
 pub struct RpcClient {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    nodes: Vec<Arc<Node>>,
-    /// Index of the node that answered last: it is asked first.
-    preferred: AtomicUsize,
-    counters: Arc<Counters>,
+    pub(crate) pool: Arc<Pool>,
 }
 
 impl std::fmt::Debug for RpcClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let hosts: Vec<&str> = self
-            .inner
-            .nodes
-            .iter()
-            .map(|n| n.http.host.as_str())
-            .collect();
         f.debug_struct("RpcClient")
-            .field("hosts", &hosts)
+            .field("hosts", &self.hosts())
             .finish_non_exhaustive()
     }
 }
@@ -70,25 +61,21 @@ impl RpcClient {
                     timeout: config.timeout,
                     max_response_bytes: config.max_response_bytes,
                 };
-                Ok(Arc::new(Node {
-                    http,
-                    lane: Arc::default(),
-                    counters: Arc::clone(&counters),
-                    patience: config.timeout / PATIENCE,
-                }))
+                let places = Arc::new(Semaphore::new(config.max_requests_at_once.max(1)));
+                Ok(node(http, Arc::clone(&counters), Arc::default(), places))
             })
             .collect::<Result<_, RpcConfigError>>()?;
-        Ok(Self::of(nodes, counters))
+        let pool = Pool::new(nodes, counters, config.hedge);
+        Ok(Self {
+            pool: Arc::new(pool),
+        })
     }
 
-    fn of(nodes: Vec<Arc<Node>>, counters: Arc<Counters>) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                nodes,
-                preferred: AtomicUsize::new(0),
-                counters,
-            }),
-        }
+    /// From now on nodes are probed: one of another network is never asked, one
+    /// that is behind the others is asked after them, and one that was put aside
+    /// comes back when it passes. The first probe that is given stays.
+    pub fn set_probe(&self, probe: Probe) {
+        self.pool.set_probe(probe);
     }
 
     /// Calls a method that may be repeated. While other calls are under way it
@@ -104,11 +91,7 @@ impl RpcClient {
     ) -> Result<T, RpcError> {
         let mut batch = Batch::new();
         batch.push(method, &params);
-        self.ask(batch, |node, answers| match answers {
-            [answer] => read(node, answer)?,
-            _ => Err(node.http.not_json_rpc(&[])),
-        })
-        .await
+        self.pool.ask(batch, only).await.outcome
     }
 
     /// Sends several calls in one request, or singly to a node that takes no
@@ -123,86 +106,99 @@ impl RpcClient {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        self.ask(batch, |node, answers| {
-            answers.iter().map(|answer| read(node, answer)).collect()
-        })
-        .await
+        let all =
+            |node: &Node, replies: &[_]| replies.iter().map(|reply| read(node, reply)).collect();
+        self.pool.ask(batch, all).await.outcome
     }
 
     /// What was asked so far.
     #[must_use]
     pub fn stats(&self) -> RpcStats {
-        self.inner.counters.read()
+        self.pool.counters.read()
+    }
+
+    /// What is thought of each node, in the order of the configuration.
+    #[must_use]
+    pub fn states(&self) -> Vec<NodeState> {
+        let state = |node: &Arc<Node>| node.standing.read(&node.http.host);
+        self.pool.nodes.iter().map(state).collect()
+    }
+
+    /// Puts a node aside for a while, by its place in the configuration, for
+    /// what only its owner can know.
+    pub fn put_aside(&self, index: usize, why: &'static str) {
+        if let Some(node) = self.pool.nodes.get(index) {
+            node.standing.blame(&node.http.host, Why::Told(why));
+        }
     }
 
     /// Hosts and ports of the nodes, for messages.
     #[must_use]
     pub fn hosts(&self) -> Vec<&str> {
-        self.inner
-            .nodes
-            .iter()
-            .map(|n| n.http.host.as_str())
-            .collect()
+        self.pool.hosts()
     }
 
-    /// One client per node, sharing the connections: to ask each of them the
-    /// same thing, such as which network it serves. Their calls are counted apart.
+    /// One client per node, sharing the connections and what is thought of the
+    /// node: to ask each of them the same thing. They are not probed, and their
+    /// calls are counted apart.
     #[must_use]
     pub fn nodes(&self) -> Vec<Self> {
-        let one = |node: &Arc<Node>| {
+        let one = |shared: &Arc<Node>| {
             let counters = Arc::new(Counters::default());
-            let node = Node {
-                http: node.http.clone(),
-                lane: Arc::new(Lane::default()),
-                counters: Arc::clone(&counters),
-                patience: node.patience,
-            };
-            Self::of(vec![Arc::new(node)], counters)
-        };
-        self.inner.nodes.iter().map(one).collect()
-    }
-
-    /// Asks the preferred node, then the others in turn.
-    async fn ask<T>(
-        &self,
-        calls: Batch,
-        read: impl Fn(&Node, &[Bytes]) -> Result<T, RpcError>,
-    ) -> Result<T, RpcError> {
-        let calls = Arc::new(calls);
-        let inner = &*self.inner;
-        let count = inner.nodes.len();
-        let first = inner.preferred.load(Ordering::Relaxed) % count;
-        let mut last = None;
-        for index in (0..count).map(|step| (first + step) % count) {
-            let node = &inner.nodes[index];
-            let outcome = match node.ask(&calls).await {
-                Ok(answers) => read(node, &answers),
-                Err(error) => Err(error),
-            };
-            match outcome {
-                Err(error) if error.is_for_another_node() => {
-                    tracing::debug!(host = node.http.host, %error, "node passed over");
-                    last = Some(error);
-                }
-                decided => {
-                    inner.preferred.store(index, Ordering::Relaxed);
-                    return decided;
-                }
+            let node = node(
+                shared.http.clone(),
+                Arc::clone(&counters),
+                Arc::clone(&shared.standing),
+                Arc::clone(&shared.places),
+            );
+            let pool = Pool::new(vec![node], counters, self.pool.hedge);
+            Self {
+                pool: Arc::new(pool),
             }
-        }
-        Err(last.unwrap_or(RpcError::Transport {
-            host: String::new(),
-            detail: "no node is configured".to_owned(),
-        }))
+        };
+        self.pool.nodes.iter().map(one).collect()
     }
 }
 
+fn node(
+    http: Http,
+    counters: Arc<Counters>,
+    standing: Arc<Standing>,
+    places: Arc<Semaphore>,
+) -> Arc<Node> {
+    Arc::new(Node {
+        patience: http.timeout / PATIENCE,
+        http,
+        lane: Arc::new(Lane::default()),
+        counters,
+        standing,
+        places,
+        proving: tokio::sync::Mutex::default(),
+    })
+}
+
 fn secure_client(config: &RpcConfig) -> Result<reqwest::Client, RpcConfigError> {
+    let roots = extra_roots(config).ok_or(RpcConfigError::Root)?;
     tls::client_builder()
         .connect_timeout(config.connect_timeout)
         .tcp_nodelay(true)
+        .tls_certs_merge(roots)
         .build()
         .map_err(|e| RpcConfigError::Client(e.without_url().to_string()))
+}
+
+/// The configured roots, if a client takes them.
+fn extra_roots(config: &RpcConfig) -> Option<Vec<Certificate>> {
+    let mut roots = Vec::new();
+    for pem in &config.extra_roots {
+        let found = Certificate::from_pem_bundle(pem).ok();
+        roots.extend(found.filter(|found| !found.is_empty())?);
+    }
+    if !roots.is_empty() {
+        let tried = tls::plain_client_builder().tls_certs_only(roots.clone());
+        tried.build().ok()?;
+    }
+    Some(roots)
 }
 
 fn way(
@@ -216,11 +212,4 @@ fn way(
     Plain::new(url, config.connect_timeout, config.max_response_bytes)
         .map(Way::Plain)
         .ok_or_else(|| RpcConfigError::NotHttp { host: host(url) })
-}
-
-/// One call's own outcome; the outer error is of an answer that is none.
-fn read<T: DeserializeOwned>(node: &Node, answer: &Bytes) -> Result<Result<T, RpcError>, RpcError> {
-    serde_json::from_slice::<Answer<T>>(answer)
-        .map(|answer| answer.outcome)
-        .map_err(|e| node.http.unreadable(answer, &e))
 }

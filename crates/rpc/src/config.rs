@@ -17,10 +17,21 @@ pub struct RpcConfig {
     pub max_response_bytes: usize,
     /// Whether `http` may leave the machine.
     pub allow_plain_http: bool,
+    /// Whoever has not answered after this time is not waited for alone: the
+    /// next node is asked too, and the first answer counts.
+    pub hedge: Duration,
+    /// Requests under way at once at each node; further ones wait.
+    pub max_requests_at_once: usize,
+    /// Root certificates beside the system's, each a PEM text.
+    pub extra_roots: Vec<Vec<u8>>,
 }
 
+/// Nodes of one network.
+pub(crate) const MOST_NODES: usize = 16;
+
 impl RpcConfig {
-    /// Defaults: 10 s per attempt, 3 s to connect, 8 MiB, no plain HTTP.
+    /// Defaults: 10 s per attempt, 3 s to connect, 8 MiB, no plain HTTP, the next
+    /// node after 1.5 s, 64 requests at once.
     #[must_use]
     pub fn new(urls: Vec<Url>) -> Self {
         Self {
@@ -29,6 +40,9 @@ impl RpcConfig {
             connect_timeout: Duration::from_secs(3),
             max_response_bytes: 8 << 20,
             allow_plain_http: false,
+            hedge: Duration::from_millis(1500),
+            max_requests_at_once: 64,
+            extra_roots: Vec::new(),
         }
     }
 
@@ -36,6 +50,9 @@ impl RpcConfig {
     pub(crate) fn check(&self) -> Result<(), RpcConfigError> {
         if self.urls.is_empty() {
             return Err(RpcConfigError::NoUrl);
+        }
+        if self.urls.len() > MOST_NODES {
+            return Err(RpcConfigError::TooMany);
         }
         for url in &self.urls {
             match url.scheme() {
@@ -59,6 +76,9 @@ impl std::fmt::Debug for RpcConfig {
             .field("connect_timeout", &self.connect_timeout)
             .field("max_response_bytes", &self.max_response_bytes)
             .field("allow_plain_http", &self.allow_plain_http)
+            .field("hedge", &self.hedge)
+            .field("max_requests_at_once", &self.max_requests_at_once)
+            .field("extra_roots", &self.extra_roots.len())
             .finish()
     }
 }
@@ -69,6 +89,14 @@ pub enum RpcConfigError {
     /// No node is named.
     #[error("no RPC URL is given; name at least one")]
     NoUrl,
+    /// More nodes than anybody needs.
+    #[error("more than 16 RPC URLs are given for one network; name at most 16")]
+    TooMany,
+    /// A root certificate cannot be read.
+    #[error(
+        "an extra root certificate is not PEM; give the text that begins with -----BEGIN CERTIFICATE-----"
+    )]
+    Root,
     /// The scheme is not HTTP.
     #[error("the RPC URL of {host} must begin with https://; correct it")]
     NotHttp {

@@ -35,6 +35,12 @@ pub enum RpcError {
         /// What is wrong with it.
         detail: String,
     },
+    /// The node serves another network: it is not asked.
+    #[error("{host} serves another network")]
+    OtherNetwork {
+        /// Host and port.
+        host: String,
+    },
     /// The node understood the call and refused it.
     #[error("{message} (code {code})")]
     Rpc {
@@ -53,7 +59,10 @@ impl RpcError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Transport { .. } | Self::Timeout { .. } | Self::NotJson { .. } => true,
+            Self::Transport { .. }
+            | Self::Timeout { .. }
+            | Self::NotJson { .. }
+            | Self::OtherNetwork { .. } => true,
             Self::Http { status, .. } => *status == 429 || *status >= 500 || *status == 408,
             Self::Rpc { code, .. } => is_overload(*code),
         }
@@ -70,6 +79,17 @@ impl RpcError {
         match self {
             Self::Rpc { code, .. } => is_overload(*code),
             _ => true,
+        }
+    }
+}
+
+impl RpcError {
+    /// Whether the call certainly reached nobody who acts on it.
+    pub(crate) const fn was_not_taken(&self) -> bool {
+        match self {
+            Self::OtherNetwork { .. } | Self::Rpc { .. } => true,
+            Self::Http { status, .. } => *status == 429,
+            _ => false,
         }
     }
 }

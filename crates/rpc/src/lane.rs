@@ -8,11 +8,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
 use crate::RpcError;
 use crate::message::Batch;
+use crate::reply::Reply;
 
 /// A call never waits longer for others.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_millis(1);
@@ -26,7 +26,7 @@ const SINGLE_FOR: Duration = Duration::from_secs(60);
 /// What a caller that waited hears.
 pub(crate) enum Heard {
     /// The node's answers to its calls, in order, or why there are none.
-    Answers(Result<Vec<Bytes>, RpcError>),
+    Answers(Result<Vec<Reply>, RpcError>),
     /// It is to send its calls by themselves.
     Alone,
 }

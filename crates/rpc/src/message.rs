@@ -115,6 +115,8 @@ fn write_tail(out: &mut Vec<u8>, method: &'static str, params: &impl Serialize) 
 /// One answer: either the result or the refusal.
 pub(crate) struct Answer<T> {
     pub(crate) outcome: Result<T, RpcError>,
+    /// `None` where it is no number: refusals of unreadable calls have `null`.
+    pub(crate) id: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -140,6 +142,7 @@ impl From<Refusal> for RpcError {
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "lowercase")]
 enum Field {
+    Id,
     Result,
     Error,
     #[serde(other)]
@@ -164,11 +167,12 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for AnswerVisitor<T> {
     /// A `null` result is a result where the type takes null ("no such
     /// receipt"), and beside an error it means nothing.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Answer<T>, A::Error> {
-        let (mut result, mut error) = (None, None);
+        let (mut result, mut error, mut id) = (None, None, None);
         while let Some(field) = map.next_key()? {
             match field {
                 Field::Result => result = Some(map.next_value::<Option<T>>()?),
                 Field::Error => error = map.next_value::<Option<Refusal>>()?,
+                Field::Id => id = map.next_value::<Value>()?.as_u64(),
                 Field::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -180,7 +184,7 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for AnswerVisitor<T> {
             (None, Some(None)) => Ok(null()?),
             (None, None) => return Err(serde::de::Error::missing_field("result")),
         };
-        Ok(Answer { outcome })
+        Ok(Answer { outcome, id })
     }
 }
 
@@ -193,7 +197,9 @@ fn null<T: DeserializeOwned, E: serde::de::Error>() -> Result<T, E> {
 pub(crate) fn in_order(body: &Bytes, calls: usize) -> Result<Vec<Option<Bytes>>, Unordered> {
     let Some(parts) = elements(body) else {
         return Err(match serde_json::from_slice::<Answer<IgnoredAny>>(body) {
-            Ok(Answer { outcome }) => outcome.err().map_or(Unordered::NotJson, Unordered::Refused),
+            Ok(Answer { outcome, .. }) => {
+                outcome.err().map_or(Unordered::NotJson, Unordered::Refused)
+            }
             Err(_) => Unordered::NotJson,
         });
     };
@@ -214,6 +220,7 @@ pub(crate) fn in_order(body: &Bytes, calls: usize) -> Result<Vec<Option<Bytes>>,
             None => {
                 if let Ok(Answer {
                     outcome: Err(error),
+                    ..
                 }) = serde_json::from_slice::<Answer<IgnoredAny>>(&answer)
                 {
                     return Err(Unordered::Refused(error));

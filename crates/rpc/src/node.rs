@@ -6,12 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::de::IgnoredAny;
+use tokio::sync::Semaphore;
 
 use crate::RpcError;
 use crate::http::Http;
 use crate::lane::{Entry, Heard, Lane, UnderWay, Waiting};
 use crate::message::{Answer, Batch, Unordered, in_order};
+use crate::reply::Reply;
 use crate::split::elements;
+use crate::standing::Standing;
 use crate::stats::Counters;
 
 /// Calls of one batch that are under way at once at a node without batches.
@@ -25,6 +28,11 @@ pub(crate) struct Node {
     /// How long calls of several callers wait for their common answer, before
     /// each is sent by itself: one slow call must not fail the others.
     pub(crate) patience: Duration,
+    pub(crate) standing: Arc<Standing>,
+    /// Requests that may be under way at once; the others wait.
+    pub(crate) places: Arc<Semaphore>,
+    /// Held while it is asked which network it serves.
+    pub(crate) proving: tokio::sync::Mutex<()>,
 }
 
 /// Why calls that were sent together have no answers.
@@ -40,7 +48,7 @@ enum Trouble {
 impl Node {
     /// The node's answers to some calls, in order. Each is a JSON text, which
     /// may be a refusal of that call.
-    pub(crate) async fn ask(self: &Arc<Self>, calls: &Arc<Batch>) -> Result<Vec<Bytes>, RpcError> {
+    pub(crate) async fn ask(self: &Arc<Self>, calls: &Arc<Batch>) -> Result<Vec<Reply>, RpcError> {
         let heard = match self.lane.enter(calls) {
             Entry::Go(under_way) => return self.alone(calls, under_way).await,
             Entry::Wait(heard) => heard,
@@ -65,7 +73,7 @@ impl Node {
     }
 
     /// Sends the calls of one caller.
-    async fn alone(&self, calls: &Batch, _under_way: UnderWay) -> Result<Vec<Bytes>, RpcError> {
+    async fn alone(&self, calls: &Batch, _under_way: UnderWay) -> Result<Vec<Reply>, RpcError> {
         if calls.len() > 1 && self.lane.takes_batches() {
             match self.together(std::iter::once(calls)).await {
                 Ok(answers) => return self.whole(answers),
@@ -74,14 +82,19 @@ impl Node {
             }
         }
         if calls.len() == 1 {
-            let answer = self.exchange(calls.single(0), &calls.methods).await?;
-            return Ok(vec![answer]);
+            return Ok(vec![self.single(calls, 0).await?]);
         }
         stream::iter(0..calls.len())
-            .map(|index| self.exchange(calls.single(index), &calls.methods[index..=index]))
+            .map(|index| self.single(calls, index))
             .buffered(SINGLES_AT_ONCE)
             .try_collect()
             .await
+    }
+
+    async fn single(&self, calls: &Batch, index: usize) -> Result<Reply, RpcError> {
+        let methods = &calls.methods[index..=index];
+        let text = self.exchange(calls.single(index), methods).await?;
+        Ok(Reply { text, id: Some(0) })
     }
 
     /// Sends the calls of several callers, and tells each what became of its own.
@@ -144,8 +157,10 @@ impl Node {
     }
 
     /// All answers, or none.
-    fn whole(&self, answers: Vec<Option<Bytes>>) -> Result<Vec<Bytes>, RpcError> {
-        let whole = answers.into_iter().collect::<Option<Vec<Bytes>>>();
+    fn whole(&self, answers: Vec<Option<Bytes>>) -> Result<Vec<Reply>, RpcError> {
+        let reply = |text| Reply { text, id: None };
+        let whole = answers.into_iter().map(|answer| answer.map(reply));
+        let whole = whole.collect::<Option<Vec<Reply>>>();
         whole.ok_or_else(|| RpcError::NotJson {
             host: self.http.host.clone(),
             detail: "some calls of a batch have no answer".to_owned(),
@@ -153,7 +168,15 @@ impl Node {
     }
 
     async fn exchange(&self, body: Vec<u8>, methods: &[&'static str]) -> Result<Bytes, RpcError> {
+        let waiting = tokio::time::timeout(self.http.timeout, self.places.acquire());
+        // The semaphore is never closed.
+        let Ok(Ok(_place)) = waiting.await else {
+            return Err(RpcError::Timeout {
+                host: self.http.host.clone(),
+            });
+        };
         self.counters.sent(methods);
+        self.standing.asked();
         let (status, bytes) = self.http.post(body).await?;
         // Some nodes put their JSON-RPC refusals under 4xx and 5xx.
         if (200..300).contains(&status) || looks_like_refusal(&bytes) {

@@ -128,6 +128,7 @@ async fn every_way_to_fail_has_its_kind_and_none_shows_the_url() {
             RpcError::NotJson { .. } => "not json".to_owned(),
             RpcError::Http { status, .. } => format!("http {status}"),
             RpcError::Rpc { .. } => "rpc".to_owned(),
+            RpcError::OtherNetwork { .. } => "other network".to_owned(),
         };
         assert_eq!(found, kind, "{error:?}");
         assert!(started.elapsed() < Duration::from_secs(5));
