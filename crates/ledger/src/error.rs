@@ -1,6 +1,7 @@
 //! Why the ledger could not do a step.
 
-/// Why the ledger could not do a step. Nothing was written.
+/// Why the ledger could not do a step. Nothing was written, but see
+/// [`LedgerError::InDoubt`].
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The disk, the file or the server failed, or is full. Whoever takes
@@ -20,6 +21,22 @@ pub enum LedgerError {
         message: String,
         /// For the log only.
         detail: String,
+    },
+    /// The connection broke while the step was being made durable, and the
+    /// ledger could not be asked since: it may be durable or not. Whoever takes
+    /// payments stops taking them; the step may be repeated.
+    #[error("{message}")]
+    InDoubt {
+        /// A sentence that ends with what to do.
+        message: String,
+        /// For the log only.
+        detail: String,
+    },
+    /// Another replica uses the signer now: whatever was signed stays unsent.
+    #[error("another replica uses the signer {signer} now; leave its work to that one")]
+    LeaseLost {
+        /// The signer.
+        signer: String,
     },
     /// The step does not fit the record's state: a defect in the caller, or a
     /// race that somebody else won.
@@ -42,14 +59,19 @@ impl LedgerError {
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         match self {
-            Self::Unavailable { detail, .. } | Self::Fatal { detail, .. } => Some(detail),
-            Self::Conflict { .. } | Self::NotFound(_) => None,
+            Self::Unavailable { detail, .. }
+            | Self::Fatal { detail, .. }
+            | Self::InDoubt { detail, .. } => Some(detail),
+            Self::LeaseLost { .. } | Self::Conflict { .. } | Self::NotFound(_) => None,
         }
     }
 
     /// Whether the ledger itself is broken, rather than the step.
     #[must_use]
     pub const fn is_storage(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Fatal { .. })
+        matches!(
+            self,
+            Self::Unavailable { .. } | Self::Fatal { .. } | Self::InDoubt { .. }
+        )
     }
 }

@@ -1,92 +1,72 @@
-//! A ledger by its URL, whichever store is behind it.
+//! A ledger by its URL, and its parts by who uses them.
 
 use std::sync::Arc;
 
-use crate::sqlite::{EngineLock, SqliteLedger};
-use crate::{GrantStore, LedgerError, LedgerHealth, SettlementStore, SpendStore, StoryStore};
+use crate::{
+    EngineLock, GrantStore, LedgerError, LedgerHealth, ReplicaStore, SettlementStore, SpendStore,
+    Store, StoryStore,
+};
 
 /// A ledger by its URL, whichever store is behind it. A clone is another
 /// handle to the same ledger.
 #[derive(Clone)]
-pub struct Ledger(Backend);
-
-#[derive(Clone)]
-enum Backend {
-    Sqlite(SqliteLedger),
-}
+pub struct Ledger(Store);
 
 impl Ledger {
-    /// Opens or creates the ledger that a URL names: `sqlite:PATH` or
-    /// `sqlite::memory:`.
+    /// Opens or creates the ledger that a URL names; see [`Store::open`].
     ///
     /// # Errors
     /// If no store knows the URL's scheme, or the store cannot be opened.
     pub async fn connect(url: &str) -> Result<Self, LedgerError> {
-        match url.split_once(':').map(|(scheme, _)| scheme) {
-            Some("sqlite") => SqliteLedger::open(url).await.map(Backend::Sqlite).map(Self),
-            Some("postgres" | "postgresql") => Err(refused(
-                "This Tollway keeps its ledger in SQLite only; write for example sqlite:tollway.db.",
-            )),
-            _ => Err(refused(
-                "A ledger's URL begins with sqlite: and a path; write for example sqlite:tollway.db.",
-            )),
-        }
+        Store::open(url).await.map(Self)
     }
 
     /// For the engine.
     #[must_use]
     pub fn settlements(&self) -> Arc<dyn SettlementStore> {
-        let Backend::Sqlite(ledger) = &self.0;
-        Arc::new(ledger.clone())
+        Arc::new(self.0.clone())
     }
 
     /// For the gate.
     #[must_use]
     pub fn grants(&self) -> Arc<dyn GrantStore> {
-        let Backend::Sqlite(ledger) = &self.0;
-        Arc::new(ledger.clone())
+        Arc::new(self.0.clone())
+    }
+
+    /// For whoever takes part.
+    #[must_use]
+    pub fn replicas(&self) -> Arc<dyn ReplicaStore> {
+        Arc::new(self.0.clone())
     }
 
     /// For the payer.
     #[must_use]
     pub fn spends(&self) -> Arc<dyn SpendStore> {
-        let Backend::Sqlite(ledger) = &self.0;
-        Arc::new(ledger.clone())
+        Arc::new(self.0.clone())
     }
 
     /// For people.
     #[must_use]
     pub fn stories(&self) -> Arc<dyn StoryStore> {
-        let Backend::Sqlite(ledger) = &self.0;
-        Arc::new(ledger.clone())
+        Arc::new(self.0.clone())
     }
 
     /// Whether steps can be taken now.
     #[must_use]
     pub fn health(&self) -> LedgerHealth {
-        let Backend::Sqlite(ledger) = &self.0;
-        ledger.health()
+        self.0.health()
     }
 
-    /// Takes the engine's place; see [`SqliteLedger::lock_engine`].
+    /// Takes the engine's place; see [`Store::lock_engine`].
     ///
     /// # Errors
     /// If another engine settles from this ledger.
     pub fn lock_engine(&self) -> Result<EngineLock, LedgerError> {
-        let Backend::Sqlite(ledger) = &self.0;
-        ledger.lock_engine()
+        self.0.lock_engine()
     }
 
-    /// Writes what waits and closes; see [`SqliteLedger::close`].
+    /// Writes what waits and closes; see [`Store::close`].
     pub async fn close(&self) {
-        let Backend::Sqlite(ledger) = &self.0;
-        ledger.close().await;
-    }
-}
-
-fn refused(message: &str) -> LedgerError {
-    LedgerError::Unavailable {
-        message: message.to_owned(),
-        detail: "unknown scheme".to_owned(),
+        self.0.close().await;
     }
 }

@@ -8,12 +8,17 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod error;
+mod failure;
 mod grant;
 mod health;
 mod ledger;
+mod replica;
 mod settlement;
 mod spend;
+mod sql;
 mod sqlite;
+mod steps;
+mod store;
 mod story;
 mod words;
 
@@ -21,13 +26,18 @@ pub use error::LedgerError;
 pub use grant::{Claim, Evidence, GrantRecord, GrantState, GrantStore, NewGrant, StoredAnswer};
 pub use health::LedgerHealth;
 pub use ledger::Ledger;
+pub use replica::{Lease, Replica, ReplicaId, ReplicaStore};
 pub use settlement::{
-    Acceptance, Conclusion, HandOut, NewPayment, PaymentFilter, PaymentRecord, PaymentState,
-    SettlementStore, SlotRecord, SlotRef,
+    Acceptance, Conclusion, Cost, Ended, Ending, GasSpent, HandOut, NewPayment, PaymentFilter,
+    PaymentRecord, PaymentState, SettlementStore, SlotRecord, SlotRef,
 };
 pub use spend::{
     Limit, LimitScope, NewSpend, Reservation, SignedSpend, SpendRecord, SpendState, SpendStore,
     SpendTotal,
 };
-pub use sqlite::{EngineLock, SCHEMA_VERSION, SqliteLedger, WriterStats};
+pub use sqlite::{EngineLock, SCHEMA_VERSION};
+pub use store::{Store, WriterStats};
 pub use story::{EventRecord, StoryStore};
+
+/// The store by the name of what it is without further ado: a file.
+pub type SqliteLedger = Store;

@@ -1,14 +1,16 @@
 //! Payments, their attempts, and the slots that carry them.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tollway_core::wire::{PaymentPayload, PaymentRequirements};
 use tollway_core::{
-    Address, Expected, Finality, Identity, Network, PaymentId, Proof, Raw, Settled, Settlement,
-    Timestamp, TxHash,
+    Address, Amount, Expected, Finality, Identity, Network, PaymentId, Proof, Raw, Settled,
+    Settlement, Timestamp, TxHash,
 };
 
-use crate::LedgerError;
+use crate::{Lease, LedgerError, ReplicaId, ReplicaStore};
 
 /// Where a payment is: `accepted → submitted → settled | refused | expired`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,9 +42,13 @@ pub struct NewPayment {
     /// How deep the receipt must lie.
     pub finality: Finality,
     /// As presented, to verify and seal it again after a crash.
-    pub payload: PaymentPayload,
+    pub payload: Arc<PaymentPayload>,
     /// As asked.
-    pub requirements: PaymentRequirements,
+    pub requirements: Arc<PaymentRequirements>,
+    /// Whose API key it came by.
+    pub caller: Option<String>,
+    /// The idempotency key of the call that opened it.
+    pub opener: Option<String>,
 }
 
 /// A payment as the ledger has it.
@@ -54,6 +60,8 @@ pub struct PaymentRecord {
     pub payment: NewPayment,
     /// Where it is.
     pub state: PaymentState,
+    /// Who works on it, or watches it.
+    pub replica: Option<ReplicaId>,
     /// Number of attempts opened so far.
     pub attempts: u32,
     /// The slot of the open attempt.
@@ -64,6 +72,10 @@ pub struct PaymentRecord {
     pub settled: Option<Settled>,
     /// Code and sentence, once refused or expired.
     pub refusal: Option<(String, String)>,
+    /// Whether somebody was told of success.
+    pub is_handed_out: bool,
+    /// Whether it is settled and may still be reorganised away.
+    pub is_watched: bool,
     /// When it was accepted.
     pub accepted_at: Timestamp,
     /// When its state last changed.
@@ -111,6 +123,41 @@ pub enum HandOut {
     Duplicate,
 }
 
+/// A payment's end, as one of many in one step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ending {
+    /// Which payment.
+    pub id: PaymentId,
+    /// How it ends.
+    pub conclusion: Conclusion,
+    /// Whom to tell of success in the same step: the idempotency key of a
+    /// caller who waits right now, `Some(None)` for one without.
+    pub hand_out: Option<Option<String>>,
+}
+
+/// What became of an ending, and of its hand-out if it had one and it settled.
+pub type Ended = Result<(PaymentRecord, Option<HandOut>), LedgerError>;
+
+/// One payer's part of a transaction's fee.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// For whose payment.
+    pub payer: Address,
+    /// Atomic units of the chain's own coin.
+    pub fee: Amount,
+    /// Whether it moved no payment.
+    pub lost: bool,
+}
+
+/// What transactions cost over some days.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GasSpent {
+    /// All of it, in atomic units of the chain's own coin.
+    pub fee: Amount,
+    /// What of it moved no payment.
+    pub lost: Amount,
+}
+
 /// One nonce of one signer, with every transaction ever signed under it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlotRecord {
@@ -142,8 +189,43 @@ pub struct PaymentFilter {
 }
 
 /// What the engine writes.
+///
+/// Any step may be repeated: one that was durable all the same says so again.
 #[async_trait]
-pub trait SettlementStore: Send + Sync {
+pub trait SettlementStore: ReplicaStore {
+    /// A handle whose steps are taken for a replica: it stamps what it accepts,
+    /// lists only what is that replica's, and neither ends nor reopens what is
+    /// another's ([`LedgerError::Conflict`]); that the money moved is a fact
+    /// which anybody may record. Without it, a handle sees and does everything.
+    fn acting_as(&self, replica: &ReplicaId) -> Arc<dyn SettlementStore>;
+
+    /// Takes a signer: if nobody has it, or whoever has it is dead by the
+    /// ledger's clock. Its holder gets the same lease again; `None` while
+    /// another one is alive.
+    async fn lease_signer(
+        &self,
+        replica: &ReplicaId,
+        network: &Network,
+        signer: &Address,
+    ) -> Result<Option<Lease>, LedgerError>;
+
+    /// Lets go of a signer, and of what is submitted under it.
+    async fn release_signer(&self, lease: &Lease) -> Result<(), LedgerError>;
+
+    /// Takes over open payments of replicas that are dead, or that gave them
+    /// up, oldest first and at most `limit` (at most 1000): what is not
+    /// submitted, and what is submitted under a signer that the adopting
+    /// replica leases.
+    async fn adopt(
+        &self,
+        replica: &ReplicaId,
+        network: &Network,
+        limit: u32,
+    ) -> Result<Vec<PaymentRecord>, LedgerError>;
+
+    /// Leaves an open payment to whoever adopts it.
+    async fn give_up(&self, id: &PaymentId) -> Result<(), LedgerError>;
+
     /// Records a payment unless its identity is known.
     async fn accept(&self, new: NewPayment, now: Timestamp) -> Result<Acceptance, LedgerError>;
 
@@ -156,14 +238,14 @@ pub trait SettlementStore: Send + Sync {
         identity: &Identity,
     ) -> Result<Option<PaymentRecord>, LedgerError>;
 
-    /// Allocates the signer's next nonce: the lowest that is at least the
-    /// chain's confirmed nonce and above all that the ledger gave out and that
-    /// is not closed by proof. A slot that was allocated and never got a
-    /// transaction is given out again first.
+    /// Allocates the leased signer's next nonce: the lowest that is at least
+    /// the chain's confirmed nonce and above all that the ledger gave out and
+    /// that is not closed by proof. A slot that was allocated and never got a
+    /// transaction is given out again first. [`LedgerError::LeaseLost`] if
+    /// another replica has the signer now.
     async fn allocate_slot(
         &self,
-        network: &Network,
-        signer: &Address,
+        lease: &Lease,
         confirmed_nonce: u64,
         now: Timestamp,
     ) -> Result<SlotRecord, LedgerError>;
@@ -171,12 +253,15 @@ pub trait SettlementStore: Send + Sync {
     /// Stores a signed transaction under its slot, before it is ever sent, and
     /// moves its payments `accepted → submitted` (a replacement finds them
     /// submitted under this very slot). Refused if any of them has another
-    /// open attempt, or if the slot carries other payments.
+    /// open attempt or is another replica's, or if the slot carries other
+    /// payments; [`LedgerError::LeaseLost`] if another replica has the signer
+    /// now, which the same commit checks.
     async fn store_raw(
         &self,
         slot: &SlotRef,
         raw: &Raw,
         payments: &[PaymentId],
+        lease: &Lease,
         now: Timestamp,
     ) -> Result<(), LedgerError>;
 
@@ -199,7 +284,13 @@ pub trait SettlementStore: Send + Sync {
     ) -> Result<(), LedgerError>;
 
     /// A transaction of the slot, or a stranger's, was included at this nonce.
-    async fn close_slot(&self, slot: &SlotRef, now: Timestamp) -> Result<(), LedgerError>;
+    /// What it cost counts on the UTC day of `now`, once.
+    async fn close_slot(
+        &self,
+        slot: &SlotRef,
+        costs: &[Cost],
+        now: Timestamp,
+    ) -> Result<(), LedgerError>;
 
     /// Ends a payment. Ending it again the same way is fine; another way is a conflict.
     async fn conclude(
@@ -209,7 +300,16 @@ pub trait SettlementStore: Send + Sync {
         now: Timestamp,
     ) -> Result<PaymentRecord, LedgerError>;
 
-    /// Takes a settled payment back after a reorganisation: `settled → submitted`.
+    /// Ends many payments in one step, in order. Each ends or does not for
+    /// itself; an error of the step is of none in particular.
+    async fn conclude_all(
+        &self,
+        endings: Vec<Ending>,
+        now: Timestamp,
+    ) -> Result<Vec<Ended>, LedgerError>;
+
+    /// Takes a settled payment back after a reorganisation: `settled →
+    /// submitted`, or `accepted` if no slot of ours carried it.
     async fn take_back(
         &self,
         id: &PaymentId,
@@ -224,6 +324,38 @@ pub trait SettlementStore: Send + Sync {
         idempotency_key: Option<&str>,
         now: Timestamp,
     ) -> Result<HandOut, LedgerError>;
+
+    /// Settled payments that may still be reorganised away, by name and at
+    /// most `limit` (at most 1000), after the one that the last page ended
+    /// with. An acting handle sees its own and those of nobody alive.
+    async fn settled_since(
+        &self,
+        network: &Network,
+        after: Option<&PaymentId>,
+        limit: u32,
+    ) -> Result<Vec<PaymentRecord>, LedgerError>;
+
+    /// These lie so deep that nothing takes them back.
+    async fn mark_final(&self, ids: &[PaymentId], now: Timestamp) -> Result<(), LedgerError>;
+
+    /// What transactions cost since the beginning of the UTC day of `since`,
+    /// for all payers or one.
+    async fn gas_spent(
+        &self,
+        network: &Network,
+        since: Timestamp,
+        payer: Option<&Address>,
+    ) -> Result<GasSpent, LedgerError>;
+
+    /// What is promised of a payer's balance: its open payments and open
+    /// grants, each identity once, without the one that asks.
+    async fn held(
+        &self,
+        network: &Network,
+        asset: &Address,
+        payer: &Address,
+        except: &Identity,
+    ) -> Result<Amount, LedgerError>;
 
     /// Every payment that has not ended, oldest first.
     async fn open_payments(&self) -> Result<Vec<PaymentRecord>, LedgerError>;

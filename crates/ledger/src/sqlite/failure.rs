@@ -1,6 +1,7 @@
 //! What SQLite's errors mean for whoever takes payments.
 
 use crate::LedgerError;
+use crate::failure::{fatal, unavailable};
 
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
@@ -14,19 +15,18 @@ const CONSTRAINT: i32 = 19;
 const NOT_A_DATABASE: i32 = 26;
 
 /// SQLite's primary result code (<https://sqlite.org/rescode.html>).
-fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(extended & 0xff)
+fn primary_code(error: &rusqlite::Error) -> Option<i32> {
+    Some(error.sqlite_error()?.extended_code & 0xff)
 }
 
 /// Whether another process holds the write lock: worth waiting for.
-pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(primary_code(error), Some(BUSY | LOCKED))
 }
 
 /// A failed statement. A failed sync or write leaves it open what the disk
 /// holds, so it is never tried again: see `LedgerError::Fatal`.
-pub(super) fn storage(error: sqlx::Error) -> LedgerError {
+pub(super) fn storage(error: rusqlite::Error) -> LedgerError {
     let detail = error.to_string();
     match primary_code(&error) {
         Some(BUSY | LOCKED) => unavailable(
@@ -62,45 +62,9 @@ pub(super) fn storage(error: sqlx::Error) -> LedgerError {
             "The disk under the ledger failed; check it, then start again.",
             detail,
         ),
-        _ if matches!(error, sqlx::Error::WorkerCrashed | sqlx::Error::Io(_)) => fatal(
-            "The ledger's connection broke; start again, and report this if it returns.",
-            detail,
-        ),
         _ => unavailable(
             "The ledger could not do this; try again, and report this if it returns.",
             detail,
         ),
     }
-}
-
-pub(super) fn unavailable(message: &str, detail: impl ToString) -> LedgerError {
-    LedgerError::Unavailable {
-        message: message.to_owned(),
-        detail: detail.to_string(),
-    }
-}
-
-pub(super) fn fatal(message: &str, detail: impl ToString) -> LedgerError {
-    LedgerError::Fatal {
-        message: message.to_owned(),
-        detail: detail.to_string(),
-    }
-}
-
-/// A stored value that does not mean anything.
-pub(super) fn corrupt(column: &str, detail: impl ToString) -> LedgerError {
-    LedgerError::Unavailable {
-        message: format!(
-            "The ledger holds a {column} that cannot be read; check the file with `tollway ledger list`, and restore a backup if it was changed by hand."
-        ),
-        detail: detail.to_string(),
-    }
-}
-
-/// The operating system gave no randomness for a name.
-pub(super) fn no_randomness(detail: impl ToString) -> LedgerError {
-    unavailable(
-        "The system has no randomness to give; check /dev/urandom, then try again.",
-        detail,
-    )
 }

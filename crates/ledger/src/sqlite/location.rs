@@ -3,12 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use super::failure::unavailable;
 use crate::LedgerError;
+use crate::failure::unavailable;
 
 /// A file, or this process's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Location {
+pub(crate) enum Location {
     File(PathBuf),
     Memory,
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::failure::unavailable;
 use super::location::Location;
 use crate::LedgerError;
+use crate::failure::unavailable;
 
 /// The engine's place in a ledger in memory, shared by its handles.
 pub(super) type InMemory = Arc<AtomicBool>;

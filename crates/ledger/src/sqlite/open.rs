@@ -3,87 +3,75 @@
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use sqlx::ConnectOptions as _;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
 use tokio::time::{Instant, sleep};
 
-use super::failure::{fatal, is_busy, no_randomness, storage};
+use super::connection::{SqliteConnection, SqliteReaders};
+use super::failure::{is_busy, storage};
 use super::location::Location;
-use super::row::{Columns, int};
-use super::step::Step;
-use super::writer::Writer;
-use super::{SqliteLedger, lock};
+use super::lock::{EngineLock, InMemory};
 use crate::LedgerError;
+use crate::failure::{fatal, no_randomness};
+use crate::sql::{Row, Statement, int, sql};
+use crate::store::{Connection, Step, Trouble, Writer};
 
 /// Each version's statements; the first one makes version 1.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_first.sql")];
+const MIGRATIONS: &[&str] = &[concat!(
+    include_str!("../../migrations/0001_first.sql"),
+    include_str!("../../migrations/0001_guards.sqlite.sql")
+)];
 /// The schema that this program writes.
 pub const SCHEMA_VERSION: u64 = MIGRATIONS.len() as u64;
 
-/// How long SQLite itself waits for another process.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long opening waits for other processes that open at the same moment.
 const OPEN_PATIENCE: Duration = Duration::from_secs(15);
-/// Connections that read.
-const READERS: u32 = 4;
-/// Statements kept prepared, more than there are.
-const STATEMENTS: usize = 256;
 
-impl SqliteLedger {
-    /// Opens or creates the ledger that a URL names: `sqlite:PATH`, or
-    /// `sqlite::memory:` for one that ends with the process.
-    ///
-    /// # Errors
-    /// If the URL is none, the folder does not exist, the file is no ledger or
-    /// not writable, or a newer program wrote it.
-    pub async fn open(url: &str) -> Result<Self, LedgerError> {
-        let location = Location::parse(url)?;
-        location.prepare()?;
-        let mut conn = connect(&location).await?;
-        migrate(&mut conn).await?;
-        let readers = match &location {
-            Location::File(_) => Some(
-                SqlitePoolOptions::new()
-                    .max_connections(READERS)
-                    .acquire_timeout(BUSY_TIMEOUT)
-                    .connect_lazy_with(options(&location).pragma("query_only", "ON")),
-            ),
-            Location::Memory => None,
-        };
-        Ok(Self {
-            location,
-            writer: Writer::start(Step::new(conn, writer_name()?)),
-            readers,
-            engine: lock::InMemory::default(),
-        })
-    }
+/// Where a ledger in SQLite lies, and who settles from it.
+#[derive(Clone)]
+pub(crate) struct SqlitePlace {
+    location: Location,
+    engine: InMemory,
 }
 
-fn options(location: &Location) -> SqliteConnectOptions {
-    let options = match location {
-        Location::File(path) => SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full),
-        Location::Memory => SqliteConnectOptions::new().in_memory(true),
-    };
-    options
-        .busy_timeout(BUSY_TIMEOUT)
-        .foreign_keys(true)
-        .statement_cache_capacity(STATEMENTS)
-        // The WAL file gives back what a burst took.
-        .pragma("journal_size_limit", "67108864")
-        .disable_statement_logging()
+impl SqlitePlace {
+    pub fn parse(url: &str) -> Result<Self, LedgerError> {
+        Ok(Self {
+            location: Location::parse(url)?,
+            engine: InMemory::default(),
+        })
+    }
+
+    /// Creates the file if there is none, brings its schema up to date, and
+    /// starts the thread that writes.
+    pub async fn start_writer(&self) -> Result<Writer, LedgerError> {
+        let location = self.location.clone();
+        let name = writer_name()?;
+        Writer::start(async move || {
+            location.prepare()?;
+            let mut conn = connect(&location).await?;
+            migrate(&mut conn).await?;
+            Ok(Step::new(Connection::Sqlite(conn), name))
+        })
+        .await
+    }
+
+    /// None in memory, where the writer's connection is the only one.
+    pub fn readers(&self) -> Option<SqliteReaders> {
+        match &self.location {
+            Location::File(_) => Some(SqliteReaders::new(self.location.clone())),
+            Location::Memory => None,
+        }
+    }
+
+    pub fn lock_engine(&self) -> Result<EngineLock, LedgerError> {
+        EngineLock::take(&self.location, &self.engine)
+    }
 }
 
 /// Switching a new file to WAL is the one thing that SQLite does not wait for.
 async fn connect(location: &Location) -> Result<SqliteConnection, LedgerError> {
-    let options = options(location);
     let patience = Instant::now() + OPEN_PATIENCE;
     loop {
-        match options.connect().await {
+        match SqliteConnection::open(location) {
             Ok(conn) => return Ok(conn),
             Err(error) if is_busy(&error) && Instant::now() < patience => {
                 sleep(Duration::from_millis(25)).await;
@@ -96,12 +84,12 @@ async fn connect(location: &Location) -> Result<SqliteConnection, LedgerError> {
 /// Brings the schema up to date, in one transaction that other processes wait
 /// for. Where it is up to date, nobody waits.
 async fn migrate(conn: &mut SqliteConnection) -> Result<(), LedgerError> {
-    let found = version(conn).await?;
+    let found = version(conn)?;
     if found == SCHEMA_VERSION {
-        return check_fingerprint(conn, found).await;
+        return check_fingerprint(conn, found);
     }
-    run(conn, sqlx::query("BEGIN IMMEDIATE")).await?;
-    let found = version(conn).await?;
+    conn.begin().await.map_err(Trouble::into_error)?;
+    let found = version(conn)?;
     if found > SCHEMA_VERSION {
         return Err(fatal(
             &format!(
@@ -110,22 +98,20 @@ async fn migrate(conn: &mut SqliteConnection) -> Result<(), LedgerError> {
             "newer schema",
         ));
     }
-    check_fingerprint(conn, found).await?;
+    check_fingerprint(conn, found)?;
     for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
-        sqlx::raw_sql(*migration)
-            .execute(&mut *conn)
-            .await
-            .map_err(storage)?;
+        conn.script(migration)?;
     }
     if found < SCHEMA_VERSION {
-        let update = sqlx::query(
+        let update = sql(
             "INSERT INTO meta (name, value) VALUES ('schema', $1), ('schema_fingerprint', $2)
              ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         );
         let update = update.bind(int(SCHEMA_VERSION));
-        run(conn, update.bind(fingerprint(SCHEMA_VERSION))).await?;
+        let update = update.bind(fingerprint(SCHEMA_VERSION));
+        conn.execute(&update).map_err(Trouble::into_error)?;
     }
-    run(conn, sqlx::query("COMMIT")).await
+    conn.control("COMMIT").map_err(Trouble::into_error)
 }
 
 /// A number that stands for all statements up to a version.
@@ -144,16 +130,16 @@ fn fingerprint(version: u64) -> i64 {
 
 /// Refuses a file that other statements made under the same number, as a build
 /// in development may: its columns are not the ones that are asked for.
-async fn check_fingerprint(conn: &mut SqliteConnection, version: u64) -> Result<(), LedgerError> {
+fn check_fingerprint(conn: &mut SqliteConnection, version: u64) -> Result<(), LedgerError> {
     if version == 0 {
         return Ok(());
     }
-    let row = sqlx::query("SELECT value FROM meta WHERE name = 'schema_fingerprint'")
-        .fetch_optional(conn)
-        .await
-        .map_err(storage)?;
-    let found = match &row {
-        Some(row) => Columns(row).opt_integer("value")?,
+    let rows = query(
+        conn,
+        sql("SELECT value FROM meta WHERE name = 'schema_fingerprint'"),
+    )?;
+    let found = match rows.first() {
+        Some(row) => row.opt_integer("value")?,
         None => None,
     };
     if found == Some(fingerprint(version)) {
@@ -168,30 +154,30 @@ async fn check_fingerprint(conn: &mut SqliteConnection, version: u64) -> Result<
 }
 
 /// The schema's version: 0 in an empty file. A file with other tables is no ledger.
-async fn version(conn: &mut SqliteConnection) -> Result<u64, LedgerError> {
-    let tables = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name");
-    let tables = tables.fetch_all(&mut *conn).await.map_err(storage)?;
+fn version(conn: &mut SqliteConnection) -> Result<u64, LedgerError> {
+    let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
+    let tables = query(conn, sql(tables))?;
     if tables.is_empty() {
         return Ok(0);
     }
-    let row = sqlx::query("SELECT value FROM meta WHERE name = 'schema'")
-        .fetch_optional(conn)
-        .await;
-    match row {
-        Ok(Some(row)) => Columns(&row).number("value"),
-        Ok(None) | Err(sqlx::Error::Database(_)) => Err(fatal(
+    let has_meta = tables
+        .iter()
+        .any(|row| row.text("name").is_ok_and(|name| name == "meta"));
+    let no_ledger = || {
+        fatal(
             "The file is a database, but no ledger; name another file.",
             "no schema version",
-        )),
-        Err(error) => Err(storage(error)),
+        )
+    };
+    if !has_meta {
+        return Err(no_ledger());
     }
+    let row = query(conn, sql("SELECT value FROM meta WHERE name = 'schema'"))?;
+    row.first().ok_or_else(no_ledger)?.number("value")
 }
 
-async fn run(
-    conn: &mut SqliteConnection,
-    statement: super::step::Statement<'_>,
-) -> Result<(), LedgerError> {
-    statement.execute(conn).await.map(|_| ()).map_err(storage)
+fn query(conn: &mut SqliteConnection, statement: Statement) -> Result<Vec<Row>, LedgerError> {
+    conn.query(&statement).map_err(Trouble::into_error)
 }
 
 /// Names this opening of the ledger in its events.

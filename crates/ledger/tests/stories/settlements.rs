@@ -88,6 +88,7 @@ pub async fn a_payment_has_one_open_attempt(store: impl SettlementStore) {
 
     let proof = Proof::Reverted {
         transaction: hash(3),
+        fee: tollway_core::Amount::ZERO,
     };
     store.reopen(&record.id, &proof, at(13)).await.unwrap();
     store.close_slot(&first, at(14)).await.unwrap();

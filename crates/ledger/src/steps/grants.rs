@@ -3,10 +3,12 @@
 use serde_json::{Value, json};
 use tollway_core::{GrantId, Timestamp};
 
-use super::failure::{corrupt, no_randomness};
-use super::grants::{by_id, by_identifier, by_identity, open, record};
-use super::row::{Columns, json as text, millis};
-use super::step::{Statement, Step};
+use super::fresh_name;
+use super::grant_rows::{by_id, by_identifier, by_identity, open, record};
+use super::payments::digest;
+use crate::failure::corrupt;
+use crate::sql::{Statement, json as text, millis, sql};
+use crate::store::Step;
 use crate::{Claim, Evidence, GrantRecord, GrantState, LedgerError, NewGrant, StoredAnswer};
 
 async fn load(step: &mut Step, id: &GrantId) -> Result<GrantRecord, LedgerError> {
@@ -29,14 +31,14 @@ fn settles_first(grant: &GrantRecord) -> bool {
     grant.grant.flow == "upfront"
 }
 
-pub(super) async fn claim(
+pub(crate) async fn claim(
     step: &mut Step,
-    new: NewGrant,
+    new: &NewGrant,
     now: Timestamp,
 ) -> Result<Claim, LedgerError> {
     let claimed = GrantRecord {
-        id: GrantId::random().map_err(no_randomness)?,
-        grant: new,
+        id: GrantId::from_text(fresh_name("grt", now)?),
+        grant: new.clone(),
         state: GrantState::Claimed,
         evidence: None,
         receipt: None,
@@ -81,10 +83,10 @@ async fn begin_story(step: &mut Step, grant: &GrantRecord) -> Result<(), LedgerE
     });
     let id = grant.id.as_str();
     step.tell(id, "claimed", facts, grant.claimed_at).await?;
-    let settling = sqlx::query("SELECT settling_at FROM grants WHERE id = $1");
+    let settling = sql("SELECT settling_at FROM grants WHERE id = $1");
     let row = step.find(settling.bind(id.to_owned())).await?;
     let settling_at = match &row {
-        Some(row) => Columns(row).opt_number("settling_at")?,
+        Some(row) => row.opt_number("settling_at")?,
         None => None,
     };
     match settling_at.map(Timestamp::from_millis) {
@@ -121,9 +123,9 @@ async fn identifier_holder(
     Ok((!holder.reclaimable && !same_payload).then_some(holder))
 }
 
-fn insertion(claimed: &GrantRecord) -> Statement<'static> {
+fn insertion(claimed: &GrantRecord) -> Statement {
     let grant = &claimed.grant;
-    sqlx::query(
+    sql(
         "INSERT INTO grants (id, identity, network, scope, payer, nonce, asset, from_account,
              to_account, amount, deadline, route, method, url, body_digest, payload_digest,
              payment_identifier, flow, owner, state, is_open, reclaimable, claimed_at, updated_at)
@@ -132,7 +134,7 @@ fn insertion(claimed: &GrantRecord) -> Statement<'static> {
          ON CONFLICT DO NOTHING",
     )
     .bind(claimed.id.to_string())
-    .bind(grant.identity.key())
+    .bind(digest(&grant.identity))
     .bind(grant.identity.network.to_string())
     .bind(grant.identity.scope.clone())
     .bind(grant.identity.payer.to_string())
@@ -153,13 +155,13 @@ fn insertion(claimed: &GrantRecord) -> Statement<'static> {
     .bind(millis(claimed.claimed_at))
 }
 
-pub(super) async fn served(
+pub(crate) async fn served(
     step: &mut Step,
-    id: GrantId,
-    answer: Option<StoredAnswer>,
+    id: &GrantId,
+    answer: Option<&StoredAnswer>,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let grant = load(step, &id).await?;
+    let grant = load(step, id).await?;
     let expected = if settles_first(&grant) {
         GrantState::Settling
     } else {
@@ -170,13 +172,13 @@ pub(super) async fn served(
     }
     begin_story(step, &grant).await?;
     let facts = json!({
-        "status": answer.as_ref().map(|a| a.status),
-        "stored_bytes": answer.as_ref().map(|a| a.body.len()),
+        "status": answer.map(|a| a.status),
+        "stored_bytes": answer.map(|a| a.body.len()),
     });
     if let Some(answer) = answer {
-        store_answer(step, &id, answer, now).await?;
+        store_answer(step, id, answer, now).await?;
     }
-    let update = sqlx::query("UPDATE grants SET state = 'served', updated_at = $2 WHERE id = $1");
+    let update = sql("UPDATE grants SET state = 'served', updated_at = $2 WHERE id = $1");
     step.run(update.bind(id.to_string()).bind(millis(now)))
         .await?;
     step.tell(id.as_str(), "served", facts, now).await
@@ -185,7 +187,7 @@ pub(super) async fn served(
 async fn store_answer(
     step: &mut Step,
     id: &GrantId,
-    answer: StoredAnswer,
+    answer: &StoredAnswer,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     let headers: Vec<_> = answer
@@ -193,24 +195,24 @@ async fn store_answer(
         .iter()
         .map(|(name, value)| (name, hex::encode(value)))
         .collect();
-    let insert = sqlx::query(
+    let insert = sql(
         "INSERT INTO answers (grant_id, status, headers, body, stored_at)
          VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(id.to_string())
     .bind(i64::from(answer.status))
     .bind(text(&headers)?)
-    .bind(answer.body)
+    .bind(answer.body.clone())
     .bind(millis(now));
     step.run(insert).await.map(|_| ())
 }
 
-pub(super) async fn settling(
+pub(crate) async fn settling(
     step: &mut Step,
-    id: GrantId,
+    id: &GrantId,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let grant = load(step, &id).await?;
+    let grant = load(step, id).await?;
     let expected = if settles_first(&grant) {
         GrantState::Claimed
     } else {
@@ -219,7 +221,7 @@ pub(super) async fn settling(
     if grant.state != expected {
         return Err(conflict(&grant, "settle it"));
     }
-    let update = sqlx::query(
+    let update = sql(
         "UPDATE grants SET state = 'settling', settling_at = $2, updated_at = $2 WHERE id = $1",
     );
     step.run(update.bind(id.to_string()).bind(millis(now)))
@@ -230,45 +232,45 @@ pub(super) async fn settling(
     step.tell(id.as_str(), "settling", json!({}), now).await
 }
 
-pub(super) async fn release(
+pub(crate) async fn release(
     step: &mut Step,
-    id: GrantId,
-    evidence: Evidence,
-    receipt: Value,
+    id: &GrantId,
+    evidence: &Evidence,
+    receipt: &Value,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let grant = load(step, &id).await?;
+    let grant = load(step, id).await?;
     let allowed = match grant.state {
         GrantState::Settling => !settles_first(&grant),
         // Where nothing was owed there was nothing to settle.
-        GrantState::Served => settles_first(&grant) || evidence == Evidence::Nothing,
+        GrantState::Served => settles_first(&grant) || *evidence == Evidence::Nothing,
         _ => false,
     };
     if !allowed {
         return Err(conflict(&grant, "release it"));
     }
-    let update = sqlx::query(
+    let update = sql(
         "UPDATE grants SET state = 'released', is_open = 0, evidence = $2, receipt = $3,
              updated_at = $4 WHERE id = $1",
     )
     .bind(id.to_string())
-    .bind(text(&evidence)?)
-    .bind(text(&receipt)?)
+    .bind(text(evidence)?)
+    .bind(text(receipt)?)
     .bind(millis(now));
     step.run(update).await?;
     let facts = json!({ "evidence": evidence });
     step.tell(id.as_str(), "released", facts, now).await
 }
 
-pub(super) async fn refuse(
+pub(crate) async fn refuse(
     step: &mut Step,
-    id: GrantId,
-    code: String,
-    message: String,
+    id: &GrantId,
+    code: &str,
+    message: &str,
     reclaimable: bool,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let grant = load(step, &id).await?;
+    let grant = load(step, id).await?;
     if matches!(grant.state, GrantState::Released | GrantState::Refused) {
         return Err(conflict(&grant, "refuse it"));
     }
@@ -277,18 +279,18 @@ pub(super) async fn refuse(
         begin_story(step, &grant).await?;
     }
     let facts = json!({ "code": code, "reclaimable": reclaimable });
-    let update = sqlx::query(
+    let update = sql(
         "UPDATE grants SET state = 'refused', is_open = 0, refusal_code = $2,
              refusal_message = $3, reclaimable = $4, updated_at = $5 WHERE id = $1",
     )
     .bind(id.to_string())
-    .bind(code)
-    .bind(message)
+    .bind(code.to_owned())
+    .bind(message.to_owned())
     .bind(i64::from(reclaimable))
     .bind(millis(now));
     step.run(update).await?;
     // No answer leaves any more, so none is kept.
-    let delete = sqlx::query("DELETE FROM answers WHERE grant_id = $1");
+    let delete = sql("DELETE FROM answers WHERE grant_id = $1");
     step.run(delete.bind(id.to_string())).await?;
     if leaves_no_story {
         return Ok(());
@@ -296,21 +298,21 @@ pub(super) async fn refuse(
     step.tell(id.as_str(), "refused", facts, now).await
 }
 
-pub(super) async fn remember_receipt(
+pub(crate) async fn remember_receipt(
     step: &mut Step,
-    id: GrantId,
-    receipt: Value,
+    id: &GrantId,
+    receipt: &Value,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let grant = load(step, &id).await?;
+    let grant = load(step, id).await?;
     let is_settled_first = grant.state == GrantState::Served && settles_first(&grant);
     if grant.state != GrantState::Settling && !is_settled_first {
         return Err(conflict(&grant, "remember a receipt"));
     }
     begin_story(step, &grant).await?;
-    let update = sqlx::query("UPDATE grants SET receipt = $2, updated_at = $3 WHERE id = $1")
+    let update = sql("UPDATE grants SET receipt = $2, updated_at = $3 WHERE id = $1")
         .bind(id.to_string())
-        .bind(text(&receipt)?)
+        .bind(text(receipt)?)
         .bind(millis(now));
     step.run(update).await?;
     let facts = json!({
@@ -320,34 +322,39 @@ pub(super) async fn remember_receipt(
     step.tell(id.as_str(), "receipt", facts, now).await
 }
 
-/// With the flow `upfront`, what was served was settled before: it stays.
-pub(super) async fn refuse_orphans(
+/// With the flow `upfront`, what was served was settled before: it stays. Where
+/// several machines share the ledger, an owner that is a replica lives as long
+/// as it beats.
+pub(crate) async fn refuse_orphans(
     step: &mut Step,
-    alive: Vec<String>,
+    alive: &[String],
     now: Timestamp,
 ) -> Result<u64, LedgerError> {
+    let mut alive = alive.to_vec();
+    if step.is_shared() {
+        let replicas = sql("SELECT id FROM replicas WHERE alive_until > $1");
+        let store_now = millis(step.store_now().await?);
+        for row in step.list(replicas.bind(store_now)).await? {
+            alive.push(row.text("id")?);
+        }
+    }
     let mut refused = 0;
     for row in step.list(open()).await? {
         let grant = record(&row)?;
-        let before_settling = match grant.state {
-            GrantState::Claimed => true,
-            GrantState::Served => !settles_first(&grant),
-            _ => false,
-        };
-        if !before_settling || alive.contains(&grant.grant.owner) {
+        if !is_before_settling(&grant) || alive.contains(&grant.grant.owner) {
             continue;
         }
         let message = "The server stopped before it could answer; send the same payment again.";
-        refuse(
-            step,
-            grant.id,
-            "server_stopped".to_owned(),
-            message.to_owned(),
-            true,
-            now,
-        )
-        .await?;
+        refuse(step, &grant.id, "server_stopped", message, true, now).await?;
         refused += 1;
     }
     Ok(refused)
+}
+
+fn is_before_settling(grant: &GrantRecord) -> bool {
+    match grant.state {
+        GrantState::Claimed => true,
+        GrantState::Served => !settles_first(grant),
+        _ => false,
+    }
 }

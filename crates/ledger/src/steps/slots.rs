@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use tollway_core::{Address, Network, PaymentId, Raw, Timestamp, TxHash};
+use tollway_core::{PaymentId, Raw, Timestamp, TxHash};
 
-use super::payments;
-use super::row::{Columns, int, millis};
-use super::step::{Statement, Step};
-use super::{Rows, SqliteRow};
-use crate::{LedgerError, PaymentRecord, PaymentState, SlotRecord, SlotRef};
+use super::{gas, payments, replicas};
+use crate::sql::{Row, Statement, int, json as text, millis, sql};
+use crate::store::{Rows, Step};
+use crate::{Cost, Lease, LedgerError, PaymentState, ReplicaId, SlotRecord, SlotRef};
 
 /// The name of a slot in the story: `slot:NETWORK:SIGNER:NONCE`.
-pub(super) fn subject((network, signer, nonce): &SlotRef) -> String {
+pub(crate) fn subject((network, signer, nonce): &SlotRef) -> String {
     format!("slot:{network}:{signer}:{nonce}")
 }
 
@@ -25,15 +24,15 @@ fn conflict(slot: &SlotRef, state: impl Into<String>, step: &'static str) -> Led
 }
 
 /// Binds a slot's key as the first three parameters.
-fn keyed(sql: &'static str, (network, signer, nonce): &SlotRef) -> Statement<'static> {
-    sqlx::query(sql)
+fn keyed(statement: &'static str, (network, signer, nonce): &SlotRef) -> Statement {
+    sql(statement)
         .bind(network.to_string())
         .bind(signer.to_string())
         .bind(int(*nonce))
 }
 
 /// One slot, whole.
-pub(super) async fn one(
+pub(crate) async fn one(
     rows: &mut impl Rows,
     slot: &SlotRef,
 ) -> Result<Option<SlotRecord>, LedgerError> {
@@ -45,36 +44,44 @@ pub(super) async fn one(
         "SELECT * FROM slot_raws WHERE network = $1 AND signer = $2 AND nonce = $3 ORDER BY position",
         slot,
     );
-    let carried = keyed(
-        "SELECT * FROM slot_payments WHERE network = $1 AND signer = $2 AND nonce = $3 ORDER BY position",
-        slot,
-    );
-    let found = assembled(rows, slots, raws, carried).await?;
+    let found = assembled(rows, slots, raws).await?;
     Ok(found.into_iter().next())
 }
 
-/// All slots that are not closed, whole, by signer and nonce.
-pub(super) async fn open(rows: &mut impl Rows) -> Result<Vec<SlotRecord>, LedgerError> {
-    let slots = sqlx::query("SELECT * FROM slots WHERE closed = 0 ORDER BY network, signer, nonce");
-    let raws = sqlx::query(
-        "SELECT r.* FROM slots s JOIN slot_raws r
-             ON r.network = s.network AND r.signer = s.signer AND r.nonce = s.nonce
-         WHERE s.closed = 0 ORDER BY r.network, r.signer, r.nonce, r.position",
-    );
-    let carried = sqlx::query(
-        "SELECT p.* FROM slots s JOIN slot_payments p
-             ON p.network = s.network AND p.signer = s.signer AND p.nonce = s.nonce
-         WHERE s.closed = 0 ORDER BY p.network, p.signer, p.nonce, p.position",
-    );
-    assembled(rows, slots, raws, carried).await
+/// All slots that are not closed, whole, by signer and nonce; or those of the
+/// signers that one replica leases.
+pub(crate) async fn open(
+    rows: &mut impl Rows,
+    replica: Option<&ReplicaId>,
+) -> Result<Vec<SlotRecord>, LedgerError> {
+    let (slots, raws) = match replica {
+        None => (
+            sql("SELECT s.* FROM slots s WHERE s.closed = 0"),
+            sql("SELECT r.* FROM slots s JOIN slot_raws r
+                     ON r.network = s.network AND r.signer = s.signer AND r.nonce = s.nonce
+                 WHERE s.closed = 0 ORDER BY r.position"),
+        ),
+        Some(replica) => (
+            sql("SELECT s.* FROM leases l JOIN slots s
+                     ON s.network = l.network AND s.signer = l.signer
+                 WHERE s.closed = 0 AND l.replica = $1")
+            .bind(replica.to_string()),
+            sql("SELECT r.* FROM leases l JOIN slots s
+                     ON s.network = l.network AND s.signer = l.signer
+                 JOIN slot_raws r
+                     ON r.network = s.network AND r.signer = s.signer AND r.nonce = s.nonce
+                 WHERE s.closed = 0 AND l.replica = $1 ORDER BY r.position")
+            .bind(replica.to_string()),
+        ),
+    };
+    assembled(rows, slots, raws).await
 }
 
 /// Slots come first: what is stored in between belongs to later steps.
 async fn assembled(
     rows: &mut impl Rows,
-    slots: Statement<'static>,
-    raws: Statement<'static>,
-    carried: Statement<'static>,
+    slots: Statement,
+    raws: Statement,
 ) -> Result<Vec<SlotRecord>, LedgerError> {
     let mut found = BTreeMap::new();
     for row in rows.rows(slots).await? {
@@ -85,43 +92,34 @@ async fn assembled(
             slot.raws.push(raw(&row)?);
         }
     }
-    for row in rows.rows(carried).await? {
-        if let Some(slot) = found.get_mut(&key(&row)?) {
-            let id = Columns(&row).text("payment_id")?;
-            slot.payments.push(PaymentId::from_text(id));
-        }
-    }
     Ok(found.into_values().collect())
 }
 
-fn key(row: &SqliteRow) -> Result<SlotRef, LedgerError> {
-    let columns = Columns(row);
+fn key(row: &Row) -> Result<SlotRef, LedgerError> {
     Ok((
-        columns.network("network")?,
-        columns.address("signer")?,
-        columns.number("nonce")?,
+        row.network("network")?,
+        row.address("signer")?,
+        row.number("nonce")?,
     ))
 }
 
-fn record(row: &SqliteRow) -> Result<SlotRecord, LedgerError> {
+fn record(row: &Row) -> Result<SlotRecord, LedgerError> {
     let (network, signer, nonce) = key(row)?;
-    let columns = Columns(row);
     Ok(SlotRecord {
         network,
         signer,
         nonce,
         raws: Vec::new(),
-        payments: Vec::new(),
-        closed: columns.flag("closed")?,
-        allocated_at: columns.time("allocated_at")?,
+        payments: row.json("payments")?,
+        closed: row.flag("closed")?,
+        allocated_at: row.time("allocated_at")?,
     })
 }
 
-fn raw(row: &SqliteRow) -> Result<Raw, LedgerError> {
-    let columns = Columns(row);
+fn raw(row: &Row) -> Result<Raw, LedgerError> {
     Ok(Raw {
-        hash: TxHash::new(&columns.text("hash")?),
-        bytes: columns.bytes("bytes")?,
+        hash: TxHash::new(&row.text("hash")?),
+        bytes: row.bytes("bytes")?,
     })
 }
 
@@ -130,13 +128,14 @@ async fn load(step: &mut Step, slot: &SlotRef) -> Result<SlotRecord, LedgerError
     found.ok_or_else(|| LedgerError::NotFound(subject(slot)))
 }
 
-pub(super) async fn allocate(
+pub(crate) async fn allocate(
     step: &mut Step,
-    network: Network,
-    signer: Address,
+    lease: &Lease,
     confirmed_nonce: u64,
     now: Timestamp,
 ) -> Result<SlotRecord, LedgerError> {
+    replicas::check(step, lease).await?;
+    let (network, signer) = (lease.network.clone(), lease.signer.clone());
     let bottom = (network.clone(), signer.clone(), confirmed_nonce);
     let unused = keyed(
         "SELECT * FROM slots WHERE network = $1 AND signer = $2 AND nonce >= $3
@@ -149,8 +148,8 @@ pub(super) async fn allocate(
     let nonce = next_nonce(step, &bottom).await?;
     let slot = (network, signer, nonce);
     let insert = keyed(
-        "INSERT INTO slots (network, signer, nonce, raws, closed, allocated_at)
-         VALUES ($1, $2, $3, 0, 0, $4)",
+        "INSERT INTO slots (network, signer, nonce, raws, payments, closed, allocated_at)
+         VALUES ($1, $2, $3, 0, '[]', 0, $4)",
         &slot,
     );
     step.run(insert.bind(millis(now))).await?;
@@ -172,14 +171,14 @@ pub(super) async fn allocate(
 /// that of a closed one: a node that lags behind names nonces that are used.
 async fn next_nonce(step: &mut Step, bottom: &SlotRef) -> Result<u64, LedgerError> {
     let (network, signer, confirmed_nonce) = bottom;
-    let highest = sqlx::query(
+    let highest = sql(
         "SELECT nonce FROM slots WHERE network = $1 AND signer = $2 AND closed = 0
          ORDER BY nonce DESC LIMIT 1",
     )
     .bind(network.to_string())
     .bind(signer.to_string());
     let above_open = match step.find(highest).await? {
-        Some(row) => Columns(&row).number("nonce")?.saturating_add(1),
+        Some(row) => row.number("nonce")?.saturating_add(1),
         None => 0,
     };
     let mut nonce = above_open.max(*confirmed_nonce);
@@ -190,7 +189,7 @@ async fn next_nonce(step: &mut Step, bottom: &SlotRef) -> Result<u64, LedgerErro
         &from,
     );
     for row in step.list(closed).await? {
-        if Columns(&row).number("nonce")? != nonce {
+        if row.number("nonce")? != nonce {
             break;
         }
         nonce = nonce.saturating_add(1);
@@ -201,54 +200,83 @@ async fn next_nonce(step: &mut Step, bottom: &SlotRef) -> Result<u64, LedgerErro
     Ok(nonce)
 }
 
-pub(super) async fn store_raw(
+pub(crate) async fn store_raw(
     step: &mut Step,
-    slot: SlotRef,
-    raw: Raw,
-    ids: Vec<PaymentId>,
+    slot: &SlotRef,
+    raw: &Raw,
+    ids: &[PaymentId],
+    lease: &Lease,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     const WHAT: &str = "store a transaction under it";
-    let held = load(step, &slot).await?;
-    if held.closed {
-        return Err(conflict(&slot, "closed", WHAT));
+    if (&slot.0, &slot.1) != (&lease.network, &lease.signer) {
+        return Err(conflict(slot, "another signer's", WHAT));
     }
-    if held.raws.contains(&raw) {
+    replicas::check(step, lease).await?;
+    let held = load(step, slot).await?;
+    if held.closed {
+        return Err(conflict(slot, "closed", WHAT));
+    }
+    if held.raws.contains(raw) {
         return Ok(());
     }
-    if hash_is_taken(step, &slot.0, &raw.hash).await? {
+    if hash_is_taken(step, slot, &raw.hash).await? {
         return Err(conflict(
-            &slot,
+            slot,
             "not the one of that transaction's hash",
             WHAT,
         ));
     }
     // Without payments it cancels the slot, whatever the slot carries.
     if !ids.is_empty() && !held.payments.is_empty() && ids != held.payments {
-        return Err(conflict(&slot, "carrying other payments", WHAT));
+        return Err(conflict(slot, "carrying other payments", WHAT));
     }
-    for (position, id) in ids.iter().enumerate() {
+    let firsts = submittable(step, slot, ids, lease).await?;
+    for (id, is_first) in ids.iter().zip(firsts) {
+        submit(step, slot, &raw.hash, id, is_first, now).await?;
+    }
+    let carried = if ids.is_empty() { &held.payments } else { ids };
+    insert_raw(step, slot, held.raws.len(), raw, carried).await?;
+    let facts = json!({ "transaction": raw.hash, "payments": ids });
+    step.tell(&subject(slot), "stored_raw", facts, now).await
+}
+
+/// Checks every payment before any is written: whether each is submitted for
+/// the first time, or again under this very slot.
+async fn submittable(
+    step: &mut Step,
+    slot: &SlotRef,
+    ids: &[PaymentId],
+    lease: &Lease,
+) -> Result<Vec<bool>, LedgerError> {
+    const WHAT: &str = "sign a transaction for it";
+    let mut known = std::collections::HashSet::new();
+    let mut firsts = Vec::with_capacity(ids.len());
+    for id in ids {
         let payment = payments::load(step, id).await?;
-        if ids[..position].contains(id) {
+        if !known.insert(id) {
             return Err(payments::conflict(&payment, "carry it twice in one slot"));
         }
-        submit(step, &slot, &raw.hash, &payment, now).await?;
-        if held.payments.is_empty() {
-            carry(step, &slot, position, id).await?;
+        payments::check_owner(&payment, Some(&lease.replica), WHAT)?;
+        if payment.payment.identity.network != slot.0 {
+            return Err(payments::conflict(&payment, "sign it on another network"));
         }
+        firsts.push(match payment.state {
+            PaymentState::Accepted => true,
+            PaymentState::Submitted if payment.slot.as_ref() == Some(slot) => false,
+            _ => return Err(payments::conflict(&payment, WHAT)),
+        });
     }
-    insert_raw(step, &slot, held.raws.len(), &raw).await?;
-    let facts = json!({ "transaction": raw.hash, "payments": ids });
-    step.tell(&subject(&slot), "stored_raw", facts, now).await
+    Ok(firsts)
 }
 
 async fn hash_is_taken(
     step: &mut Step,
-    network: &Network,
+    slot: &SlotRef,
     hash: &TxHash,
 ) -> Result<bool, LedgerError> {
-    let holder = sqlx::query("SELECT nonce FROM slot_raws WHERE network = $1 AND hash = $2")
-        .bind(network.to_string())
+    let holder = sql("SELECT nonce FROM slot_raws WHERE network = $1 AND hash = $2")
+        .bind(slot.0.to_string())
         .bind(hash.to_string());
     Ok(step.find(holder).await?.is_some())
 }
@@ -258,18 +286,10 @@ async fn submit(
     step: &mut Step,
     slot: &SlotRef,
     hash: &TxHash,
-    payment: &PaymentRecord,
+    id: &PaymentId,
+    is_first: bool,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    const WHAT: &str = "sign a transaction for it";
-    if payment.payment.identity.network != slot.0 {
-        return Err(payments::conflict(payment, "sign it on another network"));
-    }
-    let is_first = match payment.state {
-        PaymentState::Accepted => true,
-        PaymentState::Submitted if payment.slot.as_ref() == Some(slot) => false,
-        _ => return Err(payments::conflict(payment, WHAT)),
-    };
     let update = keyed(
         "UPDATE payments SET state = 'submitted', slot_network = $1, slot_signer = $2,
              slot_nonce = $3, transaction_id = $4, attempts = attempts + $5, updated_at = $6
@@ -279,7 +299,7 @@ async fn submit(
     .bind(hash.to_string())
     .bind(i64::from(is_first))
     .bind(millis(now))
-    .bind(payment.id.to_string());
+    .bind(id.to_string());
     step.run(update).await?;
     let facts = json!({
         "transaction": hash,
@@ -287,23 +307,7 @@ async fn submit(
         "nonce": slot.2,
         "replacement": !is_first,
     });
-    step.tell(payment.id.as_str(), "stored_raw", facts, now)
-        .await
-}
-
-async fn carry(
-    step: &mut Step,
-    slot: &SlotRef,
-    position: usize,
-    id: &PaymentId,
-) -> Result<(), LedgerError> {
-    let insert = keyed(
-        "INSERT INTO slot_payments (network, signer, nonce, position, payment_id)
-         VALUES ($1, $2, $3, $4, $5)",
-        slot,
-    );
-    let insert = insert.bind(int(position as u64)).bind(id.to_string());
-    step.run(insert).await.map(|_| ())
+    step.tell(id.as_str(), "stored_raw", facts, now).await
 }
 
 async fn insert_raw(
@@ -311,6 +315,7 @@ async fn insert_raw(
     slot: &SlotRef,
     position: usize,
     raw: &Raw,
+    carried: &[PaymentId],
 ) -> Result<(), LedgerError> {
     let insert = keyed(
         "INSERT INTO slot_raws (network, signer, nonce, position, hash, bytes)
@@ -322,26 +327,42 @@ async fn insert_raw(
         .bind(raw.hash.to_string())
         .bind(raw.bytes.clone());
     step.run(insert).await?;
-    let count =
-        "UPDATE slots SET raws = raws + 1 WHERE network = $1 AND signer = $2 AND nonce = $3";
-    step.run(keyed(count, slot)).await.map(|_| ())
+    let count = keyed(
+        "UPDATE slots SET raws = raws + 1, payments = $4
+         WHERE network = $1 AND signer = $2 AND nonce = $3",
+        slot,
+    );
+    step.run(count.bind(text(&carried)?)).await.map(drop)
 }
 
-pub(super) async fn close(
+pub(crate) async fn close(
     step: &mut Step,
-    slot: SlotRef,
+    slot: &SlotRef,
+    costs: &[Cost],
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    if load(step, &slot).await?.closed {
+    let found = keyed(
+        "SELECT closed FROM slots WHERE network = $1 AND signer = $2 AND nonce = $3",
+        slot,
+    );
+    let found = step.find(found).await?;
+    let found = found.ok_or_else(|| LedgerError::NotFound(subject(slot)))?;
+    if found.flag("closed")? {
         return Ok(());
     }
     let update = "UPDATE slots SET closed = 1 WHERE network = $1 AND signer = $2 AND nonce = $3";
-    step.run(keyed(update, &slot)).await?;
-    step.tell(&subject(&slot), "closed", json!({}), now).await
+    step.run(keyed(update, slot)).await?;
+    gas::spend(step, &slot.0, costs, now).await?;
+    let costs: Vec<_> = costs
+        .iter()
+        .map(|cost| json!({ "payer": cost.payer, "fee": cost.fee, "lost": cost.lost }))
+        .collect();
+    let facts = json!({ "costs": costs });
+    step.tell(&subject(slot), "closed", facts, now).await
 }
 
 /// A reorganisation freed its nonce.
-pub(super) async fn open_again(step: &mut Step, slot: &SlotRef) -> Result<(), LedgerError> {
+pub(crate) async fn open_again(step: &mut Step, slot: &SlotRef) -> Result<(), LedgerError> {
     let update = "UPDATE slots SET closed = 0 WHERE network = $1 AND signer = $2 AND nonce = $3";
-    step.run(keyed(update, slot)).await.map(|_| ())
+    step.run(keyed(update, slot)).await.map(drop)
 }

@@ -5,11 +5,11 @@ use sha2::{Digest as _, Sha256};
 use tollway_core::Timestamp;
 
 /// Events between two checkpoints.
-pub(super) const CHECKPOINT_EVERY: u64 = 1_000;
+pub(crate) const CHECKPOINT_EVERY: u64 = 1_000;
 
 /// Where a writer's chain ends.
 #[derive(Clone, Debug)]
-pub(super) struct ChainHead {
+pub(crate) struct ChainHead {
     /// Number of the last event; 0 before the first.
     pub seq: u64,
     /// Hash of the last event, or what the first one follows.
@@ -29,7 +29,7 @@ impl ChainHead {
 }
 
 /// What an event says, as it is hashed and stored.
-pub(super) struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     pub writer: &'a str,
     pub seq: u64,
     pub at: Timestamp,
@@ -40,7 +40,7 @@ pub(super) struct Entry<'a> {
 
 /// SHA-256 over the previous hash and every field with its length, so that no
 /// two different events share one preimage.
-pub(super) fn hash(previous: &str, entry: &Entry<'_>) -> String {
+pub(crate) fn hash(previous: &str, entry: &Entry<'_>) -> String {
     let mut hasher = Sha256::new();
     let mut field = |bytes: &[u8]| {
         hasher.update((bytes.len() as u64).to_be_bytes());
@@ -63,7 +63,7 @@ const LONGEST_HEX: usize = 66;
 const LONGEST_TEXT: usize = 2_048;
 
 /// The facts without what could be a signature, a key or payload bytes.
-pub(super) fn redacted(data: Value) -> Value {
+pub(crate) fn redacted(data: Value) -> Value {
     match data {
         Value::String(text) => Value::String(redacted_text(text)),
         Value::Array(items) => items.into_iter().map(redacted).collect(),

@@ -5,18 +5,16 @@
 //! so that a question costs two look-ups however long the history is. What is
 //! held counts in every window: it may move at any moment.
 
-use sqlx::sqlite::SqliteRow;
 use tollway_core::{Address, Amount, Network, Timestamp};
 
-use super::Rows;
-use super::failure::corrupt;
-use super::row::{Columns, int, millis};
-use super::step::{Statement, Step};
+use crate::failure::corrupt;
+use crate::sql::{Row, Statement, int, millis, sql};
+use crate::store::{Rows, Step};
 use crate::{LedgerError, Limit, LimitScope, NewSpend, SpendTotal};
 
 /// Which money: an account's, of one asset.
 #[derive(Clone, Copy)]
-pub(super) struct Money<'a> {
+pub(crate) struct Money<'a> {
     pub account: &'a Address,
     pub network: &'a Network,
     pub asset: &'a Address,
@@ -33,7 +31,7 @@ impl<'a> Money<'a> {
 }
 
 /// The four purses that every spend counts in.
-pub(super) fn purses_of(spend: &NewSpend) -> [LimitScope; 4] {
+pub(crate) fn purses_of(spend: &NewSpend) -> [LimitScope; 4] {
     [
         LimitScope::Account,
         LimitScope::Agent(spend.agent.clone()),
@@ -53,18 +51,16 @@ fn named(scope: &LimitScope) -> (&'static str, String) {
 
 /// A purse as it stands.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Purse {
+pub(crate) struct Purse {
     id: Option<i64>,
     pub paid: Amount,
     pub held: Amount,
 }
 
-fn find(money: Money<'_>, scope: &LimitScope) -> Statement<'static> {
+fn find(money: Money<'_>, scope: &LimitScope) -> Statement {
     let (kind, name) = named(scope);
-    sqlx::query(
-        "SELECT id, paid, held FROM purses
-         WHERE account = $1 AND network = $2 AND asset = $3 AND kind = $4 AND name = $5",
-    )
+    sql("SELECT id, paid, held FROM purses
+         WHERE account = $1 AND network = $2 AND asset = $3 AND kind = $4 AND name = $5")
     .bind(money.account.to_string())
     .bind(money.network.to_string())
     .bind(money.asset.to_string())
@@ -72,20 +68,19 @@ fn find(money: Money<'_>, scope: &LimitScope) -> Statement<'static> {
     .bind(name)
 }
 
-fn purse(row: Option<&SqliteRow>) -> Result<Purse, LedgerError> {
+fn purse(row: Option<&Row>) -> Result<Purse, LedgerError> {
     let Some(row) = row else {
         return Ok(Purse::default());
     };
-    let columns = Columns(row);
     Ok(Purse {
-        id: columns.opt_integer("id")?,
-        paid: columns.amount("paid")?,
-        held: columns.amount("held")?,
+        id: row.opt_integer("id")?,
+        paid: row.amount("paid")?,
+        held: row.amount("held")?,
     })
 }
 
 /// What counts within a limit at a moment.
-pub(super) async fn total(
+pub(crate) async fn total(
     rows: &mut impl Rows,
     money: Money<'_>,
     limit: &Limit,
@@ -112,20 +107,18 @@ pub(super) async fn total(
 
 /// All that a purse had paid up to and at a moment.
 async fn paid_until(rows: &mut impl Rows, purse: i64, until: u64) -> Result<Amount, LedgerError> {
-    let mark = sqlx::query(
-        "SELECT total FROM purse_marks WHERE purse = $1 AND at <= $2
-         ORDER BY at DESC, seq DESC LIMIT 1",
-    );
+    let mark = sql("SELECT total FROM purse_marks WHERE purse = $1 AND at <= $2
+         ORDER BY at DESC, seq DESC LIMIT 1");
     let found = rows.rows(mark.bind(purse).bind(int(until))).await?;
     match found.first() {
-        Some(row) => Columns(row).amount("total"),
+        Some(row) => row.amount("total"),
         None => Ok(Amount::ZERO),
     }
 }
 
 /// What a step changes in each purse of a spend.
 #[derive(Clone, Copy)]
-pub(super) enum Change {
+pub(crate) enum Change {
     /// It is held from now on.
     Hold(Amount),
     /// What was held is free again.
@@ -156,7 +149,7 @@ impl Change {
 
 /// Changes all purses of a spend. False, and nothing is changed, if one of them
 /// cannot hold the sum.
-pub(super) async fn change(
+pub(crate) async fn change(
     step: &mut Step,
     spend: &NewSpend,
     change: Change,
@@ -186,10 +179,10 @@ async fn store(
     purse: Purse,
 ) -> Result<(), LedgerError> {
     let statement = match purse.id {
-        Some(id) => sqlx::query("UPDATE purses SET paid = $2, held = $3 WHERE id = $1").bind(id),
+        Some(id) => sql("UPDATE purses SET paid = $2, held = $3 WHERE id = $1").bind(id),
         None => {
             let (kind, name) = named(scope);
-            sqlx::query(
+            sql(
                 "INSERT INTO purses (account, network, asset, kind, name, paid, held)
                  VALUES ($1, $2, $3, $4, $5, $6, $7)",
             )
@@ -212,7 +205,7 @@ async fn mark(
     total: Amount,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let insert = sqlx::query(
+    let insert = sql(
         "INSERT INTO purse_marks (purse, at, seq, total)
          SELECT $1, $2, COALESCE(MAX(seq), 0) + 1, $3 FROM purse_marks WHERE purse = $1 AND at = $2",
     );
@@ -220,22 +213,22 @@ async fn mark(
     step.run(insert).await.map(|_| ())
 }
 
-pub(super) fn seen() -> Statement<'static> {
-    sqlx::query("SELECT value FROM meta WHERE name = 'clock'")
+pub(crate) fn seen() -> Statement {
+    sql("SELECT value FROM meta WHERE name = 'clock'")
 }
 
 /// The latest moment that the ledger has seen, at least `now`: a clock that
 /// was set back does not open a window again.
-pub(super) async fn latest(step: &mut Step, now: Timestamp) -> Result<Timestamp, LedgerError> {
+pub(crate) async fn latest(step: &mut Step, now: Timestamp) -> Result<Timestamp, LedgerError> {
     let row = step.find(seen()).await?;
     let seen = match &row {
-        Some(row) => Columns(row).time("value")?,
+        Some(row) => row.time("value")?,
         None => Timestamp::default(),
     };
     if seen >= now {
         return Ok(seen);
     }
-    let update = sqlx::query("UPDATE meta SET value = $1 WHERE name = 'clock'");
+    let update = sql("UPDATE meta SET value = $1 WHERE name = 'clock'");
     step.run(update.bind(millis(now))).await?;
     Ok(now)
 }

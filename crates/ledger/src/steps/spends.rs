@@ -3,11 +3,11 @@
 use serde_json::json;
 use tollway_core::{Amount, SpendId, Timestamp, TxHash};
 
-use super::failure::no_randomness;
 use super::limits::{self, Change, Money, purses_of};
-use super::row::{json as text, millis};
-use super::spends::{by_id, record};
-use super::step::{Statement, Step};
+use super::spend_rows::{by_id, record};
+use crate::failure::no_randomness;
+use crate::sql::{Statement, json as text, millis, sql};
+use crate::store::Step;
 use crate::{LedgerError, Limit, NewSpend, Reservation, SignedSpend, SpendRecord, SpendState};
 
 async fn load(step: &mut Step, id: &SpendId) -> Result<SpendRecord, LedgerError> {
@@ -33,21 +33,21 @@ const fn is_signed_and_open(state: SpendState) -> bool {
     )
 }
 
-pub(super) async fn reserve(
+pub(crate) async fn reserve(
     step: &mut Step,
-    new: NewSpend,
-    limits: Vec<Limit>,
+    new: &NewSpend,
+    limits: &[Limit],
     now: Timestamp,
 ) -> Result<Reservation, LedgerError> {
-    if let Some(open) = open_for_request(step, &new).await? {
+    if let Some(open) = open_for_request(step, new).await? {
         return Ok(Reservation::Open(Box::new(open)));
     }
     let at = limits::latest(step, now).await?;
-    if let Some(exceeded) = first_exceeded(step, &new, limits, at).await? {
+    if let Some(exceeded) = first_exceeded(step, new, limits, at).await? {
         return Ok(exceeded);
     }
     let id = SpendId::random().map_err(no_randomness)?;
-    if !limits::change(step, &new, Change::Hold(new.amount), at).await? {
+    if !limits::change(step, new, Change::Hold(new.amount), at).await? {
         return Err(LedgerError::Conflict {
             subject: format!("what {} spends", new.account),
             state: "too large to add this amount".to_owned(),
@@ -62,7 +62,7 @@ pub(super) async fn reserve(
         "host": new.host,
         "agent": new.agent,
     });
-    step.run(insertion(&id, new, now)).await?;
+    step.run(insertion(&id, new.clone(), now)).await?;
     step.tell(id.as_str(), "reserved", facts, now).await?;
     Ok(Reservation::Reserved(id))
 }
@@ -71,7 +71,7 @@ async fn open_for_request(
     step: &mut Step,
     new: &NewSpend,
 ) -> Result<Option<SpendRecord>, LedgerError> {
-    let open = sqlx::query(
+    let open = sql(
         "SELECT * FROM spends WHERE account = $1 AND request = $2 AND is_open = 1
              AND state <> 'reserved' ORDER BY seq LIMIT 1",
     )
@@ -84,23 +84,24 @@ async fn open_for_request(
 async fn first_exceeded(
     step: &mut Step,
     new: &NewSpend,
-    limits: Vec<Limit>,
+    limits: &[Limit],
     at: Timestamp,
 ) -> Result<Option<Reservation>, LedgerError> {
     let scopes = purses_of(new);
-    for limit in limits.into_iter().filter(|l| scopes.contains(&l.scope)) {
-        let total = limits::total(step, Money::of(new), &limit, at).await?;
+    for limit in limits.iter().filter(|l| scopes.contains(&l.scope)) {
+        let total = limits::total(step, Money::of(new), limit, at).await?;
         let used = total.paid.checked_add(total.held).unwrap_or(Amount::MAX);
         let after = used.checked_add(new.amount);
         if after.is_none_or(|after| after > limit.max) {
+            let limit = limit.clone();
             return Ok(Some(Reservation::Exceeded { limit, used }));
         }
     }
     Ok(None)
 }
 
-fn insertion(id: &SpendId, new: NewSpend, now: Timestamp) -> Statement<'static> {
-    sqlx::query(
+fn insertion(id: &SpendId, new: NewSpend, now: Timestamp) -> Statement {
+    sql(
         "INSERT INTO spends (id, account, agent, request, url, host, payee, network, asset,
              amount, state, is_open, reserved_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'reserved', 1, $11, $11)",
@@ -118,17 +119,17 @@ fn insertion(id: &SpendId, new: NewSpend, now: Timestamp) -> Statement<'static> 
     .bind(millis(now))
 }
 
-pub(super) async fn signed(
+pub(crate) async fn signed(
     step: &mut Step,
-    id: SpendId,
-    signed: SignedSpend,
+    id: &SpendId,
+    signed: &SignedSpend,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let spend = load(step, &id).await?;
+    let spend = load(step, id).await?;
     if spend.state != SpendState::Reserved {
         return Err(conflict(&spend, "sign it"));
     }
-    let holder = sqlx::query("SELECT * FROM spends WHERE identity = $1");
+    let holder = sql("SELECT * FROM spends WHERE identity = $1");
     let holder = holder.bind(signed.identity.key());
     if let Some(row) = step.find(holder).await? {
         return Err(conflict(&record(&row)?, "sign its authorization again"));
@@ -137,10 +138,14 @@ pub(super) async fn signed(
         "valid_until": signed.valid_until,
         "transaction": signed.transaction.as_ref().map(|raw| &raw.hash),
     });
-    let identity = signed.identity;
+    let identity = signed.identity.clone();
     let key = identity.key();
-    let (hash, bytes) = signed.transaction.map(|r| (r.hash, r.bytes)).unzip();
-    let update = sqlx::query(
+    let (hash, bytes) = signed
+        .transaction
+        .clone()
+        .map(|r| (r.hash, r.bytes))
+        .unzip();
+    let update = sql(
         "UPDATE spends SET state = 'signed', identity = $2, identity_network = $3,
              identity_scope = $4, identity_payer = $5, identity_nonce = $6, payload = $7,
              valid_until = $8, raw_hash = $9, raw_bytes = $10, updated_at = $11 WHERE id = $1",
@@ -160,51 +165,49 @@ pub(super) async fn signed(
     step.tell(id.as_str(), "signed", facts, now).await
 }
 
-pub(super) async fn presented(
+pub(crate) async fn presented(
     step: &mut Step,
-    id: SpendId,
+    id: &SpendId,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let spend = load(step, &id).await?;
+    let spend = load(step, id).await?;
     if !is_signed_and_open(spend.state) {
         return Err(conflict(&spend, "present it"));
     }
-    let update =
-        sqlx::query("UPDATE spends SET state = 'presented', updated_at = $2 WHERE id = $1");
+    let update = sql("UPDATE spends SET state = 'presented', updated_at = $2 WHERE id = $1");
     step.run(update.bind(id.to_string()).bind(millis(now)))
         .await?;
     step.tell(id.as_str(), "presented", json!({}), now).await
 }
 
-pub(super) async fn unclear(
+pub(crate) async fn unclear(
     step: &mut Step,
-    id: SpendId,
-    reason: String,
+    id: &SpendId,
+    reason: &str,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let spend = load(step, &id).await?;
+    let spend = load(step, id).await?;
     if !is_signed_and_open(spend.state) {
         return Err(conflict(&spend, "leave it open"));
     }
-    let update = sqlx::query(
-        "UPDATE spends SET state = 'unknown', reason = $2, updated_at = $3 WHERE id = $1",
-    )
-    .bind(id.to_string())
-    .bind(reason.clone())
-    .bind(millis(now));
+    let update =
+        sql("UPDATE spends SET state = 'unknown', reason = $2, updated_at = $3 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(reason.to_owned())
+            .bind(millis(now));
     step.run(update).await?;
     step.tell(id.as_str(), "unknown", json!({ "reason": reason }), now)
         .await
 }
 
-pub(super) async fn paid(
+pub(crate) async fn paid(
     step: &mut Step,
-    id: SpendId,
+    id: &SpendId,
     paid: Amount,
-    transaction: Option<TxHash>,
+    transaction: Option<&TxHash>,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let spend = load(step, &id).await?;
+    let spend = load(step, id).await?;
     if spend.state == SpendState::Paid && spend.paid == Some(paid) {
         return Ok(());
     }
@@ -217,7 +220,7 @@ pub(super) async fn paid(
         return Err(conflict(&spend, "pay for it: its purses do not hold it"));
     }
     let facts = json!({ "amount": paid, "transaction": transaction });
-    let update = sqlx::query(
+    let update = sql(
         "UPDATE spends SET state = 'paid', is_open = 0, paid = $2, transaction_id = $3,
              updated_at = $4 WHERE id = $1",
     )
@@ -229,13 +232,13 @@ pub(super) async fn paid(
     step.tell(id.as_str(), "paid", facts, now).await
 }
 
-pub(super) async fn release(
+pub(crate) async fn release(
     step: &mut Step,
-    id: SpendId,
-    reason: String,
+    id: &SpendId,
+    reason: &str,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let spend = load(step, &id).await?;
+    let spend = load(step, id).await?;
     if spend.state == SpendState::Released {
         return Ok(());
     }
@@ -246,12 +249,12 @@ pub(super) async fn release(
     if !limits::change(step, &spend.spend, freed, now).await? {
         return Err(conflict(&spend, "release it: its purses do not hold it"));
     }
-    let update = sqlx::query(
+    let update = sql(
         "UPDATE spends SET state = 'released', is_open = 0, reason = $2, updated_at = $3
          WHERE id = $1",
     )
     .bind(id.to_string())
-    .bind(reason.clone())
+    .bind(reason.to_owned())
     .bind(millis(now));
     step.run(update).await?;
     step.tell(id.as_str(), "released", json!({ "reason": reason }), now)

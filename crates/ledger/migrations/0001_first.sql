@@ -1,3 +1,6 @@
+-- The tables, for every store: SQLite reads this as it is, for PostgreSQL the
+-- types are renamed. Whatever only one of them knows is in the files beside.
+
 -- Facts about the ledger itself: format, latest moment seen.
 CREATE TABLE meta (
     name  TEXT NOT NULL PRIMARY KEY,
@@ -5,11 +8,29 @@ CREATE TABLE meta (
 ) STRICT;
 INSERT INTO meta (name, value) VALUES ('clock', 0);
 
--- The engine's payments.
+-- Processes that take part, by the ledger's own clock.
+CREATE TABLE replicas (
+    id          TEXT NOT NULL PRIMARY KEY,
+    name        TEXT NOT NULL,
+    alive_until INTEGER NOT NULL,
+    joined_at   INTEGER NOT NULL
+) STRICT;
+
+-- Who uses a signer. The epoch counts its holders.
+CREATE TABLE leases (
+    network   TEXT NOT NULL,
+    signer    TEXT NOT NULL,
+    replica   TEXT REFERENCES replicas (id),
+    epoch     INTEGER NOT NULL,
+    leased_at INTEGER NOT NULL,
+    PRIMARY KEY (network, signer)
+) STRICT;
+
+-- The engine's payments. Identity is the SHA-256 of its text.
 CREATE TABLE payments (
     seq             INTEGER PRIMARY KEY,
     id              TEXT NOT NULL UNIQUE,
-    identity        TEXT NOT NULL UNIQUE,
+    identity        BLOB NOT NULL UNIQUE,
     network         TEXT NOT NULL,
     scope           TEXT NOT NULL,
     payer           TEXT NOT NULL,
@@ -22,10 +43,14 @@ CREATE TABLE payments (
     settlement      TEXT NOT NULL,
     finality        TEXT NOT NULL,
     payload         TEXT NOT NULL,
-    requirements    TEXT NOT NULL,
+    requirements    TEXT,
+    caller          TEXT,
+    opener          TEXT,
+    replica         TEXT,
     state           TEXT NOT NULL
         CHECK (state IN ('accepted', 'submitted', 'settled', 'refused', 'expired')),
     is_open         INTEGER NOT NULL CHECK (is_open IN (0, 1)),
+    is_watched      INTEGER NOT NULL CHECK (is_watched IN (0, 1)),
     attempts        INTEGER NOT NULL,
     slot_network    TEXT,
     slot_signer     TEXT,
@@ -39,16 +64,21 @@ CREATE TABLE payments (
     accepted_at     INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX payments_open ON payments (seq) WHERE is_open = 1;
+-- What is open, by whose balance it needs.
+CREATE INDEX payments_open ON payments (from_account, asset) WHERE is_open = 1;
+-- What is settled and may still be reorganised away.
+CREATE INDEX payments_watched ON payments (network, id) WHERE is_watched = 1;
 CREATE INDEX payments_newest ON payments (accepted_at, seq);
-CREATE INDEX payments_by_state ON payments (state, accepted_at, seq);
+CREATE INDEX payments_failed ON payments (accepted_at, seq)
+    WHERE state IN ('refused', 'expired');
 
--- One nonce of one signer.
+-- One nonce of one signer, and the payments that it carries in the plan's order.
 CREATE TABLE slots (
     network      TEXT NOT NULL,
     signer       TEXT NOT NULL,
     nonce        INTEGER NOT NULL,
     raws         INTEGER NOT NULL,
+    payments     TEXT NOT NULL,
     closed       INTEGER NOT NULL CHECK (closed IN (0, 1)),
     allocated_at INTEGER NOT NULL,
     PRIMARY KEY (network, signer, nonce)
@@ -68,23 +98,21 @@ CREATE TABLE slot_raws (
     FOREIGN KEY (network, signer, nonce) REFERENCES slots (network, signer, nonce)
 ) STRICT;
 
--- What a slot carries, in the plan's order.
-CREATE TABLE slot_payments (
-    network    TEXT NOT NULL,
-    signer     TEXT NOT NULL,
-    nonce      INTEGER NOT NULL,
-    position   INTEGER NOT NULL,
-    payment_id TEXT NOT NULL REFERENCES payments (id),
-    PRIMARY KEY (network, signer, nonce, position),
-    UNIQUE (network, signer, nonce, payment_id),
-    FOREIGN KEY (network, signer, nonce) REFERENCES slots (network, signer, nonce)
+-- Fees by UTC day, network and payer; the network's own sum has no payer.
+CREATE TABLE gas (
+    network TEXT NOT NULL,
+    payer   TEXT NOT NULL,
+    day     INTEGER NOT NULL,
+    fee     TEXT NOT NULL,
+    lost    TEXT NOT NULL,
+    PRIMARY KEY (network, payer, day)
 ) STRICT;
 
 -- The gate's grants.
 CREATE TABLE grants (
     seq                INTEGER PRIMARY KEY,
     id                 TEXT NOT NULL UNIQUE,
-    identity           TEXT NOT NULL,
+    identity           BLOB NOT NULL,
     network            TEXT NOT NULL,
     scope              TEXT NOT NULL,
     payer              TEXT NOT NULL,
@@ -121,7 +149,7 @@ CREATE UNIQUE INDEX grants_identifier ON grants (payment_identifier)
 CREATE INDEX grants_by_identity ON grants (identity, seq);
 CREATE INDEX grants_by_identifier ON grants (payment_identifier, seq)
     WHERE payment_identifier IS NOT NULL;
-CREATE INDEX grants_open ON grants (seq) WHERE is_open = 1;
+CREATE INDEX grants_open ON grants (from_account, asset) WHERE is_open = 1;
 CREATE INDEX grants_reclaimable ON grants (updated_at) WHERE reclaimable = 1;
 
 -- Paid answers, for handing out again.
@@ -214,10 +242,6 @@ CREATE TABLE events (
     UNIQUE (writer, seq)
 ) STRICT;
 CREATE INDEX events_by_subject ON events (subject, id);
-CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
-CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 
 -- How far each writer had come.
 CREATE TABLE checkpoints (
@@ -226,10 +250,4 @@ CREATE TABLE checkpoints (
     at     INTEGER NOT NULL,
     hash   TEXT NOT NULL,
     PRIMARY KEY (writer, seq)
-) STRICT;
-
--- Written and emptied again to learn whether a full disk takes writes.
-CREATE TABLE probes (
-    id    INTEGER PRIMARY KEY,
-    bytes BLOB NOT NULL
 ) STRICT;

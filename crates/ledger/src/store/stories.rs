@@ -1,23 +1,23 @@
-//! [`StoryStore`] on SQLite.
+//! [`StoryStore`].
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
 use tollway_core::{GrantId, Timestamp};
 
+use super::Store;
 use super::chain::{Entry, hash};
-use super::row::{Columns, int};
-use super::{SqliteLedger, grants};
+use crate::sql::{Row, int, sql};
+use crate::steps::grant_rows as grants;
 use crate::{EventRecord, GrantRecord, LedgerError, StoryStore};
 
 /// Events read at once.
 const PAGE: i64 = 1_000;
 
 #[async_trait]
-impl StoryStore for SqliteLedger {
+impl StoryStore for Store {
     async fn story(&self, subject: &str) -> Result<Vec<EventRecord>, LedgerError> {
-        let events = sqlx::query("SELECT * FROM events WHERE subject = $1 ORDER BY id LIMIT 10000");
+        let events = sql("SELECT * FROM events WHERE subject = $1 ORDER BY id LIMIT 10000");
         let rows = self.list(events.bind(subject.to_owned())).await?;
         rows.iter().map(record).collect()
     }
@@ -62,9 +62,9 @@ impl StoryStore for SqliteLedger {
     }
 }
 
-impl SqliteLedger {
-    async fn events_after(&self, writer: &str, seq: u64) -> Result<Vec<SqliteRow>, LedgerError> {
-        let page = sqlx::query(
+impl Store {
+    async fn events_after(&self, writer: &str, seq: u64) -> Result<Vec<Row>, LedgerError> {
+        let page = sql(
             "SELECT * FROM events WHERE (writer, seq) > ($1, $2) ORDER BY writer, seq LIMIT $3",
         );
         self.list(page.bind(writer.to_owned()).bind(int(seq)).bind(PAGE))
@@ -74,44 +74,37 @@ impl SqliteLedger {
     /// What each writer's first event follows.
     async fn follows(&self) -> Result<HashMap<String, String>, LedgerError> {
         let rows = self
-            .list(sqlx::query("SELECT writer, follows_hash FROM writers"))
+            .list(sql("SELECT writer, follows_hash FROM writers"))
             .await?;
-        let pair = |row| {
-            let columns = Columns(row);
-            Ok((columns.text("writer")?, columns.text("follows_hash")?))
-        };
+        let pair = |row: &Row| Ok((row.text("writer")?, row.text("follows_hash")?));
         rows.iter().map(pair).collect()
     }
 
     async fn checkpoints(&self) -> Result<HashMap<(String, u64), String>, LedgerError> {
         let rows = self
-            .list(sqlx::query("SELECT writer, seq, hash FROM checkpoints"))
+            .list(sql("SELECT writer, seq, hash FROM checkpoints"))
             .await?;
-        let entry = |row| {
-            let columns = Columns(row);
-            let key = (columns.text("writer")?, columns.number("seq")?);
-            Ok((key, columns.text("hash")?))
+        let entry = |row: &Row| {
+            let key = (row.text("writer")?, row.number("seq")?);
+            Ok((key, row.text("hash")?))
         };
         rows.iter().map(entry).collect()
     }
 
     /// The first event of a writer that follows an event which is not there.
     async fn loose_beginning(&self) -> Result<Option<EventRecord>, LedgerError> {
-        let loose = sqlx::query(
-            "SELECT w.* FROM writers w LEFT JOIN events e
+        let loose = sql("SELECT w.* FROM writers w LEFT JOIN events e
                  ON e.writer = w.follows_writer AND e.seq = w.follows_seq
              WHERE w.follows_seq > 0 AND (e.hash IS NULL OR e.hash <> w.follows_hash)
-             ORDER BY w.opened_at LIMIT 1",
-        );
+             ORDER BY w.opened_at LIMIT 1");
         let Some(row) = self.find(loose).await? else {
             return Ok(None);
         };
-        let columns = Columns(&row);
-        let writer = columns.text("writer")?;
-        let first = sqlx::query("SELECT * FROM events WHERE writer = $1 AND seq = 1");
+        let writer = row.text("writer")?;
+        let first = sql("SELECT * FROM events WHERE writer = $1 AND seq = 1");
         match self.find(first.bind(writer.clone())).await? {
             Some(row) => record(&row).map(Some),
-            None => Ok(Some(lost(&writer, 1, &columns.text("follows_hash")?))),
+            None => Ok(Some(lost(&writer, 1, &row.text("follows_hash")?))),
         }
     }
 }
@@ -127,21 +120,20 @@ struct Check {
 }
 
 impl Check {
-    fn passes(&mut self, row: &SqliteRow) -> Result<bool, LedgerError> {
-        let columns = Columns(row);
-        let writer = columns.text("writer")?;
+    fn passes(&mut self, row: &Row) -> Result<bool, LedgerError> {
+        let writer = row.text("writer")?;
         if writer != self.writer {
             self.hash = self.follows.get(&writer).cloned().unwrap_or_default();
             self.seq = 0;
             self.writer = writer;
         }
-        let seq = columns.number("seq")?;
-        let (subject, kind) = (columns.text("subject")?, columns.text("kind")?);
-        let data = columns.text("data")?;
+        let seq = row.number("seq")?;
+        let (subject, kind) = (row.text("subject")?, row.text("kind")?);
+        let data = row.text("data")?;
         let entry = Entry {
             writer: &self.writer,
             seq,
-            at: columns.time("at")?,
+            at: row.time("at")?,
             subject: &subject,
             kind: &kind,
             data: &data,
@@ -149,7 +141,7 @@ impl Check {
         let computed = hash(&self.hash, &entry);
         let checkpoint = self.checkpoints.remove(&(self.writer.clone(), seq));
         let fits = seq == self.seq + 1
-            && computed == columns.text("hash")?
+            && computed == row.text("hash")?
             && checkpoint.is_none_or(|hash| hash == computed);
         self.seq = seq;
         self.hash = computed;
@@ -176,15 +168,14 @@ fn lost(writer: &str, seq: u64, hash: &str) -> EventRecord {
     }
 }
 
-fn record(row: &SqliteRow) -> Result<EventRecord, LedgerError> {
-    let columns = Columns(row);
+fn record(row: &Row) -> Result<EventRecord, LedgerError> {
     Ok(EventRecord {
-        seq: columns.number("seq")?,
-        writer: columns.text("writer")?,
-        at: columns.time("at")?,
-        subject: columns.text("subject")?,
-        kind: columns.text("kind")?,
-        data: columns.json("data")?,
-        hash: columns.text("hash")?,
+        seq: row.number("seq")?,
+        writer: row.text("writer")?,
+        at: row.time("at")?,
+        subject: row.text("subject")?,
+        kind: row.text("kind")?,
+        data: row.json("data")?,
+        hash: row.text("hash")?,
     })
 }

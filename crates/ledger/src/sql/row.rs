@@ -1,22 +1,22 @@
 //! Between Rust's types and the columns' plain text and integers.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 use tollway_core::{Address, Amount, Expected, Identity, Network, Timestamp, TxHash};
 
-use super::failure::{corrupt, storage};
 use crate::LedgerError;
+use crate::failure::corrupt;
 
 /// As an SQL integer. The end of time stays the end of time.
-pub(super) fn int(value: u64) -> i64 {
+pub(crate) fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-pub(super) fn millis(at: Timestamp) -> i64 {
+pub(crate) fn millis(at: Timestamp) -> i64 {
     int(at.millis())
 }
 
@@ -29,36 +29,78 @@ fn uint(value: i64) -> u64 {
 }
 
 /// As JSON text. Our own types always have one.
-pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String, LedgerError> {
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> Result<String, LedgerError> {
     serde_json::to_string(value).map_err(|e| corrupt("value", e))
 }
 
-/// A row, read by column name.
-pub(super) struct Columns<'r>(pub &'r SqliteRow);
+/// The names of a statement's columns, shared by all its rows.
+pub(crate) type Names = Arc<[Box<str>]>;
 
-impl Columns<'_> {
+/// What a column holds in a row.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Null,
+    Int(i64),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+/// A row, read by column name.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub names: Names,
+    pub values: Vec<Value>,
+}
+
+impl Row {
+    fn value(&self, name: &str) -> Result<&Value, LedgerError> {
+        let place = self.names.iter().position(|n| **n == *name);
+        let value = place.and_then(|place| self.values.get(place));
+        value.ok_or_else(|| corrupt(name, "no such column"))
+    }
+
     pub fn text(&self, name: &str) -> Result<String, LedgerError> {
-        self.0.try_get(name).map_err(storage)
+        self.str(name).map(str::to_owned)
+    }
+
+    fn str(&self, name: &str) -> Result<&str, LedgerError> {
+        self.opt_str(name)?.ok_or_else(|| corrupt(name, "null"))
+    }
+
+    fn opt_str(&self, name: &str) -> Result<Option<&str>, LedgerError> {
+        match self.value(name)? {
+            Value::Text(text) => Ok(Some(text)),
+            Value::Null => Ok(None),
+            _ => Err(corrupt(name, "no text")),
+        }
     }
 
     pub fn opt_text(&self, name: &str) -> Result<Option<String>, LedgerError> {
-        self.0.try_get(name).map_err(storage)
+        Ok(self.opt_str(name)?.map(str::to_owned))
     }
 
     pub fn bytes(&self, name: &str) -> Result<Vec<u8>, LedgerError> {
-        self.0.try_get(name).map_err(storage)
+        self.opt_bytes(name)?.ok_or_else(|| corrupt(name, "null"))
     }
 
     pub fn opt_bytes(&self, name: &str) -> Result<Option<Vec<u8>>, LedgerError> {
-        self.0.try_get(name).map_err(storage)
+        match self.value(name)? {
+            Value::Bytes(bytes) => Ok(Some(bytes.clone())),
+            Value::Null => Ok(None),
+            _ => Err(corrupt(name, "no bytes")),
+        }
     }
 
     fn integer(&self, name: &str) -> Result<i64, LedgerError> {
-        self.0.try_get(name).map_err(storage)
+        self.opt_integer(name)?.ok_or_else(|| corrupt(name, "null"))
     }
 
     pub fn opt_integer(&self, name: &str) -> Result<Option<i64>, LedgerError> {
-        self.0.try_get(name).map_err(storage)
+        match self.value(name)? {
+            Value::Int(value) => Ok(Some(*value)),
+            Value::Null => Ok(None),
+            _ => Err(corrupt(name, "no integer")),
+        }
     }
 
     pub fn number(&self, name: &str) -> Result<u64, LedgerError> {
@@ -78,22 +120,28 @@ impl Columns<'_> {
     }
 
     pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, LedgerError> {
-        serde_json::from_str(&self.text(name)?).map_err(|e| corrupt(name, e))
+        serde_json::from_str(self.str(name)?).map_err(|e| corrupt(name, e))
     }
 
     pub fn opt_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, LedgerError> {
-        self.opt_text(name)?
-            .map(|text| serde_json::from_str(&text).map_err(|e| corrupt(name, e)))
+        self.opt_str(name)?
+            .map(|text| serde_json::from_str(text).map_err(|e| corrupt(name, e)))
             .transpose()
     }
 
     pub fn word<T>(&self, name: &str, parse: fn(&str) -> Option<T>) -> Result<T, LedgerError> {
-        let text = self.text(name)?;
-        parse(&text).ok_or_else(|| corrupt(name, text))
+        let text = self.str(name)?;
+        parse(text).ok_or_else(|| corrupt(name, text))
+    }
+
+    pub fn parsed<T: std::str::FromStr<Err = String>>(&self, name: &str) -> Result<T, LedgerError> {
+        self.str(name)?
+            .parse()
+            .map_err(|e: String| corrupt(name, e))
     }
 
     pub fn network(&self, name: &str) -> Result<Network, LedgerError> {
-        self.text(name)?.parse().map_err(|e| corrupt(name, e))
+        self.str(name)?.parse().map_err(|e| corrupt(name, e))
     }
 
     /// An account or contract, as canonical as it was when it was stored.
@@ -104,17 +152,17 @@ impl Columns<'_> {
     }
 
     pub fn amount(&self, name: &str) -> Result<Amount, LedgerError> {
-        self.text(name)?.parse().map_err(|e| corrupt(name, e))
+        self.str(name)?.parse().map_err(|e| corrupt(name, e))
     }
 
     pub fn opt_amount(&self, name: &str) -> Result<Option<Amount>, LedgerError> {
-        self.opt_text(name)?
+        self.opt_str(name)?
             .map(|text| text.parse().map_err(|e| corrupt(name, e)))
             .transpose()
     }
 
     pub fn opt_hash(&self, name: &str) -> Result<Option<TxHash>, LedgerError> {
-        Ok(self.opt_text(name)?.map(|text| TxHash::new(&text)))
+        Ok(self.opt_str(name)?.map(TxHash::new))
     }
 
     /// The four columns of an identity.

@@ -1,0 +1,207 @@
+//! How payments end, and who is told of success.
+
+use serde_json::json;
+use tollway_core::{PaymentId, Settled, Timestamp, TxHash};
+
+use super::payments::{by_id, check_owner, conflict, record};
+use crate::sql::{Row, json as text, millis, sql};
+use crate::store::Step;
+use crate::{
+    Conclusion, Ended, Ending, HandOut, LedgerError, PaymentRecord, PaymentState, ReplicaId,
+};
+
+/// How a conclusion ends a payment.
+struct End {
+    state: PaymentState,
+    settled: Option<Settled>,
+    refusal: Option<(String, String)>,
+}
+
+impl End {
+    fn of(conclusion: Conclusion) -> Self {
+        let (state, settled, refusal) = match conclusion {
+            Conclusion::Settled(settled) => (PaymentState::Settled, Some(settled), None),
+            Conclusion::SettledWithoutTransaction => (PaymentState::Settled, None, None),
+            Conclusion::Refused { code, message } => {
+                (PaymentState::Refused, None, Some((code, message)))
+            }
+            Conclusion::Expired => (PaymentState::Expired, None, Some(expired())),
+        };
+        Self {
+            state,
+            settled,
+            refusal,
+        }
+    }
+
+    fn transaction(&self) -> Option<&TxHash> {
+        self.settled.as_ref().map(|settled| &settled.transaction)
+    }
+}
+
+fn expired() -> (String, String) {
+    (
+        "payment_expired".to_owned(),
+        "The authorization's time passed before it was settled; sign a new one.".to_owned(),
+    )
+}
+
+async fn load(step: &mut Step, id: &PaymentId) -> Result<(Row, PaymentRecord), LedgerError> {
+    match step.find(by_id(id)).await? {
+        Some(row) => {
+            let payment = record(&row)?;
+            Ok((row, payment))
+        }
+        None => Err(LedgerError::NotFound(id.to_string())),
+    }
+}
+
+pub(crate) async fn conclude(
+    step: &mut Step,
+    id: &PaymentId,
+    conclusion: Conclusion,
+    acting: Option<&ReplicaId>,
+    now: Timestamp,
+) -> Result<PaymentRecord, LedgerError> {
+    let (_, mut payment) = load(step, id).await?;
+    end(step, &mut payment, conclusion, acting, now).await?;
+    Ok(payment)
+}
+
+/// Each for itself: whatever refuses an ending refuses it before it writes.
+pub(crate) async fn conclude_all(
+    step: &mut Step,
+    endings: &[Ending],
+    acting: Option<&ReplicaId>,
+    now: Timestamp,
+) -> Result<Vec<Ended>, LedgerError> {
+    let mut all = Vec::with_capacity(endings.len());
+    for ending in endings {
+        match conclude_one(step, ending, acting, now).await {
+            Err(error) if error.is_storage() => return Err(error),
+            ended => all.push(ended),
+        }
+    }
+    Ok(all)
+}
+
+async fn conclude_one(
+    step: &mut Step,
+    ending: &Ending,
+    acting: Option<&ReplicaId>,
+    now: Timestamp,
+) -> Ended {
+    let (row, mut payment) = load(step, &ending.id).await?;
+    end(step, &mut payment, ending.conclusion.clone(), acting, now).await?;
+    let told = match &ending.hand_out {
+        Some(key) if payment.state == PaymentState::Settled => {
+            Some(tell(step, &row, &mut payment, key.as_deref(), now).await?)
+        }
+        _ => None,
+    };
+    Ok((payment, told))
+}
+
+/// Ends a payment in the ledger and in the record.
+async fn end(
+    step: &mut Step,
+    payment: &mut PaymentRecord,
+    conclusion: Conclusion,
+    acting: Option<&ReplicaId>,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    const WHAT: &str = "end it another way";
+    let end = End::of(conclusion);
+    if !matches!(
+        payment.state,
+        PaymentState::Accepted | PaymentState::Submitted
+    ) {
+        let recorded = payment.settled.as_ref().map(|s| &s.transaction);
+        let same = payment.state == end.state && recorded == end.transaction();
+        return if same {
+            Ok(())
+        } else {
+            Err(conflict(payment, WHAT))
+        };
+    }
+    // That the money moved is a fact, whoever saw it.
+    if end.settled.is_none() {
+        check_owner(payment, acting, WHAT)?;
+    }
+    let evidence = end.settled.as_ref().map(text).transpose()?;
+    let (code, message) = end.refusal.clone().unzip();
+    let update = sql(
+        "UPDATE payments SET state = $2, is_open = 0, is_watched = $3, settled = $4,
+             transaction_id = COALESCE($5, transaction_id), refusal_code = $6,
+             refusal_message = $7, updated_at = $8 WHERE id = $1",
+    )
+    .bind(payment.id.to_string())
+    .bind(end.state.as_str())
+    .bind(i64::from(end.settled.is_some()))
+    .bind(evidence)
+    .bind(end.transaction().map(ToString::to_string))
+    .bind(code.clone())
+    .bind(message)
+    .bind(millis(now));
+    step.run(update).await?;
+    let facts = json!({ "evidence": end.settled, "code": code });
+    step.tell(payment.id.as_str(), end.state.as_str(), facts, now)
+        .await?;
+    ended(payment, end, now);
+    Ok(())
+}
+
+fn ended(payment: &mut PaymentRecord, end: End, now: Timestamp) {
+    if let Some(transaction) = end.transaction() {
+        payment.transaction = Some(transaction.clone());
+    }
+    if end.state != PaymentState::Settled {
+        payment.slot = None;
+    }
+    payment.state = end.state;
+    payment.is_watched = end.settled.is_some();
+    payment.settled = end.settled;
+    payment.refusal = end.refusal;
+    payment.updated_at = now;
+}
+
+pub(crate) async fn hand_out(
+    step: &mut Step,
+    id: &PaymentId,
+    key: Option<&str>,
+    now: Timestamp,
+) -> Result<HandOut, LedgerError> {
+    let (row, mut payment) = load(step, id).await?;
+    if payment.state != PaymentState::Settled {
+        return Err(conflict(&payment, "hand out success"));
+    }
+    tell(step, &row, &mut payment, key, now).await
+}
+
+/// Decides who is told of success; `row` is from before this step.
+async fn tell(
+    step: &mut Step,
+    row: &Row,
+    payment: &mut PaymentRecord,
+    key: Option<&str>,
+    now: Timestamp,
+) -> Result<HandOut, LedgerError> {
+    if payment.is_handed_out {
+        let first = row.opt_text("handed_out_key")?;
+        let again = key.is_some() && key == first.as_deref();
+        return Ok(if again {
+            HandOut::Again
+        } else {
+            HandOut::Duplicate
+        });
+    }
+    let update = sql("UPDATE payments SET handed_out_at = $2, handed_out_key = $3 WHERE id = $1")
+        .bind(payment.id.to_string())
+        .bind(millis(now))
+        .bind(key.map(str::to_owned));
+    step.run(update).await?;
+    step.tell(payment.id.as_str(), "handed_out", json!({}), now)
+        .await?;
+    payment.is_handed_out = true;
+    Ok(HandOut::First)
+}

@@ -1,0 +1,53 @@
+//! Spends as they are stored.
+
+use tollway_core::{Identity, Raw, SpendId};
+
+use crate::sql::{Row, Statement, sql};
+use crate::{LedgerError, NewSpend, SignedSpend, SpendRecord, SpendState};
+
+pub(crate) fn by_id(id: &SpendId) -> Statement {
+    sql("SELECT * FROM spends WHERE id = $1").bind(id.to_string())
+}
+
+pub(crate) fn record(row: &Row) -> Result<SpendRecord, LedgerError> {
+    Ok(SpendRecord {
+        id: SpendId::from_text(row.text("id")?),
+        spend: NewSpend {
+            account: row.address("account")?,
+            agent: row.text("agent")?,
+            request: row.text("request")?,
+            url: row.text("url")?,
+            host: row.text("host")?,
+            payee: row.address("payee")?,
+            network: row.network("network")?,
+            asset: row.address("asset")?,
+            amount: row.amount("amount")?,
+        },
+        state: row.word("state", SpendState::from_word)?,
+        signed: signed(row)?,
+        paid: row.opt_amount("paid")?,
+        transaction: row.opt_hash("transaction_id")?,
+        reason: row.opt_text("reason")?,
+        reserved_at: row.time("reserved_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}
+
+fn signed(row: &Row) -> Result<Option<SignedSpend>, LedgerError> {
+    let Some(payload) = row.opt_json("payload")? else {
+        return Ok(None);
+    };
+    let hash = row.opt_hash("raw_hash")?;
+    let bytes = row.opt_bytes("raw_bytes")?;
+    Ok(Some(SignedSpend {
+        identity: Identity {
+            network: row.network("identity_network")?,
+            scope: row.text("identity_scope")?,
+            payer: row.address("identity_payer")?,
+            nonce: row.text("identity_nonce")?,
+        },
+        payload,
+        valid_until: row.time("valid_until")?,
+        transaction: hash.zip(bytes).map(|(hash, bytes)| Raw { hash, bytes }),
+    }))
+}

@@ -1,0 +1,177 @@
+//! [`GrantStore`]: reading, and the way into the steps.
+
+use async_trait::async_trait;
+use tollway_core::{GrantId, Identity, Timestamp};
+
+use super::{Step, Store, step_name};
+use crate::sql::{millis, sql};
+use crate::steps::grant_rows::{answer, by_identifier, by_identity, open, record};
+use crate::steps::grants as steps;
+use crate::{Claim, Evidence, GrantRecord, GrantStore, LedgerError, NewGrant, StoredAnswer};
+
+/// Answers forgotten in one step, so that the steps of others get in between.
+const FORGET_AT_ONCE: u64 = 64;
+/// Refused grants forgotten in one step; they are small.
+const FORGET_REFUSED_AT_ONCE: u64 = 512;
+/// Refused grants that may be claimed again, kept at most.
+const MAX_REFUSED: i64 = 10_000;
+
+#[async_trait]
+impl GrantStore for Store {
+    async fn claim(&self, new: NewGrant, now: Timestamp) -> Result<Claim, LedgerError> {
+        self.write(step_name!("claim"), async move |step: &mut Step| {
+            steps::claim(step, &new, now).await
+        })
+        .await
+    }
+
+    async fn served(
+        &self,
+        id: &GrantId,
+        answer: Option<StoredAnswer>,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let id = id.clone();
+        self.write(step_name!("served"), async move |step: &mut Step| {
+            steps::served(step, &id, answer.as_ref(), now).await
+        })
+        .await
+    }
+
+    async fn settling(&self, id: &GrantId, now: Timestamp) -> Result<(), LedgerError> {
+        let id = id.clone();
+        self.write(step_name!("settling"), async move |step: &mut Step| {
+            steps::settling(step, &id, now).await
+        })
+        .await
+    }
+
+    async fn release(
+        &self,
+        id: &GrantId,
+        evidence: &Evidence,
+        receipt: &serde_json::Value,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let (id, evidence, receipt) = (id.clone(), evidence.clone(), receipt.clone());
+        self.write(step_name!("release"), async move |step: &mut Step| {
+            steps::release(step, &id, &evidence, &receipt, now).await
+        })
+        .await
+    }
+
+    async fn refuse(
+        &self,
+        id: &GrantId,
+        code: &str,
+        message: &str,
+        reclaimable: bool,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let (id, code, message) = (id.clone(), code.to_owned(), message.to_owned());
+        self.write(step_name!("refuse"), async move |step: &mut Step| {
+            steps::refuse(step, &id, &code, &message, reclaimable, now).await
+        })
+        .await
+    }
+
+    async fn remember_receipt(
+        &self,
+        id: &GrantId,
+        receipt: &serde_json::Value,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let (id, receipt) = (id.clone(), receipt.clone());
+        self.write(
+            step_name!("remember_receipt"),
+            async move |step: &mut Step| steps::remember_receipt(step, &id, &receipt, now).await,
+        )
+        .await
+    }
+
+    async fn grant_by_identifier(
+        &self,
+        payment_identifier: &str,
+    ) -> Result<Option<GrantRecord>, LedgerError> {
+        let row = self.find(by_identifier(payment_identifier)).await?;
+        row.as_ref().map(record).transpose()
+    }
+
+    async fn grant_by_identity(
+        &self,
+        identity: &Identity,
+    ) -> Result<Option<GrantRecord>, LedgerError> {
+        let row = self.find(by_identity(identity)).await?;
+        row.as_ref().map(record).transpose()
+    }
+
+    async fn answer(&self, id: &GrantId) -> Result<Option<StoredAnswer>, LedgerError> {
+        let stored = sql("SELECT * FROM answers WHERE grant_id = $1");
+        let row = self.find(stored.bind(id.to_string())).await?;
+        row.as_ref().map(answer).transpose()
+    }
+
+    async fn open_grants(&self) -> Result<Vec<GrantRecord>, LedgerError> {
+        self.list(open()).await?.iter().map(record).collect()
+    }
+
+    async fn refuse_orphans(&self, alive: &[String], now: Timestamp) -> Result<u64, LedgerError> {
+        let alive = alive.to_vec();
+        self.write(
+            step_name!("refuse_orphans"),
+            async move |step: &mut Step| steps::refuse_orphans(step, &alive, now).await,
+        )
+        .await
+    }
+
+    /// An answer is kept while its grant has not ended: whoever paid for it
+    /// must be able to fetch it.
+    async fn forget_answers(&self, before: Timestamp) -> Result<u64, LedgerError> {
+        let mut forgotten = 0;
+        loop {
+            let delete = sql("DELETE FROM answers WHERE grant_id IN (
+                     SELECT a.grant_id FROM answers a JOIN grants g ON g.id = a.grant_id
+                     WHERE a.stored_at < $1 AND g.is_open = 0 ORDER BY a.stored_at LIMIT $2)");
+            let delete = delete.bind(millis(before)).bind(FORGET_AT_ONCE as i64);
+            let count = self
+                .write(
+                    step_name!("forget_answers"),
+                    async move |step: &mut Step| step.run(delete.clone()).await,
+                )
+                .await?;
+            forgotten += count;
+            if count < FORGET_AT_ONCE {
+                return Ok(forgotten);
+            }
+        }
+    }
+
+    async fn forget_refused(&self, before: Timestamp) -> Result<u64, LedgerError> {
+        let surplus = sql("SELECT updated_at FROM grants WHERE reclaimable = 1
+             ORDER BY updated_at DESC LIMIT 1 OFFSET $1");
+        let surplus = match self.find(surplus.bind(MAX_REFUSED)).await? {
+            Some(row) => row.time("updated_at")?.millis().saturating_add(1),
+            None => 0,
+        };
+        let before = before.max(Timestamp::from_millis(surplus));
+        let mut forgotten = 0;
+        loop {
+            let delete = sql("DELETE FROM grants WHERE seq IN (
+                     SELECT seq FROM grants WHERE reclaimable = 1 AND updated_at < $1
+                     ORDER BY updated_at LIMIT $2)");
+            let delete = delete
+                .bind(millis(before))
+                .bind(FORGET_REFUSED_AT_ONCE as i64);
+            let count = self
+                .write(
+                    step_name!("forget_refused"),
+                    async move |step: &mut Step| step.run(delete.clone()).await,
+                )
+                .await?;
+            forgotten += count;
+            if count < FORGET_REFUSED_AT_ONCE {
+                return Ok(forgotten);
+            }
+        }
+    }
+}

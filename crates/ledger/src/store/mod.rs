@@ -1,0 +1,150 @@
+//! The ledger whatever holds it: one writer, some readers, and the traits.
+
+mod chain;
+mod connection;
+mod grants;
+mod replicas;
+mod settlements;
+mod spends;
+mod step;
+mod stories;
+mod writer;
+
+use tollway_core::Timestamp;
+
+use crate::sql::{Row, Statement};
+use crate::sqlite::{EngineLock, SqlitePlace, SqliteReaders};
+use crate::{LedgerError, LedgerHealth, ReplicaId};
+
+pub(crate) use connection::{Connection, Trouble};
+pub(crate) use step::Step;
+pub use writer::WriterStats;
+pub(crate) use writer::{StepName, Writer, step_name};
+
+/// A ledger that is open: it keeps settlements, grants, spends and stories. A
+/// clone is another handle to the same ledger.
+#[derive(Clone)]
+pub struct Store {
+    writer: Writer,
+    readers: Readers,
+    place: SqlitePlace,
+    /// Whom this handle's engine steps are taken for.
+    acting: Option<ReplicaId>,
+}
+
+/// Where rows are read outside any step.
+#[derive(Clone)]
+enum Readers {
+    /// The writer's connection is the only one.
+    Writer,
+    Sqlite(SqliteReaders),
+}
+
+impl Store {
+    /// Opens or creates the ledger that a URL names: `sqlite:PATH`, or
+    /// `sqlite::memory:` for one that ends with the process.
+    ///
+    /// # Errors
+    /// If the URL is none, the folder does not exist, the file is no ledger or
+    /// not writable, or a newer program wrote it.
+    pub async fn open(url: &str) -> Result<Self, LedgerError> {
+        let place = SqlitePlace::parse(url)?;
+        let writer = place.start_writer().await?;
+        let readers = place.readers().map_or(Readers::Writer, Readers::Sqlite);
+        Ok(Self {
+            writer,
+            readers,
+            place,
+            acting: None,
+        })
+    }
+
+    /// Whether steps can be taken now.
+    #[must_use]
+    pub fn health(&self) -> LedgerHealth {
+        self.writer.health()
+    }
+
+    /// Whether steps can be taken now.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.health().writable
+    }
+
+    /// How many steps shared how many commits since it was opened.
+    #[must_use]
+    pub fn stats(&self) -> WriterStats {
+        self.writer.stats()
+    }
+
+    /// Takes the engine's place: at most one process and one engine settles
+    /// from one file. It is given back when the guard drops or the process ends.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] naming the lock file, if another engine
+    /// runs or the file cannot be made.
+    pub fn lock_engine(&self) -> Result<EngineLock, LedgerError> {
+        self.place.lock_engine()
+    }
+
+    /// Writes what waits and a last checkpoint, and closes. Every later step
+    /// fails.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        match &self.readers {
+            Readers::Writer => {}
+            Readers::Sqlite(readers) => readers.close(),
+        }
+    }
+
+    async fn write<T, F>(&self, name: StepName, step: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: AsyncFnMut(&mut Step) -> Result<T, LedgerError> + Send + 'static,
+    {
+        self.writer.write(name, step).await
+    }
+
+    /// All rows that one statement finds, outside any step.
+    async fn list(&self, statement: Statement) -> Result<Vec<Row>, LedgerError> {
+        match &self.readers {
+            Readers::Sqlite(readers) => readers.query(statement).await,
+            Readers::Writer => {
+                let read = async move |step: &mut Step| step.list(statement.clone()).await;
+                self.write(step_name!("read"), read).await
+            }
+        }
+    }
+
+    /// The time by the store's own clock.
+    async fn store_now(&self) -> Result<Timestamp, LedgerError> {
+        self.write(step_name!("read"), async move |step: &mut Step| {
+            step.store_now().await
+        })
+        .await
+    }
+
+    async fn find(&self, statement: Statement) -> Result<Option<Row>, LedgerError> {
+        Ok(self.list(statement).await?.into_iter().next())
+    }
+}
+
+/// Where rows are read from: within a step, or by a reader.
+pub(crate) trait Rows {
+    fn rows(
+        &mut self,
+        statement: Statement,
+    ) -> impl Future<Output = Result<Vec<Row>, LedgerError>> + Send;
+}
+
+impl Rows for Step {
+    async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, LedgerError> {
+        self.list(statement).await
+    }
+}
+
+impl Rows for &Store {
+    async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, LedgerError> {
+        Store::list(self, statement).await
+    }
+}

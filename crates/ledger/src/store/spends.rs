@@ -1,0 +1,122 @@
+//! [`SpendStore`]: reading, and the way into the steps.
+
+use async_trait::async_trait;
+use tollway_core::{Address, Amount, Network, SpendId, Timestamp, TxHash};
+
+use super::{Step, Store, step_name};
+use crate::sql::sql;
+use crate::steps::limits::{self, Money};
+use crate::steps::spend_rows::{by_id, record};
+use crate::steps::spends as steps;
+use crate::{
+    LedgerError, Limit, NewSpend, Reservation, SignedSpend, SpendRecord, SpendStore, SpendTotal,
+};
+
+/// Most spends that one listing gives.
+const PAGE: u32 = 1_000;
+
+#[async_trait]
+impl SpendStore for Store {
+    async fn reserve(
+        &self,
+        new: NewSpend,
+        limits: &[Limit],
+        now: Timestamp,
+    ) -> Result<Reservation, LedgerError> {
+        let limits = limits.to_vec();
+        self.write(step_name!("reserve"), async move |step: &mut Step| {
+            steps::reserve(step, &new, &limits, now).await
+        })
+        .await
+    }
+
+    async fn signed(
+        &self,
+        id: &SpendId,
+        signed: SignedSpend,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let id = id.clone();
+        self.write(step_name!("signed"), async move |step: &mut Step| {
+            steps::signed(step, &id, &signed, now).await
+        })
+        .await
+    }
+
+    async fn presented(&self, id: &SpendId, now: Timestamp) -> Result<(), LedgerError> {
+        let id = id.clone();
+        self.write(step_name!("presented"), async move |step: &mut Step| {
+            steps::presented(step, &id, now).await
+        })
+        .await
+    }
+
+    async fn unclear(&self, id: &SpendId, reason: &str, now: Timestamp) -> Result<(), LedgerError> {
+        let (id, reason) = (id.clone(), reason.to_owned());
+        self.write(step_name!("unclear"), async move |step: &mut Step| {
+            steps::unclear(step, &id, &reason, now).await
+        })
+        .await
+    }
+
+    async fn paid(
+        &self,
+        id: &SpendId,
+        paid: Amount,
+        transaction: Option<&TxHash>,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let (id, transaction) = (id.clone(), transaction.cloned());
+        self.write(step_name!("paid"), async move |step: &mut Step| {
+            steps::paid(step, &id, paid, transaction.as_ref(), now).await
+        })
+        .await
+    }
+
+    async fn release(&self, id: &SpendId, reason: &str, now: Timestamp) -> Result<(), LedgerError> {
+        let (id, reason) = (id.clone(), reason.to_owned());
+        self.write(step_name!("release_spend"), async move |step: &mut Step| {
+            steps::release(step, &id, &reason, now).await
+        })
+        .await
+    }
+
+    async fn spend(&self, id: &SpendId) -> Result<Option<SpendRecord>, LedgerError> {
+        let row = self.find(by_id(id)).await?;
+        row.as_ref().map(record).transpose()
+    }
+
+    async fn open_spends(&self, account: &Address) -> Result<Vec<SpendRecord>, LedgerError> {
+        let open = sql("SELECT * FROM spends WHERE account = $1 AND is_open = 1 ORDER BY seq");
+        let rows = self.list(open.bind(account.to_string())).await?;
+        rows.iter().map(record).collect()
+    }
+
+    async fn spends(&self, limit: u32) -> Result<Vec<SpendRecord>, LedgerError> {
+        let newest = sql("SELECT * FROM spends ORDER BY seq DESC LIMIT $1");
+        let rows = self.list(newest.bind(i64::from(limit.min(PAGE)))).await?;
+        rows.iter().map(record).collect()
+    }
+
+    async fn total(
+        &self,
+        account: &Address,
+        network: &Network,
+        asset: &Address,
+        limit: &Limit,
+        now: Timestamp,
+    ) -> Result<SpendTotal, LedgerError> {
+        let seen = self.find(limits::seen()).await?;
+        let seen = match &seen {
+            Some(row) => row.time("value")?,
+            None => Timestamp::default(),
+        };
+        let money = Money {
+            account,
+            network,
+            asset,
+        };
+        let mut reader = self;
+        limits::total(&mut reader, money, limit, now.max(seen)).await
+    }
+}

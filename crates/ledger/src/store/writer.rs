@@ -1,0 +1,441 @@
+//! The one thread that writes. It takes all commands that wait, runs them in
+//! one transaction, commits once, and answers them all: one sync of the disk is
+//! shared by everybody who waits for it.
+//!
+//! A group may run more than once: a step that fails after it wrote takes the
+//! group back, which then runs again with a savepoint before every step.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+
+use super::connection::Trouble;
+use super::step::Step;
+use crate::failure::{fatal, unavailable};
+use crate::{LedgerError, LedgerHealth};
+
+/// Commands that share one commit at most.
+const GROUP: usize = 256;
+/// Commands that wait at most.
+const QUEUE: usize = 1_024;
+/// How long a command waits for room in the queue.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a ledger that could not write tries whether it can again.
+const PROBE_EVERY: Duration = Duration::from_millis(250);
+
+/// A command's names for the failpoints around its statements.
+#[derive(Clone, Copy)]
+pub(crate) struct StepName {
+    pub before: &'static str,
+    pub after: &'static str,
+}
+
+/// A place to crash at in tests; nothing without the feature `failpoints`.
+fn reached(failpoint: &'static str) {
+    let _ = failpoint;
+    fail::fail_point!(failpoint);
+}
+
+macro_rules! step_name {
+    ($step:literal) => {
+        $crate::store::StepName {
+            before: concat!("saga::", $step, "::before_write"),
+            after: concat!("saga::", $step, "::after_write"),
+        }
+    };
+}
+pub(crate) use step_name;
+
+/// A command: its statements, and who waits for what they gave. It may run
+/// several times; what the last run gave is what counts.
+trait Work: Send {
+    /// Gives the step's own failure, if it fails.
+    fn run<'a>(
+        &'a mut self,
+        step: &'a mut Step,
+    ) -> Pin<Box<dyn Future<Output = Option<LedgerError>> + 'a>>;
+
+    /// Takes how the commit went.
+    fn answer(self: Box<Self>, commit: Result<(), LedgerError>);
+}
+
+struct Call<T, F> {
+    name: StepName,
+    step: F,
+    result: Option<Result<T, LedgerError>>,
+    waiting: oneshot::Sender<Result<T, LedgerError>>,
+}
+
+impl<T, F> Work for Call<T, F>
+where
+    T: Send,
+    F: AsyncFnMut(&mut Step) -> Result<T, LedgerError> + Send,
+{
+    fn run<'a>(
+        &'a mut self,
+        step: &'a mut Step,
+    ) -> Pin<Box<dyn Future<Output = Option<LedgerError>> + 'a>> {
+        Box::pin(async move {
+            reached(self.name.before);
+            let result = (self.step)(step).await;
+            reached(self.name.after);
+            let failure = result.as_ref().err().cloned();
+            self.result = Some(result);
+            failure
+        })
+    }
+
+    fn answer(self: Box<Self>, commit: Result<(), LedgerError>) {
+        let result = match (self.result, commit) {
+            (Some(Err(own)), _) => Err(own),
+            (_, Err(lost)) => Err(lost),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (None, Ok(())) => Err(stopped()),
+        };
+        let _ = self.waiting.send(result);
+    }
+}
+
+enum Command {
+    Work(Box<dyn Work>),
+    Close(oneshot::Sender<()>),
+}
+
+/// Counts of what the writer did, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriterStats {
+    /// Transactions committed.
+    pub commits: u64,
+    /// Steps that those transactions held.
+    pub steps: u64,
+}
+
+#[derive(Default)]
+struct Shared {
+    problem: Mutex<Option<LedgerError>>,
+    commits: AtomicU64,
+    steps: AtomicU64,
+}
+
+impl Shared {
+    fn problem(&self) -> Option<LedgerError> {
+        self.problem
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Notes how a write ended. What is fatal stays.
+    fn note(&self, outcome: Result<(), &LedgerError>) {
+        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*problem, Some(LedgerError::Fatal { .. })) {
+            return;
+        }
+        *problem = outcome.err().cloned();
+    }
+}
+
+/// The way to the writer's thread.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    /// Starts the thread. `open` makes the writer's connection on it.
+    pub async fn start<O>(open: O) -> Result<Self, LedgerError>
+    where
+        O: AsyncFnOnce() -> Result<Step, LedgerError> + Send + 'static,
+    {
+        let (commands, intake) = mpsc::channel(QUEUE);
+        let shared = Arc::new(Shared::default());
+        let (opened, opening) = oneshot::channel();
+        let task_shared = Arc::clone(&shared);
+        let work = async move || match open().await {
+            Ok(step) => {
+                let _ = opened.send(Ok(()));
+                let task = Task {
+                    step,
+                    intake,
+                    shared: task_shared,
+                };
+                task.run().await;
+            }
+            Err(error) => drop(opened.send(Err(error))),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(no_thread)?;
+        std::thread::Builder::new()
+            .name("ledger-writer".to_owned())
+            .spawn(move || runtime.block_on(work()))
+            .map_err(no_thread)?;
+        opening.await.unwrap_or_else(|_| Err(stopped()))?;
+        Ok(Self { commands, shared })
+    }
+
+    /// Runs a step and returns when it is durable. The step runs to its end
+    /// even if nobody waits for it any more.
+    pub async fn write<T, F>(&self, name: StepName, step: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: AsyncFnMut(&mut Step) -> Result<T, LedgerError> + Send + 'static,
+    {
+        if let Some(fatal @ LedgerError::Fatal { .. }) = self.shared.problem() {
+            return Err(fatal);
+        }
+        let (waiting, answer) = oneshot::channel();
+        let call = Call {
+            name,
+            step,
+            result: None,
+            waiting,
+        };
+        self.send(Command::Work(Box::new(call))).await?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    async fn send(&self, command: Command) -> Result<(), LedgerError> {
+        use mpsc::error::{SendTimeoutError, TrySendError};
+        let command = match self.commands.try_send(command) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Closed(_)) => return Err(stopped()),
+            Err(TrySendError::Full(command)) => command,
+        };
+        let sent = self.commands.send_timeout(command, QUEUE_PATIENCE).await;
+        sent.map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => unavailable(
+                "The ledger has more to write than the disk takes; try again later.",
+                format!("{QUEUE} commands waiting for {QUEUE_PATIENCE:?}"),
+            ),
+            SendTimeoutError::Closed(_) => stopped(),
+        })
+    }
+
+    pub async fn close(&self) {
+        let (tx, rx) = oneshot::channel();
+        if self.send(Command::Close(tx)).await.is_ok() {
+            let _ = rx.await;
+        }
+    }
+
+    pub fn health(&self) -> LedgerHealth {
+        let problem = self.shared.problem().map(|e| e.to_string());
+        let problem = problem.or_else(|| self.commands.is_closed().then(|| stopped().to_string()));
+        LedgerHealth {
+            writable: problem.is_none(),
+            problem,
+        }
+    }
+
+    pub fn stats(&self) -> WriterStats {
+        WriterStats {
+            commits: self.shared.commits.load(Ordering::Relaxed),
+            steps: self.shared.steps.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn stopped() -> LedgerError {
+    fatal(
+        "The ledger is closed; start again to open it.",
+        "the writer's thread has ended",
+    )
+}
+
+fn no_thread(error: std::io::Error) -> LedgerError {
+    unavailable(
+        "The ledger's thread cannot be started; raise the system's limits on threads and files, then try again.",
+        error,
+    )
+}
+
+struct Task {
+    step: Step,
+    intake: mpsc::Receiver<Command>,
+    shared: Arc<Shared>,
+}
+
+/// How a run of a group ended that was not committed.
+enum Undone {
+    /// A step failed after it had written: run it again with savepoints.
+    Careful,
+    /// The store failed.
+    Lost(LedgerError),
+}
+
+impl From<Trouble> for Undone {
+    fn from(trouble: Trouble) -> Self {
+        Self::Lost(trouble.into_error())
+    }
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut closing = None;
+        while closing.is_none() {
+            let Some(group) = self.next_group(&mut closing).await else {
+                break;
+            };
+            if !group.is_empty() {
+                self.run_group(group).await;
+            }
+        }
+        self.intake.close();
+        self.finish().await;
+        if let Some(closed) = closing {
+            let _ = closed.send(());
+        }
+    }
+
+    /// Waits for a command and takes all that wait behind it. While nothing
+    /// could be written, tries now and then whether it can be again.
+    async fn next_group(
+        &mut self,
+        closing: &mut Option<oneshot::Sender<()>>,
+    ) -> Option<Vec<Box<dyn Work>>> {
+        let first = loop {
+            if !matches!(self.shared.problem(), Some(LedgerError::Unavailable { .. })) {
+                break self.intake.recv().await?;
+            }
+            tokio::select! {
+                command = self.intake.recv() => break command?,
+                () = sleep(PROBE_EVERY) => self.probe().await,
+            }
+        };
+        let mut group = Vec::new();
+        let mut next = Some(first);
+        while let Some(command) = next {
+            match command {
+                Command::Work(work) => group.push(work),
+                Command::Close(closed) => {
+                    *closing = Some(closed);
+                    break;
+                }
+            }
+            next = (group.len() < GROUP)
+                .then(|| self.intake.try_recv().ok())
+                .flatten();
+        }
+        Some(group)
+    }
+
+    async fn run_group(&mut self, mut group: Vec<Box<dyn Work>>) {
+        let outcome = self.commit_group(&mut group).await;
+        match &outcome {
+            Ok(()) => {
+                let steps = group.len() as u64;
+                self.shared.steps.fetch_add(steps, Ordering::Relaxed);
+            }
+            Err(error) => {
+                tracing::error!(%error, detail = error.detail(), "the ledger could not commit");
+            }
+        }
+        self.shared.note(outcome.as_ref().map(|_| ()));
+        for work in group {
+            work.answer(outcome.clone());
+        }
+    }
+
+    /// Runs a group until it is committed. An error means that nothing was.
+    async fn commit_group(&mut self, group: &mut [Box<dyn Work>]) -> Result<(), LedgerError> {
+        let mut is_careful = false;
+        loop {
+            if let Some(fatal @ LedgerError::Fatal { .. }) = self.shared.problem() {
+                return Err(fatal);
+            }
+            match self.try_group(group, is_careful).await {
+                Ok(()) => return Ok(()),
+                Err(Undone::Careful) => {
+                    self.step.roll_back().await;
+                    is_careful = true;
+                }
+                Err(Undone::Lost(error)) => {
+                    self.step.roll_back().await;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn try_group(
+        &mut self,
+        group: &mut [Box<dyn Work>],
+        is_careful: bool,
+    ) -> Result<(), Undone> {
+        self.step.begin(is_careful).await?;
+        for work in group {
+            self.run_one(work.as_mut()).await?;
+        }
+        if self.step.checkpoint_is_due() {
+            self.step.checkpoint().await?;
+        }
+        self.commit().await
+    }
+
+    /// Runs one command. Its own failure undoes only itself; the store's
+    /// failure loses the whole group.
+    async fn run_one(&mut self, work: &mut dyn Work) -> Result<(), Undone> {
+        self.step.begins();
+        let Some(error) = work.run(&mut self.step).await else {
+            return Ok(());
+        };
+        if let Some(trouble) = self.step.take_trouble()
+            && error.is_storage()
+        {
+            return Err(trouble.into());
+        }
+        if error.is_storage() {
+            return Err(Undone::Lost(error));
+        }
+        if self.step.undo().await? {
+            Ok(())
+        } else {
+            Err(Undone::Careful)
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), Undone> {
+        fail::fail_point!("ledger::commit::before", |_| Err(Undone::Lost(fatal(
+            "The disk under the ledger failed; check it, then start again.",
+            "injected",
+        ))));
+        self.step.commit().await?;
+        self.shared.commits.fetch_add(1, Ordering::Relaxed);
+        fail::fail_point!("ledger::commit::after");
+        Ok(())
+    }
+
+    /// Tries whether the store takes writes again.
+    async fn probe(&mut self) {
+        let outcome = self.step.conn().probe().await.map_err(Trouble::into_error);
+        self.shared.note(outcome.as_ref().map(|_| ()));
+    }
+
+    /// The last checkpoint, and the connection's end.
+    async fn finish(mut self) {
+        let is_fatal = matches!(self.shared.problem(), Some(LedgerError::Fatal { .. }));
+        if self.step.has_unchecked_events() && !is_fatal {
+            let outcome = self.last_checkpoint().await;
+            if let Err(error) = outcome.map_err(Trouble::into_error) {
+                tracing::warn!(%error, "the ledger's last checkpoint was not written");
+            }
+        }
+        if let Err(error) = self.step.close().await {
+            tracing::warn!(%error, "the ledger's connection was not closed in order");
+        }
+    }
+
+    async fn last_checkpoint(&mut self) -> Result<(), Trouble> {
+        self.step.begin(false).await?;
+        self.step.checkpoint().await?;
+        self.step.commit().await
+    }
+}
