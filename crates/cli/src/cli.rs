@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::{environment, exit};
 
@@ -84,6 +84,8 @@ pub enum Settle {
 A route is PATTERN=PRICE[, PRICE …]. PATTERN is `VERB /path` or `/path` (every method), with *, :name and a trailing /*.
 PRICE is `$0.01` or `AMOUNT ASSET`, then ` on NETWORK` to offer it on that network only;
 ASSET is a symbol (USDC) or a contract address of the asset table.
+After the prices a route may say `; finality=safe` (or finalized, or a number of confirmations) and
+`; single`, for a transaction of its own for each payment.
 
 One ledger for each --pay-to: two gates that are paid at one address and keep separate ledgers
 would both serve one and the same payment.
@@ -103,8 +105,8 @@ pub struct GateArgs {
     /// Who is paid.
     #[arg(long, value_name = "ADDRESS")]
     pub pay_to: Option<String>,
-    /// Network to be paid on, with its RPC URL; may be repeated.
-    #[arg(long = "network", value_name = "NETWORK[=RPC_URL]")]
+    /// Network to be paid on, with the URLs of its nodes, the preferred one first; may be repeated.
+    #[arg(long = "network", value_name = "NETWORK[=RPC_URL,…]")]
     #[serde(rename = "networks")]
     pub networks: Vec<String>,
     /// `local`, or the URL of a facilitator.
@@ -113,11 +115,14 @@ pub struct GateArgs {
     /// When the money moves [default: after].
     #[arg(long, value_enum)]
     pub settle: Option<Settle>,
-    /// Key that pays for gas, with a local facilitator (file with mode 0600).
-    #[arg(long, value_name = "FILE")]
-    pub signer_key_file: Option<PathBuf>,
-    /// Where the record is kept [default: sqlite:~/.tollway/gate.db].
-    #[arg(long, value_name = "sqlite:PATH")]
+    /// Key that pays for gas, with a local facilitator (file with mode 0600); may be repeated,
+    /// the accounts then settle side by side.
+    #[arg(long = "signer-key-file", value_name = "FILE")]
+    #[serde(rename = "signer_key_file", deserialize_with = "one_or_many")]
+    pub signer_key_files: Vec<PathBuf>,
+    /// Where the record is kept: sqlite:PATH for one machine, a postgres:// URL for several
+    /// [default: sqlite:~/.tollway/gate.db].
+    #[arg(long, value_name = "URL")]
     pub ledger: Option<String>,
     /// URL under which buyers know this server (default: http and the listen address).
     #[arg(long, value_name = "URL")]
@@ -134,6 +139,20 @@ pub struct GateArgs {
     pub config: Option<PathBuf>,
 }
 
+/// `"a"` or `["a", "b"]` in a configuration file.
+fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(PathBuf),
+        Many(Vec<PathBuf>),
+    }
+    Ok(match OneOrMany::deserialize(from)? {
+        OneOrMany::One(path) => vec![path],
+        OneOrMany::Many(paths) => paths,
+    })
+}
+
 /// `tollway facilitator`
 #[derive(Args, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -146,15 +165,18 @@ pub struct FacilitatorArgs {
     /// Address to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
-    /// Network to settle on, with its RPC URL; may be repeated.
-    #[arg(long = "network", value_name = "NETWORK[=RPC_URL]")]
+    /// Network to settle on, with the URLs of its nodes, the preferred one first; may be repeated.
+    #[arg(long = "network", value_name = "NETWORK[=RPC_URL,…]")]
     #[serde(rename = "networks")]
     pub networks: Vec<String>,
-    /// Key that pays for gas (file with mode 0600).
-    #[arg(long, value_name = "FILE")]
-    pub signer_key_file: Option<PathBuf>,
-    /// Where the record is kept [default: sqlite:~/.tollway/facilitator.db].
-    #[arg(long, value_name = "sqlite:PATH")]
+    /// Key that pays for gas (file with mode 0600); may be repeated, the accounts then settle
+    /// side by side.
+    #[arg(long = "signer-key-file", value_name = "FILE")]
+    #[serde(rename = "signer_key_file", deserialize_with = "one_or_many")]
+    pub signer_key_files: Vec<PathBuf>,
+    /// Where the record is kept: sqlite:PATH for one machine, a postgres:// URL for several
+    /// [default: sqlite:~/.tollway/facilitator.db].
+    #[arg(long, value_name = "URL")]
     pub ledger: Option<String>,
     /// How deep a settlement must lie: included, a number of confirmations, safe, finalized.
     #[arg(long, value_name = "FINALITY")]

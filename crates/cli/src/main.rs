@@ -3,6 +3,7 @@
 
 mod cli;
 mod commands;
+mod crash;
 mod environment;
 mod exit;
 mod keys;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<Exit, Failure> {
     let environment = Environment::read(std::path::Path::new("."))?;
     start_logging(&environment)?;
+    crash::arm(&environment);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

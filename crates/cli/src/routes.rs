@@ -1,7 +1,8 @@
-//! `--route PATTERN=PRICE[, PRICE …]`, read into a pattern and its prices.
+//! `--route PATTERN=PRICE[, PRICE …][; OPTION …]`, read into a pattern, its prices
+//! and its options.
 
-use tollway_core::Network;
 use tollway_core::money::Price;
+use tollway_core::{Finality, Network};
 
 use crate::exit::{Exit, Failure};
 use crate::wiring;
@@ -13,6 +14,10 @@ pub struct RouteSetting {
     pub pattern: String,
     /// What it costs, any of these.
     pub prices: Vec<PriceSetting>,
+    /// How deep a settlement must lie, where the route says so.
+    pub finality: Option<Finality>,
+    /// Whether each payment has a transaction of its own.
+    pub single: bool,
 }
 
 /// One price, on one network or on all that are configured.
@@ -35,14 +40,29 @@ pub fn parse(text: &str) -> Result<RouteSetting, Failure> {
     let (pattern, prices) = text
         .split_once('=')
         .ok_or_else(|| bad("there is no price"))?;
-    let prices = prices
+    let mut parts = prices.split(';');
+    let prices = parts
+        .next()
+        .unwrap_or_default()
         .split(',')
         .map(|price| parse_price(price.trim(), text))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(RouteSetting {
+    let mut route = RouteSetting {
         pattern: pattern.trim().to_owned(),
         prices,
-    })
+        finality: None,
+        single: false,
+    };
+    for option in parts.map(str::trim) {
+        match option.split_once('=') {
+            None if option == "single" => route.single = true,
+            Some(("finality", depth)) => {
+                route.finality = Some(depth.trim().parse().map_err(|e: String| bad(&e))?);
+            }
+            _ => return Err(bad(&format!("`{option}` is neither finality=… nor single"))),
+        }
+    }
+    Ok(route)
 }
 
 fn parse_price(text: &str, route: &str) -> Result<PriceSetting, Failure> {
@@ -96,6 +116,19 @@ mod tests {
                 Some("eip155:8453".to_owned())
             ]
         );
+    }
+
+    #[test]
+    fn a_route_says_how_deep_and_whether_alone() {
+        let route = parse("/paid=$0.01, $0.02; finality=12 ; single").unwrap();
+        assert_eq!(route.prices.len(), 2);
+        assert_eq!(route.finality, Some(Finality::Confirmations(12)));
+        assert!(route.single);
+        let plain = parse("/paid=$0.01").unwrap();
+        assert_eq!((plain.finality, plain.single), (None, false));
+        for text in ["/a=$1; finality=soon", "/a=$1; fast", "/a=$1;"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Keys are the flags' names; unknown keys are refused, with the line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -45,6 +45,18 @@ fn either<T>(flag: Vec<T>, file: Vec<T>) -> Vec<T> {
     if flag.is_empty() { file } else { flag }
 }
 
+fn signers(flag: Vec<PathBuf>, file: Vec<PathBuf>, environment: &Environment) -> Vec<PathBuf> {
+    let behind = || {
+        environment
+            .path("TOLLWAY_SIGNER_KEY_FILE")
+            .into_iter()
+            .collect()
+    };
+    Some(either(flag, file))
+        .filter(|files| !files.is_empty())
+        .unwrap_or_else(behind)
+}
+
 impl GateArgs {
     /// Flags, then the file, then the environment.
     pub fn complete(self, environment: &Environment) -> Result<Self, Failure> {
@@ -59,10 +71,7 @@ impl GateArgs {
             networks: either(self.networks, file.networks),
             facilitator: self.facilitator.or(file.facilitator),
             settle: self.settle.or(file.settle),
-            signer_key_file: self
-                .signer_key_file
-                .or(file.signer_key_file)
-                .or_else(|| environment.path("TOLLWAY_SIGNER_KEY_FILE")),
+            signer_key_files: signers(self.signer_key_files, file.signer_key_files, environment),
             ledger: self.ledger.or(file.ledger),
             public_url: self.public_url.or(file.public_url),
             finality: self.finality.or(file.finality),
@@ -81,10 +90,7 @@ impl FacilitatorArgs {
         Ok(Self {
             listen: self.listen.or(file.listen),
             networks: either(self.networks, file.networks),
-            signer_key_file: self
-                .signer_key_file
-                .or(file.signer_key_file)
-                .or_else(|| environment.path("TOLLWAY_SIGNER_KEY_FILE")),
+            signer_key_files: signers(self.signer_key_files, file.signer_key_files, environment),
             ledger: self.ledger.or(file.ledger),
             finality: self.finality.or(file.finality),
             min_validity: self.min_validity.or(file.min_validity),

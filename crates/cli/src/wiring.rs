@@ -1,5 +1,6 @@
 //! From settings to rooms: networks, nodes, ledgers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,26 +13,26 @@ use url::Url;
 
 use crate::environment::{Environment, rpc_variable};
 use crate::exit::{Exit, Failure};
-use crate::keys;
+use crate::{crash, keys};
 
-/// A network that was asked for, and where its node is if that was said.
+/// A network that was asked for, and where its nodes are if that was said.
 #[derive(Clone, Debug)]
 pub struct NetworkSetting {
     /// Which.
     pub network: Network,
-    /// From the flag or the environment; never the public default.
-    pub rpc: Option<Url>,
+    /// From the flag or the environment, preferred first; never the public default.
+    pub rpc: Vec<Url>,
 }
 
-/// Reads `--network NETWORK[=RPC_URL]`.
+/// Reads `--network NETWORK[=RPC_URL[,RPC_URL …]]`.
 pub fn networks(
     texts: &[String],
     environment: &Environment,
 ) -> Result<Vec<NetworkSetting>, Failure> {
     let mut settings: Vec<NetworkSetting> = Vec::new();
     for text in texts {
-        let (name, url) = match text.split_once('=') {
-            Some((name, url)) => (name, Some(url)),
+        let (name, urls) = match text.split_once('=') {
+            Some((name, urls)) => (name, Some(urls)),
             None => (text.as_str(), None),
         };
         let network = network(name)?;
@@ -40,8 +41,12 @@ pub fn networks(
                 "--network {network} is given twice; give it once."
             )));
         }
-        let url = url.or_else(|| environment.rpc_url(&network));
-        let rpc = url.map(|url| http_url(url, "The RPC URL")).transpose()?;
+        let urls = urls.or_else(|| environment.rpc_url(&network));
+        let rpc = urls
+            .into_iter()
+            .flat_map(|urls| urls.split(','))
+            .map(|url| http_url(url.trim(), "The RPC URL"))
+            .collect::<Result<_, _>>()?;
         settings.push(NetworkSetting { network, rpc });
     }
     Ok(settings)
@@ -77,13 +82,13 @@ pub fn http_url(text: &str, what: &str) -> Result<Url, Failure> {
     }
 }
 
-/// A client for the network's node: the stated one, or the public one with a warning.
+/// A client for the network's nodes: the stated ones, or the public one with a warning.
 pub fn node(setting: &NetworkSetting, allow_http: bool) -> Result<RpcClient, Failure> {
-    let url = match &setting.rpc {
-        Some(url) => url.clone(),
-        None => public_node(&setting.network)?,
+    let urls = match setting.rpc.as_slice() {
+        [] => vec![public_node(&setting.network)?],
+        urls => urls.to_vec(),
     };
-    let mut config = RpcConfig::new(vec![url]);
+    let mut config = RpcConfig::new(urls);
     config.allow_plain_http = allow_http;
     RpcClient::new(config).map_err(|e| {
         Failure::usage(format!(
@@ -215,53 +220,84 @@ pub struct LocalEngine {
     _lock: EngineLock,
 }
 
-/// Starts the engine over a ledger that nobody else settles from.
-pub async fn engine(
-    networks: &[NetworkSetting],
-    signer_key_file: Option<&std::path::Path>,
-    ledger: &SqliteLedger,
-    finality: Finality,
-    min_validity: Option<Duration>,
-    allow_http: bool,
-) -> Result<LocalEngine, Failure> {
-    if networks.is_empty() {
-        return Err(Failure::usage(
-            "--network is missing; add --network base-sepolia=RPC_URL.",
-        ));
-    }
-    let key_file = signer_key_file.ok_or_else(|| {
-        Failure::usage("--signer-key-file is missing; name a file (mode 0600) with the hex key that pays for gas.")
-    })?;
-    let signer = keys::signer_from_file(key_file)?;
-    let lock = ledger
-        .lock_engine()
-        .map_err(|e| Failure::coded(Exit::Failed, "ledger_in_use", e))?;
-    let mut chains = Vec::new();
-    for setting in networks {
-        let chain = chain(
-            setting,
-            node(setting, allow_http)?,
-            vec![signer.clone()],
-            min_validity,
-        )?;
-        check_chain(&chain).await?;
-        chains.push(chain);
-    }
-    let engine = Engine::start(EngineParts {
-        chains: chains
-            .iter()
-            .map(|chain| chain.clone() as Arc<dyn Chain>)
-            .collect(),
-        store: Arc::new(ledger.clone()),
-        clock: Arc::new(SystemClock),
-        config: EngineConfig {
-            finality,
+/// What an engine is started with.
+pub struct EngineSettings<'a> {
+    /// Where it settles.
+    pub networks: &'a [NetworkSetting],
+    /// The keys that pay for gas, on every network.
+    pub signer_key_files: &'a [PathBuf],
+    /// How deep a receipt must lie.
+    pub finality: Finality,
+    /// Validity that must remain at verify, where it is not the default.
+    pub min_validity: Option<Duration>,
+    /// Whether plain http may leave the machine.
+    pub allow_http: bool,
+}
+
+impl EngineSettings<'_> {
+    /// Starts the engine over a ledger that nobody else settles from.
+    pub async fn start(
+        &self,
+        ledger: &SqliteLedger,
+        environment: &Environment,
+    ) -> Result<LocalEngine, Failure> {
+        if self.networks.is_empty() {
+            return Err(Failure::usage(
+                "--network is missing; add --network base-sepolia=RPC_URL.",
+            ));
+        }
+        let signers = self.signers()?;
+        let lock = ledger
+            .lock_engine()
+            .map_err(|e| Failure::coded(Exit::Failed, "ledger_in_use", e))?;
+        let mut chains = Vec::new();
+        for setting in self.networks {
+            let node = node(setting, self.allow_http)?;
+            let chain = chain(setting, node, signers.clone(), self.min_validity)?;
+            check_chain(&chain).await?;
+            chains.push(chain);
+        }
+        let mut config = EngineConfig {
+            finality: self.finality,
             ..EngineConfig::default()
-        },
-    });
-    Ok(LocalEngine {
-        engine,
-        chains,
-        _lock: lock,
-    })
+        };
+        crash::hasten(&mut config, environment);
+        let engine = Engine::start(EngineParts {
+            chains: chains
+                .iter()
+                .map(|chain| chain.clone() as Arc<dyn Chain>)
+                .collect(),
+            store: Arc::new(ledger.clone()),
+            clock: Arc::new(SystemClock),
+            config,
+        });
+        Ok(LocalEngine {
+            engine,
+            chains,
+            _lock: lock,
+        })
+    }
+
+    fn signers(&self) -> Result<Vec<EvmSigner>, Failure> {
+        if self.signer_key_files.is_empty() {
+            return Err(Failure::usage(
+                "--signer-key-file is missing; name a file (mode 0600) with the hex key that pays for gas.",
+            ));
+        }
+        let mut signers: Vec<EvmSigner> = Vec::new();
+        for file in self.signer_key_files {
+            let signer = keys::signer_from_file(file)?;
+            if signers
+                .iter()
+                .any(|known| known.address() == signer.address())
+            {
+                return Err(Failure::usage(format!(
+                    "--signer-key-file {} holds a key that is given twice; give each once.",
+                    file.display()
+                )));
+            }
+            signers.push(signer);
+        }
+        Ok(signers)
+    }
 }

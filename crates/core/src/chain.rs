@@ -228,6 +228,28 @@ impl fmt::Display for Finality {
     }
 }
 
+impl Finality {
+    /// The deeper of two.
+    #[must_use]
+    pub fn deeper(self, other: Self) -> Self {
+        if other.depth() > self.depth() {
+            other
+        } else {
+            self
+        }
+    }
+
+    /// Comparable: by kind, then by number.
+    const fn depth(self) -> (u8, u32) {
+        match self {
+            Self::Included => (0, 0),
+            Self::Confirmations(n) => (1, n),
+            Self::Safe => (2, 0),
+            Self::Finalized => (3, 0),
+        }
+    }
+}
+
 impl FromStr for Finality {
     type Err = String;
 

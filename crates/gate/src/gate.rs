@@ -261,12 +261,23 @@ impl Inner {
         }
         let added = self.added.read().unwrap_or_else(PoisonError::into_inner);
         let key = (terms.wire.scheme.clone(), terms.wire.network.clone());
-        let none = Object::new();
+        let mut extra = route.added();
+        extra.extend(added.get(&key).cloned().unwrap_or_default());
         offer
-            .complete(route.flow, added.get(&key).unwrap_or(&none))
+            .complete(route.flow, &extra)
             .map_err(|refusal| BuildError::Offer {
                 route: route.pattern.as_str().to_owned(),
                 refusal,
+            })
+    }
+
+    /// How deep a settlement of a route must lie when the gate itself looks.
+    pub(crate) fn finality_of(&self, pattern: &str) -> Finality {
+        self.routes
+            .iter()
+            .filter(|route| route.pattern.as_str() == pattern)
+            .fold(self.finality, |deepest, route| {
+                deepest.deeper(route.finality)
             })
     }
 

@@ -21,8 +21,11 @@ use tollway_core::{Facilitator, FacilitatorError, SettleRequest, VerifyRequest, 
 use url::{Host, Url};
 
 /// Codes by which a facilitator says that it took nothing.
-const NOT_TAKEN: [&str; 5] = [
+const NOT_TAKEN: [&str; 8] = [
     codes::TOO_MANY_REQUESTS,
+    codes::CANNOT_SETTLE_IN_TIME,
+    codes::GAS_BUDGET_EXHAUSTED,
+    codes::INVALID_API_KEY,
     codes::LEDGER_UNAVAILABLE,
     codes::SHUTTING_DOWN,
     codes::NETWORK_UNAVAILABLE,

@@ -122,7 +122,7 @@ impl Stage {
             pay_to: Some(SELLER.address.to_string()),
             networks: vec![format!("{NETWORK}={rpc_url}")],
             facilitator: Some("local".to_owned()),
-            signer_key_file: Some(scratch.path("signer.key")),
+            signer_key_files: vec![scratch.path("signer.key")],
             ledger: Some(scratch.ledger("gate.db")),
             ..GateArgs::default()
         };

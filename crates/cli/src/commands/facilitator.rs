@@ -8,6 +8,7 @@ use crate::cli::FacilitatorArgs;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::settings::required;
+use crate::wiring::EngineSettings;
 use crate::{metrics, serve, wiring};
 
 /// Runs it until it is stopped.
@@ -17,15 +18,14 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
     let networks = wiring::networks(&args.networks, environment)?;
     let finality = wiring::finality(args.finality.as_deref())?;
     let ledger = wiring::ledger(args.ledger.as_deref(), "facilitator.db", environment).await?;
-    let local = wiring::engine(
-        &networks,
-        args.signer_key_file.as_deref(),
-        &ledger,
+    let settings = EngineSettings {
+        networks: &networks,
+        signer_key_files: &args.signer_key_files,
         finality,
-        args.min_validity.map(Duration::from_secs),
-        args.allow_http,
-    )
-    .await?;
+        min_validity: args.min_validity.map(Duration::from_secs),
+        allow_http: args.allow_http,
+    };
+    let local = settings.start(&ledger, environment).await?;
     let stop = serve::stop_on_signal()?;
     let options = HttpOptions {
         metrics: Some(metrics::install()?),

@@ -20,7 +20,7 @@ use crate::exit::{Exit, Failure};
 use crate::routes::{self, RouteSetting};
 use crate::settings::required;
 use crate::story::Story;
-use crate::wiring::{self, LocalEngine, NetworkSetting};
+use crate::wiring::{self, EngineSettings, LocalEngine, NetworkSetting};
 use crate::{metrics, serve};
 
 /// Runs it until it is stopped.
@@ -55,7 +55,7 @@ impl Opened {
     ) -> Result<Self, Failure> {
         let settings = Settings::read(args, environment)?;
         let ledger = wiring::ledger(args.ledger.as_deref(), "gate.db", environment).await?;
-        let settler = Settler::start(args, &settings, &ledger).await?;
+        let settler = Settler::start(args, &settings, &ledger, environment).await?;
         let (listener, address) = serve::bind(&settings.listen).await?;
         let base_url = args
             .public_url
@@ -201,19 +201,17 @@ impl Settler {
         args: &GateArgs,
         settings: &Settings,
         ledger: &SqliteLedger,
+        environment: &Environment,
     ) -> Result<Self, Failure> {
         if settings.facilitator == "local" {
-            let key_file = args.signer_key_file.as_deref();
-            return wiring::engine(
-                &settings.networks,
-                key_file,
-                ledger,
-                settings.finality,
-                None,
-                args.allow_http,
-            )
-            .await
-            .map(Self::Local);
+            let engine = EngineSettings {
+                networks: &settings.networks,
+                signer_key_files: &args.signer_key_files,
+                finality: settings.finality,
+                min_validity: None,
+                allow_http: args.allow_http,
+            };
+            return engine.start(ledger, environment).await.map(Self::Local);
         }
         // One gate for each SQLite ledger: a second would end the first one's claims.
         let lock = ledger
@@ -282,7 +280,7 @@ async fn observed_chain(
     setting: &NetworkSetting,
     allow_http: bool,
 ) -> Result<(Arc<EvmChain>, bool), Failure> {
-    if setting.rpc.is_some() {
+    if !setting.rpc.is_empty() {
         let chain = wiring::chain(
             setting,
             wiring::node(setting, allow_http)?,
@@ -313,6 +311,12 @@ fn build(
         let mut route = Route::new(&setting.pattern)
             .map_err(|e| Failure::usage(format!("--route '{}': {e}", setting.pattern)))?
             .flow(settings.flow);
+        if let Some(finality) = setting.finality {
+            route = route.finality(finality);
+        }
+        if setting.single {
+            route = route.single_transaction();
+        }
         for offer in settings.offers(setting)? {
             route = route.offer(offer);
         }

@@ -37,7 +37,7 @@ pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failu
     let networks = wiring::networks(&args.networks, environment)?;
     let policy = policy(&args, &networks)?;
     let mut wallet = EvmWallet::new(signer(&args, environment)?);
-    for setting in networks.iter().filter(|setting| setting.rpc.is_some()) {
+    for setting in networks.iter().filter(|setting| !setting.rpc.is_empty()) {
         wallet = wallet.with_node(
             setting.network.clone(),
             wiring::node(setting, args.allow_http)?,
@@ -72,7 +72,7 @@ fn chains(
 ) -> Result<Vec<Arc<dyn Chain>>, Failure> {
     networks
         .iter()
-        .filter(|setting| setting.rpc.is_some())
+        .filter(|setting| !setting.rpc.is_empty())
         .map(|setting| {
             let node = wiring::node(setting, allow_http)?;
             let chain = wiring::chain(setting, node, Vec::new(), None)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tollway_core::wire::SettleResponse;
-use tollway_core::{Amount, ChainError, Lookup, Outcome, Proof, Refusal, TxHash, codes};
+use tollway_core::{Amount, ChainError, Finality, Lookup, Outcome, Proof, Refusal, TxHash, codes};
 use tollway_ledger::Evidence;
 
 use super::settle::{Settled, Settling, failed_receipt, pending, unchecked_evidence};
@@ -75,7 +75,7 @@ impl Settling {
     /// may still land under another hash.
     async fn look(&self, transaction: &TxHash) -> Result<Outcome, ChainError> {
         let chain = &self.purchase.chain.chain;
-        let finality = self.gate.finality;
+        let finality = self.finality();
         let intent = &self.purchase.intent;
         let (identity, expected) = (&intent.identity, &intent.expected);
         let named = chain
@@ -94,13 +94,17 @@ impl Settling {
         })
     }
 
+    fn finality(&self) -> Finality {
+        self.gate.finality_of(&self.purchase.sale.pattern)
+    }
+
     /// Asks the chain who used the authorization.
     pub(super) async fn look_up(&mut self, response: SettleResponse) -> Option<Settled> {
         self.uncertain = true;
         let intent = &self.purchase.intent;
         let chain = &self.purchase.chain.chain;
         let looked = chain
-            .lookup(&intent.identity, &intent.expected, self.gate.finality)
+            .lookup(&intent.identity, &intent.expected, self.finality())
             .await;
         match looked {
             Ok(Lookup::Settled(settled)) => {

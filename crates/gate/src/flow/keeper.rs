@@ -85,7 +85,11 @@ async fn end(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError> {
     };
     let looked = used
         .chain
-        .lookup(&grant.identity, &grant.expected, gate.finality)
+        .lookup(
+            &grant.identity,
+            &grant.expected,
+            gate.finality_of(&grant.route),
+        )
         .await;
     let ended = match looked {
         Ok(Lookup::Settled(settled)) => {

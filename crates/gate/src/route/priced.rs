@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use http::request::Parts;
-use tollway_core::wire::ResourceInfo;
-use tollway_core::{PaymentFlow, Refusal};
+use tollway_core::wire::{Object, ResourceInfo};
+use tollway_core::{Finality, PaymentFlow, Refusal};
 
 use super::{Pattern, PatternError};
 use crate::Offer;
@@ -46,6 +46,9 @@ pub struct Route {
     pub(crate) pricing: Pricing,
     pub(crate) flow: PaymentFlow,
     pub(crate) resource: ResourceInfo,
+    /// How deep its settlements must lie, where the gate does not ask for deeper.
+    pub(crate) finality: Finality,
+    pub(crate) settles_alone: bool,
 }
 
 impl Route {
@@ -59,6 +62,8 @@ impl Route {
             pricing: Pricing::Fixed(Vec::new()),
             flow: PaymentFlow::Authorization,
             resource: ResourceInfo::default(),
+            finality: Finality::default(),
+            settles_alone: false,
         })
     }
 
@@ -91,6 +96,34 @@ impl Route {
     pub fn flow(mut self, flow: PaymentFlow) -> Self {
         self.flow = flow;
         self
+    }
+
+    /// How deep a settlement must lie before its answer is released: here, and at
+    /// the facilitator (`extra.finality`). A gate that asks for deeper wins.
+    #[must_use]
+    pub fn finality(mut self, finality: Finality) -> Self {
+        self.finality = finality;
+        self
+    }
+
+    /// Asks that each payment has a transaction of its own, and so a hash that it
+    /// shares with nobody (`extra.singleTransaction`). It costs more gas.
+    #[must_use]
+    pub fn single_transaction(mut self) -> Self {
+        self.settles_alone = true;
+        self
+    }
+
+    /// What an offer of this route says in `extra` beside the facilitator's words.
+    pub(crate) fn added(&self) -> Object {
+        let mut added = Object::new();
+        if self.finality != Finality::default() {
+            added.insert("finality".to_owned(), self.finality.to_string().into());
+        }
+        if self.settles_alone {
+            added.insert("singleTransaction".to_owned(), true.into());
+        }
+        added
     }
 
     /// Says what is sold: in words, and the media type of the answer.
