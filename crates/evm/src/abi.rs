@@ -24,6 +24,28 @@ sol! {
         function isValidSignature(bytes32 hash, bytes signature) external view returns (bytes4);
     }
 
+    /// Many calls in one transaction, each of which may fail alone.
+    interface Multicall3 {
+        struct Call3 {
+            address target;
+            bool allowFailure;
+            bytes callData;
+        }
+
+        function aggregate3(Call3[] calls) external payable;
+    }
+
+    /// ERC-7579's `execute`, as an account's own code has it.
+    interface Executor {
+        struct Execution {
+            address target;
+            uint256 value;
+            bytes callData;
+        }
+
+        function execute(bytes32 mode, bytes executionCalldata) external payable;
+    }
+
     /// What an EIP-6492 signature wraps.
     struct Wrapped {
         address factory;

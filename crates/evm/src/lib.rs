@@ -11,6 +11,7 @@
 mod abi;
 mod authorization;
 mod chain;
+mod contracts;
 mod node;
 mod receipt;
 mod refusal;
@@ -20,6 +21,7 @@ pub mod typed_data;
 mod wallet;
 
 pub use authorization::{MAX_SIGNATURE_BYTES, SignedAuthorization};
-pub use chain::{EvmChain, EvmConfig, EvmLimits, StartError};
+pub use chain::{BatchWay, EvmChain, EvmConfig, EvmLimits, StartError};
+pub use contracts::{CREATE2_DEPLOYER, MULTICALL3, executor_address, executor_deployment};
 pub use signer::{EvmSigner, KeyError, recover};
 pub use wallet::{EvmWallet, sign_authorization};

@@ -81,11 +81,18 @@ pub(crate) struct Log {
     pub transaction_hash: Option<B256>,
 }
 
-/// The part of a block that finality needs.
+/// A block's header, as far as it decides anything.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct BlockNumber {
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Block {
     pub number: Option<U64>,
+    pub hash: Option<B256>,
+    pub parent_hash: Option<B256>,
     pub timestamp: Option<U64>,
+    #[serde(default)]
+    pub base_fee_per_gas: Option<U256>,
+    #[serde(default)]
+    pub gas_limit: Option<U64>,
 }
 
 /// The part of a fee history that the next block's price needs.

@@ -53,10 +53,24 @@ pub struct EvmLimits {
     pub max_remaining: Duration,
     /// How far a payer's clock may run ahead of ours before `max_remaining` bites.
     pub clock_skew: Duration,
-    /// Gas limit of settling for a plain account.
+    /// Gas that a transaction needs beside its payments.
+    pub transaction_gas: u64,
+    /// Gas that each payment of a shared transaction needs beside its own: for its
+    /// calldata and for calling.
+    pub shared_gas: u64,
+    /// Most gas that settling one payment of a plain account may take. What it
+    /// does take is simulated.
     pub payment_gas: u64,
-    /// Gas limit of settling for an account with code, its signature check included.
+    /// Gas limit of a transaction that settles for an account with code, its
+    /// signature check included.
     pub contract_payment_gas: u64,
+    /// Most payments that share a transaction; 1 is none.
+    pub batch_max: usize,
+    /// Most gas of a transaction that payments share. No more than a quarter of
+    /// a block in any case.
+    pub batch_gas: u64,
+    /// How payments share a transaction.
+    pub batch_way: BatchWay,
     /// Gas that an account's `isValidSignature` may burn when it is asked.
     pub signature_gas: u64,
     /// Gas limit of cancelling a nonce.
@@ -68,15 +82,35 @@ pub struct EvmLimits {
     /// Most wei per gas that are offered to the block's builder, whatever a
     /// node recommends.
     pub max_priority_fee: u128,
-    /// How long fees are believed.
+    /// How long a base fee is believed.
     pub fee_age: Duration,
     /// How long "this payer has no code" is believed.
     pub payer_code_age: Duration,
-    /// How many blocks back a used authorization is searched for.
-    pub lookup_blocks: u64,
-    /// How many blocks one log query spans at most.
+    /// How many blocks the first log query for a used authorization spans; each
+    /// further one goes back further, as far as the node allows.
     pub lookup_chunk: u64,
+    /// Log queries of one look-up at most.
+    pub lookup_queries: u32,
+    /// A settling account that cannot pay for so many of its dearest transactions
+    /// is low.
+    pub low_transactions: u32,
 }
+
+/// How payments share a transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BatchWay {
+    /// Multicall3 calls the tokens: needs nothing but that contract, and the
+    /// caller that tokens see is not the settling account.
+    #[default]
+    Multicall3,
+    /// The settling account calls as itself, by an EIP-7702 delegation to our own
+    /// executor (see [`crate::executor_address`]). Each payment's gas is bounded.
+    SelfCall,
+}
+
+/// EIP-7825's most gas of one transaction, less a margin for chains that count
+/// a little differently.
+const MOST_TRANSACTION_GAS: u64 = (1 << 24) - 277_216;
 
 impl EvmLimits {
     /// The defaults of a network.
@@ -91,17 +125,23 @@ impl EvmLimits {
             settle_remaining: Duration::from_secs(6),
             max_remaining: Duration::from_secs(900),
             clock_skew: Duration::from_secs(60),
-            payment_gas: 300_000 + posting,
+            transaction_gas: 150_000 + posting,
+            shared_gas: 12_000 + posting / 4,
+            payment_gas: 300_000,
             contract_payment_gas: 600_000 + posting,
+            batch_max: 100,
+            batch_gas: MOST_TRANSACTION_GAS,
+            batch_way: BatchWay::Multicall3,
             signature_gas: 250_000,
             cancel_gas: 21_000 + posting,
             max_fee_per_gas: 500_000_000_000,
             min_priority_fee: 1,
             max_priority_fee: 100_000_000_000,
-            fee_age: Duration::from_secs(1),
+            fee_age: Duration::from_secs(3),
             payer_code_age: Duration::from_secs(30),
-            lookup_blocks: 20_000,
             lookup_chunk: 2_000,
+            lookup_queries: 64,
+            low_transactions: 50,
         }
     }
 }

@@ -3,7 +3,7 @@
 use alloy_primitives::{Bytes, U256};
 use alloy_sol_types::SolCall;
 use tollway_core::{ChainError, Refusal, codes};
-use tollway_rpc::{Batch, RpcError};
+use tollway_rpc::Batch;
 
 use super::EvmChain;
 use crate::abi::Token as Abi;
@@ -22,11 +22,11 @@ impl EvmChain {
         &self,
         token: &Token,
         authorization: &Authorization,
-        error: RpcError,
+        detail: impl std::fmt::Display,
     ) -> ChainError {
         match self.facts(token, authorization).await {
             Ok(facts) => {
-                ChainError::Refused(explain(token, authorization, &facts).with_detail(error))
+                ChainError::Refused(explain(token, authorization, &facts).with_detail(detail))
             }
             Err(unknown) => unknown,
         }

@@ -10,14 +10,14 @@ use super::EvmChain;
 use super::outcome::{effect, succeeded};
 use crate::abi::Token as Abi;
 use crate::node::{
-    BlockNumber, CallRequest, LATEST, Log, Receipt, ask, ask_all, is_revert, typed, unavailable,
+    Block, CallRequest, LATEST, Log, Receipt, ask, ask_all, is_revert, typed, unavailable,
 };
-use crate::receipt::Effect;
+use crate::receipt::{Effect, Uses};
 
 /// The smallest span that a refused log query is cut down to.
-const MIN_CHUNK: u64 = 10;
-/// Log queries of one look-up at most.
-const MAX_QUERIES: u32 = 64;
+const MIN_SPAN: u64 = 10;
+/// How much further back each query goes than the one before.
+const GROWTH: u64 = 4;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,9 +66,6 @@ impl EvmChain {
         let Some(log) = self.find_use(&effect, newest).await? else {
             return Ok(Lookup::Unknown);
         };
-        if log.topics.first() == Some(&Abi::AuthorizationCanceled::SIGNATURE_HASH) {
-            return Ok(Lookup::Spent);
-        }
         let Some(hash) = log.transaction_hash else {
             return Ok(Lookup::Unknown);
         };
@@ -79,8 +76,11 @@ impl EvmChain {
         if succeeded(&receipt) != Some(true) || !self.is_deep_enough(&receipt, finality).await? {
             return Ok(Lookup::Unknown);
         }
+        if log.topics.first() == Some(&Abi::AuthorizationCanceled::SIGNATURE_HASH) {
+            return Ok(Lookup::Spent);
+        }
         Ok(self
-            .settled(&receipt, identity, expected)?
+            .settled(&Uses::of(&receipt), identity, expected)?
             .map_or(Lookup::Spent, Lookup::Settled))
     }
 
@@ -103,7 +103,7 @@ impl EvmChain {
             &(CallRequest::new(effect.asset, &question), LATEST),
         );
         let mut answers = ask_all(&self.rpc, batch).await?;
-        let block: BlockNumber = typed("eth_getBlockByNumber", answers.next())?;
+        let block: Block = typed("eth_getBlockByNumber", answers.next())?;
         let (Some(number), Some(time)) = (block.number, block.timestamp) else {
             return Err(ChainError::unavailable("a block without number or time"));
         };
@@ -117,31 +117,74 @@ impl EvmChain {
         Ok((used, number.to(), Timestamp::from_secs(time.to())))
     }
 
-    /// Searches backwards in spans that nodes allow.
+    /// Searches backwards, each time further, as far as the node allows. Where it
+    /// does not allow much, the token's state at older blocks leads to the use.
     async fn find_use(&self, effect: &Effect, newest: u64) -> Result<Option<Log>, ChainError> {
-        let oldest = newest.saturating_sub(self.limits.lookup_blocks);
-        let mut chunk = self.limits.lookup_chunk.max(MIN_CHUNK);
+        let mut span = self.limits.lookup_chunk.max(MIN_SPAN);
+        let mut widest = u64::MAX;
         let mut to = newest;
-        for _ in 0..MAX_QUERIES {
-            let from = to.saturating_sub(chunk - 1).max(oldest);
+        for _ in 0..self.limits.lookup_queries {
+            let from = to.saturating_sub(span - 1);
             match self.logs(effect, from, to).await {
                 Ok(mut logs) => {
                     if let Some(log) = logs.pop() {
                         return Ok(Some(log));
                     }
-                    if from == oldest || from == 0 {
+                    let Some(next) = from.checked_sub(1) else {
                         return Ok(None);
-                    }
-                    to = from - 1;
+                    };
+                    to = next;
+                    span = span.saturating_mul(GROWTH).min(widest);
                 }
                 // Nodes refuse spans that are too long for them.
-                Err(error) if error.is_refusal() && chunk > MIN_CHUNK => {
-                    chunk = (chunk / 4).max(MIN_CHUNK);
+                Err(error) if error.is_refusal() && span > MIN_SPAN => {
+                    widest = (span / GROWTH).max(MIN_SPAN);
+                    span = widest;
+                    if let Some(block) = self.block_of_use(effect, to).await? {
+                        let logs = self.logs(effect, block, block).await;
+                        return logs
+                            .map(|mut logs| logs.pop())
+                            .map_err(unavailable("eth_getLogs"));
+                    }
                 }
                 Err(error) => return Err(unavailable("eth_getLogs")(error)),
             }
         }
         Ok(None)
+    }
+
+    /// The block in which an authorization that is used at `to` was used, by
+    /// halving; `None` where the node does not know states that old.
+    async fn block_of_use(&self, effect: &Effect, to: u64) -> Result<Option<u64>, ChainError> {
+        let (mut unused, mut used) = (0, to);
+        while used - unused > 1 {
+            let middle = unused + (used - unused) / 2;
+            match self.used_at(effect, middle).await? {
+                Some(true) => used = middle,
+                Some(false) => unused = middle,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(used))
+    }
+
+    /// Whether an authorization was used at a block. A token that was not there
+    /// yet had used nothing.
+    async fn used_at(&self, effect: &Effect, block: u64) -> Result<Option<bool>, ChainError> {
+        let question = Abi::authorizationStateCall {
+            authorizer: effect.from,
+            nonce: effect.nonce,
+        };
+        let question = Bytes::from(question.abi_encode());
+        let request = CallRequest::new(effect.asset, &question);
+        let answer: Result<Bytes, RpcError> =
+            self.rpc.call("eth_call", (request, U64::from(block))).await;
+        match answer {
+            Ok(bytes) if bytes.is_empty() => Ok(Some(false)),
+            Ok(bytes) => Ok(Abi::authorizationStateCall::abi_decode_returns(&bytes).ok()),
+            Err(error) if error.is_refusal() => Ok(None),
+            Err(error) => Err(unavailable("authorizationState")(error)),
+        }
     }
 
     /// Logs of the authorization; a node's filter is not believed.

@@ -1,21 +1,31 @@
 //! [`EvmChain`]: one EVM network, seen from the facilitator.
 //!
 //! One file per step: `start` (is this the right chain, are these the right
-//! tokens), `verify` and `diagnose`, `seal` (plans, fees, transactions),
-//! `send`, `outcome` (receipts) and `lookup` (what others did).
+//! tokens), `verify` (rules), `simulate` with `window` and `probe` (the chain's
+//! word, asked for many at once) and `diagnose`, `plan` and `batch` (who shares a
+//! transaction), `seal`, `fees` and `delegation`, `send`, `look` with `head` and
+//! `follow` (what became of it), `outcome` (receipts) and `lookup` (what others did).
 
+mod batch;
 mod config;
+mod delegation;
 mod diagnose;
 mod fees;
-mod heads;
+mod follow;
+mod head;
+mod look;
 mod lookup;
 mod outcome;
 mod payers;
+mod plan;
 mod presented;
+mod probe;
 mod seal;
 mod send;
+mod simulate;
 mod start;
 mod verify;
+mod window;
 
 use std::sync::Arc;
 
@@ -24,13 +34,13 @@ use async_trait::async_trait;
 use tollway_core::assets::Method;
 use tollway_core::wire::{Object, PaymentPayload, SupportedKind};
 use tollway_core::{
-    Address, Amount, Broadcast, Chain, ChainError, Clock, Expected, Finality, Health, Identity,
-    Intent, Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Raw, Refusal, Scheme,
-    Settlement, Slot, Terms, Timestamp, TxHash, Verified, Watch,
+    Address, Amount, Broadcast, Chain, ChainError, Clock, Expected, Finality, Head, Health,
+    Identity, Intent, Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Raw, Refusal, Scheme,
+    Settlement, Sight, SignerState, Slot, Terms, Timestamp, TxHash, Verified, Watch,
 };
 use tollway_rpc::RpcClient;
 
-pub use config::{EvmConfig, EvmLimits};
+pub use config::{BatchWay, EvmConfig, EvmLimits};
 pub use start::StartError;
 
 use crate::EvmSigner;
@@ -48,8 +58,9 @@ pub struct EvmChain {
     clock: Arc<dyn Clock>,
     limits: EvmLimits,
     fees: fees::FeeCache,
-    heads: heads::Heads,
+    follower: follow::Follower,
     payers: payers::PayerCache,
+    window: window::Window,
     start: start::StartState,
 }
 
@@ -83,15 +94,17 @@ impl EvmChain {
             .map(|signer| account_text(&config.network, signer.address()))
             .collect::<Result<_, _>>()
             .map_err(|_| StartError::NotEvm(config.network.to_string()))?;
+        let first = config.signers.first().map(EvmSigner::address);
         Ok(Self {
             chain_id,
+            window: window::Window::new(config.rpc.clone(), first, config.limits.payment_gas),
             rpc: config.rpc,
             accounts,
             signers: config.signers,
             tokens,
             clock: config.clock,
             fees: fees::FeeCache::default(),
-            heads: heads::Heads::default(),
+            follower: follow::Follower::default(),
             payers: payers::PayerCache::new(config.limits.payer_code_age),
             limits: config.limits,
             start: start::StartState::default(),
@@ -230,12 +243,12 @@ impl Chain for EvmChain {
         phase: Phase,
         held: Amount,
     ) -> Result<Verified, ChainError> {
-        let _ = held;
-        self.verify_authorization(intent, phase).await
+        self.verify_authorization(intent, phase, held).await
     }
 
     async fn plan(&self, payments: &[PlannedPayment]) -> Result<Vec<Plan>, ChainError> {
-        Ok(self.plan_each(payments))
+        self.require_check().await?;
+        Ok(self.plan_all(payments))
     }
 
     async fn seal(&self, plan: &Plan, slot: &Slot) -> Result<Raw, ChainError> {
@@ -247,7 +260,22 @@ impl Chain for EvmChain {
     }
 
     async fn outcome(&self, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
-        self.read_outcome(watch).await
+        let unknown = vec![Outcome::Unknown; watch.expected.len()];
+        let mut sight = self.look_at(None, std::slice::from_ref(watch)).await?;
+        Ok(sight.outcomes.pop().flatten().unwrap_or(unknown))
+    }
+
+    async fn look(&self, last: Option<&Head>, watches: &[Watch]) -> Result<Sight, ChainError> {
+        self.look_at(last, watches).await
+    }
+
+    async fn block_hash(&self, number: u64) -> Result<Option<String>, ChainError> {
+        let hash = self.hash_at(number).await?;
+        Ok(hash.map(|hash| format!("{hash:#x}")))
+    }
+
+    async fn signer_states(&self) -> Result<Vec<SignerState>, ChainError> {
+        self.read_signers().await
     }
 
     async fn lookup(

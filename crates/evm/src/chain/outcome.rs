@@ -5,54 +5,13 @@ use tollway_core::{
     Amount, ChainError, Expected, Finality, Identity, Lookup, Outcome, Proof, Settled, TxHash,
     Watch,
 };
-use tollway_rpc::Batch;
 
 use super::EvmChain;
 use crate::EvmSigner;
-use crate::node::{BlockNumber, LATEST, Receipt, ask, ask_all, typed};
-use crate::receipt::{Effect, paying_log};
-
-/// What one look at a slot saw.
-struct Seen {
-    block: u64,
-    receipt: Option<Receipt>,
-    nonce: u64,
-}
+use crate::node::{Block, Receipt, ask};
+use crate::receipt::{Effect, Uses};
 
 impl EvmChain {
-    pub(super) async fn read_outcome(&self, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
-        if self.heads.nothing_new(&self.rpc, watch).await? {
-            return Ok(vec![Outcome::Unknown; watch.expected.len()]);
-        }
-        let (outcomes, block) = self.look(watch).await?;
-        if outcomes.contains(&Outcome::Unknown) {
-            self.heads.undecided(watch, block);
-        } else {
-            self.heads.decided(watch);
-        }
-        Ok(outcomes)
-    }
-
-    /// What became of it, and the newest block before it was looked at.
-    async fn look(&self, watch: &Watch) -> Result<(Vec<Outcome>, u64), ChainError> {
-        let first = self.receipt_or_nonce(watch).await?;
-        if let Some(receipt) = first.receipt {
-            return Ok((self.judge(&receipt, watch).await?, first.block));
-        }
-        let unknown = vec![Outcome::Unknown; watch.expected.len()];
-        if first.nonce <= watch.nonce {
-            return Ok((unknown, first.block));
-        }
-        // The nonce is used, perhaps by one of ours that the first read missed.
-        let second = self.receipt_or_nonce(watch).await?;
-        let outcomes = match second.receipt {
-            Some(receipt) => self.judge(&receipt, watch).await?,
-            None if second.nonce <= watch.nonce => unknown,
-            None => self.slot_taken(watch, second.nonce).await?,
-        };
-        Ok((outcomes, first.block))
-    }
-
     /// What one transaction, that somebody names, did for an identity.
     pub(super) async fn observe_transaction(
         &self,
@@ -68,65 +27,26 @@ impl EvmChain {
         };
         match receipt.filter(asked) {
             Some(receipt) if self.is_deep_enough(&receipt, finality).await? => {
-                self.judge_item(&receipt, identity, expected)
+                self.judge_item(&Uses::of(&receipt), identity, expected)
             }
             _ => Ok(Outcome::Unknown),
         }
     }
 
-    /// One round trip: the newest block, the receipt of whichever hash won, and
-    /// the signer's confirmed nonce.
-    async fn receipt_or_nonce(&self, watch: &Watch) -> Result<Seen, ChainError> {
-        let signer = super::known_account(&watch.signer)?;
-        let mut batch = Batch::new();
-        batch.push("eth_blockNumber", &[(); 0]);
-        for hash in &watch.hashes {
-            batch.push("eth_getTransactionReceipt", &[hash]);
-        }
-        batch.push("eth_getTransactionCount", &(signer, LATEST));
-        let mut answers = ask_all(&self.rpc, batch).await?;
-        let block: U64 = typed("eth_blockNumber", answers.next())?;
-        let mut found = None;
-        for hash in &watch.hashes {
-            let receipt: Option<Receipt> = typed("eth_getTransactionReceipt", answers.next())?;
-            let asked = |receipt: &Receipt| {
-                is_included(receipt) && hash_text(receipt.transaction_hash) == *hash
-            };
-            found = found.or(receipt.filter(asked));
-        }
-        let nonce: U64 = typed("eth_getTransactionCount", answers.next())?;
-        Ok(Seen {
-            block: block.to(),
-            receipt: found,
-            nonce: nonce.to(),
-        })
-    }
-
-    /// A receipt decides, once it lies deep enough.
-    async fn judge(&self, receipt: &Receipt, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
-        let mut outcomes = Vec::with_capacity(watch.expected.len());
-        for item in &watch.expected {
-            let deep = self.is_deep_enough(receipt, item.finality).await?;
-            outcomes.push(match deep {
-                true => self.judge_item(receipt, &item.identity, &item.expected)?,
-                false => Outcome::Unknown,
-            });
-        }
-        Ok(outcomes)
-    }
-
-    fn judge_item(
+    /// What a transaction did for one payment.
+    pub(super) fn judge_item(
         &self,
-        receipt: &Receipt,
+        uses: &Uses<'_>,
         identity: &Identity,
         expected: &Expected,
     ) -> Result<Outcome, ChainError> {
+        let receipt = uses.receipt;
         let transaction = hash_text(receipt.transaction_hash);
         let fee = Amount::from(receipt.fee());
         if succeeded(receipt) == Some(false) {
             return Ok(Outcome::NotSettled(Proof::Reverted { transaction, fee }));
         }
-        Ok(match self.settled(receipt, identity, expected)? {
+        Ok(match self.settled(uses, identity, expected)? {
             Some(settled) => Outcome::Settled(settled),
             None if succeeded(receipt).is_none() => Outcome::Unknown,
             None => Outcome::NotSettled(Proof::NoTransfer { transaction, fee }),
@@ -136,16 +56,17 @@ impl EvmChain {
     /// The evidence, if the receipt succeeded and holds the transfer.
     pub(super) fn settled(
         &self,
-        receipt: &Receipt,
+        uses: &Uses<'_>,
         identity: &Identity,
         expected: &Expected,
     ) -> Result<Option<Settled>, ChainError> {
         let effect = effect(identity, expected)?;
+        let receipt = uses.receipt;
         if succeeded(receipt) != Some(true) {
             return Ok(None);
         }
         let (Some(log), Some(number), Some(block)) = (
-            paying_log(receipt, &effect),
+            uses.paying(&effect),
             receipt.block_number,
             receipt.block_hash,
         ) else {
@@ -186,17 +107,21 @@ impl EvmChain {
     }
 
     async fn is_below(&self, tag: &str, number: u64) -> Result<bool, ChainError> {
-        let block: Option<BlockNumber> =
-            ask(&self.rpc, "eth_getBlockByNumber", (tag, false)).await?;
+        Ok(self.tagged(tag).await?.is_some_and(|top| top >= number))
+    }
+
+    /// The number of the block that a tag stands for now.
+    pub(super) async fn tagged(&self, tag: &str) -> Result<Option<u64>, ChainError> {
+        let block: Option<Block> = ask(&self.rpc, "eth_getBlockByNumber", (tag, false)).await?;
         Ok(block
             .and_then(|block| block.number)
-            .is_some_and(|top| top.to::<u64>() >= number))
+            .map(|number| number.to()))
     }
 
     /// No receipt, though the nonce is used. Nodes behind one URL may lag
     /// behind each other, so each authorization is asked for too: one that is
     /// used was perhaps settled by the very transaction whose receipt is missing.
-    async fn slot_taken(
+    pub(super) async fn slot_taken(
         &self,
         watch: &Watch,
         confirmed_nonce: u64,
@@ -227,7 +152,7 @@ pub(super) fn succeeded(receipt: &Receipt) -> Option<bool> {
     receipt.status.map(|status| status == U64::from(1))
 }
 
-fn is_included(receipt: &Receipt) -> bool {
+pub(super) fn is_included(receipt: &Receipt) -> bool {
     receipt.block_number.is_some() && receipt.block_hash.is_some()
 }
 

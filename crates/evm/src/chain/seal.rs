@@ -1,4 +1,6 @@
-//! Plans and signed transactions.
+//! Signed transactions.
+
+use std::sync::atomic::Ordering;
 
 use alloy_consensus::{SignableTransaction, Transaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::{Decodable2718, Encodable2718};
@@ -6,48 +8,21 @@ use alloy_primitives::{Address as Account, Bytes, Signature, TxKind, U256};
 use tollway_core::{ChainError, Plan, PlannedPayment, Raw, Slot, TxHash};
 
 use super::EvmChain;
+use super::batch::{by_itself, by_multicall};
+use super::config::BatchWay;
 use super::fees::Fees;
 use super::presented::settle_call;
 use crate::EvmSigner;
 use crate::authorization::SignedAuthorization;
 
 impl EvmChain {
-    /// One transaction per payment. Without payments: one cancellation.
-    pub(super) fn plan_each(&self, payments: &[PlannedPayment]) -> Vec<Plan> {
-        if payments.is_empty() {
-            return vec![Plan {
-                payments: Vec::new(),
-                gas_limit: self.limits.cancel_gas,
-                signers: self.accounts.clone(),
-            }];
-        }
-        payments
-            .iter()
-            .map(|payment| self.plan_one(payment))
-            .collect()
-    }
-
-    fn plan_one(&self, payment: &PlannedPayment) -> Plan {
-        let pinned = &payment.verified.signers;
-        let signers = if pinned.is_empty() {
-            &self.accounts
-        } else {
-            pinned
-        };
-        Plan {
-            payments: vec![payment.clone()],
-            gas_limit: payment.verified.gas,
-            signers: signers.clone(),
-        }
-    }
-
     pub(super) async fn seal_transaction(
         &self,
         plan: &Plan,
         slot: &Slot,
     ) -> Result<Raw, ChainError> {
         let signer = self.signer(&slot.signer)?;
-        let (to, input) = self.effect(plan, signer.address())?;
+        let (to, input) = self.effect(plan, slot, signer.address())?;
         let mut fees = self.current_fees().await?;
         if let Some(old) = &slot.replaces {
             fees = self.outbid(fees_of(old, slot.nonce)?, fees)?;
@@ -66,44 +41,73 @@ impl EvmChain {
         Ok(signed(transaction, signer))
     }
 
-    /// What the transaction calls: the token, or the signer itself with nothing.
-    fn effect(&self, plan: &Plan, signer: Account) -> Result<(Account, Bytes), ChainError> {
-        let payment = match plan.payments.as_slice() {
+    /// What the transaction calls: the token, several through a batch, or the
+    /// signer itself with nothing.
+    fn effect(
+        &self,
+        plan: &Plan,
+        slot: &Slot,
+        signer: Account,
+    ) -> Result<(Account, Bytes), ChainError> {
+        let calls = match plan.payments.as_slice() {
             [] => return Ok((signer, Bytes::new())),
-            [payment] => payment,
-            several => {
-                return Err(ChainError::unavailable(format!(
-                    "a plan of {} payments was not made here",
-                    several.len()
-                )));
-            }
+            [payment] => return settling_call(payment),
+            several => several
+                .iter()
+                .map(settling_call)
+                .collect::<Result<Vec<_>, _>>()?,
         };
-        let intent = &payment.verified.intent;
-        let presented = SignedAuthorization::parse(&intent.payload.payload)?;
-        if presented.authorization.value != payment.charge.amount.as_u256() {
-            return Err(crate::refusal::refuse(
-                tollway_core::codes::INVALID_EXACT_EVM_PAYLOAD_AUTHORIZATION_VALUE_MISMATCH,
-                "an exact payment is charged whole",
-            )
-            .into());
+        match self.sharing() {
+            Some((BatchWay::SelfCall, delegated)) if delegated.contains(&slot.signer) => {
+                let gas = plan.gas_limit.saturating_sub(self.limits.transaction_gas);
+                let each = gas / calls.len() as u64;
+                let each = each.saturating_sub(self.limits.shared_gas);
+                Ok(by_itself(signer, calls, each))
+            }
+            _ if self.start.multicall.load(Ordering::Acquire) => Ok(by_multicall(calls)),
+            _ => Err(ChainError::unavailable(
+                "payments cannot share a transaction on this chain now",
+            )),
         }
-        let asset = super::known_account(&intent.expected.asset)?;
-        Ok((asset, settle_call(&presented)?))
     }
 }
 
-fn signed(transaction: TxEip1559, signer: &EvmSigner) -> Raw {
-    let bytes = signer.sign(transaction.signature_hash());
-    let signature = Signature::new(
-        U256::from_be_slice(&bytes[..32]),
-        U256::from_be_slice(&bytes[32..64]),
-        bytes[64] == 28,
-    );
-    let envelope = TxEnvelope::Eip1559(transaction.into_signed(signature));
+/// The token and the calldata that settle a payment.
+fn settling_call(payment: &PlannedPayment) -> Result<(Account, Bytes), ChainError> {
+    let intent = &payment.verified.intent;
+    let presented = SignedAuthorization::parse(&intent.payload.payload)?;
+    if presented.authorization.value != payment.charge.amount.as_u256() {
+        return Err(crate::refusal::refuse(
+            tollway_core::codes::INVALID_EXACT_EVM_PAYLOAD_AUTHORIZATION_VALUE_MISMATCH,
+            "an exact payment is charged whole",
+        )
+        .into());
+    }
+    let asset = super::known_account(&intent.expected.asset)?;
+    Ok((asset, settle_call(&presented)?))
+}
+
+/// Signs a transaction of whatever type.
+pub(super) fn signed<T>(transaction: T, signer: &EvmSigner) -> Raw
+where
+    T: SignableTransaction<Signature>,
+    TxEnvelope: From<alloy_consensus::Signed<T>>,
+{
+    let signature = signature(signer.sign(transaction.signature_hash()));
+    let envelope = TxEnvelope::from(transaction.into_signed(signature));
     Raw {
         hash: TxHash::new(&format!("{:#x}", envelope.tx_hash())),
         bytes: envelope.encoded_2718(),
     }
+}
+
+/// `r ‖ s ‖ v` as transactions and authorizations carry it.
+pub(super) fn signature(bytes: [u8; 65]) -> Signature {
+    Signature::new(
+        U256::from_be_slice(&bytes[..32]),
+        U256::from_be_slice(&bytes[32..64]),
+        bytes[64] == 28,
+    )
 }
 
 /// The fees of the transaction that is replaced. A foreign nonce would mean

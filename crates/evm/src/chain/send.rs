@@ -10,8 +10,8 @@ use crate::node::unavailable;
 impl EvmChain {
     pub(super) async fn send_raw(&self, raw: &Raw) -> Result<Broadcast, ChainError> {
         let text = hex::encode_prefixed(&raw.bytes);
+        self.follower.sending(&raw.hash);
         let answer: Result<B256, RpcError> = self.rpc.call("eth_sendRawTransaction", [text]).await;
-        self.heads.sent(&raw.hash);
         match answer {
             Ok(hash) if format!("{hash:#x}") == raw.hash.as_str() => Ok(Broadcast::Accepted),
             Ok(hash) => Err(ChainError::unavailable(format!(
@@ -19,7 +19,12 @@ impl EvmChain {
                 raw.hash
             ))),
             Err(RpcError::Rpc { code, message, .. }) => match meaning(&message) {
-                Some(meaning) => Ok(meaning),
+                Some(meaning) => {
+                    if meaning == Broadcast::NonceUsed {
+                        self.follower.doubtful(&raw.hash);
+                    }
+                    Ok(meaning)
+                }
                 None => Err(ChainError::unavailable(format!(
                     "eth_sendRawTransaction: {message} (code {code})"
                 ))),
@@ -60,6 +65,15 @@ fn meaning(message: &str) -> Option<Broadcast> {
         "could not replace existing",
     ]) {
         return Some(Broadcast::Underpriced);
+    }
+    if says(&[
+        "nonce too high",
+        "nonce is too high",
+        "nonce gap",
+        "gapped",
+        "nonce_too_high",
+    ]) {
+        return Some(Broadcast::NonceTooHigh);
     }
     let rejected = says(&[
         "insufficient funds",
@@ -102,6 +116,7 @@ mod tests {
                 "transaction underpriced: tip needed 1",
                 Broadcast::Underpriced,
             ),
+            ("nonce too high: tx 7, state 5", Broadcast::NonceTooHigh),
         ] {
             assert_eq!(meaning(words), Some(expected), "{words}");
         }
@@ -115,12 +130,7 @@ mod tests {
                 "{words}"
             );
         }
-        for words in [
-            "nonce too high",
-            "internal error",
-            "txpool is full",
-            "timeout",
-        ] {
+        for words in ["internal error", "txpool is full", "timeout"] {
             assert_eq!(meaning(words), None, "{words}");
         }
     }

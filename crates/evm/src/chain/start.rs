@@ -1,6 +1,6 @@
 //! Is this the chain that it is said to be, and are these our tokens?
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -70,6 +70,12 @@ pub enum StartError {
 #[derive(Debug, Default)]
 pub(super) struct StartState {
     passed: AtomicBool,
+    /// Whether Multicall3 is there.
+    pub multicall: AtomicBool,
+    /// Which settling accounts run our executor's code, by their place.
+    pub delegated: Mutex<Vec<bool>>,
+    /// Gas that the newest block may hold; zero while it is unknown.
+    pub block_gas: AtomicU64,
     /// When it ran, and what was wrong.
     last: Mutex<Option<(Timestamp, Option<String>)>>,
     one_at_a_time: tokio::sync::Mutex<()>,
@@ -150,6 +156,7 @@ impl EvmChain {
         for signer in &self.signers {
             batch.push("eth_getBalance", &(signer.address(), LATEST));
         }
+        self.ask_sharing(&mut batch);
         let mut answers = ask_all(&self.rpc, batch).await.map_err(node)?;
         for token in tokens {
             self.check_token(token, answers.next()).await?;
@@ -157,6 +164,7 @@ impl EvmChain {
         for _ in &self.signers {
             typed::<U256>("eth_getBalance", answers.next()).map_err(node)?;
         }
+        self.read_sharing(&mut answers).map_err(node)?;
         if self.tokens.iter().all(|t| t.state() == TokenState::NoCode) {
             return Err(StartError::NoContract(self.network.to_string()));
         }

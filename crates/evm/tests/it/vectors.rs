@@ -10,7 +10,7 @@ use std::time::Duration;
 use alloy_primitives::{B256, U256, hex};
 use serde_json::{Value, json};
 use tollway_core::assets::{AssetInfo, AssetTable, Method};
-use tollway_core::wire::PaymentPayload;
+use tollway_core::wire::{PaymentPayload, PaymentRequirements};
 use tollway_core::{Chain, ChainError, Network, Phase, Terms};
 use tollway_evm::typed_data::{Authorization, Domain};
 use tollway_evm::{EvmChain, EvmConfig, EvmSigner, sign_authorization};
@@ -108,7 +108,11 @@ fn assets(network: &Network) -> AssetTable {
 
 /// Answers like the chain of `input.chain`: no code at the odd asset, the given
 /// code at the payer, and healthy facts about the real token.
-fn node_of(case: &Value) -> impl Fn(&str, &Value) -> Result<Value, (i64, String)> + use<> {
+/// `together`: whether it answers for many transfers in one call.
+fn node_of(
+    case: &Value,
+    together: bool,
+) -> impl Fn(&str, &Value) -> Result<Value, (i64, String)> + use<> {
     let chain = case["input"]["chain"].clone();
     let network: Network = text(&case["input"]["payment_requirements"]["network"])
         .parse()
@@ -131,6 +135,22 @@ fn node_of(case: &Value) -> impl Fn(&str, &Value) -> Result<Value, (i64, String)
             "eth_getCode" => Ok(chain["payer_code"].clone()),
             "eth_feeHistory" => Ok(json!({"baseFeePerGas": ["0x1", "0x1"]})),
             "eth_maxPriorityFeePerGas" => Ok(json!("0x1")),
+            "eth_getBlockByNumber" => Ok(json!({
+                "number": "0x1", "hash": null, "parentHash": null, "timestamp": "0x1",
+            })),
+            "eth_call" if params[0]["to"].is_null() => {
+                let code = text(&chain["payer_code"]) != "0x";
+                let success = text(&chain["simulation"]) == "success";
+                let flags = u8::from(code) | 2 | if success { 4 } else { 0 };
+                match together {
+                    true => Ok(json!(format!(
+                        "0x01{flags:02x}{:014x}{:048x}",
+                        60_000,
+                        u128::MAX
+                    ))),
+                    false => Err((-32602, "missing to".to_owned())),
+                }
+            }
             "eth_call" => {
                 let to = text(&params[0]["to"]);
                 let data = text(&params[0]["data"]);
@@ -162,14 +182,15 @@ fn node_of(case: &Value) -> impl Fn(&str, &Value) -> Result<Value, (i64, String)
     }
 }
 
-async fn verdict(case: &Value) -> Result<(), String> {
+async fn verdict(case: &Value, together: bool) -> Result<(), String> {
     let input = &case["input"];
-    let requirements = serde_json::from_value(input["payment_requirements"].clone()).unwrap();
+    let requirements: PaymentRequirements =
+        serde_json::from_value(input["payment_requirements"].clone()).unwrap();
     let terms = Terms::check(requirements).map_err(|e| e.code().to_owned())?;
     let payload: PaymentPayload = serde_json::from_value(input["payment_payload"].clone()).unwrap();
 
     let signer = EvmSigner::random().unwrap();
-    let rpc = fake_node::serve(node_of(case)).await;
+    let rpc = fake_node::serve(node_of(case, together)).await;
     let mut config = EvmConfig::new(terms.network.clone(), rpc, vec![signer]);
     config.assets = assets(&terms.network);
     config.clock = TestClock::at(input["now"].as_u64().unwrap());
@@ -178,9 +199,12 @@ async fn verdict(case: &Value) -> Result<(), String> {
     let chain = EvmChain::new(config).unwrap();
 
     let intent = chain
-        .inspect(&payload, &terms)
+        .inspect(&std::sync::Arc::new(payload), &std::sync::Arc::new(terms))
         .map_err(|e| e.code().to_owned())?;
-    match chain.verify(intent, Phase::Verify).await {
+    match chain
+        .verify(intent, Phase::Verify, tollway_core::Amount::ZERO)
+        .await
+    {
         Ok(verified) => {
             let payer = text(&case["expected"]["sdk_verdict"]["payer"]).to_lowercase();
             assert_eq!(verified.intent.identity.payer.as_str(), payer);
@@ -221,11 +245,13 @@ async fn a_facilitator_reaches_the_official_verdicts_with_their_codes() {
     let cases = cases(&["facilitator_verify"]);
     assert_eq!(cases.len(), 32);
     for case in cases {
-        let found = verdict(&case).await;
-        assert!(
-            wanted(&case).contains(&found),
-            "{}: {found:?}",
-            case["name"]
-        );
+        for together in [true, false] {
+            let found = verdict(&case, together).await;
+            assert!(
+                wanted(&case).contains(&found),
+                "{}: {found:?}",
+                case["name"]
+            );
+        }
     }
 }

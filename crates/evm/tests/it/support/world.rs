@@ -9,8 +9,8 @@ use serde_json::json;
 use tollway_core::assets::{AssetInfo, AssetTable, Method};
 use tollway_core::wire::{Object, PaymentPayload, PaymentRequirements};
 use tollway_core::{
-    Broadcast, Chain, ChainError, Charge, Finality, Intent, Limits, Network, Outcome, Phase, Plan,
-    PlannedPayment, Raw, Slot, Terms, Verified, Wallet, Watch,
+    Amount, Broadcast, Chain, ChainError, Charge, Finality, Intent, Limits, Network, Outcome,
+    Phase, Plan, PlannedPayment, Raw, Slot, Terms, Verified, Wallet, Watch, Watched,
 };
 use tollway_devnet::{DEV_ACCOUNTS, Devnet, DevnetServer, Mining, Preset};
 use tollway_evm::typed_data::{Authorization, Domain};
@@ -154,15 +154,19 @@ impl World {
         let payload = PaymentPayload {
             x402_version: 2,
             resource: None,
-            accepted: terms.wire.clone(),
+            accepted: PaymentRequirements::clone(&terms.wire),
             payload,
             extensions: None,
         };
-        self.chain.inspect(&payload, terms).unwrap()
+        self.chain
+            .inspect(&Arc::new(payload), &Arc::new(terms.clone()))
+            .unwrap()
     }
 
     pub async fn verify(&self, intent: &Intent) -> Result<Verified, ChainError> {
-        self.chain.verify(intent.clone(), Phase::Verify).await
+        self.chain
+            .verify(intent.clone(), Phase::Verify, Amount::ZERO)
+            .await
     }
 
     /// The code that a payment is refused with.
@@ -175,16 +179,11 @@ impl World {
 
     /// Plans a payment without verifying it, as after a lie.
     pub async fn plan(&self, intent: &Intent) -> Plan {
-        let payment = PlannedPayment {
-            charge: Charge {
-                amount: intent.expected.amount,
-            },
-            verified: Verified {
-                intent: intent.clone(),
-                gas: 300_000,
-                signers: Vec::new(),
-            },
-        };
+        let payment = planned(Verified {
+            intent: intent.clone(),
+            gas: 300_000,
+            signers: Vec::new(),
+        });
         self.chain.plan(&[payment]).await.unwrap().remove(0)
     }
 
@@ -210,10 +209,29 @@ impl World {
         (raw, watch)
     }
 
+    /// What a look at the chain says about one payment.
     pub async fn outcome(&self, watch: &Watch) -> Outcome {
-        let mut outcomes = self.chain.outcome(watch).await.unwrap();
-        assert_eq!(outcomes.len(), 1);
-        outcomes.remove(0)
+        look(&self.chain, watch).await
+    }
+}
+
+/// One look for one payment; what did not change stays unknown.
+pub async fn look(chain: &EvmChain, watch: &Watch) -> Outcome {
+    let mut sight = chain.look(None, std::slice::from_ref(watch)).await.unwrap();
+    assert_eq!(sight.outcomes.len(), 1);
+    let mut outcomes = sight.outcomes.remove(0).unwrap_or(vec![Outcome::Unknown]);
+    assert_eq!(outcomes.len(), 1);
+    outcomes.remove(0)
+}
+
+/// A verified payment, charged whole.
+pub fn planned(verified: Verified) -> PlannedPayment {
+    PlannedPayment {
+        charge: Charge {
+            amount: verified.intent.expected.amount,
+        },
+        verified,
+        alone: false,
     }
 }
 
@@ -222,8 +240,15 @@ pub fn watch(intent: &Intent, slot: &Slot, sent: &[&Raw]) -> Watch {
         signer: slot.signer.clone(),
         nonce: slot.nonce,
         hashes: sent.iter().map(|raw| raw.hash.clone()).collect(),
-        expected: vec![(intent.identity.clone(), intent.expected.clone())],
-        finality: Finality::Included,
+        expected: vec![watched(intent, Finality::Included)],
+    }
+}
+
+pub fn watched(intent: &Intent, finality: Finality) -> Watched {
+    Watched {
+        identity: intent.identity.clone(),
+        expected: intent.expected.clone(),
+        finality,
     }
 }
 

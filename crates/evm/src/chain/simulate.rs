@@ -1,0 +1,284 @@
+//! Would the transfer go through, and is there money for it? The chain is asked:
+//! together with others ([`super::window`]), or by itself where the node does not
+//! do that, or where the payer is a contract.
+
+use alloy_primitives::{Address as Account, B256, Bytes, U64, U128, U256};
+use alloy_sol_types::SolCall;
+use serde_json::Value;
+use tollway_core::{ChainError, Refusal, codes};
+use tollway_rpc::{Batch, RpcError};
+
+use super::EvmChain;
+use super::presented::{Presented, transfer_call, wrong_signature};
+use super::probe::{Answer, Question, Seen};
+use crate::abi::{Account as AccountAbi, Token as TokenAbi};
+use crate::node::{CallRequest, LATEST, ask_all, is_revert, typed, unavailable};
+use crate::refusal::refuse;
+use crate::token::{Token, TokenState};
+use crate::typed_data::Authorization;
+
+/// What `isValidSignature` answers for yes.
+const VALID_SIGNATURE: [u8; 4] = [0x16, 0x26, 0xba, 0x7e];
+
+/// No honest account answers `isValidSignature` with more.
+const MAX_ANSWER_BYTES: usize = 4096;
+
+/// What a transfer may need beyond its simulation: there, others had touched
+/// the token and the payee before it, which makes up to this much cheaper.
+const FIRST_TOUCH_GAS: u64 = 45_000;
+
+/// One payment before the chain.
+pub(super) struct Trial<'a> {
+    pub token: &'a Token,
+    pub authorization: &'a Authorization,
+    pub digest: B256,
+    pub presented: &'a Presented,
+    /// What else of the payer's balance is promised.
+    pub held: U256,
+}
+
+/// A payment that would go through.
+pub(super) struct Tried {
+    /// Gas that settling it takes, without the transaction's own.
+    pub gas: u64,
+    /// Whether its payer is a contract.
+    pub by_contract: bool,
+}
+
+impl EvmChain {
+    pub(super) async fn simulate(&self, trial: &Trial<'_>) -> Result<Tried, ChainError> {
+        let call = transfer_call(trial.authorization, &trial.presented.signature);
+        let question = question(trial, &call);
+        match self.window.ask(question).await? {
+            Answer::Seen(seen) if seen.payer_has_code => {
+                require_funds(trial, seen.balance)?;
+                self.simulate_contract_payer(trial, &call).await
+            }
+            Answer::Seen(seen) => {
+                self.payers.saw_plain(trial.authorization.from, self.now());
+                self.judge_trial(trial, seen).await
+            }
+            Answer::Alone => self.simulate_alone(trial, &call).await,
+        }
+    }
+
+    async fn judge_trial(&self, trial: &Trial<'_>, seen: Seen) -> Result<Tried, ChainError> {
+        require_key(trial.presented)?;
+        require_deployed(trial.token)?;
+        if !seen.succeeds {
+            let detail = format!("the transfer fails after {} gas", seen.gas);
+            let why = self.why(trial.token, trial.authorization, detail).await;
+            // Alone it would go through: another payment takes the money.
+            let taken = seen.left < trial.authorization.value;
+            return Err(match why {
+                ChainError::Refused(refusal)
+                    if taken
+                        && refusal.code()
+                            == codes::INVALID_EXACT_EVM_TRANSACTION_SIMULATION_FAILED =>
+                {
+                    too_little().into()
+                }
+                why => why,
+            });
+        }
+        require_funds(trial, seen.balance)?;
+        let gas = seen
+            .gas
+            .saturating_add(seen.gas / 4)
+            .saturating_add(FIRST_TOUCH_GAS);
+        Ok(Tried {
+            gas: gas.min(self.limits.payment_gas),
+            by_contract: false,
+        })
+    }
+
+    /// One round trip for this payment alone: has the payer code (unless that was
+    /// seen a moment ago), how much money, and would the transfer go through?
+    async fn simulate_alone(&self, trial: &Trial<'_>, call: &Bytes) -> Result<Tried, ChainError> {
+        let payer = trial.authorization.from;
+        let plain = self.payers.is_plain(payer, self.now());
+        let balance = TokenAbi::balanceOfCall { account: payer };
+        let balance = Bytes::from(balance.abi_encode());
+        let mut batch = Batch::new();
+        batch.push(
+            "eth_call",
+            &(self.settle_request(trial.token, call), LATEST),
+        );
+        let balance = CallRequest::new(trial.token.address, &balance);
+        batch.push("eth_call", &(balance, LATEST));
+        if !plain {
+            batch.push("eth_getCode", &(payer, LATEST));
+        }
+        let answers = self.rpc.batch::<Bytes>(batch).await;
+        let mut answers = answers.map_err(unavailable("verify"))?.into_iter();
+        let missing = || ChainError::unavailable("the node left out an answer");
+        let transfer = answers.next().ok_or_else(missing)?;
+        let funds = answers.next().ok_or_else(missing)?;
+        let funds = read_balance(funds)?;
+        if !plain {
+            let code = answers.next().ok_or_else(missing)?;
+            if !code.map_err(unavailable("eth_getCode"))?.is_empty() {
+                require_funds(trial, funds)?;
+                return self.simulate_contract_payer(trial, call).await;
+            }
+            self.payers.saw_plain(payer, self.now());
+        }
+        require_key(trial.presented)?;
+        require_deployed(trial.token)?;
+        if let Err(error) = simulated(transfer)? {
+            return Err(self.why(trial.token, trial.authorization, error).await);
+        }
+        require_funds(trial, funds)?;
+        Ok(Tried {
+            gas: self.limits.payment_gas,
+            by_contract: false,
+        })
+    }
+
+    /// A payer with code decides by EIP-1271, never by its key: its code is
+    /// asked, and the transfer simulated with a gas price, as it will be sent.
+    async fn simulate_contract_payer(
+        &self,
+        trial: &Trial<'_>,
+        call: &Bytes,
+    ) -> Result<Tried, ChainError> {
+        let question = AccountAbi::isValidSignatureCall {
+            hash: trial.digest,
+            signature: trial.presented.signature.clone(),
+        };
+        let question = Bytes::from(question.abi_encode());
+        let mut ask_account = CallRequest::new(trial.authorization.from, &question);
+        ask_account.gas = Some(U64::from(self.limits.signature_gas));
+        let mut settle = self.settle_request(trial.token, call);
+        settle.gas = Some(U64::from(self.limits.contract_payment_gas));
+        if !self.signers.is_empty() {
+            settle.gas_price = Some(U128::from(self.current_fees().await?.max_fee));
+        }
+        let mut batch = Batch::new();
+        batch.push("eth_call", &(ask_account, LATEST));
+        batch.push("eth_call", &(settle, LATEST));
+        let mut answers = ask_all(&self.rpc, batch).await?;
+        if !says_valid(answers.next())? {
+            return Err(wrong_signature().into());
+        }
+        require_deployed(trial.token)?;
+        let answer = answers
+            .next()
+            .ok_or_else(|| ChainError::unavailable("the node left out an answer"))?;
+        match simulated(answer)? {
+            // The transaction gets the very limit that it was simulated with.
+            Ok(()) => Ok(Tried {
+                gas: self
+                    .limits
+                    .contract_payment_gas
+                    .saturating_sub(self.limits.transaction_gas),
+                by_contract: true,
+            }),
+            Err(error) => Err(self.why(trial.token, trial.authorization, error).await),
+        }
+    }
+
+    /// The transfer as the first settling account would send it.
+    fn settle_request<'a>(&self, token: &Token, call: &'a Bytes) -> CallRequest<'a> {
+        CallRequest {
+            from: self.signers.first().map(crate::EvmSigner::address),
+            to: token.address,
+            data: call,
+            gas: Some(U64::from(
+                self.limits.payment_gas + self.limits.transaction_gas,
+            )),
+            gas_price: None,
+        }
+    }
+}
+
+/// Only what a plain payer's key has signed is worth trying.
+fn question(trial: &Trial<'_>, call: &Bytes) -> Question {
+    let a = trial.authorization;
+    Question {
+        token: trial.token.address,
+        payer: a.from,
+        payee: a.to,
+        value: a.value,
+        nonce: a.nonce,
+        call: match trial.presented.by_key {
+            true => call.clone(),
+            false => selector_and_payer(call, a.from),
+        },
+    }
+}
+
+fn selector_and_payer(call: &Bytes, payer: Account) -> Bytes {
+    let selector = call.get(..4).unwrap_or_default();
+    [selector, payer.into_word().as_slice()].concat().into()
+}
+
+/// Money for this payment and for what is promised already.
+fn require_funds(trial: &Trial<'_>, balance: U256) -> Result<(), Refusal> {
+    let needed = trial.authorization.value.saturating_add(trial.held);
+    if balance < needed {
+        return Err(too_little());
+    }
+    Ok(())
+}
+
+fn too_little() -> Refusal {
+    refuse(
+        codes::INVALID_EXACT_EVM_INSUFFICIENT_BALANCE,
+        "fund the paying account",
+    )
+}
+
+/// A token that shows no balance has none for us.
+fn read_balance(answer: Result<Bytes, RpcError>) -> Result<U256, ChainError> {
+    match answer {
+        Ok(bytes) => Ok(TokenAbi::balanceOfCall::abi_decode_returns(&bytes).unwrap_or_default()),
+        Err(error) if is_revert(&error) => Ok(U256::ZERO),
+        Err(error) => Err(unavailable("balanceOf")(error)),
+    }
+}
+
+/// Keeps "it would revert" apart from "the node could not say".
+fn simulated<T>(answer: Result<T, RpcError>) -> Result<Result<(), RpcError>, ChainError> {
+    match answer {
+        Ok(_) => Ok(Ok(())),
+        Err(error) if is_revert(&error) => Ok(Err(error)),
+        Err(error) => Err(unavailable("simulation")(error)),
+    }
+}
+
+/// Exactly the magic value, alone or in a word of its own.
+fn says_valid(answer: Option<Result<Value, RpcError>>) -> Result<bool, ChainError> {
+    if let Some(Err(error)) = &answer
+        && is_revert(error)
+    {
+        return Ok(false);
+    }
+    let bytes: Bytes = typed("isValidSignature", answer)?;
+    Ok(bytes.len() <= MAX_ANSWER_BYTES
+        && bytes.starts_with(&VALID_SIGNATURE)
+        && bytes.iter().take(32).skip(4).all(|b| *b == 0))
+}
+
+fn require_key(presented: &Presented) -> Result<(), Refusal> {
+    if presented.wrapped {
+        return Err(refuse(
+            codes::EIP6492_FACTORY_NOT_ALLOWED,
+            "deploy the account first, then pay from it",
+        ));
+    }
+    presented.by_key.then_some(()).ok_or_else(wrong_signature)
+}
+
+fn require_deployed(token: &Token) -> Result<(), ChainError> {
+    match token.state() {
+        TokenState::NoCode => {
+            Err(refuse(codes::ASSET_NOT_DEPLOYED_CONTRACT, "choose another asset").into())
+        }
+        TokenState::Good => Ok(()),
+        TokenState::Unknown | TokenState::OtherDomain => Err(ChainError::unavailable(format!(
+            "the domain of {} is not confirmed",
+            token.address
+        ))),
+    }
+}
