@@ -4,5 +4,5 @@
 mod row;
 mod statement;
 
-pub(crate) use row::{Names, Row, Value, int, json, millis};
+pub(crate) use row::{Names, Row, Value, by_seq, int, json, millis};
 pub(crate) use statement::{Param, Statement, sql};

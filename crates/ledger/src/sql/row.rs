@@ -52,6 +52,14 @@ pub(crate) struct Row {
     pub values: Vec<Value>,
 }
 
+/// Oldest first.
+pub(crate) fn by_seq(rows: Vec<Row>) -> Result<Vec<Row>, LedgerError> {
+    let numbered = rows.into_iter().map(|row| Ok((row.number("seq")?, row)));
+    let mut rows = numbered.collect::<Result<Vec<_>, LedgerError>>()?;
+    rows.sort_by_key(|(seq, _)| *seq);
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
 impl Row {
     fn value(&self, name: &str) -> Result<&Value, LedgerError> {
         let place = self.names.iter().position(|n| **n == *name);

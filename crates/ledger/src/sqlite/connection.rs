@@ -156,9 +156,16 @@ fn failed(error: rusqlite::Error) -> Trouble {
     Trouble::Failed(storage(error))
 }
 
+/// To SQLite `$2` is a name, whose place is where it stands first.
 fn bind(prepared: &mut rusqlite::Statement<'_>, params: &[Param]) -> Result<(), rusqlite::Error> {
-    for (place, param) in params.iter().enumerate() {
-        prepared.raw_bind_parameter(place + 1, param)?;
+    for place in 1..=prepared.parameter_count() {
+        let number = prepared.parameter_name(place).and_then(|name| {
+            let number: usize = name.strip_prefix('$')?.parse().ok()?;
+            number.checked_sub(1)
+        });
+        let param = number.and_then(|number| params.get(number));
+        let param = param.ok_or(rusqlite::Error::InvalidParameterCount(place, params.len()))?;
+        prepared.raw_bind_parameter(place, param)?;
     }
     Ok(())
 }

@@ -38,8 +38,9 @@ pub(crate) fn newest(limit: u32) -> Statement {
     select_grant!("ORDER BY g.seq DESC LIMIT $1").bind(i64::from(limit.min(1_000)))
 }
 
+/// In no order; see [`crate::sql::by_seq`].
 pub(crate) fn open() -> Statement {
-    select_grant!("WHERE g.is_open = 1 ORDER BY g.seq")
+    select_grant!("WHERE g.is_open = 1")
 }
 
 pub(crate) fn record(row: &Row) -> Result<GrantRecord, LedgerError> {

@@ -31,14 +31,13 @@ pub(crate) fn by_identity(identity: &Identity) -> Statement {
     sql("SELECT * FROM payments WHERE identity = $1").bind(digest(identity))
 }
 
-/// What is open, of one replica or of all.
+/// What is open, of one replica or of all. In no order: a sorted question would
+/// walk through all that ever was, in place of the few that are open.
 pub(crate) fn open(replica: Option<&ReplicaId>) -> Statement {
     match replica {
-        Some(replica) => {
-            sql("SELECT * FROM payments WHERE is_open = 1 AND replica = $1 ORDER BY seq")
-                .bind(replica.to_string())
-        }
-        None => sql("SELECT * FROM payments WHERE is_open = 1 ORDER BY seq"),
+        Some(replica) => sql("SELECT * FROM payments WHERE is_open = 1 AND replica = $1")
+            .bind(replica.to_string()),
+        None => sql("SELECT * FROM payments WHERE is_open = 1"),
     }
 }
 
@@ -48,12 +47,16 @@ pub(crate) fn page(limit: u32) -> i64 {
     i64::from(limit.min(PAGE))
 }
 
+/// Newest first; with a plus before it, without the index over all.
 macro_rules! newest {
-    ($condition:literal) => {
+    ($condition:literal, $plus:literal) => {
         concat!(
             "SELECT * FROM payments WHERE ",
             $condition,
-            "accepted_at < $1 ORDER BY accepted_at DESC, seq DESC LIMIT $2"
+            $plus,
+            "accepted_at < $1 ORDER BY ",
+            $plus,
+            "accepted_at DESC, seq DESC LIMIT $2"
         )
     };
 }
@@ -61,15 +64,21 @@ macro_rules! newest {
 pub(crate) fn listed(filter: &PaymentFilter) -> Statement {
     // Each in the words of the partial index that answers it.
     let question = match filter.state {
-        None => newest!(""),
-        Some(PaymentState::Accepted) => newest!("is_open = 1 AND state = 'accepted' AND "),
-        Some(PaymentState::Submitted) => newest!("is_open = 1 AND state = 'submitted' AND "),
-        Some(PaymentState::Settled) => newest!("state = 'settled' AND "),
+        None => newest!("", ""),
+        Some(PaymentState::Accepted) => newest!("is_open = 1 AND state = 'accepted' AND ", "+"),
+        Some(PaymentState::Submitted) => newest!("is_open = 1 AND state = 'submitted' AND ", "+"),
+        Some(PaymentState::Settled) => newest!("state = 'settled' AND ", ""),
         Some(PaymentState::Refused) => {
-            newest!("state IN ('refused', 'expired') AND state = 'refused' AND ")
+            newest!(
+                "state IN ('refused', 'expired') AND state = 'refused' AND ",
+                ""
+            )
         }
         Some(PaymentState::Expired) => {
-            newest!("state IN ('refused', 'expired') AND state = 'expired' AND ")
+            newest!(
+                "state IN ('refused', 'expired') AND state = 'expired' AND ",
+                ""
+            )
         }
     };
     sql(question)

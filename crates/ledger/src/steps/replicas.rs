@@ -8,7 +8,7 @@ use tollway_core::{Address, Network, PaymentId, Timestamp};
 
 use super::fresh_name;
 use super::payments::{self, page};
-use crate::sql::{Statement, int, millis, sql};
+use crate::sql::{Statement, by_seq, int, millis, sql};
 use crate::store::Step;
 use crate::{Lease, LedgerError, PaymentRecord, Replica, ReplicaId};
 
@@ -205,21 +205,22 @@ pub(crate) async fn adopt(
 ) -> Result<Vec<PaymentRecord>, LedgerError> {
     let now = step.store_now().await?;
     let orphans = sql(
-        "SELECT p.* FROM payments p WHERE p.is_open = 1 AND p.network = $1
+        "SELECT p.id, p.seq FROM payments p WHERE p.is_open = 1 AND p.network = $1
              AND (p.replica IS NULL OR (p.replica <> $2 AND p.replica NOT IN (
                  SELECT id FROM replicas WHERE alive_until > $3)))
              AND (p.slot_nonce IS NULL OR EXISTS (
                  SELECT 1 FROM leases l WHERE l.network = p.slot_network
-                     AND l.signer = p.slot_signer AND l.replica = $2))
-         ORDER BY p.seq LIMIT $4",
+                     AND l.signer = p.slot_signer AND l.replica = $2))",
     )
     .bind(network.to_string())
     .bind(replica.to_string())
-    .bind(millis(now))
-    .bind(page(limit));
+    .bind(millis(now));
+    let orphans = by_seq(step.list(orphans).await?)?;
+    let limit = usize::try_from(page(limit)).unwrap_or_default();
     let mut adopted = Vec::new();
-    for row in step.list(orphans).await? {
-        let mut payment = payments::record(&row)?;
+    for row in orphans.into_iter().take(limit) {
+        let id = PaymentId::from_text(row.text("id")?);
+        let mut payment = payments::load(step, &id).await?;
         let update = sql("UPDATE payments SET replica = $2 WHERE id = $1");
         let update = update.bind(payment.id.to_string());
         step.run(update.bind(replica.to_string())).await?;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tollway_core::{GrantId, Identity, Timestamp};
 
 use super::{Step, Store, step_name};
-use crate::sql::{millis, sql};
+use crate::sql::{by_seq, millis, sql};
 use crate::steps::grant_rows::{answer, by_identifier, by_identity, open, record};
 use crate::steps::grants as steps;
 use crate::{Claim, Evidence, GrantRecord, GrantStore, LedgerError, NewGrant, StoredAnswer};
@@ -112,7 +112,8 @@ impl GrantStore for Store {
     }
 
     async fn open_grants(&self) -> Result<Vec<GrantRecord>, LedgerError> {
-        self.list(open()).await?.iter().map(record).collect()
+        let rows = by_seq(self.list(open()).await?)?;
+        rows.iter().map(record).collect()
     }
 
     async fn refuse_orphans(&self, alive: &[String], now: Timestamp) -> Result<u64, LedgerError> {

@@ -97,7 +97,7 @@ impl Store {
         }
     }
 
-    async fn write<T, F>(&self, name: StepName, step: F) -> Result<T, LedgerError>
+    pub(crate) async fn write<T, F>(&self, name: StepName, step: F) -> Result<T, LedgerError>
     where
         T: Send + 'static,
         F: AsyncFnMut(&mut Step) -> Result<T, LedgerError> + Send + 'static,

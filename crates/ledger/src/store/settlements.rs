@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tollway_core::{Address, Amount, Identity, Network, PaymentId, Proof, Raw, Timestamp};
 
 use super::{Step, Store, step_name};
+use crate::sql::by_seq;
 use crate::steps::{endings, gas, payments, replicas, slots};
 use crate::{
     Acceptance, Conclusion, Cost, Ended, Ending, GasSpent, HandOut, Lease, LedgerError, NewPayment,
@@ -252,6 +253,7 @@ impl SettlementStore for Store {
 
     async fn open_payments(&self) -> Result<Vec<PaymentRecord>, LedgerError> {
         let rows = self.list(payments::open(self.acting.as_ref())).await?;
+        let rows = by_seq(rows)?;
         rows.iter().map(payments::record).collect()
     }
 

@@ -12,15 +12,18 @@ CREATE UNIQUE INDEX grants_identifier ON grants (payment_identifier)
 
 CREATE UNIQUE INDEX grants_identity ON grants (identity) WHERE reclaimable = 0;
 
-CREATE INDEX grants_open ON grants (seq) WHERE is_open = 1;
+CREATE INDEX grants_open ON grants (from_account, asset) WHERE is_open = 1;
 
 CREATE INDEX grants_reclaimable ON grants (updated_at) WHERE reclaimable = 1;
 
-CREATE INDEX payments_by_state ON payments (state, accepted_at, seq);
+CREATE INDEX payments_failed ON payments (accepted_at, seq)
+    WHERE state IN ('refused', 'expired');
 
 CREATE INDEX payments_newest ON payments (accepted_at, seq);
 
-CREATE INDEX payments_open ON payments (seq) WHERE is_open = 1;
+CREATE INDEX payments_open ON payments (from_account, asset) WHERE is_open = 1;
+
+CREATE INDEX payments_watched ON payments (network, id) WHERE is_watched = 1;
 
 CREATE INDEX slots_open ON slots (network, signer, nonce) WHERE closed = 0;
 
@@ -56,10 +59,19 @@ CREATE TABLE events (
     UNIQUE (writer, seq)
 ) STRICT;
 
+CREATE TABLE gas (
+    network TEXT NOT NULL,
+    payer   TEXT NOT NULL,
+    day     INTEGER NOT NULL,
+    fee     TEXT NOT NULL,
+    lost    TEXT NOT NULL,
+    PRIMARY KEY (network, payer, day)
+) STRICT;
+
 CREATE TABLE grants (
     seq                INTEGER PRIMARY KEY,
     id                 TEXT NOT NULL UNIQUE,
-    identity           TEXT NOT NULL,
+    identity           BLOB NOT NULL,
     network            TEXT NOT NULL,
     scope              TEXT NOT NULL,
     payer              TEXT NOT NULL,
@@ -90,6 +102,15 @@ CREATE TABLE grants (
     updated_at         INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE leases (
+    network   TEXT NOT NULL,
+    signer    TEXT NOT NULL,
+    replica   TEXT REFERENCES replicas (id),
+    epoch     INTEGER NOT NULL,
+    leased_at INTEGER NOT NULL,
+    PRIMARY KEY (network, signer)
+) STRICT;
+
 CREATE TABLE meta (
     name  TEXT NOT NULL PRIMARY KEY,
     value INTEGER NOT NULL
@@ -98,7 +119,7 @@ CREATE TABLE meta (
 CREATE TABLE payments (
     seq             INTEGER PRIMARY KEY,
     id              TEXT NOT NULL UNIQUE,
-    identity        TEXT NOT NULL UNIQUE,
+    identity        BLOB NOT NULL UNIQUE,
     network         TEXT NOT NULL,
     scope           TEXT NOT NULL,
     payer           TEXT NOT NULL,
@@ -111,10 +132,14 @@ CREATE TABLE payments (
     settlement      TEXT NOT NULL,
     finality        TEXT NOT NULL,
     payload         TEXT NOT NULL,
-    requirements    TEXT NOT NULL,
+    requirements    TEXT,
+    caller          TEXT,
+    opener          TEXT,
+    replica         TEXT,
     state           TEXT NOT NULL
         CHECK (state IN ('accepted', 'submitted', 'settled', 'refused', 'expired')),
     is_open         INTEGER NOT NULL CHECK (is_open IN (0, 1)),
+    is_watched      INTEGER NOT NULL CHECK (is_watched IN (0, 1)),
     attempts        INTEGER NOT NULL,
     slot_network    TEXT,
     slot_signer     TEXT,
@@ -154,15 +179,11 @@ CREATE TABLE purses (
     UNIQUE (account, network, asset, kind, name)
 ) STRICT;
 
-CREATE TABLE slot_payments (
-    network    TEXT NOT NULL,
-    signer     TEXT NOT NULL,
-    nonce      INTEGER NOT NULL,
-    position   INTEGER NOT NULL,
-    payment_id TEXT NOT NULL REFERENCES payments (id),
-    PRIMARY KEY (network, signer, nonce, position),
-    UNIQUE (network, signer, nonce, payment_id),
-    FOREIGN KEY (network, signer, nonce) REFERENCES slots (network, signer, nonce)
+CREATE TABLE replicas (
+    id          TEXT NOT NULL PRIMARY KEY,
+    name        TEXT NOT NULL,
+    alive_until INTEGER NOT NULL,
+    joined_at   INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE slot_raws (
@@ -182,6 +203,7 @@ CREATE TABLE slots (
     signer       TEXT NOT NULL,
     nonce        INTEGER NOT NULL,
     raws         INTEGER NOT NULL,
+    payments     TEXT NOT NULL,
     closed       INTEGER NOT NULL CHECK (closed IN (0, 1)),
     allocated_at INTEGER NOT NULL,
     PRIMARY KEY (network, signer, nonce)

@@ -1,12 +1,16 @@
 //! Records to try the ledger with.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::json;
 use tollway_core::{
     Address, Amount, Expected, Finality, Identity, Network, Raw, Settled, Settlement, Timestamp,
     TxHash,
 };
 use tollway_ledger::{
-    Limit, LimitScope, NewGrant, NewPayment, NewSpend, SignedSpend, StoredAnswer,
+    Lease, LedgerError, Limit, LimitScope, NewGrant, NewPayment, NewSpend, SettlementStore,
+    SignedSpend, StoredAnswer,
 };
 
 pub const SIGNATURE: &str = "0xa1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f901b";
@@ -78,8 +82,10 @@ pub fn payment(n: u64) -> NewPayment {
         deadline: at(u64::MAX),
         settlement: Settlement::Submit,
         finality: Finality::Confirmations(2),
-        payload: serde_json::from_value(payload_json()).unwrap(),
-        requirements: serde_json::from_value(requirements_json()).unwrap(),
+        payload: Arc::new(serde_json::from_value(payload_json()).unwrap()),
+        requirements: Arc::new(serde_json::from_value(requirements_json()).unwrap()),
+        caller: Some("seller".to_owned()),
+        opener: Some(format!("key-{n}")),
     }
 }
 
@@ -159,4 +165,15 @@ pub fn limit(max: u128) -> Limit {
         window: None,
         max: atomic(max),
     }
+}
+
+/// How long a replica of these stories lives without a beat.
+pub const LONG: Duration = Duration::from_secs(600);
+
+/// A signer's lease, by a replica that joins for it.
+pub async fn leased(store: &impl SettlementStore, signer: u8) -> Result<Lease, LedgerError> {
+    let replica = store.join("engine", LONG).await?.id;
+    let (network, signer) = (network(), address(signer));
+    let lease = store.lease_signer(&replica, &network, &signer).await?;
+    Ok(lease.expect("nobody else has it"))
 }

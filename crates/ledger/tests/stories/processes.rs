@@ -4,8 +4,6 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Row as _};
 use tollway_core::SpendId;
 use tollway_ledger::{SpendState, SpendStore as _, SqliteLedger};
 
@@ -23,16 +21,10 @@ pub fn url(path: &Path) -> String {
 }
 
 /// SQLite itself finds nothing wrong with the file.
-pub async fn assert_intact(path: &Path) {
-    let mut conn = SqliteConnectOptions::new()
-        .filename(path)
-        .connect()
-        .await
-        .unwrap();
-    let check = sqlx::query("PRAGMA integrity_check")
-        .fetch_one(&mut conn)
-        .await;
-    assert_eq!(check.unwrap().get::<String, _>(0), "ok");
+pub fn assert_intact(path: &Path) {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    let check = conn.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+    assert_eq!(check.unwrap(), "ok");
 }
 
 fn spender(path: &Path, max: u128) -> Child {
@@ -88,7 +80,7 @@ async fn processes_share_a_budget_and_may_be_killed() {
     let open = ledger.open_spends(&address(1)).await.unwrap();
     assert_eq!(open.len() as u128 * 10, held);
     crate::assert_sound(&ledger).await;
-    assert_intact(&path).await;
+    assert_intact(&path);
 }
 
 #[tokio::test]

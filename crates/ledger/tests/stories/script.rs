@@ -3,12 +3,13 @@
 use serde_json::json;
 use tollway_core::Proof;
 use tollway_ledger::{
-    Acceptance, Claim, Conclusion, Evidence, GrantStore, LedgerError, PaymentRecord, Reservation,
-    SettlementStore, SpendStore, SqliteLedger,
+    Acceptance, Claim, Conclusion, Cost, Ending, Evidence, GrantStore, LedgerError, PaymentRecord,
+    Reservation, SettlementStore, SpendStore, SqliteLedger,
 };
 
 use crate::make::{
-    address, answer, at, atomic, grant, hash, limit, network, payment, raw, settled, signed, spend,
+    LONG, address, answer, at, atomic, grant, hash, limit, network, payment, raw, settled, signed,
+    spend,
 };
 
 /// Runs the script; `after` hears of each step when it is durable.
@@ -30,24 +31,46 @@ async fn settlements(
 ) -> Result<(), LedgerError> {
     let signer = address(9);
     let slot = |nonce| (network(), signer.clone(), nonce);
+    let me = ledger.join("engine", LONG).await?.id;
+    after().await;
+    ledger.beat(&me, LONG).await?;
+    after().await;
+    let lease = ledger.lease_signer(&me, &network(), &signer).await?;
+    let lease = lease.expect("nobody else has it");
+    after().await;
     let one = accepted(ledger, 1).await?.id;
     after().await;
-    ledger.allocate_slot(&network(), &signer, 0, at(2)).await?;
+    ledger.adopt(&me, &network(), 10).await?;
+    after().await;
+    ledger.give_up(&one).await?;
+    after().await;
+    ledger.adopt(&me, &network(), 10).await?;
+    after().await;
+    ledger.allocate_slot(&lease, 0, at(2)).await?;
     after().await;
     let ids = [one.clone()];
-    ledger.store_raw(&slot(0), &raw(1), &ids, at(3)).await?;
+    ledger
+        .store_raw(&slot(0), &raw(1), &ids, &lease, at(3))
+        .await?;
     after().await;
     ledger
         .note(&one, "sent", json!({ "attempt": 1 }), at(4))
         .await?;
     after().await;
-    ledger.store_raw(&slot(0), &raw(2), &ids, at(5)).await?;
+    ledger
+        .store_raw(&slot(0), &raw(2), &ids, &lease, at(5))
+        .await?;
     after().await;
     ledger
         .conclude(&one, Conclusion::Settled(settled(2)), at(6))
         .await?;
     after().await;
-    ledger.close_slot(&slot(0), at(7)).await?;
+    let costs = [Cost {
+        payer: address(1),
+        fee: atomic(5),
+        lost: false,
+    }];
+    ledger.close_slot(&slot(0), &costs, at(7)).await?;
     after().await;
     ledger.hand_out(&one, Some("key"), at(8)).await?;
     after().await;
@@ -57,6 +80,21 @@ async fn settlements(
     ledger.reopen(&one, &proof, at(10)).await?;
     after().await;
     ledger.conclude(&one, Conclusion::Expired, at(11)).await?;
+    after().await;
+    let two = accepted(ledger, 2).await?.id;
+    after().await;
+    let ending = Ending {
+        id: two.clone(),
+        conclusion: Conclusion::Settled(settled(3)),
+        hand_out: Some(None),
+    };
+    ledger.conclude_all(vec![ending], at(12)).await?;
+    after().await;
+    ledger.mark_final(&[two], at(13)).await?;
+    after().await;
+    ledger.release_signer(&lease).await?;
+    after().await;
+    ledger.leave(&me).await?;
     after().await;
     Ok(())
 }

@@ -2,11 +2,11 @@
 
 use tollway_core::Proof;
 use tollway_ledger::{
-    Acceptance, Conclusion, HandOut, LedgerError, PaymentFilter, PaymentRecord, PaymentState,
-    SettlementStore, SlotRef,
+    Acceptance, Conclusion, HandOut, Lease, LedgerError, PaymentFilter, PaymentRecord,
+    PaymentState, SettlementStore, SlotRef,
 };
 
-use crate::make::{address, at, hash, identity, network, payment, raw, settled};
+use crate::make::{address, at, hash, identity, leased, network, payment, raw, settled};
 
 pub async fn accepted(store: &impl SettlementStore, n: u64) -> PaymentRecord {
     match store.accept(payment(n), at(1_000 + n)).await.unwrap() {
@@ -19,10 +19,8 @@ fn slot(nonce: u64) -> SlotRef {
     (network(), address(9), nonce)
 }
 
-async fn allocated(store: &impl SettlementStore, confirmed: u64) -> u64 {
-    let record = store
-        .allocate_slot(&network(), &address(9), confirmed, at(5))
-        .await;
+async fn allocated(store: &impl SettlementStore, lease: &Lease, confirmed: u64) -> u64 {
+    let record = store.allocate_slot(lease, confirmed, at(5)).await;
     record.unwrap().nonce
 }
 
@@ -51,26 +49,41 @@ pub async fn a_payment_comes_back_as_it_was_accepted(store: impl SettlementStore
 }
 
 pub async fn a_payment_has_one_open_attempt(store: impl SettlementStore) {
+    let lease = leased(&store, 9).await.unwrap();
     let record = accepted(&store, 1).await;
     let other = accepted(&store, 2).await;
     let ids = [record.id.clone()];
-    let first = slot(allocated(&store, 0).await);
+    let first = slot(allocated(&store, &lease, 0).await);
     store
-        .store_raw(&first, &raw(1), &ids, at(10))
+        .store_raw(&first, &raw(1), &ids, &lease, at(10))
         .await
         .unwrap();
-    let second = slot(allocated(&store, 0).await);
+    let second = slot(allocated(&store, &lease, 0).await);
     assert_eq!((first.2, second.2), (0, 1));
-    assert_conflict(store.store_raw(&second, &raw(2), &ids, at(11)).await);
     assert_conflict(
         store
-            .store_raw(&first, &raw(2), std::slice::from_ref(&other.id), at(11))
+            .store_raw(&second, &raw(2), &ids, &lease, at(11))
             .await,
     );
-    assert_conflict(store.store_raw(&second, &raw(1), &[other.id], at(11)).await);
+    assert_conflict(
+        store
+            .store_raw(
+                &first,
+                &raw(2),
+                std::slice::from_ref(&other.id),
+                &lease,
+                at(11),
+            )
+            .await,
+    );
+    assert_conflict(
+        store
+            .store_raw(&second, &raw(1), &[other.id], &lease, at(11))
+            .await,
+    );
 
     store
-        .store_raw(&first, &raw(3), &ids, at(12))
+        .store_raw(&first, &raw(3), &ids, &lease, at(12))
         .await
         .unwrap();
     let submitted = store.payment(&record.id).await.unwrap().unwrap();
@@ -91,10 +104,10 @@ pub async fn a_payment_has_one_open_attempt(store: impl SettlementStore) {
         fee: tollway_core::Amount::ZERO,
     };
     store.reopen(&record.id, &proof, at(13)).await.unwrap();
-    store.close_slot(&first, at(14)).await.unwrap();
-    assert_conflict(store.store_raw(&first, &raw(4), &ids, at(15)).await);
+    store.close_slot(&first, &[], at(14)).await.unwrap();
+    assert_conflict(store.store_raw(&first, &raw(4), &ids, &lease, at(15)).await);
     store
-        .store_raw(&second, &raw(4), &ids, at(15))
+        .store_raw(&second, &raw(4), &ids, &lease, at(15))
         .await
         .unwrap();
     let again = store.payment(&record.id).await.unwrap().unwrap();
@@ -102,11 +115,18 @@ pub async fn a_payment_has_one_open_attempt(store: impl SettlementStore) {
 }
 
 pub async fn a_cancellation_leaves_the_slots_payments(store: impl SettlementStore) {
+    let lease = leased(&store, 9).await.unwrap();
     let record = accepted(&store, 1).await;
-    let slot = slot(allocated(&store, 4).await);
+    let slot = slot(allocated(&store, &lease, 4).await);
     let ids = [record.id.clone()];
-    store.store_raw(&slot, &raw(1), &ids, at(10)).await.unwrap();
-    store.store_raw(&slot, &raw(2), &[], at(11)).await.unwrap();
+    store
+        .store_raw(&slot, &raw(1), &ids, &lease, at(10))
+        .await
+        .unwrap();
+    store
+        .store_raw(&slot, &raw(2), &[], &lease, at(11))
+        .await
+        .unwrap();
     let held = store.slot(&slot).await.unwrap().unwrap();
     assert_eq!((held.raws.len(), held.payments), (2, ids.to_vec()));
     let payment = store.payment(&record.id).await.unwrap().unwrap();
@@ -114,23 +134,24 @@ pub async fn a_cancellation_leaves_the_slots_payments(store: impl SettlementStor
 }
 
 pub async fn nonces_are_given_out_without_gaps(store: impl SettlementStore) {
-    assert_eq!(allocated(&store, 3).await, 3);
+    let lease = leased(&store, 9).await.unwrap();
+    assert_eq!(allocated(&store, &lease, 3).await, 3);
     // Nothing was stored under it: it is given out again.
-    assert_eq!(allocated(&store, 3).await, 3);
+    assert_eq!(allocated(&store, &lease, 3).await, 3);
     store
-        .store_raw(&slot(3), &raw(3), &[], at(1))
+        .store_raw(&slot(3), &raw(3), &[], &lease, at(1))
         .await
         .unwrap();
-    assert_eq!(allocated(&store, 3).await, 4);
+    assert_eq!(allocated(&store, &lease, 3).await, 4);
     store
-        .store_raw(&slot(4), &raw(4), &[], at(1))
+        .store_raw(&slot(4), &raw(4), &[], &lease, at(1))
         .await
         .unwrap();
-    store.close_slot(&slot(3), at(2)).await.unwrap();
+    store.close_slot(&slot(3), &[], at(2)).await.unwrap();
     // A node that lags behind does not bring a used nonce back.
-    assert_eq!(allocated(&store, 3).await, 5);
+    assert_eq!(allocated(&store, &lease, 3).await, 5);
     // Somebody else used the key: an unused slot below the chain is no gap.
-    assert_eq!(allocated(&store, 8).await, 8);
+    assert_eq!(allocated(&store, &lease, 8).await, 8);
     let open = store.open_slots().await.unwrap();
     let nonces: Vec<_> = open.iter().map(|s| s.nonce).collect();
     assert_eq!(nonces, [4, 5, 8]);
@@ -189,17 +210,24 @@ pub async fn success_is_handed_out_once(store: impl SettlementStore) {
 }
 
 pub async fn a_reorganisation_brings_the_attempt_back(store: impl SettlementStore) {
+    let lease = leased(&store, 9).await.unwrap();
     let record = accepted(&store, 1).await;
-    let slot = slot(allocated(&store, 0).await);
+    let slot = slot(allocated(&store, &lease, 0).await);
     store
-        .store_raw(&slot, &raw(1), std::slice::from_ref(&record.id), at(2))
+        .store_raw(
+            &slot,
+            &raw(1),
+            std::slice::from_ref(&record.id),
+            &lease,
+            at(2),
+        )
         .await
         .unwrap();
     store
         .conclude(&record.id, Conclusion::Settled(settled(1)), at(3))
         .await
         .unwrap();
-    store.close_slot(&slot, at(3)).await.unwrap();
+    store.close_slot(&slot, &[], at(3)).await.unwrap();
     assert_eq!(store.open_slots().await.unwrap(), []);
     store
         .take_back(&record.id, "block 7 is gone", at(4))

@@ -1,28 +1,32 @@
 //! The file itself: who may read it, who may engine on it, what else it may be.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Row as _};
+use rusqlite::Connection;
 use tokio::task::JoinSet;
 use tollway_ledger::{
     Acceptance, Claim, GrantStore, Ledger, LedgerError, SCHEMA_VERSION, SettlementStore,
     SqliteLedger, StoryStore,
 };
 
-use crate::make::{SIGNATURE, address, at, grant, network, payment, raw};
+use crate::make::{SIGNATURE, address, at, grant, leased, network, payment, raw};
 use crate::settlements::accepted;
 
 fn url(path: &Path) -> String {
     format!("sqlite:{}", path.display())
 }
 
-async fn raw_connection(path: &Path) -> SqliteConnection {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .connect()
-        .await
-        .unwrap()
+fn raw_connection(path: &Path) -> Connection {
+    let conn = Connection::open(path).unwrap();
+    conn.busy_timeout(Duration::from_secs(5)).unwrap();
+    conn
+}
+
+fn texts(conn: &Connection, question: &str) -> Vec<String> {
+    let mut asked = conn.prepare(question).unwrap();
+    let rows = asked.query_map([], |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
 }
 
 fn place() -> (tempfile::TempDir, PathBuf) {
@@ -78,8 +82,6 @@ async fn what_cannot_be_opened_says_what_to_do() {
     let (folder, path) = place();
     let missing = refusal(&url(&folder.path().join("no/ledger.db"))).await;
     assert!(missing.contains("does not exist; create it"), "{missing}");
-    let postgres = refusal("postgres://ledger@db/tollway").await;
-    assert!(postgres.contains("SQLite only; write"), "{postgres}");
     for bad in ["sqlite:", "sqlite:a?mode=ro", "file.db", "", "mysql:x"] {
         let said = refusal(bad).await;
         assert!(
@@ -100,11 +102,8 @@ async fn what_cannot_be_opened_says_what_to_do() {
 async fn somebody_elses_database_is_left_alone() {
     let (_folder, path) = place();
     std::fs::write(&path, "").unwrap();
-    let mut conn = raw_connection(&path).await;
-    sqlx::query("CREATE TABLE theirs (x)")
-        .execute(&mut conn)
-        .await
-        .unwrap();
+    let conn = raw_connection(&path);
+    conn.execute("CREATE TABLE theirs (x)", []).unwrap();
     let said = refusal(&url(&path)).await;
     assert!(said.contains("but no ledger; name another file"), "{said}");
 }
@@ -113,9 +112,9 @@ async fn somebody_elses_database_is_left_alone() {
 async fn a_newer_ledger_is_refused() {
     let (_folder, path) = place();
     SqliteLedger::open(&url(&path)).await.unwrap().close().await;
-    let mut conn = raw_connection(&path).await;
-    let newer = sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'schema'");
-    newer.execute(&mut conn).await.unwrap();
+    let conn = raw_connection(&path);
+    let newer = "UPDATE meta SET value = value + 1 WHERE name = 'schema'";
+    conn.execute(newer, []).unwrap();
     let said = refusal(&url(&path)).await;
     let expected = format!(
         "format {}, this one knows {SCHEMA_VERSION}",
@@ -135,9 +134,8 @@ async fn a_ledger_with_another_schema_of_the_same_format_is_refused() {
         let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
         accepted(&ledger, 1).await;
         ledger.close().await;
-        let mut conn = raw_connection(&path).await;
-        let done = sqlx::query(tamper).execute(&mut conn).await.unwrap();
-        assert_eq!(done.rows_affected(), 1);
+        let conn = raw_connection(&path);
+        assert_eq!(conn.execute(tamper, []).unwrap(), 1);
         let said = refusal(&url(&path)).await;
         assert!(
             said.contains("another build of Tollway") && said.ends_with("or name another file."),
@@ -204,14 +202,14 @@ async fn a_failed_step_takes_no_other_of_its_commit_along() {
     let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
     let (one, two) = (accepted(&ledger, 1).await.id, accepted(&ledger, 2).await.id);
     let slot = |nonce| (network(), address(9), nonce);
+    let lease = leased(&ledger, 9).await.unwrap();
     for nonce in 0..2 {
-        let (network, signer) = (network(), address(9));
-        let allocated = ledger.allocate_slot(&network, &signer, nonce, at(2)).await;
+        let allocated = ledger.allocate_slot(&lease, nonce, at(2)).await;
         assert_eq!(allocated.unwrap().nonce, nonce);
         if nonce == 0 {
             let ids = std::slice::from_ref(&two);
             ledger
-                .store_raw(&slot(0), &raw(1), ids, at(3))
+                .store_raw(&slot(0), &raw(1), ids, &lease, at(3))
                 .await
                 .unwrap();
         }
@@ -223,11 +221,25 @@ async fn a_failed_step_takes_no_other_of_its_commit_along() {
     let (good, bad) = (
         |n| ledger.accept(payment(n), at(4)),
         |n| {
-            let (ledger, slot, both) = (&ledger, &slot, &both);
-            async move { ledger.store_raw(slot, &raw(n), both, at(4)).await }
+            let (ledger, slot, both, lease) = (&ledger, &slot, &both, &lease);
+            async move { ledger.store_raw(slot, &raw(n), both, lease, at(4)).await }
         },
     );
-    let (a, failed, b, failed_too, c) = tokio::join!(good(10), bad(2), good(11), bad(3), good(12));
+    // The first step waits for the file, and the others behind it for the next commit.
+    let holder = raw_connection(&path);
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let wait = |millis| tokio::time::sleep(Duration::from_millis(millis));
+    let others = async {
+        wait(50).await;
+        tokio::join!(good(10), bad(2), good(11), bad(3), good(12))
+    };
+    let freed = async {
+        wait(200).await;
+        holder.execute_batch("ROLLBACK").unwrap();
+    };
+    let (first, others, ()) = tokio::join!(good(9), others, freed);
+    let (a, failed, b, failed_too, c) = others;
+    assert!(matches!(first, Ok(Acceptance::New(_))), "{first:?}");
     for good in [a, b, c] {
         assert!(matches!(good, Ok(Acceptance::New(_))), "{good:?}");
     }
@@ -239,14 +251,14 @@ async fn a_failed_step_takes_no_other_of_its_commit_along() {
     }
     assert_eq!(
         ledger.stats().commits,
-        commits + 1,
+        commits + 2,
         "they shared one commit"
     );
     let payment = ledger.payment(&one).await.unwrap().unwrap();
     assert_eq!((payment.attempts, payment.transaction), (0, None));
     assert_eq!(ledger.story(one.as_str()).await.unwrap().len(), 1);
     assert_eq!(ledger.slot(&slot).await.unwrap().unwrap().raws, []);
-    assert_eq!(ledger.open_payments().await.unwrap().len(), 5);
+    assert_eq!(ledger.open_payments().await.unwrap().len(), 6);
     assert_eq!(ledger.verify_chain().await.unwrap(), None);
 }
 
@@ -257,10 +269,10 @@ async fn no_event_holds_a_signature() {
     let id = accepted(&ledger, 1).await.id;
     let said = serde_json::json!({ "answer": SIGNATURE });
     ledger.note(&id, "said", said, at(2)).await.unwrap();
-    let mut conn = raw_connection(&path).await;
-    let leaks = sqlx::query("SELECT COUNT(*) FROM events WHERE data LIKE '%a1b2c3d4e5f6%'");
-    let leaks: i64 = leaks.fetch_one(&mut conn).await.unwrap().get(0);
-    assert_eq!(leaks, 0);
+    let conn = raw_connection(&path);
+    let leaks = "SELECT COUNT(*) FROM events WHERE data LIKE '%a1b2c3d4e5f6%'";
+    let leaks = conn.query_row(leaks, [], |row| row.get::<_, i64>(0));
+    assert_eq!(leaks.unwrap(), 0);
 }
 
 /// However fast somebody makes them, only so many are kept.
@@ -268,23 +280,21 @@ async fn no_event_holds_a_signature() {
 async fn refused_grants_do_not_fill_the_disk() {
     let (_folder, path) = place();
     let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
-    let mut conn = raw_connection(&path).await;
+    let conn = raw_connection(&path);
     let Claim::New(first) = ledger.claim(grant(1), at(1)).await.unwrap() else {
         panic!("it was claimed before");
     };
     let refusal = ledger.refuse(&first.id, "invalid", "Sign it.", true, at(2));
     refusal.await.unwrap();
-    let many = sqlx::query(
-        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 11000)
+    let many = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 11000)
          INSERT INTO grants (id, identity, network, scope, payer, nonce, asset, from_account,
              to_account, amount, deadline, route, method, url, body_digest, payload_digest,
              payment_identifier, flow, owner, state, is_open, reclaimable, claimed_at, updated_at)
          SELECT 'grt_' || n, identity, network, scope, payer, nonce, asset, from_account,
              to_account, amount, deadline, route, method, url, body_digest, payload_digest,
              payment_identifier, flow, owner, state, is_open, reclaimable, claimed_at, 10 + n
-         FROM grants, n",
-    );
-    many.execute(&mut conn).await.unwrap();
+         FROM grants, n";
+    conn.execute(many, []).unwrap();
     assert_eq!(ledger.forget_refused(at(0)).await.unwrap(), 1_001);
     assert_eq!(ledger.forget_refused(at(0)).await.unwrap(), 0);
     assert_eq!(
@@ -299,11 +309,9 @@ async fn refused_grants_do_not_fill_the_disk() {
 async fn the_schema_is_the_golden_one() {
     let (_folder, path) = place();
     SqliteLedger::open(&url(&path)).await.unwrap().close().await;
-    let mut conn = raw_connection(&path).await;
-    let rows =
-        sqlx::query("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name");
-    let rows = rows.fetch_all(&mut conn).await.unwrap();
-    let statements: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let conn = raw_connection(&path);
+    let question = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name";
+    let statements = texts(&conn, question);
     let found = statements.join(";\n\n") + ";\n";
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/schema.sql");
     if std::env::var_os("TOLLWAY_WRITE_GOLDEN").is_some() {
@@ -317,17 +325,24 @@ async fn the_schema_is_the_golden_one() {
 async fn no_everyday_question_scans_a_table() {
     let (_folder, path) = place();
     SqliteLedger::open(&url(&path)).await.unwrap().close().await;
-    let mut conn = raw_connection(&path).await;
+    let conn = raw_connection(&path);
     for question in [
         "SELECT * FROM payments WHERE identity = $1",
-        "SELECT * FROM payments WHERE is_open = 1 ORDER BY seq",
+        "SELECT * FROM payments WHERE is_open = 1",
+        "SELECT * FROM payments WHERE is_open = 1 AND replica = $1",
+        "UPDATE payments SET replica = NULL WHERE is_open = 1 AND slot_network = $1 AND slot_signer = $2 AND replica = $3",
         "SELECT * FROM payments WHERE accepted_at < $1 ORDER BY accepted_at DESC, seq DESC LIMIT $2",
-        "SELECT * FROM payments WHERE state = $1 AND accepted_at < $2 ORDER BY accepted_at DESC, seq DESC LIMIT $3",
+        "SELECT * FROM payments WHERE is_open = 1 AND state = 'accepted' AND +accepted_at < $1 ORDER BY +accepted_at DESC, seq DESC LIMIT $2",
+        "SELECT * FROM payments WHERE state IN ('refused', 'expired') AND state = 'refused' AND accepted_at < $1 ORDER BY accepted_at DESC, seq DESC LIMIT $2",
+        "SELECT * FROM payments WHERE is_watched = 1 AND network = $1 AND id > $2 ORDER BY id LIMIT $3",
+        "SELECT identity, amount FROM payments WHERE is_open = 1 AND from_account = $1 AND asset = $2 AND network = $3",
+        "SELECT identity, amount FROM grants WHERE is_open = 1 AND from_account = $1 AND asset = $2 AND network = $3",
+        "SELECT fee, lost FROM gas WHERE network = $1 AND payer = $2 AND day >= $3",
         "SELECT * FROM slots WHERE network = $1 AND signer = $2 AND nonce >= $3 AND closed = 0 AND raws = 0 ORDER BY nonce LIMIT 1",
         "SELECT * FROM slots WHERE closed = 0 ORDER BY network, signer, nonce",
         "SELECT * FROM grants g WHERE g.identity = $1 ORDER BY g.reclaimable, g.seq DESC LIMIT 1",
         "SELECT * FROM grants g WHERE g.payment_identifier = $1 ORDER BY g.reclaimable, g.seq DESC LIMIT 1",
-        "SELECT * FROM grants g WHERE g.is_open = 1 ORDER BY g.seq",
+        "SELECT * FROM grants g WHERE g.is_open = 1",
         "SELECT seq FROM grants WHERE reclaimable = 1 AND updated_at < $1 ORDER BY updated_at LIMIT $2",
         "SELECT * FROM spends WHERE account = $1 AND request = $2 AND is_open = 1 AND state <> 'reserved' ORDER BY seq LIMIT 1",
         "SELECT * FROM spends WHERE account = $1 AND is_open = 1 ORDER BY seq",
@@ -335,10 +350,12 @@ async fn no_everyday_question_scans_a_table() {
         "SELECT total FROM purse_marks WHERE purse = $1 AND at <= $2 ORDER BY at DESC, seq DESC LIMIT 1",
         "SELECT * FROM events WHERE subject = $1 ORDER BY id",
     ] {
-        let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {question}"));
-        let rows = sqlx::query(explained).fetch_all(&mut conn).await.unwrap();
-        for row in rows {
-            let step: String = row.get("detail");
+        let mut explained = conn
+            .prepare(&format!("EXPLAIN QUERY PLAN {question}"))
+            .unwrap();
+        let mut rows = explained.raw_query();
+        while let Some(row) = rows.next().unwrap() {
+            let step: String = row.get("detail").unwrap();
             let scans_all = step.starts_with("SCAN") && !step.contains("USING INDEX");
             assert!(!scans_all, "{question}: {step}");
         }

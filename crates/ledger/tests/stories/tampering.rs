@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use sqlx::ConnectOptions as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use rusqlite::Connection;
 use tollway_ledger::{EventRecord, SqliteLedger, StoryStore as _};
 
 use crate::settlements::accepted;
@@ -21,10 +20,10 @@ async fn found_after(tamper: &'static [&'static str]) -> Option<EventRecord> {
         }
         ledger.close().await;
     }
-    let mut conn = without_guards(&path).await;
+    let conn = without_guards(&path);
     for statement in tamper {
-        let done = sqlx::query(*statement).execute(&mut conn).await.unwrap();
-        assert!(done.rows_affected() > 0, "{statement} changed nothing");
+        let done = conn.execute(statement, []).unwrap();
+        assert!(done > 0, "{statement} changed nothing");
     }
     SqliteLedger::open(&url)
         .await
@@ -34,14 +33,12 @@ async fn found_after(tamper: &'static [&'static str]) -> Option<EventRecord> {
         .unwrap()
 }
 
-async fn without_guards(path: &Path) -> SqliteConnection {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .foreign_keys(false);
-    let mut conn = options.connect().await.unwrap();
+fn without_guards(path: &Path) -> Connection {
+    let conn = Connection::open(path).unwrap();
+    conn.pragma_update(None, "foreign_keys", "OFF").unwrap();
     for trigger in ["events_are_never_changed", "events_are_never_deleted"] {
-        let drop = sqlx::AssertSqlSafe(format!("DROP TRIGGER {trigger}"));
-        sqlx::query(drop).execute(&mut conn).await.unwrap();
+        conn.execute(&format!("DROP TRIGGER {trigger}"), [])
+            .unwrap();
     }
     conn
 }
@@ -89,13 +86,9 @@ async fn events_cannot_be_changed_by_accident() {
         .await
         .unwrap();
     accepted(&ledger, 1).await;
-    let mut conn = SqliteConnectOptions::new()
-        .filename(&path)
-        .connect()
-        .await
-        .unwrap();
+    let conn = Connection::open(&path).unwrap();
     for statement in ["DELETE FROM events", "UPDATE events SET kind = 'x'"] {
-        let refused = sqlx::query(statement).execute(&mut conn).await;
+        let refused = conn.execute(statement, []);
         assert!(refused.unwrap_err().to_string().contains("append-only"));
     }
 }

@@ -6,11 +6,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tollway_core::{PaymentId, Proof};
 use tollway_ledger::{
-    Acceptance, Conclusion, HandOut, PaymentState, SettlementStore as _, SlotRecord, SqliteLedger,
+    Acceptance, Conclusion, HandOut, Lease, PaymentState, ReplicaStore as _, SettlementStore as _,
+    SlotRecord, SqliteLedger,
 };
 
 use super::{Answer, answer, done, on_a_fresh_ledger};
-use crate::make::{address, at, hash, network, payment, raw, settled};
+use crate::make::{LONG, address, at, hash, network, payment, raw, settled};
 
 #[derive(Clone, Debug)]
 enum Command {
@@ -242,9 +243,29 @@ impl Model {
 struct Real {
     ledger: SqliteLedger,
     ids: Vec<PaymentId>,
+    leases: [Lease; 2],
 }
 
 impl Real {
+    async fn new(ledger: SqliteLedger) -> Self {
+        let me = ledger.join("engine", LONG).await.unwrap().id;
+        let lease = async |signer| {
+            let (network, signer) = (network(), address(signer));
+            let lease = ledger.lease_signer(&me, &network, &signer).await;
+            lease.unwrap().unwrap()
+        };
+        let leases = [lease(8).await, lease(9).await];
+        Self {
+            ledger,
+            ids: Vec::new(),
+            leases,
+        }
+    }
+
+    fn lease(&self, signer: u8) -> &Lease {
+        &self.leases[usize::from(signer - 8)]
+    }
+
     fn id(&self, p: usize) -> PaymentId {
         let known = self.ids.get(p).cloned();
         known.unwrap_or_else(|| PaymentId::from_text("pay_nobody"))
@@ -270,9 +291,8 @@ impl Real {
                 })
             }
             Command::Allocate { signer, confirmed } => {
-                let signer = address(signer);
                 let slot = ledger
-                    .allocate_slot(&network(), &signer, confirmed, now)
+                    .allocate_slot(self.lease(signer), confirmed, now)
                     .await;
                 answer(slot, |s| s.nonce.to_string())
             }
@@ -284,15 +304,21 @@ impl Real {
             } => {
                 let ids: Vec<_> = payments.iter().map(|p| self.id(*p)).collect();
                 let slot = slot(signer, nonce);
-                answer(ledger.store_raw(&slot, &raw(n), &ids, now).await, done)
+                answer(
+                    ledger
+                        .store_raw(&slot, &raw(n), &ids, self.lease(signer), now)
+                        .await,
+                    done,
+                )
             }
             Command::Reopen(p) => {
                 let proof = Proof::SlotTaken { confirmed_nonce: 9 };
                 answer(ledger.reopen(&self.id(p), &proof, now).await, done)
             }
-            Command::Close { signer, nonce } => {
-                answer(ledger.close_slot(&slot(signer, nonce), now).await, done)
-            }
+            Command::Close { signer, nonce } => answer(
+                ledger.close_slot(&slot(signer, nonce), &[], now).await,
+                done,
+            ),
             Command::Settle(p, tx) => self.end(p, Conclusion::Settled(settled(tx))).await,
             Command::SettleWithout(p) => self.end(p, Conclusion::SettledWithoutTransaction).await,
             Command::Refuse(p) => {
@@ -369,7 +395,7 @@ proptest! {
     fn settlements_are_like_their_model(commands in vec(command(), 1..80)) {
         on_a_fresh_ledger(|ledger| async move {
             let mut model = Model::default();
-            let mut real = Real { ledger, ids: Vec::new() };
+            let mut real = Real::new(ledger).await;
             for command in &commands {
                 assert_eq!(real.apply(command).await, model.apply(command), "{command:?}");
                 real.assert_like(&model).await;
