@@ -10,6 +10,7 @@ use crate::chain::{Chain, Settings};
 use crate::clock::Clock;
 use crate::contracts::{CREATE2_DEPLOYER, CREATE2_DEPLOYER_RUNTIME, Contract, MULTICALL};
 use crate::error::RpcError;
+use crate::pool::WAITING_PER_SENDER;
 use crate::preset::{DEV_ACCOUNTS, Dollar, Preset};
 
 sol! {
@@ -46,6 +47,7 @@ pub struct Builder {
     base_fee_floor: u64,
     safe_depth: u64,
     finalized_depth: u64,
+    waiting_per_sender: usize,
     fixed_time: Option<u64>,
     extra_dollars: Vec<Dollar>,
 }
@@ -60,6 +62,7 @@ impl Default for Builder {
             base_fee_floor: 1_000_000,
             safe_depth: 0,
             finalized_depth: 0,
+            waiting_per_sender: WAITING_PER_SENDER,
             fixed_time: None,
             extra_dollars: Vec::new(),
         }
@@ -103,6 +106,12 @@ impl Builder {
         self
     }
 
+    /// How many transactions of one sender may wait, of 16,384 in all. Default 1,024.
+    pub fn waiting_per_sender(mut self, transactions: usize) -> Self {
+        self.waiting_per_sender = transactions;
+        self
+    }
+
     /// Stops the clock at this Unix second: time then moves only when it is
     /// told to, and every run of the same calls gives the same hashes.
     /// Default: the wall clock.
@@ -130,6 +139,10 @@ impl Builder {
         chain
             .world
             .set_code(CREATE2_DEPLOYER, CREATE2_DEPLOYER_RUNTIME)?;
+        let executor = Contract::BatchExecutor;
+        chain
+            .world
+            .set_code(executor.create2_address(), executor.runtime())?;
         for account in &DEV_ACCOUNTS {
             chain
                 .world
@@ -151,6 +164,7 @@ impl Builder {
             base_fee_floor: self.base_fee_floor,
             safe_depth: self.safe_depth,
             finalized_depth: self.finalized_depth,
+            waiting_per_sender: self.waiting_per_sender,
         }
     }
 }

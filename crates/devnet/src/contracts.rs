@@ -1,6 +1,6 @@
 //! The compiled contracts of `contracts/`, for placing on a chain.
 
-use alloy_primitives::{Address, Bytes, address, bytes};
+use alloy_primitives::{Address, B256, Bytes, address, bytes};
 use serde::Deserialize;
 
 /// Where clients expect a multicall on every chain.
@@ -21,6 +21,8 @@ pub enum Contract {
     TestDollar,
     /// The Multicall3 interface.
     Multicall,
+    /// The code of an EIP-7702 delegation: lets an account run a batch as itself.
+    BatchExecutor,
     /// An EIP-1271 wallet with one owner: constructor argument, or
     /// `initialize(owner)` after placing the runtime.
     SmartWallet,
@@ -48,9 +50,10 @@ struct Artifact {
 
 impl Contract {
     /// Every contract there is.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::TestDollar,
         Self::Multicall,
+        Self::BatchExecutor,
         Self::SmartWallet,
         Self::SmartWalletFactory,
         Self::SilentToken,
@@ -75,6 +78,11 @@ impl Contract {
             .unwrap_or_default()
     }
 
+    /// Where [`CREATE2_DEPLOYER`] puts it with a salt of zero.
+    pub fn create2_address(self) -> Address {
+        CREATE2_DEPLOYER.create2_from_code(B256::ZERO, self.creation())
+    }
+
     fn artifact(self) -> Option<Artifact> {
         serde_json::from_str(self.json()).ok()
     }
@@ -83,6 +91,7 @@ impl Contract {
         match self {
             Self::TestDollar => include_str!("../../../contracts/artifacts/TestDollar.json"),
             Self::Multicall => include_str!("../../../contracts/artifacts/Multicall.json"),
+            Self::BatchExecutor => include_str!("../../../contracts/artifacts/BatchExecutor.json"),
             Self::SmartWallet => include_str!("../../../contracts/artifacts/SmartWallet.json"),
             Self::SmartWalletFactory => {
                 include_str!("../../../contracts/artifacts/SmartWalletFactory.json")

@@ -16,8 +16,8 @@ use crate::error::RpcError;
 const MAX_RAW_BYTES: usize = 128 * 1024;
 /// The most transactions that may wait, over all senders.
 const MAX_WAITING: usize = 16_384;
-/// The most transactions of one sender that may wait.
-const MAX_WAITING_PER_SENDER: usize = 1_024;
+/// The most transactions of one sender that may wait, unless it is said otherwise.
+pub(crate) const WAITING_PER_SENDER: usize = 1_024;
 /// How much more a replacement must offer, in percent, on both fees.
 const PRICE_BUMP_PERCENT: u128 = 10;
 
@@ -94,14 +94,26 @@ struct Waiting {
 }
 
 /// The transactions that wait.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pool {
+    /// The most transactions of one sender that may wait.
+    per_sender: usize,
     senders: HashMap<Address, BTreeMap<u64, Waiting>>,
     by_hash: HashMap<B256, (Address, u64)>,
     arrivals: u64,
 }
 
 impl Pool {
+    /// An empty pool in which so many transactions of one sender may wait.
+    pub(crate) fn new(per_sender: usize) -> Self {
+        Self {
+            per_sender,
+            senders: HashMap::new(),
+            by_hash: HashMap::new(),
+            arrivals: 0,
+        }
+    }
+
     /// The waiting transaction with this hash.
     pub(crate) fn get(&self, hash: B256) -> Option<&Arc<SignedTx>> {
         let (sender, nonce) = self.by_hash.get(&hash)?;
@@ -169,7 +181,7 @@ impl Pool {
         if self.by_hash.len() >= MAX_WAITING {
             return Err(RpcError::server("txpool is full"));
         }
-        if self.senders.get(&sender).map_or(0, BTreeMap::len) >= MAX_WAITING_PER_SENDER {
+        if self.senders.get(&sender).map_or(0, BTreeMap::len) >= self.per_sender {
             return Err(RpcError::server(
                 "account limit exceeded: too many waiting transactions",
             ));

@@ -39,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) base_fee_floor: u64,
     pub(crate) safe_depth: u64,
     pub(crate) finalized_depth: u64,
+    pub(crate) waiting_per_sender: usize,
 }
 
 /// Which block a query is about.
@@ -96,9 +97,9 @@ impl Chain {
         Self {
             rules: evm::rules(settings.chain_id),
             call_rules: evm::call_rules(settings.chain_id),
+            pool: Pool::new(settings.waiting_per_sender),
             settings,
             world,
-            pool: Pool::default(),
             clock,
             automine,
             numbers: HashMap::from([(genesis.hash, 0)]),
@@ -228,7 +229,8 @@ impl Chain {
 
     fn fill(&mut self, header: &Header) -> Vec<MinedTx> {
         let env = block_env(header);
-        let mut pool = std::mem::take(&mut self.pool);
+        let empty = Pool::new(self.settings.waiting_per_sender);
+        let mut pool = std::mem::replace(&mut self.pool, empty);
         let mut mined: Vec<MinedTx> = Vec::new();
         let mut unpayable = Vec::new();
         let mut gas_left = header.gas_limit;

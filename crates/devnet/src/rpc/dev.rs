@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::params::{Params, field, u64};
+use super::params::{Params, address, field, u64};
 use super::views::{hex_u64, waiting_tx_json};
 use crate::Devnet;
 use crate::builder::Mining;
@@ -32,6 +32,7 @@ pub(super) fn dispatch(devnet: &Devnet, verb: &str, params: &Params<'_>) -> Opti
         "setStorageAt" => set_storage(devnet, params),
         "dropTransaction" => drop_transaction(devnet, params),
         "mint" => mint(devnet, params),
+        "mintMany" => mint_many(devnet, params),
         "reorg" => reorg(devnet, params),
         "pool" => Ok(pool(devnet)),
         _ => return None,
@@ -137,6 +138,15 @@ fn mint(devnet: &Devnet, params: &Params<'_>) -> Answer {
     devnet
         .mint(params.address(0)?, params.u256(1)?)
         .map(|()| Value::Null)
+}
+
+/// (accounts, atomic units of the test dollar for each).
+fn mint_many(devnet: &Devnet, params: &Params<'_>) -> Answer {
+    let (accounts, value) = (params.list(0)?, params.u256(1)?);
+    for account in accounts {
+        devnet.mint(address(account)?, value)?;
+    }
+    Ok(Value::Null)
 }
 
 /// (depth, keep = true): drops the newest blocks; see [`Devnet::reorg`].

@@ -87,6 +87,13 @@ impl<'a> Params<'a> {
         self.read(index, object)
     }
 
+    pub(crate) fn list(&self, index: usize) -> Parsed<&'a [Value]> {
+        self.read(index, |value| {
+            let list = value.as_array().map(Vec::as_slice);
+            list.ok_or_else(|| RpcError::params("expected a list"))
+        })
+    }
+
     pub(crate) fn call(&self, index: usize) -> Parsed<CallRequest> {
         self.read(index, call_request)
     }

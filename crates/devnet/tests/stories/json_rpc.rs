@@ -543,6 +543,10 @@ fn test_verbs_answer_under_every_known_prefix() {
     assert_eq!(get(&devnet, "eth_getTransactionCount", json!([who])), "0x9");
     get(&devnet, "tollway_mint", json!([who, "0x64"]));
     assert_eq!(devnet.balance_of(who), U256::from(100));
+    let other = Address::repeat_byte(5);
+    get(&devnet, "tollway_mintMany", json!([[who, other], "0x5"]));
+    let both = [who, other].map(|account| devnet.balance_of(account));
+    assert_eq!(both, [U256::from(105), U256::from(5)]);
     get(
         &devnet,
         "anvil_setNextBlockBaseFeePerGas",
@@ -586,6 +590,7 @@ fn no_parameter_makes_any_method_panic() {
         "anvil_setStorageAt",
         "anvil_dropTransaction",
         "tollway_mint",
+        "tollway_mintMany",
         "tollway_reorg",
         "evm_mine",
     ];

@@ -336,3 +336,19 @@ fn one_sender_can_make_only_so_many_wait() {
     let message = refusal(&devnet, &Key::dev(0).sign_tx(cheap(1_024)).1);
     assert!(message.starts_with("account limit exceeded"), "{message}");
 }
+
+#[test]
+fn a_chain_may_let_more_of_one_sender_wait() {
+    let narrow = Devnet::builder()
+        .mining(Mining::Manual)
+        .waiting_per_sender(2);
+    let devnet = narrow.build().unwrap();
+    send(&devnet, Key::dev(0), tx(0));
+    send(&devnet, Key::dev(0), tx(1));
+    assert!(refusal(&devnet, &Key::dev(0).sign_tx(tx(2)).1).starts_with("account limit"));
+    // A block later there is as much room again.
+    devnet.mine(1).unwrap();
+    send(&devnet, Key::dev(0), tx(2));
+    send(&devnet, Key::dev(0), tx(3));
+    assert!(refusal(&devnet, &Key::dev(0).sign_tx(tx(4)).1).starts_with("account limit"));
+}

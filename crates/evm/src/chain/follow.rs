@@ -1,7 +1,6 @@
 //! What is remembered between two looks at the chain.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,8 @@ use super::head::Seen;
 /// What was not found in blocks is asked for by its hash after this time in any
 /// case, and its signer's nonce with it: nodes behind one URL lag behind each other.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Somebody watches the chain if it was looked at so long ago.
+const WATCHING: Duration = Duration::from_secs(3);
 /// Broadcasts that are remembered; what is forgotten is asked for.
 const MOST_SENT: usize = 8192;
 /// Watches that are remembered beside those of the last look.
@@ -23,8 +24,8 @@ pub(super) type Key = (Address, u64);
 #[derive(Debug, Default)]
 pub(super) struct Follower {
     pub state: tokio::sync::Mutex<State>,
-    /// The number of the newest block that a look saw.
-    newest: AtomicU64,
+    /// The newest block that a look saw, and when.
+    newest: Mutex<Option<(u64, Instant)>>,
     sent: Mutex<HashMap<TxHash, Sent>>,
 }
 
@@ -58,19 +59,22 @@ struct Sent {
 }
 
 impl Follower {
-    /// A transaction leaves now: it is in no block that was seen before.
-    pub fn sending(&self, hash: &TxHash) {
+    /// A transaction leaves now: it is in no block that was seen before. Whether
+    /// it is the first time.
+    pub fn sending(&self, hash: &TxHash) -> bool {
         let mut sent = self.sent();
+        let first = !sent.contains_key(hash);
         if sent.len() >= MOST_SENT {
             sent.retain(|_, one| one.at.elapsed() < LOOK_AGAIN);
         }
         if sent.len() < MOST_SENT {
             let now = Sent {
-                after: self.newest.load(Ordering::Acquire),
+                after: self.newest().map_or(0, |(number, _)| number),
                 at: Instant::now(),
             };
             sent.entry(hash.clone()).or_insert(now);
         }
+        first
     }
 
     /// A node knows more of it than we do: it is asked for at once.
@@ -99,9 +103,21 @@ impl Follower {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The newest block while somebody is watching the chain.
+    pub fn watched_block(&self) -> Option<u64> {
+        self.newest()
+            .filter(|(_, at)| at.elapsed() < WATCHING)
+            .map(|(number, _)| number)
+    }
+
+    fn newest(&self) -> Option<(u64, Instant)> {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A look is over: this is the newest block.
     pub fn saw(&self, state: &mut State, head: &Head) {
-        self.newest.store(head.number, Ordering::Release);
+        let now = (head.number, Instant::now());
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
         state.seen.note(head);
         state.head = Some(head.clone());
     }

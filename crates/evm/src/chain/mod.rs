@@ -24,6 +24,7 @@ mod seal;
 mod send;
 mod simulate;
 mod start;
+mod trials;
 mod verify;
 mod window;
 
@@ -38,7 +39,7 @@ use tollway_core::{
     Identity, Intent, Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Raw, Refusal, Scheme,
     Settlement, Sight, SignerState, Slot, Terms, Timestamp, TxHash, Verified, Watch,
 };
-use tollway_rpc::RpcClient;
+use tollway_rpc::{Probe, RpcClient};
 
 pub use config::{BatchWay, EvmConfig, EvmLimits};
 pub use start::StartError;
@@ -61,6 +62,7 @@ pub struct EvmChain {
     follower: follow::Follower,
     payers: payers::PayerCache,
     window: window::Window,
+    trials: trials::Trials,
     start: start::StartState,
 }
 
@@ -94,10 +96,12 @@ impl EvmChain {
             .map(|signer| account_text(&config.network, signer.address()))
             .collect::<Result<_, _>>()
             .map_err(|_| StartError::NotEvm(config.network.to_string()))?;
+        config.rpc.set_probe(probe_of(chain_id, &config.rpc));
         let first = config.signers.first().map(EvmSigner::address);
         Ok(Self {
             chain_id,
             window: window::Window::new(config.rpc.clone(), first, config.limits.payment_gas),
+            trials: trials::Trials::default(),
             rpc: config.rpc,
             accounts,
             signers: config.signers,
@@ -149,6 +153,21 @@ impl EvmChain {
     fn token(&self, asset: &Address) -> Option<&Token> {
         self.tokens.get(&account(asset)?)
     }
+}
+
+/// Which chain a node serves is asked again and again; its height where there
+/// are others to compare it with.
+fn probe_of(chain_id: u64, rpc: &RpcClient) -> Probe {
+    let ours = move |id: &serde_json::Value| quantity(id) == Some(chain_id);
+    let probe = Probe::new("eth_chainId", serde_json::json!([]), ours);
+    match rpc.hosts().len() {
+        0 | 1 => probe,
+        _ => probe.height("eth_blockNumber", serde_json::json!([]), quantity),
+    }
+}
+
+fn quantity(value: &serde_json::Value) -> Option<u64> {
+    u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
 }
 
 /// An account from its canonical text.

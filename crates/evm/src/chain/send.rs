@@ -2,7 +2,7 @@
 
 use alloy_primitives::{B256, hex};
 use tollway_core::{Broadcast, ChainError, Raw};
-use tollway_rpc::RpcError;
+use tollway_rpc::{NotTaken, RpcError, Spread};
 
 use super::EvmChain;
 use crate::node::unavailable;
@@ -10,27 +10,40 @@ use crate::node::unavailable;
 impl EvmChain {
     pub(super) async fn send_raw(&self, raw: &Raw) -> Result<Broadcast, ChainError> {
         let text = hex::encode_prefixed(&raw.bytes);
-        self.follower.sending(&raw.hash);
-        let answer: Result<B256, RpcError> = self.rpc.call("eth_sendRawTransaction", [text]).await;
+        // Whoever took it before may have lost it: the second time all hear it.
+        let spread = match self.follower.sending(&raw.hash) {
+            true => Spread::One,
+            false => Spread::All,
+        };
+        let taken = |error: &RpcError| meant(error) == Some(Broadcast::Accepted);
+        let method = "eth_sendRawTransaction";
+        let answer = self.rpc.submit::<B256>(method, [text], spread, taken).await;
         match answer {
-            Ok(hash) if format!("{hash:#x}") == raw.hash.as_str() => Ok(Broadcast::Accepted),
-            Ok(hash) => Err(ChainError::unavailable(format!(
+            Ok(None) => Ok(Broadcast::Accepted),
+            Ok(Some(hash)) if format!("{hash:#x}") == raw.hash.as_str() => Ok(Broadcast::Accepted),
+            Ok(Some(hash)) => Err(ChainError::unavailable(format!(
                 "the node took {} and named it {hash:#x}",
                 raw.hash
             ))),
-            Err(RpcError::Rpc { code, message, .. }) => match meaning(&message) {
-                Some(meaning) => {
-                    if meaning == Broadcast::NonceUsed {
-                        self.follower.doubtful(&raw.hash);
-                    }
-                    Ok(meaning)
+            Err(NotTaken {
+                error,
+                perhaps_taken,
+            }) => match meant(&error) {
+                Some(Broadcast::NonceUsed) => {
+                    self.follower.doubtful(&raw.hash);
+                    Ok(Broadcast::NonceUsed)
                 }
-                None => Err(ChainError::unavailable(format!(
-                    "eth_sendRawTransaction: {message} (code {code})"
-                ))),
+                Some(meaning) if !perhaps_taken => Ok(meaning),
+                _ => Err(unavailable(method)(error)),
             },
-            Err(error) => Err(unavailable("eth_sendRawTransaction")(error)),
         }
+    }
+}
+
+fn meant(error: &RpcError) -> Option<Broadcast> {
+    match error {
+        RpcError::Rpc { message, .. } => meaning(message),
+        _ => None,
     }
 }
 

@@ -48,6 +48,7 @@ impl EvmChain {
             digest,
             presented: &presented,
             held: held.as_u256(),
+            phase,
         };
         let tried = self.simulate(&trial).await?;
         // A contract may answer by who asks: it was asked as the first account.
