@@ -1,12 +1,12 @@
 -- The tables, for every store: SQLite reads this as it is, for PostgreSQL the
 -- types are renamed. Whatever only one of them knows is in the files beside.
 
--- Facts about the ledger itself: format, latest moment seen.
+-- Facts about the ledger itself: format, latest moment seen, openings after a crash.
 CREATE TABLE meta (
     name  TEXT NOT NULL PRIMARY KEY,
     value INTEGER NOT NULL
 ) STRICT;
-INSERT INTO meta (name, value) VALUES ('clock', 0);
+INSERT INTO meta (name, value) VALUES ('clock', 0), ('openings', 0);
 
 -- Processes that take part, by the ledger's own clock.
 CREATE TABLE replicas (

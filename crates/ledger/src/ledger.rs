@@ -57,6 +57,12 @@ impl Ledger {
         self.0.health()
     }
 
+    /// Whether several machines may share it; see [`Store::is_shared`].
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.0.is_shared()
+    }
+
     /// Takes the engine's place; see [`Store::lock_engine`].
     ///
     /// # Errors

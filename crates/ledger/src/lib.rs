@@ -12,7 +12,9 @@ mod failure;
 mod grant;
 mod health;
 mod ledger;
+mod postgres;
 mod replica;
+mod schema;
 mod settlement;
 mod spend;
 mod sql;
@@ -27,6 +29,7 @@ pub use grant::{Claim, Evidence, GrantRecord, GrantState, GrantStore, NewGrant, 
 pub use health::LedgerHealth;
 pub use ledger::Ledger;
 pub use replica::{Lease, Replica, ReplicaId, ReplicaStore};
+pub use schema::SCHEMA_VERSION;
 pub use settlement::{
     Acceptance, Conclusion, Cost, Ended, Ending, GasSpent, HandOut, NewPayment, PaymentFilter,
     PaymentRecord, PaymentState, SettlementStore, SlotRecord, SlotRef,
@@ -35,7 +38,7 @@ pub use spend::{
     Limit, LimitScope, NewSpend, Reservation, SignedSpend, SpendRecord, SpendState, SpendStore,
     SpendTotal,
 };
-pub use sqlite::{EngineLock, SCHEMA_VERSION};
+pub use sqlite::EngineLock;
 pub use store::{Store, WriterStats};
 pub use story::{EventRecord, StoryStore};
 

@@ -60,6 +60,16 @@ impl Location {
         }
     }
 
+    /// Whether a log lies beside the file: it was not closed in order.
+    pub fn has_log(&self) -> bool {
+        let Self::File(path) = self else {
+            return false;
+        };
+        let mut name = path.clone().into_os_string();
+        name.push("-wal");
+        std::fs::metadata(name).is_ok_and(|log| log.len() > 0)
+    }
+
     /// The file that the one engine holds.
     pub fn engine_lock(&self) -> Option<PathBuf> {
         let Self::File(path) = self else {

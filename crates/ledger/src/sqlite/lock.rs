@@ -21,9 +21,16 @@ enum Holder {
     /// The operating system lets go with the file, even after `kill -9`.
     File(#[expect(dead_code, reason = "held for the lock on it")] File),
     Memory(InMemory),
+    /// Several engines may share a database: each leases its signers.
+    Database,
 }
 
 impl EngineLock {
+    /// Nothing to hold.
+    pub(crate) const fn of_a_database() -> Self {
+        Self(Holder::Database)
+    }
+
     pub(super) fn take(location: &Location, place: &InMemory) -> Result<Self, LedgerError> {
         match location.engine_lock() {
             Some(path) => lock_file(&path).map(|file| Self(Holder::File(file))),

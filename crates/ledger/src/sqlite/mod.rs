@@ -14,5 +14,4 @@ mod tests;
 
 pub(crate) use connection::{SqliteConnection, SqliteReaders};
 pub use lock::EngineLock;
-pub use open::SCHEMA_VERSION;
 pub(crate) use open::SqlitePlace;

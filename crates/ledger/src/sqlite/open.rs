@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::connection::{SqliteConnection, SqliteReaders};
@@ -10,17 +9,18 @@ use super::failure::{is_busy, storage};
 use super::location::Location;
 use super::lock::{EngineLock, InMemory};
 use crate::LedgerError;
-use crate::failure::{fatal, no_randomness};
+use crate::schema::{SCHEMA_VERSION, Schema};
 use crate::sql::{Row, Statement, int, sql};
-use crate::store::{Connection, Step, Trouble, Writer};
+use crate::store::{Connection, Step, Trouble, Writer, writer_name};
 
-/// Each version's statements; the first one makes version 1.
-const MIGRATIONS: &[&str] = &[concat!(
-    include_str!("../../migrations/0001_first.sql"),
-    include_str!("../../migrations/0001_guards.sqlite.sql")
-)];
-/// The schema that this program writes.
-pub const SCHEMA_VERSION: u64 = MIGRATIONS.len() as u64;
+static SCHEMA: Schema = Schema {
+    migrations: &[(
+        include_str!("../../migrations/0001_first.sql"),
+        include_str!("../../migrations/0001_guards.sqlite.sql"),
+    )],
+    translate: None,
+    place: "file",
+};
 
 /// How long opening waits for other processes that open at the same moment.
 const OPEN_PATIENCE: Duration = Duration::from_secs(15);
@@ -47,7 +47,11 @@ impl SqlitePlace {
         let name = writer_name()?;
         Writer::start(async move || {
             location.prepare()?;
+            let has_log = location.has_log();
             let mut conn = connect(&location).await?;
+            if has_log {
+                make_durable(&mut conn)?;
+            }
             migrate(&mut conn).await?;
             Ok(Step::new(Connection::Sqlite(conn), name))
         })
@@ -86,71 +90,32 @@ async fn connect(location: &Location) -> Result<SqliteConnection, LedgerError> {
 async fn migrate(conn: &mut SqliteConnection) -> Result<(), LedgerError> {
     let found = version(conn)?;
     if found == SCHEMA_VERSION {
-        return check_fingerprint(conn, found);
+        return SCHEMA.check(found, stored_fingerprint(conn)?);
     }
     conn.begin().await.map_err(Trouble::into_error)?;
     let found = version(conn)?;
-    if found > SCHEMA_VERSION {
-        return Err(fatal(
-            &format!(
-                "A newer Tollway wrote this ledger (format {found}, this one knows {SCHEMA_VERSION}); use that program, or name another file."
-            ),
-            "newer schema",
-        ));
+    if found > 0 {
+        SCHEMA.check(found, stored_fingerprint(conn)?)?;
     }
-    check_fingerprint(conn, found)?;
-    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
-        conn.script(migration)?;
-    }
+    conn.script(&SCHEMA.script(found))?;
     if found < SCHEMA_VERSION {
         let update = sql(
             "INSERT INTO meta (name, value) VALUES ('schema', $1), ('schema_fingerprint', $2)
              ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         );
         let update = update.bind(int(SCHEMA_VERSION));
-        let update = update.bind(fingerprint(SCHEMA_VERSION));
+        let update = update.bind(SCHEMA.fingerprint(SCHEMA_VERSION));
         conn.execute(&update).map_err(Trouble::into_error)?;
     }
     conn.control("COMMIT").map_err(Trouble::into_error)
 }
 
-/// A number that stands for all statements up to a version.
-fn fingerprint(version: u64) -> i64 {
-    let mut digest = Sha256::new();
-    for migration in MIGRATIONS
-        .iter()
-        .take(usize::try_from(version).unwrap_or(0))
-    {
-        digest.update(migration);
+fn stored_fingerprint(conn: &mut SqliteConnection) -> Result<Option<i64>, LedgerError> {
+    let stored = sql("SELECT value FROM meta WHERE name = 'schema_fingerprint'");
+    match query(conn, stored)?.first() {
+        Some(row) => row.opt_integer("value"),
+        None => Ok(None),
     }
-    let digest = digest.finalize();
-    let digits = digest.iter().take(7);
-    digits.fold(0, |number, byte| number << 8 | i64::from(*byte))
-}
-
-/// Refuses a file that other statements made under the same number, as a build
-/// in development may: its columns are not the ones that are asked for.
-fn check_fingerprint(conn: &mut SqliteConnection, version: u64) -> Result<(), LedgerError> {
-    if version == 0 {
-        return Ok(());
-    }
-    let rows = query(
-        conn,
-        sql("SELECT value FROM meta WHERE name = 'schema_fingerprint'"),
-    )?;
-    let found = match rows.first() {
-        Some(row) => row.opt_integer("value")?,
-        None => None,
-    };
-    if found == Some(fingerprint(version)) {
-        return Ok(());
-    }
-    Err(fatal(
-        &format!(
-            "This ledger was made by another build of Tollway, whose format {version} differs from this one's; use that build, or name another file."
-        ),
-        "schema fingerprint",
-    ))
 }
 
 /// The schema's version: 0 in an empty file. A file with other tables is no ledger.
@@ -160,29 +125,35 @@ fn version(conn: &mut SqliteConnection) -> Result<u64, LedgerError> {
     if tables.is_empty() {
         return Ok(0);
     }
-    let has_meta = tables
-        .iter()
-        .any(|row| row.text("name").is_ok_and(|name| name == "meta"));
-    let no_ledger = || {
-        fatal(
-            "The file is a database, but no ledger; name another file.",
-            "no schema version",
-        )
-    };
-    if !has_meta {
-        return Err(no_ledger());
+    let is_meta = |row: &Row| row.text("name").is_ok_and(|name| name == "meta");
+    if !tables.iter().any(is_meta) {
+        return Err(SCHEMA.no_ledger());
     }
     let row = query(conn, sql("SELECT value FROM meta WHERE name = 'schema'"))?;
-    row.first().ok_or_else(no_ledger)?.number("value")
+    row.first()
+        .ok_or_else(|| SCHEMA.no_ledger())?
+        .number("value")
 }
 
 fn query(conn: &mut SqliteConnection, statement: Statement) -> Result<Vec<Row>, LedgerError> {
     conn.query(&statement).map_err(Trouble::into_error)
 }
 
-/// Names this opening of the ledger in its events.
-fn writer_name() -> Result<String, LedgerError> {
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).map_err(no_randomness)?;
-    Ok(format!("wrt_{}", hex::encode(bytes)))
+/// Makes durable what a process before this one wrote and could not sync: the
+/// system shows it to everybody who reads, and forgets it with the power.
+/// Emptying the log does not last by itself; a page that changes behind it does.
+fn make_durable(conn: &mut SqliteConnection) -> Result<(), LedgerError> {
+    query(conn, sql("PRAGMA busy_timeout = 200"))?;
+    // Where another process uses the file, its log is in good hands.
+    let emptied = query(conn, sql("PRAGMA wal_checkpoint(TRUNCATE)"));
+    query(conn, sql("PRAGMA busy_timeout = 5000"))?;
+    let emptied = emptied?;
+    if emptied
+        .first()
+        .is_some_and(|row| row.number("busy").is_ok_and(|busy| busy == 0))
+    {
+        let opened = sql("UPDATE meta SET value = value + 1 WHERE name = 'openings'");
+        conn.execute(&opened).map_err(Trouble::into_error)?;
+    }
+    Ok(())
 }

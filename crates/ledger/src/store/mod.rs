@@ -12,10 +12,13 @@ mod writer;
 
 use tollway_core::Timestamp;
 
+use crate::failure::{no_randomness, unavailable};
+use crate::postgres::{PostgresPlace, PostgresReaders};
 use crate::sql::{Row, Statement};
 use crate::sqlite::{EngineLock, SqlitePlace, SqliteReaders};
 use crate::{LedgerError, LedgerHealth, ReplicaId};
 
+pub(crate) use chain::ChainHead;
 pub(crate) use connection::{Connection, Trouble};
 pub(crate) use step::Step;
 pub use writer::WriterStats;
@@ -27,9 +30,29 @@ pub(crate) use writer::{StepName, Writer, step_name};
 pub struct Store {
     writer: Writer,
     readers: Readers,
-    place: SqlitePlace,
+    place: Place,
     /// Whom this handle's engine steps are taken for.
     acting: Option<ReplicaId>,
+}
+
+/// What holds the ledger.
+#[derive(Clone)]
+enum Place {
+    Sqlite(SqlitePlace),
+    Postgres(PostgresPlace),
+}
+
+impl Place {
+    fn parse(url: &str) -> Result<Self, LedgerError> {
+        match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("sqlite") => SqlitePlace::parse(url).map(Self::Sqlite),
+            Some("postgres" | "postgresql") => PostgresPlace::parse(url).map(Self::Postgres),
+            _ => Err(unavailable(
+                "A ledger's URL begins with sqlite: and a path, or with postgres://; write for example sqlite:tollway.db.",
+                "unknown scheme",
+            )),
+        }
+    }
 }
 
 /// Where rows are read outside any step.
@@ -38,25 +61,44 @@ enum Readers {
     /// The writer's connection is the only one.
     Writer,
     Sqlite(SqliteReaders),
+    Postgres(PostgresReaders),
 }
 
 impl Store {
-    /// Opens or creates the ledger that a URL names: `sqlite:PATH`, or
-    /// `sqlite::memory:` for one that ends with the process.
+    /// Opens or creates the ledger that a URL names: `sqlite:PATH`,
+    /// `sqlite::memory:` for one that ends with the process, or
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE` for one that several
+    /// machines share.
     ///
     /// # Errors
-    /// If the URL is none, the folder does not exist, the file is no ledger or
-    /// not writable, or a newer program wrote it.
+    /// If the URL is none, the folder or database does not exist, what is there
+    /// is no ledger or cannot be written, or a newer program wrote it.
     pub async fn open(url: &str) -> Result<Self, LedgerError> {
-        let place = SqlitePlace::parse(url)?;
-        let writer = place.start_writer().await?;
-        let readers = place.readers().map_or(Readers::Writer, Readers::Sqlite);
+        let place = Place::parse(url)?;
+        let (writer, readers) = match &place {
+            Place::Sqlite(place) => {
+                let writer = place.start_writer().await?;
+                let readers = place.readers().map_or(Readers::Writer, Readers::Sqlite);
+                (writer, readers)
+            }
+            Place::Postgres(place) => {
+                let writer = place.start_writer().await?;
+                (writer, Readers::Postgres(place.readers()))
+            }
+        };
         Ok(Self {
             writer,
             readers,
             place,
             acting: None,
         })
+    }
+
+    /// Whether several machines may share it: then whoever takes part joins
+    /// ([`crate::ReplicaStore`]), and signers are leased.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.place, Place::Postgres(_))
     }
 
     /// Whether steps can be taken now.
@@ -79,12 +121,16 @@ impl Store {
 
     /// Takes the engine's place: at most one process and one engine settles
     /// from one file. It is given back when the guard drops or the process ends.
+    /// In a database that several machines share, there is no such place.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`] naming the lock file, if another engine
     /// runs or the file cannot be made.
     pub fn lock_engine(&self) -> Result<EngineLock, LedgerError> {
-        self.place.lock_engine()
+        match &self.place {
+            Place::Sqlite(place) => place.lock_engine(),
+            Place::Postgres(_) => Ok(EngineLock::of_a_database()),
+        }
     }
 
     /// Writes what waits and a last checkpoint, and closes. Every later step
@@ -94,6 +140,7 @@ impl Store {
         match &self.readers {
             Readers::Writer => {}
             Readers::Sqlite(readers) => readers.close(),
+            Readers::Postgres(readers) => readers.close().await,
         }
     }
 
@@ -109,6 +156,7 @@ impl Store {
     async fn list(&self, statement: Statement) -> Result<Vec<Row>, LedgerError> {
         match &self.readers {
             Readers::Sqlite(readers) => readers.query(statement).await,
+            Readers::Postgres(readers) => readers.query(statement).await,
             Readers::Writer => {
                 let read = async move |step: &mut Step| step.list(statement.clone()).await;
                 self.write(step_name!("read"), read).await
@@ -147,4 +195,11 @@ impl Rows for &Store {
     async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, LedgerError> {
         Store::list(self, statement).await
     }
+}
+
+/// Names one opening of a ledger in its events.
+pub(crate) fn writer_name() -> Result<String, LedgerError> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(no_randomness)?;
+    Ok(format!("wrt_{}", hex::encode(bytes)))
 }

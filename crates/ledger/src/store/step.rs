@@ -50,7 +50,7 @@ impl Step {
     pub async fn begin(&mut self, is_careful: bool) -> Result<(), Trouble> {
         self.is_careful = is_careful;
         self.has_savepoint = false;
-        if let Some(chain) = self.conn.begin(&self.writer).await? {
+        if let Some(chain) = self.conn.begin().await? {
             self.chain = chain;
         }
         self.chain_before_group = self.chain.clone();
@@ -59,7 +59,7 @@ impl Step {
 
     /// The group is durable when this returns.
     pub async fn commit(&mut self) -> Result<(), Trouble> {
-        self.conn.commit(&self.writer).await
+        self.conn.commit().await
     }
 
     /// The group's transaction is lost, or to be lost.

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::connection::Trouble;
 use super::step::Step;
@@ -27,6 +27,12 @@ const QUEUE: usize = 1_024;
 const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a ledger that could not write tries whether it can again.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
+
+/// How long a group tries again while others are in the way, or while the
+/// database is away.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often it does so as a whole.
+const WHOLE_ROUNDS: u32 = 3;
 
 /// A command's names for the failpoints around its statements.
 #[derive(Clone, Copy)]
@@ -267,14 +273,21 @@ struct Task {
 enum Undone {
     /// A step failed after it had written: run it again with savepoints.
     Careful,
-    /// The store failed.
-    Lost(LedgerError),
+    /// The store was in trouble.
+    Trouble(Trouble),
 }
 
 impl From<Trouble> for Undone {
     fn from(trouble: Trouble) -> Self {
-        Self::Lost(trouble.into_error())
+        Self::Trouble(trouble)
     }
+}
+
+/// What became of a group.
+enum Fate {
+    Ended(Result<(), LedgerError>),
+    /// Others were in the way too often: its halves may pass.
+    Split,
 }
 
 impl Task {
@@ -302,7 +315,11 @@ impl Task {
         closing: &mut Option<oneshot::Sender<()>>,
     ) -> Option<Vec<Box<dyn Work>>> {
         let first = loop {
-            if !matches!(self.shared.problem(), Some(LedgerError::Unavailable { .. })) {
+            let is_well = match self.shared.problem() {
+                None | Some(LedgerError::Fatal { .. }) => true,
+                Some(_) => false,
+            };
+            if is_well {
                 break self.intake.recv().await?;
             }
             tokio::select! {
@@ -327,8 +344,20 @@ impl Task {
         Some(group)
     }
 
-    async fn run_group(&mut self, mut group: Vec<Box<dyn Work>>) {
-        let outcome = self.commit_group(&mut group).await;
+    async fn run_group(&mut self, group: Vec<Box<dyn Work>>) {
+        let mut groups = vec![group];
+        while let Some(mut group) = groups.pop() {
+            match self.commit_group(&mut group).await {
+                Fate::Ended(outcome) => self.answer(group, outcome),
+                Fate::Split => {
+                    let later = group.split_off(group.len() / 2);
+                    groups.extend([later, group]);
+                }
+            }
+        }
+    }
+
+    fn answer(&self, group: Vec<Box<dyn Work>>, outcome: Result<(), LedgerError>) {
         match &outcome {
             Ok(()) => {
                 let steps = group.len() as u64;
@@ -344,25 +373,64 @@ impl Task {
         }
     }
 
-    /// Runs a group until it is committed. An error means that nothing was.
-    async fn commit_group(&mut self, group: &mut [Box<dyn Work>]) -> Result<(), LedgerError> {
+    /// Runs a group until it is committed. An error means that nothing was,
+    /// unless it says that this is in doubt.
+    async fn commit_group(&mut self, group: &mut [Box<dyn Work>]) -> Fate {
+        let patience = Instant::now() + PATIENCE;
         let mut is_careful = false;
-        loop {
+        for round in 1.. {
             if let Some(fatal @ LedgerError::Fatal { .. }) = self.shared.problem() {
-                return Err(fatal);
+                return Fate::Ended(Err(fatal));
             }
-            match self.try_group(group, is_careful).await {
-                Ok(()) => return Ok(()),
+            let trouble = match self.try_group(group, is_careful).await {
+                Ok(()) => return Fate::Ended(Ok(())),
                 Err(Undone::Careful) => {
                     self.step.roll_back().await;
                     is_careful = true;
+                    continue;
                 }
-                Err(Undone::Lost(error)) => {
-                    self.step.roll_back().await;
-                    return Err(error);
+                Err(Undone::Trouble(trouble)) => trouble,
+            };
+            if let Trouble::InDoubt(detail) = trouble {
+                match self.settle_doubt(detail).await {
+                    Ok(true) => return Fate::Ended(Ok(())),
+                    Ok(false) => continue,
+                    Err(doubt) => return Fate::Ended(Err(doubt)),
                 }
             }
+            self.step.roll_back().await;
+            let is_over = Instant::now() >= patience;
+            match trouble {
+                Trouble::Again(_) if round >= WHOLE_ROUNDS && group.len() > 1 => {
+                    return Fate::Split;
+                }
+                Trouble::Again(_) | Trouble::Away(_) if !is_over => backoff(round).await,
+                trouble => return Fate::Ended(Err(trouble.into_error())),
+            }
         }
+        Fate::Ended(Err(stopped()))
+    }
+
+    /// Asks until it is known whether a commit stands that the connection broke in.
+    async fn settle_doubt(&mut self, detail: String) -> Result<bool, LedgerError> {
+        let patience = Instant::now() + PATIENCE;
+        for round in 1.. {
+            match self.step.conn().is_committed().await {
+                Ok(stands) => {
+                    if !stands {
+                        self.step.roll_back().await;
+                    }
+                    return Ok(stands);
+                }
+                Err(trouble) if Instant::now() >= patience => {
+                    tracing::error!(?trouble, "the ledger could not be asked about a commit");
+                    break;
+                }
+                Err(_) => backoff(round).await,
+            }
+        }
+        self.step.roll_back().await;
+        Err(Trouble::InDoubt(detail).into_error())
     }
 
     async fn try_group(
@@ -387,13 +455,9 @@ impl Task {
         let Some(error) = work.run(&mut self.step).await else {
             return Ok(());
         };
-        if let Some(trouble) = self.step.take_trouble()
-            && error.is_storage()
-        {
-            return Err(trouble.into());
-        }
         if error.is_storage() {
-            return Err(Undone::Lost(error));
+            let trouble = self.step.take_trouble();
+            return Err(trouble.unwrap_or(Trouble::Failed(error)).into());
         }
         if self.step.undo().await? {
             Ok(())
@@ -403,10 +467,12 @@ impl Task {
     }
 
     async fn commit(&mut self) -> Result<(), Undone> {
-        fail::fail_point!("ledger::commit::before", |_| Err(Undone::Lost(fatal(
-            "The disk under the ledger failed; check it, then start again.",
-            "injected",
-        ))));
+        fail::fail_point!("ledger::commit::before", |_| Err(Undone::Trouble(
+            Trouble::Failed(fatal(
+                "The disk under the ledger failed; check it, then start again.",
+                "injected",
+            ))
+        )));
         self.step.commit().await?;
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         fail::fail_point!("ledger::commit::after");
@@ -438,4 +504,13 @@ impl Task {
         self.step.checkpoint().await?;
         self.step.commit().await
     }
+}
+
+/// Longer each time, and never twice the same.
+async fn backoff(round: u32) {
+    let mut random = [0_u8; 1];
+    // Without randomness it is only less spread.
+    let _ = getrandom::fill(&mut random);
+    let longest = (4_u64 << round.min(6)) * u64::from(random[0]) / 255;
+    sleep(Duration::from_millis(1 + longest)).await;
 }
