@@ -1,7 +1,8 @@
 //! What one call is answered, with the faults that strike it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use tollway_devnet::{Devnet, RpcError};
@@ -25,6 +26,8 @@ pub(crate) struct Node {
     chain: Devnet,
     rival: Rival,
     memory: Mutex<Memory>,
+    /// How often blocks were replaced.
+    pub(crate) replaced: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +48,7 @@ impl Node {
             chain: chain.clone(),
             rival: Rival::new(),
             memory: Mutex::default(),
+            replaced: Arc::default(),
         }
     }
 
@@ -168,10 +172,10 @@ impl Node {
                 let newest = self.chain.block_number().saturating_sub(blocks);
                 lies::forget_above(method, result, newest);
             }
-            Fault::LateReceipt { looks } if holds_something(result) => {
-                if self.look(method, params) <= looks {
-                    *result = Value::Null;
-                }
+            Fault::LateReceipt { looks }
+                if holds_something(result) && self.look(method, params) <= looks =>
+            {
+                *result = Value::Null;
             }
             Fault::MissingReceipts => lies::no_receipts(method, result),
             Fault::FailedReceipt => lies::each_receipt(result, lies::fail),
@@ -193,7 +197,13 @@ impl Node {
             return;
         };
         if !std::mem::replace(&mut self.memory().reorganised, true) {
-            tokio::spawn(branch::replace(self.chain.clone(), number, depth, keep));
+            let replaced = Arc::clone(&self.replaced);
+            let chain = self.chain.clone();
+            tokio::spawn(async move {
+                if branch::replace(&chain, number, depth, keep).await {
+                    replaced.fetch_add(1, Ordering::SeqCst);
+                }
+            });
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -115,6 +116,12 @@ impl Chaos {
         let now = state.rules.iter().filter(|rule| rule.fault == fault);
         let before = state.struck.get(&fault.name()).copied().unwrap_or_default();
         before + now.map(|rule| rule.strikes).sum::<u64>()
+    }
+
+    /// How often blocks were replaced.
+    #[must_use]
+    pub fn replaced(&self) -> u64 {
+        self.inner.node.replaced.load(Ordering::SeqCst)
     }
 
     /// How often a method was asked for.

@@ -76,7 +76,7 @@ impl Rule {
             When::Always => true,
             When::First(count) => self.calls <= count,
             When::Nth(number) => self.calls == number,
-            When::Every(count) => self.calls % count.max(1) == 0,
+            When::Every(count) => self.calls.is_multiple_of(count.max(1)),
             When::Chance { percent } => dice.percent() < percent,
         };
         self.strikes += u64::from(strikes);

@@ -250,6 +250,7 @@ async fn a_block_that_was_shown_is_replaced_with_those_above_it() {
         scene.chain.mine(depth - 1).unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(scene.chain.block_number(), 0, "{depth} blocks went");
+        assert_eq!(scene.node.replaced(), 1);
         assert_eq!(scene.chain.waiting(), usize::from(keep));
         assert!(receipt().await.is_null());
         scene.chain.mine(2).unwrap();
