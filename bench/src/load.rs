@@ -4,18 +4,18 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use http::{Method, Request};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http::Method;
 
+use crate::connection::{Answer, Connection};
 use crate::process::Server;
+
+/// Bodies that wait for a connection.
+pub type Queue = Arc<Mutex<VecDeque<Vec<u8>>>>;
 
 /// Requests to send.
 pub struct Load {
-    address: String,
-    path: String,
+    url: String,
+    path: &'static str,
     method: Method,
     bodies: VecDeque<Vec<u8>>,
     concurrency: usize,
@@ -24,17 +24,17 @@ pub struct Load {
 /// What came back.
 pub struct Measured {
     latencies: Vec<Duration>,
-    answers: Vec<(u16, Bytes)>,
+    answers: Vec<Answer>,
     wall: Duration,
     cpu: Duration,
 }
 
 impl Load {
     /// POSTs each body once.
-    pub fn post(url: &str, path: &str, bodies: Vec<Vec<u8>>, concurrency: usize) -> Self {
+    pub fn post(url: &str, path: &'static str, bodies: Vec<Vec<u8>>, concurrency: usize) -> Self {
         Self {
-            address: url.trim_start_matches("http://").to_owned(),
-            path: path.to_owned(),
+            url: url.to_owned(),
+            path,
             method: Method::POST,
             bodies: bodies.into(),
             concurrency,
@@ -42,101 +42,94 @@ impl Load {
     }
 
     /// GETs the path so many times.
-    pub fn get(url: &str, path: &str, count: usize, concurrency: usize) -> Self {
+    pub fn get(url: &str, path: &'static str, count: usize, concurrency: usize) -> Self {
         Self {
             method: Method::GET,
             ..Self::post(url, path, vec![Vec::new(); count], concurrency)
         }
     }
 
-    /// Runs it, with an eye on the server's CPU time.
+    /// Connects, then runs it with an eye on the server's CPU time.
     pub async fn run(self, server: &Server) -> Measured {
-        let concurrency = self.concurrency;
-        let shared = Arc::new(Mutex::new(self.bodies));
+        let connections = open(&self.url, self.concurrency).await;
+        let queue: Queue = Arc::new(Mutex::new(self.bodies));
         let cpu_before = server.cpu();
         let start = Instant::now();
-        let workers: Vec<_> = (0..concurrency)
-            .map(|_| {
-                let worker = Worker {
-                    address: self.address.clone(),
-                    path: self.path.clone(),
-                    method: self.method.clone(),
-                };
-                tokio::spawn(worker.run(shared.clone()))
+        let workers: Vec<_> = connections
+            .into_iter()
+            .map(|connection| {
+                tokio::spawn(work(
+                    connection,
+                    self.method.clone(),
+                    self.path,
+                    queue.clone(),
+                ))
             })
             .collect();
-        let mut measured = Measured {
-            latencies: Vec::new(),
-            answers: Vec::new(),
-            wall: Duration::ZERO,
-            cpu: Duration::ZERO,
-        };
-        for worker in workers {
-            for (latency, status, body) in worker.await.expect("worker") {
-                measured.latencies.push(latency);
-                measured.answers.push((status, body));
-            }
-        }
-        measured.wall = start.elapsed();
-        measured.cpu = server.cpu().saturating_sub(cpu_before);
-        measured.latencies.sort_unstable();
-        measured
-    }
-}
-
-struct Worker {
-    address: String,
-    path: String,
-    method: Method,
-}
-
-impl Worker {
-    async fn run(self, bodies: Arc<Mutex<VecDeque<Vec<u8>>>>) -> Vec<(Duration, u16, Bytes)> {
-        let stream = TcpStream::connect(&self.address).await.expect("connect");
-        stream.set_nodelay(true).expect("nodelay");
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .expect("handshake");
-        tokio::spawn(connection);
         let mut answers = Vec::new();
-        loop {
-            let Some(body) = bodies.lock().expect("queue").pop_front() else {
-                return answers;
-            };
-            let request = Request::builder()
-                .method(self.method.clone())
-                .uri(&self.path)
-                .header("host", &self.address)
-                .header("content-type", "application/json")
-                .body(Full::new(Bytes::from(body)))
-                .expect("request");
-            let start = Instant::now();
-            sender.ready().await.expect("connection");
-            let response = sender.send_request(request).await.expect("answer");
-            let status = response.status().as_u16();
-            let body = response
-                .into_body()
-                .collect()
-                .await
-                .expect("body")
-                .to_bytes();
-            answers.push((start.elapsed(), status, body));
+        for worker in workers {
+            answers.extend(worker.await.expect("worker"));
+        }
+        let wall = start.elapsed();
+        let mut latencies: Vec<Duration> = answers.iter().map(|answer| answer.latency).collect();
+        latencies.sort_unstable();
+        Measured {
+            latencies,
+            answers,
+            wall,
+            cpu: server.cpu().saturating_sub(cpu_before),
         }
     }
+}
+
+/// So many connections to one server.
+pub async fn open(url: &str, count: usize) -> Vec<Connection> {
+    let mut connections = Vec::with_capacity(count);
+    for _ in 0..count {
+        connections.push(Connection::open(url).await);
+    }
+    connections
+}
+
+async fn work(
+    mut connection: Connection,
+    method: Method,
+    path: &'static str,
+    queue: Queue,
+) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    while let Some(body) = next(&queue) {
+        answers.push(connection.ask(method.clone(), path, body).await);
+    }
+    answers
+}
+
+/// The next body that waits.
+pub fn next(queue: &Queue) -> Option<Vec<u8>> {
+    queue.lock().expect("queue").pop_front()
+}
+
+/// A percentile of sorted durations.
+pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let last = sorted.len().saturating_sub(1);
+    sorted
+        .get(last * percent / 100)
+        .copied()
+        .unwrap_or_default()
 }
 
 impl Measured {
     /// Stops the run unless every answer holds this text: a fast refusal is not a result.
     pub fn expect_all(&self, text: &str, name: &str) {
-        if let Some((status, body)) = self.answers.iter().find(|(_, body)| !holds(body, text)) {
-            panic!("{name} answered {status} {}", String::from_utf8_lossy(body));
+        if let Some(answer) = self.answers.iter().find(|answer| !answer.holds(text)) {
+            panic!("{name} answered {}", answer.describe());
         }
     }
 
     /// Stops the run unless every answer has this status.
     pub fn expect_status(&self, status: u16, name: &str) {
-        if let Some((other, body)) = self.answers.iter().find(|(answer, _)| *answer != status) {
-            panic!("{name} answered {other} {}", String::from_utf8_lossy(body));
+        if let Some(answer) = self.answers.iter().find(|answer| answer.status != status) {
+            panic!("{name} answered {}", answer.describe());
         }
     }
 
@@ -144,8 +137,14 @@ impl Measured {
     pub fn matching(&self, text: &str) -> usize {
         self.answers
             .iter()
-            .filter(|(_, body)| holds(body, text))
+            .filter(|answer| answer.holds(text))
             .count()
+    }
+
+    /// One of the answers that do not hold it.
+    pub fn other_than(&self, text: &str) -> Option<String> {
+        let other = self.answers.iter().find(|answer| !answer.holds(text))?;
+        Some(other.describe())
     }
 
     /// The server's CPU time per request.
@@ -153,26 +152,18 @@ impl Measured {
         self.cpu / u32::try_from(self.answers.len().max(1)).expect("count")
     }
 
-    /// Requests per second, rounded down.
-    pub fn per_second(&self) -> u128 {
-        self.answers.len() as u128 * 1_000_000 / self.wall.as_micros().max(1)
+    /// How long it took from the first request to the last answer.
+    pub fn wall(&self) -> Duration {
+        self.wall
+    }
+
+    /// How many answers came.
+    pub fn count(&self) -> usize {
+        self.answers.len()
     }
 
     /// A percentile of the latencies.
     pub fn percentile(&self, percent: usize) -> Duration {
-        let last = self.latencies.len().saturating_sub(1);
-        self.latencies
-            .get(last * percent / 100)
-            .copied()
-            .unwrap_or_default()
+        percentile(&self.latencies, percent)
     }
-}
-
-/// Whether JSON text holds this, blanks aside.
-fn holds(body: &Bytes, text: &str) -> bool {
-    let compact: String = String::from_utf8_lossy(body)
-        .chars()
-        .filter(|c| !c.is_whitespace())
-        .collect();
-    compact.contains(text)
 }

@@ -155,11 +155,25 @@ pub fn build(root: &Path) {
     }
 }
 
-/// A directory of its own for each server.
-fn scratch_directory() -> PathBuf {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    std::env::temp_dir().join(format!("tollway-bench-{}-{count}", std::process::id()))
+/// A folder for this run, on the disk that the builds are on: a memory file
+/// system would make every ledger look fast.
+pub fn scratch(name: &str) -> PathBuf {
+    let path = kept(&format!("run-{}", std::process::id())).join(name);
+    std::fs::create_dir_all(&path).expect("scratch folder");
+    path
+}
+
+/// A folder that outlives the run.
+pub fn kept(name: &str) -> PathBuf {
+    let target = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let path = target.join("bench").join(name);
+    std::fs::create_dir_all(&path).expect("folder");
+    path
+}
+
+/// Removes what this run left.
+pub fn clean() {
+    let _ = std::fs::remove_dir_all(kept(&format!("run-{}", std::process::id())));
 }
 
 /// A running server.
@@ -169,17 +183,22 @@ pub struct Server {
     /// From spawning to the line that says it is ready.
     pub ready_after: Duration,
     child: Child,
-    scratch: PathBuf,
 }
 
 impl Server {
-    /// Starts one against a node (a facilitator) or a facilitator (a seller).
+    /// Starts one against a node (a facilitator) or a facilitator (a seller),
+    /// with a folder of its own.
     pub async fn start(spec: &Spec, url: &str) -> Self {
-        let scratch = scratch_directory();
-        std::fs::create_dir_all(&scratch).expect("scratch directory");
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self::start_in(spec, url, &scratch(&format!("server-{count}"))).await
+    }
+
+    /// Starts one whose ledger is in this folder.
+    pub async fn start_in(spec: &Spec, url: &str, folder: &Path) -> Self {
         let start = Instant::now();
         let mut child = AsyncCommand::new(&spec.program)
-            .args((spec.arguments)(url, &scratch))
+            .args((spec.arguments)(url, folder))
             .env("INTEROP", interop_options(url))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -194,14 +213,8 @@ impl Server {
                 .await
                 .expect("output")
                 .unwrap_or_else(|| panic!("{} ended", spec.name));
-            if let Some(at) = line.find("http://") {
-                let rest = &line[at..];
-                break rest
-                    .split(|c: char| c.is_whitespace() || c == '"')
-                    .next()
-                    .unwrap_or(rest)
-                    .trim_end_matches('/')
-                    .to_owned();
+            if let Some(url) = url_in(&line) {
+                break url;
             }
         };
         let ready_after = start.elapsed();
@@ -210,7 +223,6 @@ impl Server {
             url,
             ready_after,
             child,
-            scratch,
         }
     }
 
@@ -245,14 +257,33 @@ impl Server {
             * 1024
     }
 
-    fn read(&self, file: &str) -> String {
-        let pid = self.child.id().expect("pid");
-        std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("proc")
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("pid")
     }
 
-    /// Ends it.
+    fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.pid())).expect("proc")
+    }
+
+    /// Ends it at once.
     pub async fn stop(mut self) {
         let _ = self.child.kill().await;
-        let _ = std::fs::remove_dir_all(&self.scratch);
     }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn end(mut self) {
+        let pid = self.pid().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(asked.expect("kill").success(), "no process {pid}");
+        self.child.wait().await.expect("end");
+    }
+}
+
+/// The URL that a ready line says.
+fn url_in(line: &str) -> Option<String> {
+    let rest = &line[line.find("http://")?..];
+    let end = rest.find(|c: char| c.is_whitespace() || c == '"');
+    let url = &rest[..end.unwrap_or(rest.len())];
+    Some(url.trim_end_matches('/').to_owned())
 }

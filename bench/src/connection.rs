@@ -1,0 +1,79 @@
+//! One HTTP/1.1 connection that asks one thing at a time.
+
+use std::time::{Duration, Instant};
+
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// An open connection.
+pub struct Connection {
+    address: String,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+/// What came back.
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The whole body.
+    pub body: Bytes,
+    /// From sending the request.
+    pub latency: Duration,
+}
+
+impl Connection {
+    /// Connects to a server's `http://` URL.
+    pub async fn open(url: &str) -> Self {
+        let address = url.trim_start_matches("http://").to_owned();
+        let stream = TcpStream::connect(&address).await.expect("connect");
+        stream.set_nodelay(true).expect("nodelay");
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("handshake");
+        tokio::spawn(connection);
+        Self { address, sender }
+    }
+
+    /// Sends one request and reads its answer.
+    pub async fn ask(&mut self, method: Method, path: &str, body: Vec<u8>) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &self.address)
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .expect("request");
+        let start = Instant::now();
+        self.sender.ready().await.expect("connection");
+        let response = self.sender.send_request(request).await.expect("answer");
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("body");
+        Answer {
+            status,
+            body: body.to_bytes(),
+            latency: start.elapsed(),
+        }
+    }
+}
+
+impl Answer {
+    /// Whether its JSON holds this, blanks aside.
+    pub fn holds(&self, text: &str) -> bool {
+        let compact: String = String::from_utf8_lossy(&self.body)
+            .chars()
+            .filter(|c| !c.is_whitespace())
+            .collect();
+        compact.contains(text)
+    }
+
+    /// For people, when it is not what was expected.
+    pub fn describe(&self) -> String {
+        let body: String = String::from_utf8_lossy(&self.body)
+            .chars()
+            .take(400)
+            .collect();
+        format!("{} {body}", self.status)
+    }
+}

@@ -1,0 +1,52 @@
+//! The parts of a run, each a page of the table.
+
+mod blocks;
+mod burst;
+mod challenge;
+mod durable;
+mod gas;
+mod growth;
+mod memory;
+mod profile;
+mod records;
+mod settle;
+mod verify;
+
+use crate::Bench;
+use crate::report::Table;
+
+/// Their names, in the order they run in.
+pub const NAMES: [&str; 10] = [
+    "verify",
+    "challenge",
+    "settle",
+    "blocks",
+    "burst",
+    "gas",
+    "durable",
+    "memory",
+    "growth",
+    "profile",
+];
+
+/// Runs what is wanted.
+pub async fn run(bench: &Bench, table: &mut Table) {
+    for name in NAMES {
+        if !bench.options.wants(name) {
+            continue;
+        }
+        eprintln!("— {name}");
+        match name {
+            "verify" => verify::run(bench, table).await,
+            "challenge" => challenge::run(bench, table).await,
+            "settle" => settle::run(bench, table).await,
+            "blocks" => blocks::run(bench, table).await,
+            "burst" => burst::run(bench, table).await,
+            "gas" => gas::run(bench, table).await,
+            "durable" => durable::run(bench, table).await,
+            "memory" => memory::run(bench, table).await,
+            "growth" => growth::run(bench, table).await,
+            _ => profile::run(bench, table).await,
+        }
+    }
+}
