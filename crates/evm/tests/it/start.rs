@@ -11,11 +11,11 @@ use tollway_core::assets::AssetTable;
 use tollway_core::{
     Amount, Broadcast, Chain, ChainError, Finality, Lookup, Network, Outcome, Phase, Slot,
 };
-use tollway_devnet::{Devnet, Mining, Preset};
+use tollway_devnet::{Mining, Preset};
 use tollway_evm::{EvmChain, EvmConfig, StartError};
 use tollway_rpc::{RpcClient, RpcConfig};
 
-use crate::support::fake_node;
+use crate::support::fake_node::{self, behind};
 use crate::support::world::{World, key, look, token, watch};
 
 #[tokio::test]
@@ -167,22 +167,6 @@ async fn an_account_without_gas_money_is_a_health_problem() {
     let health = world.chain.health().await;
     assert!(!health.ready);
     assert!(health.problem.unwrap().ends_with("fund one"));
-}
-
-/// The embedded chain, with some methods answered by the test instead.
-pub async fn behind(
-    devnet: &Devnet,
-    odd: impl Fn(&str, &Value) -> Option<Result<Value, (i64, String)>> + Send + Sync + 'static,
-) -> tollway_rpc::RpcClient {
-    let devnet = devnet.clone();
-    fake_node::serve(move |method, params| {
-        odd(method, params).unwrap_or_else(|| {
-            devnet
-                .request(method, params.clone())
-                .map_err(|e| (i64::from(e.code), e.message.to_string()))
-        })
-    })
-    .await
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
 use serde_json::{Value, json};
+use tollway_devnet::Devnet;
 use tollway_rpc::{RpcClient, RpcConfig};
 
 /// Method and parameters in; a result, or a code and words.
@@ -46,4 +47,20 @@ fn one(answer: &Answer, call: &Value) -> Value {
             json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
         }
     }
+}
+
+/// The embedded chain, with some methods answered by the test instead.
+pub async fn behind(
+    devnet: &Devnet,
+    odd: impl Fn(&str, &Value) -> Option<Result<Value, (i64, String)>> + Send + Sync + 'static,
+) -> RpcClient {
+    let devnet = devnet.clone();
+    serve(move |method, params| {
+        odd(method, params).unwrap_or_else(|| {
+            devnet
+                .request(method, params.clone())
+                .map_err(|e| (i64::from(e.code), e.message.to_string()))
+        })
+    })
+    .await
 }

@@ -133,8 +133,37 @@ impl World {
         intent
     }
 
+    /// Somebody new with this much money.
+    pub fn payer(&self, money: u64) -> EvmSigner {
+        let signer = EvmSigner::random().unwrap();
+        let funds = U256::from(money);
+        self.devnet.mint(signer.address(), funds).unwrap();
+        signer
+    }
+
+    /// A payment of a plain account's own; `number` tells its payments apart.
+    pub fn payment_of(&self, signer: &EvmSigner, number: u64) -> Intent {
+        self.authorize_numbered(&self.terms(), signer.address(), signer, number)
+    }
+
+    /// Payments of so many new accounts.
+    pub fn payments(&self, count: usize) -> Vec<Intent> {
+        let one = |_| self.payment_of(&self.payer(PRICE), 1);
+        (0..count).map(one).collect()
+    }
+
     /// A payment of any account, signed by any key, over any token.
     pub fn authorize(&self, terms: &Terms, from: Account, signer: &EvmSigner) -> Intent {
+        self.authorize_numbered(terms, from, signer, 7)
+    }
+
+    fn authorize_numbered(
+        &self,
+        terms: &Terms,
+        from: Account,
+        signer: &EvmSigner,
+        number: u64,
+    ) -> Intent {
         let contract = terms.asset.as_str().parse().unwrap();
         let name = terms.wire.extra_str("name").unwrap();
         let domain = Domain::new(name, "2", self.devnet.chain_id(), contract);
@@ -144,7 +173,7 @@ impl World {
             value: terms.amount.as_u256(),
             valid_after: U256::ZERO,
             valid_before: U256::from(NOW + 60),
-            nonce: B256::from(U256::from(7)),
+            nonce: B256::from(U256::from(number)),
         };
         let signed = sign_authorization(signer, &domain, authorization);
         self.inspect(terms, signed.to_payload())
@@ -196,6 +225,34 @@ impl World {
         }
     }
 
+    /// Verifies all at the same time.
+    pub async fn verify_all(&self, intents: &[Intent]) -> Vec<Result<Verified, ChainError>> {
+        verify_all(&self.chain, intents).await
+    }
+
+    /// Verifies, plans as one, seals, and sends under the next nonce.
+    pub async fn send_together(&self, chain: &EvmChain, intents: &[Intent]) -> (Plan, Watch) {
+        let verified = verify_all(chain, intents).await;
+        let planned: Vec<_> = verified.into_iter().map(|v| planned(v.unwrap())).collect();
+        let mut plans = chain.plan(&planned).await.unwrap();
+        assert_eq!(plans.len(), 1);
+        let plan = plans.remove(0);
+        let watch = self.send_plan(chain, &plan).await;
+        (plan, watch)
+    }
+
+    /// Seals and sends a plan under the next nonce.
+    pub async fn send_plan(&self, chain: &EvmChain, plan: &Plan) -> Watch {
+        let slot = self.slot().await;
+        let raw = chain.seal(plan, &slot).await.unwrap();
+        assert_eq!(chain.broadcast(&raw).await.unwrap(), Broadcast::Accepted);
+        let intents = plan.payments.iter().map(|p| &p.verified.intent);
+        Watch {
+            expected: intents.map(|i| watched(i, Finality::Included)).collect(),
+            ..watch(&plan.payments[0].verified.intent, &slot, &[&raw])
+        }
+    }
+
     /// Seals and sends.
     pub async fn send(&self, intent: &Intent) -> (Raw, Watch) {
         let slot = self.slot().await;
@@ -213,6 +270,27 @@ impl World {
     pub async fn outcome(&self, watch: &Watch) -> Outcome {
         look(&self.chain, watch).await
     }
+}
+
+/// Verifies all at the same time.
+pub async fn verify_all(chain: &EvmChain, intents: &[Intent]) -> Vec<Result<Verified, ChainError>> {
+    let verify = |intent: &Intent| chain.verify(intent.clone(), Phase::Verify, Amount::ZERO);
+    futures_util::future::join_all(intents.iter().map(verify)).await
+}
+
+/// The code of a refusal.
+pub fn code(verdict: &Result<Verified, ChainError>) -> &str {
+    match verdict {
+        Ok(_) => "good",
+        Err(ChainError::Refused(refusal)) => refusal.code(),
+        Err(error) => panic!("not decided: {error:?}"),
+    }
+}
+
+/// One look for one transaction.
+pub async fn outcomes(chain: &EvmChain, watch: &Watch) -> Vec<Outcome> {
+    let sight = chain.look(None, std::slice::from_ref(watch)).await.unwrap();
+    sight.outcomes.into_iter().next().flatten().unwrap()
 }
 
 /// One look for one payment; what did not change stays unknown.
