@@ -1,0 +1,393 @@
+//! Each promise can be seen broken: sound evidence, doctored in one place.
+
+use super::{check, promises};
+use crate::client::{Answer, Door, Lived, Signed};
+use crate::ledger::{Event, Grant, Payment, Slot, Writer};
+use crate::{Chain, Client, Evidence, Ledger, authorization};
+
+const PAYEE: &str = "0x00000000000000000000000000000000000000ee";
+const SIGNER: &str = "0x0000000000000000000000000000000000000051";
+
+fn auth(n: u64) -> String {
+    authorization("0xAA", &format!("0x{n:064x}"))
+}
+
+fn tx(n: u64) -> String {
+    format!("0x7{n:063x}")
+}
+
+fn signed(n: u64) -> Signed {
+    Signed {
+        payer: "0xaa".into(),
+        nonce: format!("0x{n:064x}"),
+        to: PAYEE.into(),
+        amount: 100,
+        valid_before: 1_000,
+    }
+}
+
+fn answer(n: u64, key: Option<&str>) -> Answer {
+    Answer {
+        status: 200,
+        success: Some(true),
+        transaction: Some(tx(n)),
+        key: key.map(str::to_owned),
+        ..Answer::default()
+    }
+}
+
+fn told(n: u64, code: &str) -> Answer {
+    Answer {
+        success: Some(false),
+        code: Some(code.into()),
+        ..answer(n, None)
+    }
+}
+
+fn lived(n: u64, answers: Vec<Answer>) -> Lived {
+    Lived {
+        signed: Some(signed(n)),
+        sent: vec![Door::Settle; answers.len()],
+        answers: answers.into_iter().map(|a| (Door::Settle, a)).collect(),
+        broke: 0,
+    }
+}
+
+fn payment(n: u64, state: &str) -> Payment {
+    Payment {
+        id: format!("pay_{n}"),
+        auth: auth(n),
+        to: PAYEE.into(),
+        amount: 100,
+        deadline: 1_000_000,
+        state: state.into(),
+        transaction: Some(tx(n)),
+        handed_out: state == "settled",
+    }
+}
+
+fn slot(nonce: u64, hash: u64, payment: u64) -> Slot {
+    Slot {
+        signer: SIGNER.into(),
+        nonce,
+        closed: true,
+        hashes: vec![tx(hash)],
+        payments: vec![format!("pay_{payment}")],
+    }
+}
+
+fn transfer(n: u64) -> crate::chain::Transfer {
+    crate::chain::Transfer {
+        auth: Some(auth(n)),
+        from: "0xaa".into(),
+        to: PAYEE.into(),
+        amount: 100,
+        transaction: tx(n),
+    }
+}
+
+fn mined(nonce: u64, hash: u64, block: u64) -> crate::chain::Mined {
+    crate::chain::Mined {
+        hash: tx(hash),
+        from: SIGNER.into(),
+        nonce,
+        block,
+    }
+}
+
+fn events() -> Vec<Event> {
+    let mut events: Vec<Event> = Vec::new();
+    for seq in 1..=3 {
+        let mut event = Event {
+            writer: "w".into(),
+            seq,
+            at: 5,
+            subject: "pay_1".into(),
+            kind: "accepted".into(),
+            data: "{}".into(),
+            hash: String::new(),
+        };
+        let before = events.last().map_or("", |event| event.hash.as_str());
+        event.hash = super::story::hash(before, &event);
+        events.push(event);
+    }
+    events
+}
+
+/// 1: settled, with a key, after an answer that was lost. 2: settled, without.
+/// 3: reverted under nonce 2, settled under nonce 3. 4: refused. 5: expired.
+/// 6: settled, success lost, told as a duplicate.
+fn sound() -> Evidence {
+    let mut client = Client::default();
+    let mut lost = lived(1, vec![told(1, "settlement_pending"), answer(1, Some("k"))]);
+    lost.broke = 1;
+    client.payments.insert(auth(1), lost);
+    client
+        .payments
+        .insert(auth(2), lived(2, vec![answer(2, None)]));
+    client
+        .payments
+        .insert(auth(3), lived(3, vec![answer(3, None)]));
+    let mut no = told(4, "insufficient_funds");
+    no.transaction = None;
+    client.payments.insert(auth(4), lived(4, vec![no]));
+    let mut late = told(5, "payment_expired");
+    late.transaction = None;
+    client.payments.insert(auth(5), lived(5, vec![late]));
+    let mut repeat = lived(6, vec![told(6, "duplicate_settlement")]);
+    repeat.broke = 1;
+    client.payments.insert(auth(6), repeat);
+    let chain = Chain {
+        transfers: [1, 2, 3, 6].map(transfer).into(),
+        mined: vec![
+            mined(0, 1, 10),
+            mined(1, 2, 10),
+            mined(2, 33, 10),
+            mined(3, 3, 11),
+            mined(4, 6, 12),
+        ],
+        nonces: [(SIGNER.to_owned(), 5)].into(),
+        used: [1, 2, 3, 6].map(auth).into(),
+        time: 2_000,
+    };
+    let ledger = Ledger {
+        payments: vec![
+            payment(1, "settled"),
+            payment(2, "settled"),
+            payment(3, "settled"),
+            payment(4, "refused"),
+            payment(5, "expired"),
+            payment(6, "settled"),
+        ],
+        slots: vec![
+            slot(0, 1, 1),
+            slot(1, 2, 2),
+            slot(2, 33, 3),
+            slot(3, 3, 3),
+            slot(4, 6, 6),
+        ],
+        grants: vec![
+            Grant {
+                auth: auth(1),
+                state: "released".into(),
+                reclaimable: false,
+            },
+            Grant {
+                auth: auth(4),
+                state: "refused".into(),
+                reclaimable: true,
+            },
+        ],
+        events: events(),
+        writers: vec![Writer {
+            name: "w".into(),
+            follows: String::new(),
+        }],
+    };
+    Evidence {
+        client,
+        chain,
+        ledgers: vec![ledger],
+    }
+}
+
+/// The promises that a change of sound evidence breaks.
+fn broken(doctor: impl FnOnce(&mut Evidence)) -> Vec<&'static str> {
+    let mut evidence = sound();
+    doctor(&mut evidence);
+    let mut rules: Vec<_> = check(&evidence).iter().map(|found| found.rule).collect();
+    rules.dedup();
+    rules
+}
+
+fn client(evidence: &mut Evidence, n: u64) -> &mut Lived {
+    evidence.client.payments.get_mut(&auth(n)).unwrap()
+}
+
+#[test]
+fn sound_evidence_breaks_no_promise() {
+    assert_eq!(check(&sound()), []);
+    assert_eq!(promises().count(), 17);
+}
+
+#[test]
+fn money_that_moved_twice_is_seen() {
+    let twice = broken(|e| e.chain.transfers.push(transfer(1)));
+    assert_eq!(twice, ["moved_once", "sums_agree"]);
+    let unexplained = broken(|e| {
+        e.chain.transfers.push(crate::chain::Transfer {
+            auth: None,
+            ..transfer(9)
+        });
+    });
+    assert_eq!(unexplained, ["moved_once"]);
+}
+
+#[test]
+fn a_success_without_money_is_seen() {
+    let nothing = broken(|e| e.chain.transfers.retain(|t| t.auth != Some(auth(2))));
+    assert!(nothing.contains(&"success_is_paid"), "{nothing:?}");
+    let less = broken(|e| {
+        e.chain.transfers[1].amount = 1;
+        e.ledgers[0].payments[1].amount = 1;
+    });
+    assert_eq!(less, ["success_is_paid"]);
+    let elsewhere = broken(|e| client(e, 2).answers[0].1.transaction = Some(tx(1)));
+    assert_eq!(elsewhere, ["success_is_paid"]);
+}
+
+#[test]
+fn money_that_the_ledger_does_not_know_is_seen() {
+    let other = broken(|e| e.ledgers[0].payments[1].transaction = Some(tx(1)));
+    assert_eq!(other, ["paid_is_settled"]);
+    let open = broken(|e| e.ledgers[0].payments[5].state = "submitted".into());
+    assert!(open.contains(&"paid_is_settled"), "{open:?}");
+    assert!(open.contains(&"all_ends"), "{open:?}");
+    assert!(open.contains(&"sums_agree"), "{open:?}");
+    let lost = broken(|e| {
+        e.ledgers[0].payments.remove(1);
+        e.ledgers[0].slots[1].payments.clear();
+    });
+    assert_eq!(lost, ["paid_is_settled", "accepted_is_kept"]);
+}
+
+#[test]
+fn a_sum_that_is_off_is_seen() {
+    let more = broken(|e| e.ledgers[0].payments[0].amount = 101);
+    assert_eq!(more, ["sums_agree"]);
+}
+
+#[test]
+fn what_never_ends_is_seen() {
+    let payment = broken(|e| e.ledgers[0].payments[3].state = "accepted".into());
+    assert_eq!(payment, ["all_ends"]);
+    let grant = broken(|e| e.ledgers[0].grants[1].state = "settling".into());
+    assert_eq!(grant, ["all_ends"]);
+}
+
+#[test]
+fn an_end_that_is_not_true_is_seen() {
+    let early = broken(|e| e.chain.time = 999);
+    assert_eq!(early, ["ends_are_true"]);
+    let used = broken(|e| {
+        e.chain.used.insert(auth(5));
+    });
+    assert_eq!(used, ["ends_are_true"]);
+    let for_nothing = broken(|e| e.ledgers[0].payments[3].handed_out = true);
+    assert_eq!(for_nothing, ["ends_are_true"]);
+}
+
+#[test]
+fn two_grants_for_one_payment_are_seen() {
+    let two = broken(|e| {
+        let grant = e.ledgers[0].grants[0].clone();
+        e.ledgers[0].grants.push(grant);
+    });
+    assert_eq!(two, ["one_grant"]);
+    let goods = broken(|e| {
+        let mut goods = answer(2, None);
+        goods.goods = true;
+        client(e, 2).answers = vec![(Door::Gate, goods.clone()), (Door::Gate, goods)];
+    });
+    assert_eq!(goods, ["one_grant"]);
+}
+
+#[test]
+fn goods_for_nothing_and_money_for_nothing_are_seen() {
+    let free = broken(|e| e.ledgers[0].grants[1].state = "released".into());
+    assert_eq!(free, ["released_is_paid"]);
+    let denied = broken(|e| e.ledgers[0].grants[0].state = "refused".into());
+    assert_eq!(denied, ["released_is_paid"]);
+}
+
+#[test]
+fn success_that_is_handed_out_twice_is_seen() {
+    let again = broken(|e| client(e, 2).answers.push((Door::Settle, answer(2, None))));
+    assert_eq!(again, ["success_once"]);
+    let other = answer(1, Some("other"));
+    let to_another = broken(|e| client(e, 1).answers.push((Door::Settle, other)));
+    assert_eq!(to_another, ["success_once"]);
+    let same = answer(1, Some("k"));
+    let to_the_same = broken(|e| client(e, 1).answers.push((Door::Settle, same)));
+    assert_eq!(to_the_same, [""; 0]);
+}
+
+#[test]
+fn a_refusal_of_what_was_paid_is_seen() {
+    let no = told(2, "insufficient_funds");
+    let refused = broken(|e| client(e, 2).answers.insert(0, (Door::Settle, no)));
+    assert_eq!(refused, ["refusal_holds"]);
+}
+
+#[test]
+fn who_paid_and_was_denied_is_seen() {
+    let denied = broken(|e| {
+        client(e, 2).answers[0].1 = told(2, "insufficient_funds");
+    });
+    assert_eq!(denied, ["refusal_holds", "payer_is_served"]);
+    let for_no_reason = broken(|e| client(e, 6).broke = 0);
+    assert_eq!(for_no_reason, ["payer_is_served"]);
+    let nameless = broken(|e| client(e, 6).answers[0].1.transaction = None);
+    assert_eq!(nameless, ["payer_is_served"]);
+    let silence = broken(|e| client(e, 6).answers.clear());
+    assert_eq!(silence, ["payer_is_served"]);
+}
+
+#[test]
+fn pending_without_a_hash_is_seen() {
+    let nameless = broken(|e| client(e, 1).answers[0].1.transaction = None);
+    assert_eq!(nameless, ["pending_has_hash"]);
+}
+
+#[test]
+fn a_transaction_that_is_not_on_record_is_seen() {
+    let mined = broken(|e| e.ledgers[0].slots[4].hashes = vec![tx(99)]);
+    assert_eq!(mined, ["hashes_are_kept"]);
+    let told = broken(|e| client(e, 1).answers[0].1.transaction = Some(tx(98)));
+    assert_eq!(told, ["hashes_are_kept"]);
+}
+
+#[test]
+fn a_second_nonce_while_the_first_can_land_is_seen() {
+    let same_block = broken(|e| e.chain.mined[3].block = 10);
+    assert_eq!(same_block, ["no_overlap"]);
+    let unused = broken(|e| {
+        e.chain.mined.remove(2);
+    });
+    assert_eq!(unused, ["no_overlap"]);
+}
+
+#[test]
+fn a_gap_is_seen() {
+    let missing = broken(|e| {
+        e.ledgers[0].slots.remove(1);
+        e.ledgers[0].slots[0].hashes.push(tx(2));
+    });
+    assert_eq!(missing, ["no_gaps"]);
+    let open = broken(|e| e.ledgers[0].slots[4].closed = false);
+    assert_eq!(open, ["no_gaps"]);
+    let stuck = broken(|e| {
+        e.chain.nonces.insert(SIGNER.into(), 4);
+    });
+    assert_eq!(stuck, ["no_gaps"]);
+    let unknown = broken(|e| {
+        e.chain.nonces.insert(SIGNER.into(), 6);
+    });
+    assert_eq!(unknown, ["no_gaps"]);
+}
+
+#[test]
+fn a_changed_story_is_seen() {
+    let changed = broken(|e| e.ledgers[0].events[1].data = "{1}".into());
+    assert_eq!(changed, ["story_holds"]);
+    let gone = broken(|e| {
+        e.ledgers[0].events.remove(1);
+    });
+    assert_eq!(gone, ["story_holds"]);
+    let loose = broken(|e| {
+        e.ledgers[0].writers[0].follows = "gone".into();
+    });
+    assert_eq!(loose, ["story_holds"]);
+    let nobody = broken(|e| e.ledgers[0].writers.clear());
+    assert_eq!(nobody, ["story_holds"]);
+}

@@ -1,0 +1,258 @@
+//! `cargo xtask crash`: rounds until every place was died at often enough.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tollway_sweep::plan::Chance;
+use tollway_sweep::{Death, Plan, Round, Scene, Setup, Tools, places, play};
+
+use crate::build;
+
+/// How a sweep is run.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Times that the server must have died at each place.
+    #[arg(long, default_value_t = 3)]
+    hits: u32,
+    /// Further rounds with deaths at random times.
+    #[arg(long, default_value_t = 30)]
+    rounds: u32,
+    /// All chance comes from here.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Rounds at once.
+    #[arg(long, default_value_t = 3)]
+    jobs: usize,
+    /// Only places whose name holds this.
+    #[arg(long)]
+    only: Option<String>,
+    /// A binary with its places to crash at, instead of building one.
+    #[arg(long, requires = "checker")]
+    tollway: Option<PathBuf>,
+    /// A checker, instead of building one.
+    #[arg(long, requires = "tollway")]
+    checker: Option<PathBuf>,
+}
+
+/// A planned round, and for which place it is.
+struct Wish {
+    place: Option<String>,
+    plan: Plan,
+    tries: u32,
+}
+
+/// Runs it; whether all promises were kept and every place was reached.
+pub async fn run(arguments: &Arguments) -> Result<bool, String> {
+    let began = Instant::now();
+    let folder = build::root().join("target/xtask");
+    std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+    let tools = match (&arguments.tollway, &arguments.checker) {
+        (Some(tollway), Some(checker)) => Tools {
+            tollway: tollway.clone(),
+            checker: checker.clone(),
+        },
+        _ => build::tools(&folder).await?,
+    };
+    let mut places = places::all(&build::root())?;
+    places.retain(|place| {
+        arguments
+            .only
+            .as_ref()
+            .is_none_or(|only| place.contains(only.as_str()))
+    });
+    let mut sweep = Sweep::new(arguments, &places);
+    sweep.play(tools, arguments.jobs).await?;
+    sweep.report(began.elapsed());
+    Ok(sweep.is_sound())
+}
+
+/// What came of it so far.
+struct Sweep {
+    waiting: VecDeque<Wish>,
+    hits: BTreeMap<String, u32>,
+    wanted: u32,
+    rounds: u32,
+    kills: u32,
+    slowest: Duration,
+    violations: Vec<String>,
+    chance: Chance,
+}
+
+/// What a place needs: who settles, and what goes on.
+fn settings(place: &str, n: u32) -> (Setup, Scene) {
+    const GATES: [&str; 7] = [
+        "claim",
+        "served",
+        "settling",
+        "release",
+        "refuse_orphans",
+        "forget",
+        "remember",
+    ];
+    let is_gates = place.starts_with("grant::") || GATES.iter().any(|step| place.contains(step));
+    let setups = match (is_gates, place) {
+        (true, place) if place.contains("remember") || place.contains("paid") => {
+            &[Setup::Upfront][..]
+        }
+        (true, _) => &[Setup::Gate, Setup::Upfront],
+        (false, place) if place.contains("refuse::") => &[Setup::Gate, Setup::Upfront],
+        (false, _) => &[Setup::Facilitator, Setup::Gate, Setup::Facilitator],
+    };
+    let scene = match place {
+        place if place.contains("expired") => Scene::Expiring,
+        place if place.contains("refuse") || place.contains("reopen") => Scene::Robbed,
+        _ if n % 3 == 2 => Scene::Robbed,
+        _ => Scene::Busy,
+    };
+    (setups[n as usize % setups.len()], scene)
+}
+
+impl Sweep {
+    fn new(arguments: &Arguments, places: &[String]) -> Self {
+        let mut chance = Chance::new(arguments.seed);
+        let mut waiting = VecDeque::new();
+        for n in 0..arguments.hits {
+            for place in places {
+                let hit = match n {
+                    0 => 1,
+                    1 => chance.between(2, 6),
+                    _ => chance.between(7, 30),
+                };
+                let death = Death::At {
+                    place: place.clone(),
+                    hit: u32::try_from(hit).unwrap_or(1),
+                };
+                waiting.push_back(Wish {
+                    place: Some(place.clone()),
+                    plan: plan(&mut chance, settings(place, n), death),
+                    tries: 0,
+                });
+            }
+        }
+        for _ in 0..arguments.rounds {
+            let setup = *chance.one_of(&[Setup::Facilitator, Setup::Gate, Setup::Upfront]);
+            let scene = *chance.one_of(&[Scene::Busy, Scene::Busy, Scene::Robbed]);
+            let death = Death::After(chance.millis(5, 2_500));
+            waiting.push_back(Wish {
+                place: None,
+                plan: plan(&mut chance, (setup, scene), death),
+                tries: 0,
+            });
+        }
+        Self {
+            waiting,
+            hits: places.iter().map(|place| (place.clone(), 0)).collect(),
+            wanted: arguments.hits,
+            rounds: 0,
+            kills: 0,
+            slowest: Duration::ZERO,
+            violations: Vec::new(),
+            chance,
+        }
+    }
+
+    async fn play(&mut self, tools: Tools, jobs: usize) -> Result<(), String> {
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < jobs.max(1) {
+                let Some(wish) = self.waiting.pop_front() else {
+                    break;
+                };
+                let tools = tools.clone();
+                running.spawn(async move { (play(&tools, &wish.plan).await, wish) });
+            }
+            let Some(done) = running.join_next().await else {
+                return Ok(());
+            };
+            let (round, wish) = done.map_err(|e| e.to_string())?;
+            self.take(wish, round);
+        }
+    }
+
+    fn take(&mut self, mut wish: Wish, round: Result<Round, String>) {
+        self.rounds += 1;
+        let what = match &wish.plan.death {
+            Death::At { place, hit } => format!("{place} {hit}"),
+            Death::After(time) => format!("after {time:?}"),
+        };
+        let head = format!("{:>4} {:?} {what}", self.rounds, wish.plan.setup);
+        let round = match round {
+            Ok(round) => round,
+            Err(failure) => {
+                eprintln!("{head}: {failure}");
+                self.violations
+                    .push(format!("{head}: not played: {failure}"));
+                return;
+            }
+        };
+        self.kills += round.kills;
+        self.slowest = self.slowest.max(round.took);
+        eprintln!("{head}: {} kills in {:?}", round.kills, round.took);
+        for violation in &round.violations {
+            let remains = round
+                .remains
+                .as_ref()
+                .map(|path| path.display().to_string());
+            eprintln!("     {violation} ({})", remains.unwrap_or_default());
+            self.violations
+                .push(format!("{head} seed {}: {violation}", wish.plan.seed));
+        }
+        let Some(place) = wish.place.clone() else {
+            return;
+        };
+        if round.reached {
+            *self.hits.entry(place).or_default() += 1;
+        } else if let Death::At { hit, .. } = &mut wish.plan.death
+            && wish.tries < 4
+        {
+            // Not that often, or not with this one: sooner, and elsewhere.
+            *hit = 1.max(*hit / 4);
+            wish.tries += 1;
+            (wish.plan.setup, wish.plan.scene) = settings(&place, wish.tries);
+            wish.plan.seed = self.chance.any();
+            self.waiting.push_back(wish);
+        }
+    }
+
+    fn unreached(&self) -> Vec<&str> {
+        let short = self.hits.iter().filter(|(_, hits)| **hits < self.wanted);
+        short.map(|(place, _)| place.as_str()).collect()
+    }
+
+    fn is_sound(&self) -> bool {
+        self.violations.is_empty() && self.unreached().is_empty()
+    }
+
+    fn report(&self, took: Duration) {
+        for violation in &self.violations {
+            println!("BROKEN {violation}");
+        }
+        for place in self.unreached() {
+            println!(
+                "NOT REACHED {place} ({} of {})",
+                self.hits[place], self.wanted
+            );
+        }
+        println!(
+            "{} rounds, {} kills at {} places and at random times, {} violations, slowest round {:?}, {:?} in all",
+            self.rounds,
+            self.kills,
+            self.hits.len(),
+            self.violations.len(),
+            self.slowest,
+            took,
+        );
+    }
+}
+
+fn plan(chance: &mut Chance, (setup, scene): (Setup, Scene), death: Death) -> Plan {
+    Plan {
+        seed: chance.any(),
+        setup,
+        scene,
+        death,
+        deaths: u32::try_from(chance.between(1, 3)).unwrap_or(1),
+    }
+}
