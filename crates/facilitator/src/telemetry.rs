@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tollway_core::{Broadcast, ChainError, Network, codes};
-use tollway_ledger::PaymentState;
+use tollway_ledger::{Cost, PaymentState};
 
 /// A code as a label: one of the table, or `other`.
 fn code_label(code: Option<&str>) -> &'static str {
@@ -88,4 +88,27 @@ pub(crate) fn open_work(network: &Network, payments: usize, slots: usize) {
     };
     gauge("tollway_open_payments", payments);
     gauge("tollway_open_slots", slots);
+}
+
+/// A settled payment's block was replaced.
+pub(crate) fn taken_back(network: &Network) {
+    metrics::counter!("tollway_payments_taken_back_total", "network" => network.to_string())
+        .increment(1);
+}
+
+/// Receipts said what transactions cost.
+pub(crate) fn gas_spent(network: &Network, costs: &[Cost]) {
+    let lost = u64::try_from(costs.iter().filter(|c| c.lost).count()).unwrap_or(u64::MAX);
+    let useful = u64::try_from(costs.len()).unwrap_or(u64::MAX) - lost;
+    let count = |outcome: &'static str, by: u64| {
+        metrics::counter!("tollway_settlement_items_total", "network" => network.to_string(), "outcome" => outcome).increment(by);
+    };
+    count("moved", useful);
+    count("lost", lost);
+}
+
+/// Settling accounts that are low on gas.
+pub(crate) fn low_signers(network: &Network, low: usize) {
+    let low = u32::try_from(low).unwrap_or(u32::MAX);
+    metrics::gauge!("tollway_low_signers", "network" => network.to_string()).set(f64::from(low));
 }

@@ -1,8 +1,8 @@
-//! Taking a new payment: verified, within its payer's bounds, durable.
+//! Taking a new payment: verified, covered, durable.
 
 use std::sync::Arc;
 
-use tollway_core::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
+use tollway_core::wire::SettleResponse;
 use tollway_core::{
     Amount, ChainError, Intent, Lookup, Phase, Refusal, SettleRequest, Settlement, Terms, Verified,
     codes,
@@ -10,18 +10,20 @@ use tollway_core::{
 use tollway_ledger::{Acceptance, LedgerError, NewPayment, PaymentRecord};
 
 use super::answer::refused;
+use super::callers::{Caller, OpenPlace};
+use super::config::Holds;
 use super::error::EngineError;
 use super::event::SettlementEvent;
+use super::holds::Entry;
 use super::intake::unavailable;
 use super::machine::Event;
-use super::payers::Place;
 use super::perform::ask;
 use super::shared::NetworkHandle;
 use super::waiters::Waiting;
 use super::{Engine, crash};
 
 enum Accepted {
-    New(PaymentRecord, Waiting),
+    New(Arc<PaymentRecord>, Waiting),
     Known(PaymentRecord),
 }
 
@@ -36,52 +38,141 @@ enum Verdict {
 impl Engine {
     pub(super) async fn new_payment(
         &self,
+        caller: &Caller,
         request: &SettleRequest,
         handle: &NetworkHandle,
         intent: Intent,
     ) -> Result<SettleResponse, EngineError> {
         self.admit()?;
         handle.admit(self.shared.config.queue_limit)?;
-        let mut verdict = self.verdict(handle, &intent).await?;
-        let mut place = None;
-        if let Verdict::Good(_) = verdict
-            && intent.settlement == Settlement::Submit
-        {
-            if handle.chain.signers().is_empty() {
-                return Err(nobody_signs());
-            }
-            let (free, at_once) = self.place(&intent).await?;
-            place = Some(free);
-            if !at_once {
-                // Much may have changed while it waited for its turn.
-                let known = self
-                    .shared
-                    .store
-                    .payment_by_identity(&intent.identity)
-                    .await;
-                if let Some(record) = known.map_err(|e| EngineError::ledger(&e))? {
-                    drop(place);
-                    return self.known_payment(request, handle, &intent, record).await;
-                }
-                verdict = self.verdict(handle, &intent).await?;
-            }
+        let place = caller.open()?;
+        let submits = intent.settlement == Settlement::Submit;
+        if submits {
+            handle.admit_signers()?;
+            self.admit_gas(handle, &intent).await?;
         }
+        let entry = submits.then(|| self.enter(&intent));
+        let verdict = match self.verdict(handle, &intent, entry.as_ref()).await {
+            Ok(verdict) => verdict,
+            // What was settled before is told without asking the chain.
+            Err(error) => match self.known(&intent).await? {
+                Some(record) => return self.known_payment(request, handle, &intent, record).await,
+                None => return Err(error),
+            },
+        };
         let verified = match verdict {
             Verdict::Good(verified) => Some(verified),
             Verdict::SentBySomebody => None,
             Verdict::Refused(refusal) => {
+                if let Some(record) = self.known(&intent).await? {
+                    return self.known_payment(request, handle, &intent, record).await;
+                }
                 let mut response = refused(&refusal, &request.requirements.network);
                 response.payer = Some(intent.identity.payer.to_string());
                 return Ok(response);
             }
         };
         match self
-            .accept(request, handle, &intent, verified, place)
+            .accept(caller, request, handle, &intent, verified, place)
             .await?
         {
             Accepted::New(record, waiting) => self.finish(request, record, waiting).await,
             Accepted::Known(record) => self.known_payment(request, handle, &intent, record).await,
         }
+    }
+
+    /// What the ledger knows of the identity.
+    async fn known(&self, intent: &Intent) -> Result<Option<PaymentRecord>, EngineError> {
+        let store = self.shared.store_now();
+        let known = store.payment_by_identity(&intent.identity).await;
+        known.map_err(|e| EngineError::ledger(&e))
+    }
+
+    pub(super) async fn admit_gas(
+        &self,
+        handle: &NetworkHandle,
+        intent: &Intent,
+    ) -> Result<(), EngineError> {
+        let network = &intent.identity.network;
+        let caps = self.shared.config.gas_on(network);
+        let store = self.shared.store_now();
+        let payer = &intent.identity.payer;
+        handle
+            .gas
+            .admit(caps, store.as_ref(), network, payer, self.shared.now())
+            .await
+    }
+
+    /// Its amount is in the book from now on, as one that is being verified.
+    pub(super) fn enter(&self, intent: &Intent) -> Entry {
+        let expected = &intent.expected;
+        self.shared.holds.enter(
+            &intent.identity,
+            &expected.asset,
+            expected.amount,
+            self.shared.now(),
+        )
+    }
+
+    /// Verifies that the balance covers the payment and all that is promised
+    /// besides. If it does, its amount is held.
+    pub(super) async fn verify_held(
+        &self,
+        handle: &NetworkHandle,
+        intent: &Intent,
+        phase: Phase,
+        entry: &Entry,
+    ) -> Result<Verified, ChainError> {
+        let mut held = entry.held;
+        if self.shared.config.holds == Holds::Ledger {
+            held = held.max(self.held_in_ledger(intent).await?);
+        }
+        let all = add(held, entry.others);
+        let mut verified = self.verify_once(handle, intent, phase, all).await;
+        let mut counted = all;
+        if !entry.others.is_zero() && matches!(verified, Err(ChainError::Refused(_))) {
+            // Those that are being verified may be refused themselves.
+            verified = self.verify_once(handle, intent, phase, held).await;
+            counted = held;
+        }
+        let good = verified?;
+        let until = self.shared.now().plus(self.shared.config.hold_for);
+        let held_now = entry.hold(until.min(intent.deadline));
+        if held_now <= counted {
+            return Ok(good);
+        }
+        let again = self.verify_once(handle, intent, phase, held_now).await;
+        if again.is_err() {
+            entry.refuse();
+        }
+        again
+    }
+
+    async fn verify_once(
+        &self,
+        handle: &NetworkHandle,
+        intent: &Intent,
+        phase: Phase,
+        held: Amount,
+    ) -> Result<Verified, ChainError> {
+        ask(
+            &self.shared,
+            handle.chain.verify(intent.clone(), phase, held),
+        )
+        .await
+    }
+
+    async fn held_in_ledger(&self, intent: &Intent) -> Result<Amount, ChainError> {
+        let identity = &intent.identity;
+        let store = self.shared.store_now();
+        let held = store.held(
+            &identity.network,
+            &intent.expected.asset,
+            &identity.payer,
+            identity,
+        );
+        held.await
+            .map_err(|e| ChainError::unavailable(format!("the ledger did not answer: {e}")))
     }
 
     /// Verifies once more. A nonce that was unused when we verified it, and is
@@ -90,20 +181,26 @@ impl Engine {
         &self,
         handle: &NetworkHandle,
         intent: &Intent,
+        entry: Option<&Entry>,
     ) -> Result<Verdict, EngineError> {
-        let verify = handle
-            .chain
-            .verify(intent.clone(), Phase::Settle, Amount::ZERO);
-        let refusal = match ask(&self.shared, verify).await {
+        let verified = match entry {
+            Some(entry) => self.verify_held(handle, intent, Phase::Settle, entry).await,
+            None => {
+                self.verify_once(handle, intent, Phase::Settle, Amount::ZERO)
+                    .await
+            }
+        };
+        let refusal = match verified {
             Ok(verified) => return Ok(Verdict::Good(Box::new(verified))),
             Err(ChainError::Refused(refusal)) => refusal,
             Err(error @ ChainError::Unavailable { .. }) => return Err(unavailable(&error)),
         };
-        let was_unused = self.shared.unused.get(&intent.identity.key()).is_some();
+        let fingerprint = self.shared.holds.fingerprint(&intent.identity);
+        let was_unused = self.shared.unused.get(&fingerprint).is_some();
         if !(was_unused && says_used(refusal.code())) {
             return Ok(Verdict::Refused(refusal));
         }
-        let finality = self.shared.config.finality_on(&intent.identity.network);
+        let finality = self.finality_of(intent);
         let lookup = handle
             .chain
             .lookup(&intent.identity, &intent.expected, finality);
@@ -117,49 +214,46 @@ impl Engine {
         }
     }
 
-    async fn place(&self, intent: &Intent) -> Result<(Place, bool), EngineError> {
-        let waiting = self.shared.payers.place(&intent.identity);
-        let at_most = self.shared.config.settle_wait / 2;
-        tokio::time::timeout(at_most, waiting).await.map_err(|_| {
-            EngineError::new(
-                codes::TOO_MANY_REQUESTS,
-                "Too many payments of this payer wait to be settled; try again later.",
-            )
-        })
+    /// What the seller asks for, but never less than what the operator does.
+    fn finality_of(&self, intent: &Intent) -> tollway_core::Finality {
+        let ours = self.shared.config.finality_on(&intent.identity.network);
+        intent.terms.finality.map_or(ours, |f| f.deeper(ours))
     }
 
     /// Makes the payment durable and gives it to the actor. Once begun, this
     /// runs to its end also when the caller goes away.
     async fn accept(
         &self,
+        caller: &Caller,
         request: &SettleRequest,
         handle: &NetworkHandle,
         intent: &Intent,
         verified: Option<Box<Verified>>,
-        place: Option<Place>,
+        place: OpenPlace,
     ) -> Result<Accepted, EngineError> {
-        let new = self.new_record(request, intent)?;
-        let opener = request.idempotency_key.clone();
+        let new = self.new_record(caller, request, intent)?;
         let (shared, events) = (Arc::clone(&self.shared), handle.events.clone());
+        let store = shared.store().await?;
         let accepting = tokio::spawn(async move {
             crash::point(crash::ACCEPTED.before);
-            let result = shared.store.accept(new, shared.now()).await;
+            let result = store.accept(new, shared.now()).await;
             crash::point(crash::ACCEPTED.after);
             shared.note_ledger(&result);
             Ok(match result? {
                 Acceptance::Existing(record) => Accepted::Known(record),
                 Acceptance::New(record) => {
-                    let waiting = shared.waiters.subscribe(&record.id);
-                    if let Some(place) = place {
-                        place.keep_for(&record.id);
+                    let record = Arc::new(record);
+                    let opener = record.payment.opener.as_deref();
+                    let waiting = shared.waiters.subscribe(&record.id, opener);
+                    shared.opened(&record, place);
+                    if shared.hooked.load(std::sync::atomic::Ordering::Acquire) {
+                        shared.tell(&SettlementEvent::Accepted {
+                            record: Arc::clone(&record),
+                        });
                     }
-                    shared.openers.put(record.id.clone(), opener);
-                    shared.tell(&SettlementEvent::Accepted {
-                        record: Arc::new(record.clone()),
-                    });
                     // If the actor is gone, the next start recovers it.
                     let _ = events.send(Event::Accepted {
-                        record: record.clone(),
+                        record: Arc::clone(&record),
                         verified,
                     });
                     Accepted::New(record, waiting)
@@ -180,26 +274,35 @@ impl Engine {
 
     fn new_record(
         &self,
+        caller: &Caller,
         request: &SettleRequest,
         intent: &Intent,
     ) -> Result<NewPayment, EngineError> {
-        let charge = Terms::check(request.requirements.clone())
-            .map_err(|r| EngineError::new(codes::INTERNAL_ERROR, r.message().to_owned()))?
-            .amount;
         let mut expected = intent.expected.clone();
-        if matches!(intent.settlement, Settlement::Submit | Settlement::Nothing) {
-            expected.amount = charge;
+        if matches!(intent.settlement, Settlement::Submit | Settlement::Nothing)
+            && !Arc::ptr_eq(&intent.terms.wire, &request.requirements)
+        {
+            // `upto`: the terms are the ceiling's, the requirements name the charge.
+            expected.amount = Terms::check(Arc::clone(&request.requirements))
+                .map_err(|r| EngineError::new(codes::INTERNAL_ERROR, r.message().to_owned()))?
+                .amount;
         }
         Ok(NewPayment {
             identity: intent.identity.clone(),
             expected,
             deadline: intent.deadline,
             settlement: intent.settlement.clone(),
-            finality: self.shared.config.finality_on(&intent.identity.network),
-            payload: PaymentPayload::clone(&request.payload),
-            requirements: PaymentRequirements::clone(&request.requirements),
+            finality: self.finality_of(intent),
+            payload: Arc::clone(&request.payload),
+            requirements: Arc::clone(&request.requirements),
+            caller: caller.name().map(str::to_owned),
+            opener: request.idempotency_key.clone(),
         })
     }
+}
+
+fn add(a: Amount, b: Amount) -> Amount {
+    a.checked_add(b).unwrap_or(Amount::MAX)
 }
 
 /// Whether a refusal says that the authorization's nonce is used.
@@ -209,12 +312,5 @@ fn says_used(code: &str) -> bool {
         codes::INVALID_EXACT_EVM_NONCE_ALREADY_USED
             | codes::NONCE_ALREADY_USED
             | codes::PERMIT2_INVALID_NONCE
-    )
-}
-
-fn nobody_signs() -> EngineError {
-    EngineError::new(
-        codes::SIGNER_UNAVAILABLE,
-        "No settling account is configured here; settle at another facilitator.",
     )
 }

@@ -1,24 +1,36 @@
 //! One actor per network: it owns the machine's state, applies events one by
 //! one and starts their effects. Each signer is a lane of its own within it.
 
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
-use tollway_core::{Chain, Network};
+use tollway_core::Chain;
 
-use super::machine::{Effect, Event, State, step};
-use super::perform::{Performer, open_records};
+use super::gas::Gas;
+use super::machine::{Effect, Event, State};
+use super::perform::Performer;
 use super::shared::{NetworkGauge, NetworkHandle, Shared};
 
+/// Longest time in which no alarm is looked at: the clock may jump.
+const LONGEST_NAP: Duration = Duration::from_millis(100);
+/// Events that are taken from the channel at a time.
+const AT_ONCE: usize = 256;
+
 pub(super) struct Actor {
-    performer: Performer,
+    performer: Arc<Performer>,
     sender: mpsc::UnboundedSender<Event>,
     events: mpsc::UnboundedReceiver<Event>,
     gauge: Arc<NetworkGauge>,
 }
+
+type Performing = Pin<Box<dyn Future<Output = Option<Event>> + Send>>;
 
 impl Actor {
     /// An actor for a chain, and the way to it. It begins with [`Actor::run`].
@@ -26,19 +38,21 @@ impl Actor {
         // Unbounded, but bounded in fact: every event answers an effect, or is a
         // payment that was admitted below the queue limit.
         let (sender, events) = mpsc::unbounded_channel();
-        let gauge = Arc::new(NetworkGauge::default());
+        let (gauge, gas) = (Arc::<NetworkGauge>::default(), Arc::<Gas>::default());
         let handle = NetworkHandle {
             chain: Arc::clone(&chain),
             events: sender.clone(),
             gauge: Arc::clone(&gauge),
+            gas: Arc::clone(&gas),
         };
         let performer = Performer {
             network: chain.network().clone(),
             shared,
             chain,
+            gas,
         };
         let actor = Self {
-            performer,
+            performer: Arc::new(performer),
             sender,
             events,
             gauge,
@@ -50,89 +64,94 @@ impl Actor {
     pub(super) async fn run(mut self) {
         let shared = Arc::clone(&self.performer.shared);
         let mut state = State::new(
-            self.network().clone(),
+            self.performer.network.clone(),
             self.performer.chain.signers(),
             shared.config.rules.clone(),
         );
-        let mut tick = tokio::time::interval(tick_length(&shared));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut recover = tokio::time::interval(shared.config.recover_interval);
-        recover.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut inbox = Vec::with_capacity(AT_ONCE);
         loop {
-            let event = tokio::select! {
-                biased;
-                () = shared.stop.cancelled() => break,
-                _ = recover.tick() => {
-                    self.start_recovery();
-                    continue;
+            let now = shared.now();
+            let due = state.next_due();
+            if due.is_some_and(|at| at <= now) {
+                inbox.push(Event::Tick);
+            }
+            let nap = due.map_or(Duration::MAX, |at| {
+                let until = at.since(now).max(Duration::from_millis(1));
+                until.min(LONGEST_NAP)
+            });
+            if inbox.is_empty() {
+                tokio::select! {
+                    biased;
+                    () = shared.stop.cancelled() => break,
+                    taken = self.events.recv_many(&mut inbox, AT_ONCE) => if taken == 0 { break },
+                    () = tokio::time::sleep(nap), if nap != Duration::MAX => continue,
                 }
-                _ = tick.tick(), if !state.is_idle() => Event::Tick,
-                event = self.events.recv() => match event {
-                    Some(event) => event,
-                    None => break,
-                },
-            };
-            let (next, effects) = step(state, shared.now(), event);
-            state = next;
+            }
+            for event in inbox.drain(..) {
+                self.apply(&mut state, event).await;
+            }
             self.show(&state);
-            for effect in effects {
-                self.start(effect);
+            // Others on this thread have work too.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Applies an event, and those that its effects answer at once.
+    async fn apply(&self, state: &mut State, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for effect in state.apply(self.performer.shared.now(), event) {
+                events.extend(self.start(effect).await);
             }
         }
     }
 
-    fn network(&self) -> &Network {
-        &self.performer.network
-    }
-
-    fn start(&self, effect: Effect) {
+    /// Starts an effect. Its answer, if that takes no waiting: planning and
+    /// signing are arithmetic, and need no task of their own.
+    async fn start(&self, effect: Effect) -> Option<Event> {
         if let Effect::NotifyWaiters { id, update } = effect {
             let shared = &self.performer.shared;
-            return shared.moved(self.network(), id, update);
+            shared.moved(&self.performer.network, id, update);
+            return None;
         }
-        let performer = self.performer.clone();
-        let sender = self.sender.clone();
-        tokio::spawn(async move {
-            let stop = performer.shared.stop.clone();
-            let performed = stop.run_until_cancelled(performer.perform(effect)).await;
-            if let Some(event) = performed.flatten() {
-                // The actor is gone only when the engine stops.
-                let _ = sender.send(event);
-            }
+        let mut performing: Performing = Box::pin(Arc::clone(&self.performer).perform(effect));
+        // A step that panics is never answered, and is taken again after its time-out.
+        let polled = std::future::poll_fn(|context| {
+            let poll = AssertUnwindSafe(|| performing.as_mut().poll(context));
+            Poll::Ready(std::panic::catch_unwind(poll))
         });
-    }
-
-    fn start_recovery(&self) {
-        let shared = Arc::clone(&self.performer.shared);
-        let sender = self.sender.clone();
-        tokio::spawn(async move {
-            match open_records(shared.store.as_ref()).await {
-                Ok((payments, slots)) => {
-                    let _ = sender.send(Event::Recovered { payments, slots });
-                }
-                Err(error) => tracing::error!(?error, "the ledger's open records were not read"),
+        match polled.await {
+            Err(_) => None,
+            Ok(Poll::Ready(event)) => event,
+            Ok(Poll::Pending) => {
+                let (sender, stop) = (self.sender.clone(), self.performer.shared.stop.clone());
+                tokio::spawn(async move {
+                    if let Some(Some(event)) = stop.run_until_cancelled(performing).await {
+                        // The actor is gone only when the engine stops.
+                        let _ = sender.send(event);
+                    }
+                });
+                None
             }
-        });
+        }
     }
 
     fn show(&self, state: &State) {
-        let relaxed = Ordering::Relaxed;
-        self.gauge
-            .open_payments
-            .store(state.open_payments(), relaxed);
-        self.gauge.open_slots.store(state.open_slots(), relaxed);
+        let (gauge, relaxed) = (&self.gauge, Ordering::Relaxed);
+        gauge.open_payments.store(state.open_payments(), relaxed);
+        gauge.open_slots.store(state.open_slots(), relaxed);
+        gauge.waiting.store(state.waiting(), relaxed);
+        gauge.watched.store(state.watched(), relaxed);
+        let interval = state.block_interval().map_or(0, |d| d.as_millis());
+        gauge
+            .block_millis
+            .store(usize::try_from(interval).unwrap_or_default(), relaxed);
         let rejection = state
             .rejection()
             .map(|(signer, reason)| format!("signer {signer}: {reason}"));
-        *self
-            .gauge
+        *gauge
             .rejection
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = rejection;
     }
-}
-
-fn tick_length(shared: &Shared) -> Duration {
-    (shared.config.rules.poll_interval / 5)
-        .clamp(Duration::from_millis(2), Duration::from_millis(50))
 }

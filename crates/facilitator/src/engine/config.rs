@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollway_core::{Chain, Clock, Finality, Network};
-use tollway_ledger::SettlementStore;
+use tollway_core::{Amount, Chain, Clock, Finality, Network};
+use tollway_ledger::{Replica, SettlementStore};
 
 use super::machine::Rules;
 
@@ -24,12 +24,55 @@ pub struct EngineParts {
     pub config: EngineConfig,
 }
 
+/// Where balances are held between verify and settle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Holds {
+    /// In memory, for a while: verifying commits nothing. For remote callers.
+    #[default]
+    Memory,
+    /// What the ledger has open counts too: for a gate in the same process, and
+    /// for several engines over one ledger.
+    Ledger,
+}
+
+/// What may be spent on gas, in the chain's own atomic units (wei).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GasCaps {
+    /// Fees of transactions that moved no payment, per payer and UTC day.
+    pub lost_per_payer_and_day: Option<Amount>,
+    /// All fees, per UTC day.
+    pub per_day: Option<Amount>,
+}
+
+/// One who may call, and how much.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CallerRule {
+    /// Its name, for metrics, records and logs.
+    pub name: String,
+    /// SHA-256 of its API key. The key itself is nowhere.
+    pub key_sha256: [u8; 32],
+    /// Calls to verify and settle per minute at most.
+    pub per_minute: u32,
+    /// Open payments at most.
+    pub open_payments: u32,
+    /// Verifications at a time at most; more wait for their turn.
+    pub concurrent: u32,
+}
+
+impl std::fmt::Debug for CallerRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CallerRule")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Durations and limits of an engine.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// What the machine of each network keeps.
     pub rules: Rules,
-    /// How deep a receipt must lie, where a network says nothing else.
+    /// How deep a receipt must lie, where neither network nor seller says else.
     pub finality: Finality,
     /// How deep a receipt must lie on these networks.
     pub finality_by_network: BTreeMap<Network, Finality>,
@@ -39,15 +82,31 @@ pub struct EngineConfig {
     pub chain_timeout: Duration,
     /// How often the ledger's open records are compared with memory.
     pub recover_interval: Duration,
+    /// How often work is looked for that another replica left, and signers that
+    /// it let go.
+    pub adopt_interval: Duration,
     /// Open payments per network from which on new ones are not taken.
     pub queue_limit: usize,
-    /// Open payments that a payer who is not known yet may have; more wait for
-    /// their turn. Each that settles doubles it, one that does not sets it to 1.
-    pub payer_first: u32,
-    /// Open payments that any payer may have.
-    pub payer_most: u32,
     /// Pause of intake after the ledger failed, before it is tried again.
     pub ledger_retry: Duration,
+    /// Where balances are held between verify and settle.
+    pub holds: Holds,
+    /// How long a verified payment's amount is held in memory.
+    pub hold_for: Duration,
+    /// What may be spent on gas, where a network says nothing else.
+    pub gas: GasCaps,
+    /// What may be spent on gas on these networks.
+    pub gas_by_network: BTreeMap<Network, GasCaps>,
+    /// Who may call over HTTP. Empty: anybody.
+    pub callers: Vec<CallerRule>,
+    /// How often the signers' balances are asked for.
+    pub signer_interval: Duration,
+    /// The name under which this process takes part in the ledger, for people.
+    pub replica_name: String,
+    /// The process takes part in the ledger already, as this replica.
+    pub replica: Option<Replica>,
+    /// For how long this process counts as alive without a sign of life.
+    pub replica_ttl: Duration,
 }
 
 impl Default for EngineConfig {
@@ -59,10 +118,18 @@ impl Default for EngineConfig {
             settle_wait: Duration::from_secs(45),
             chain_timeout: Duration::from_secs(15),
             recover_interval: Duration::from_secs(15),
-            queue_limit: 4096,
-            payer_first: 4,
-            payer_most: 256,
+            adopt_interval: Duration::from_secs(2),
+            queue_limit: 16_384,
             ledger_retry: Duration::from_secs(5),
+            holds: Holds::Memory,
+            hold_for: Duration::from_secs(30),
+            gas: GasCaps::default(),
+            gas_by_network: BTreeMap::new(),
+            callers: Vec::new(),
+            signer_interval: Duration::from_secs(30),
+            replica_name: "engine".to_owned(),
+            replica: None,
+            replica_ttl: Duration::from_secs(10),
         }
     }
 }
@@ -75,5 +142,14 @@ impl EngineConfig {
             .get(network)
             .copied()
             .unwrap_or(self.finality)
+    }
+
+    /// What may be spent on gas on a network.
+    #[must_use]
+    pub fn gas_on(&self, network: &Network) -> GasCaps {
+        self.gas_by_network
+            .get(network)
+            .copied()
+            .unwrap_or(self.gas)
     }
 }

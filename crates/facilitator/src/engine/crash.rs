@@ -9,7 +9,7 @@ pub(super) fn point(name: &str) {
 }
 
 /// The places around one durable write.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Write {
     pub(super) before: &'static str,
     pub(super) after: &'static str,
@@ -34,4 +34,7 @@ writes! {
     REFUSED = "refused",
     EXPIRED = "expired",
     HANDED_OUT = "handed_out",
+    TAKEN_BACK = "taken_back",
+    FINAL = "final",
+    GIVEN_UP = "given_up",
 }

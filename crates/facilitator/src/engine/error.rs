@@ -17,6 +17,8 @@ pub struct EngineError {
     pub retry_after: Duration,
     /// Whether the payment may have been taken all the same.
     pub may_be_accepted: bool,
+    /// Whether the caller asked more than it may, rather than all together.
+    pub is_quota: bool,
 }
 
 impl EngineError {
@@ -26,6 +28,7 @@ impl EngineError {
             message: message.into(),
             retry_after: Duration::from_secs(2),
             may_be_accepted: false,
+            is_quota: false,
         }
     }
 

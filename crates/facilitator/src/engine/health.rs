@@ -47,6 +47,11 @@ pub struct NetworkHealth {
     pub open_payments: usize,
     /// Transactions whose nonce is not known to be used.
     pub open_slots: usize,
+    /// Settled payments whose block could still be replaced.
+    pub watched_payments: usize,
+    /// Settling accounts that are low on gas; nothing new is begun with them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub low_signers: Vec<String>,
 }
 
 impl Engine {
@@ -96,11 +101,19 @@ async fn network_health(network: &str, handle: &NetworkHandle) -> NetworkHealth 
         .unwrap_or_else(PoisonError::into_inner)
         .clone()
         .map(|reason| format!("A node rejects a settlement ({reason}); fund the signer with gas or check its fees."));
+    let low = handle.gauge.low_signers();
+    let drained = handle.gauge.drained.load(Ordering::Relaxed);
+    let low_on_gas = (!low.is_empty()).then(|| {
+        "A settling account is low on gas and is not used; fund the accounts in lowSigners."
+            .to_owned()
+    });
     NetworkHealth {
         network: network.to_owned(),
-        ready: ready && rejection.is_none(),
+        ready: ready && rejection.is_none() && !drained,
         block_number,
-        problem: problem.or(rejection),
+        problem: problem.or(rejection).or(low_on_gas),
+        watched_payments: handle.gauge.watched.load(Ordering::Relaxed),
+        low_signers: low.iter().map(|s| s.signer.to_string()).collect(),
         open_payments: handle.gauge.open_payments.load(Ordering::Relaxed),
         open_slots: handle.gauge.open_slots.load(Ordering::Relaxed),
     }

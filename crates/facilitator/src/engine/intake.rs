@@ -2,25 +2,31 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tollway_core::wire::{SettleResponse, VerifyResponse};
 use tollway_core::{
-    Amount, ChainError, Intent, Network, Phase, Refusal, SettleRequest, TxHash, VerifyRequest,
-    codes,
+    Amount, ChainError, Intent, Network, Phase, Refusal, SettleRequest, Settlement, TxHash,
+    Verified, VerifyRequest, codes,
 };
 use tollway_ledger::{HandOut, PaymentRecord, PaymentState};
 
 use super::answer::{self, refused};
+use super::callers::Caller;
 use super::error::EngineError;
 use super::event::SettlementEvent;
 use super::intent::read_intent;
 use super::machine::Event;
-use super::perform::ask;
+use super::perform::{ask, with_slots};
 use super::shared::{NetworkHandle, Shared};
-use super::waiters::Waiting;
+use super::waiters::{Ended, Progress, Waiting};
 use super::{Engine, crash};
 use crate::telemetry::Call;
+
+/// How long a caller waits before it looks whether the payment is still ours.
+const LONG_LOOK: Duration = Duration::from_secs(2);
+/// The same while another machine settles it.
+const SHORT_LOOK: Duration = Duration::from_millis(200);
 
 impl Engine {
     /// Would this settle now? Commits nothing. A refusal is an answer.
@@ -28,9 +34,21 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] if that cannot be said now.
     pub async fn check(&self, request: &VerifyRequest) -> Result<VerifyResponse, EngineError> {
-        let _caller = Caller::enter(&self.shared);
+        self.check_for(&Caller::default(), request).await
+    }
+
+    /// The same, for a caller and within its quota.
+    ///
+    /// # Errors
+    /// [`EngineError`] if that cannot be said now.
+    pub async fn check_for(
+        &self,
+        caller: &Caller,
+        request: &VerifyRequest,
+    ) -> Result<VerifyResponse, EngineError> {
+        let _inside = Inside::enter(&self.shared);
         let began = Instant::now();
-        let result = self.verify_payment(request, began).await;
+        let result = self.verify_payment(caller, request, began).await;
         let (outcome, code) = match &result {
             Ok(r) if r.is_valid => ("ok", None),
             Ok(r) => ("refused", r.invalid_reason.as_deref()),
@@ -55,9 +73,22 @@ impl Engine {
     /// [`EngineError`] if nothing can be said now; the same request may be
     /// repeated.
     pub async fn pay(&self, request: &SettleRequest) -> Result<SettleResponse, EngineError> {
-        let _caller = Caller::enter(&self.shared);
+        self.pay_for(&Caller::default(), request).await
+    }
+
+    /// The same, for a caller and within its quota.
+    ///
+    /// # Errors
+    /// [`EngineError`] if nothing can be said now; the same request may be
+    /// repeated.
+    pub async fn pay_for(
+        &self,
+        caller: &Caller,
+        request: &SettleRequest,
+    ) -> Result<SettleResponse, EngineError> {
+        let _inside = Inside::enter(&self.shared);
         let began = Instant::now();
-        let result = self.settle_payment(request).await;
+        let result = self.settle_payment(caller, request).await;
         let (outcome, code) = match &result {
             Ok(r) if r.success => ("ok", None),
             Ok(r) => {
@@ -82,9 +113,12 @@ impl Engine {
 
     async fn verify_payment(
         &self,
+        caller: &Caller,
         request: &VerifyRequest,
         began: Instant,
     ) -> Result<VerifyResponse, EngineError> {
+        let now = self.shared.now();
+        caller.count(now)?;
         self.admit()?;
         let handle = match self.network(&request.requirements.network) {
             Ok(handle) => handle,
@@ -96,38 +130,64 @@ impl Engine {
             Ok(intent) => intent,
             Err(refusal) => return Ok(answer::invalid(&refusal, None)),
         };
-        let identity = intent.identity.clone();
-        let verdict = ask(
-            &self.shared,
-            chain.verify(intent, Phase::Verify, Amount::ZERO),
-        )
-        .await;
-        let (response, refusal) = match verdict {
+        let _turn = caller.turn().await;
+        let verdict = self.verify_intent(handle, &intent).await;
+        let payer = &intent.identity.payer;
+        let (response, refusal) = match verdict? {
             Ok(_) => {
-                self.shared.unused.put(identity.key(), ());
-                (answer::valid(&identity.payer), None)
+                let fingerprint = self.shared.holds.fingerprint(&intent.identity);
+                self.shared.unused.put(fingerprint, ());
+                (answer::valid(payer), None)
             }
-            Err(ChainError::Refused(refusal)) => (
-                answer::invalid(&refusal, Some(&identity.payer)),
-                Some(refusal),
-            ),
+            Err(ChainError::Refused(refusal)) => {
+                (answer::invalid(&refusal, Some(payer)), Some(refusal))
+            }
             Err(error @ ChainError::Unavailable { .. }) => return Err(unavailable(&error)),
         };
-        self.shared.tell(&SettlementEvent::Verified {
-            identity,
-            refusal,
-            took: began.elapsed(),
-        });
+        if self.shared.hooked.load(Ordering::Acquire) {
+            self.shared.tell(&SettlementEvent::Verified {
+                identity: intent.identity,
+                refusal,
+                took: began.elapsed(),
+            });
+        }
         Ok(response)
     }
 
-    async fn settle_payment(&self, request: &SettleRequest) -> Result<SettleResponse, EngineError> {
+    /// Whether it would settle, and in time: what would not is said before
+    /// anything is served.
+    async fn verify_intent(
+        &self,
+        handle: &NetworkHandle,
+        intent: &Intent,
+    ) -> Result<Result<Verified, ChainError>, EngineError> {
+        if intent.settlement != Settlement::Submit {
+            let verify = handle
+                .chain
+                .verify(intent.clone(), Phase::Verify, Amount::ZERO);
+            return Ok(ask(&self.shared, verify).await);
+        }
+        handle.admit_signers()?;
+        handle.admit_deadline(&self.shared.config, intent.deadline, self.shared.now())?;
+        self.admit_gas(handle, intent).await?;
+        let entry = self.enter(intent);
+        Ok(self
+            .verify_held(handle, intent, Phase::Verify, &entry)
+            .await)
+    }
+
+    async fn settle_payment(
+        &self,
+        caller: &Caller,
+        request: &SettleRequest,
+    ) -> Result<SettleResponse, EngineError> {
         let network = &request.requirements.network;
         if let Some(key) = &request.idempotency_key
             && !is_idempotency_key(key)
         {
             return Ok(refused(&bad_idempotency_key(), network));
         }
+        caller.count(self.shared.now())?;
         let read = self.network(network).and_then(|handle| {
             read_intent(
                 handle.chain.as_ref(),
@@ -140,15 +200,18 @@ impl Engine {
             Ok(read) => read,
             Err(refusal) => return Ok(refused(&refusal, network)),
         };
-        let known = self
-            .shared
-            .store
-            .payment_by_identity(&intent.identity)
-            .await;
-        if let Some(record) = known.map_err(|e| EngineError::ledger(&e))? {
-            return self.known_payment(request, handle, &intent, record).await;
+        // What is open here is known without reading. What ended is refused by
+        // the chain, and is then looked up; what neither knows is new.
+        let fingerprint = self.shared.holds.fingerprint(&intent.identity);
+        if let Some(id) = self.shared.open.get(fingerprint) {
+            let known = self.shared.store_now().payment(&id).await;
+            if let Some(record) = known.map_err(|e| EngineError::ledger(&e))?
+                && record.payment.identity == intent.identity
+            {
+                return self.known_payment(request, handle, &intent, record).await;
+            }
         }
-        self.new_payment(request, handle, intent).await
+        self.new_payment(caller, request, handle, intent).await
     }
 
     /// The identity is known: wait for it while it is open, then say what became of it.
@@ -162,66 +225,102 @@ impl Engine {
         if !is_same_payment(request, intent, &record) {
             return Ok(answer::duplicate(&record));
         }
-        let waiting = self.shared.waiters.subscribe(&record.id);
+        let key = request.idempotency_key.as_deref();
+        let waiting = self.shared.waiters.subscribe(&record.id, key);
         // It may have ended between the reading and the subscribing.
-        let again = self.shared.store.payment(&record.id).await;
+        let again = self.shared.store_now().payment(&record.id).await;
         let record = again
             .map_err(|e| EngineError::ledger(&e))?
             .unwrap_or(record);
-        if is_open(&record) {
+        if is_open(&record) && self.shared.is_ours(&record) {
             // Perhaps nobody works on it since a restart: the actor ignores what it knows.
             self.wake(handle, &record).await;
         }
-        self.finish(request, record, waiting).await
+        self.finish(request, Arc::new(record), waiting).await
     }
 
     async fn wake(&self, handle: &NetworkHandle, record: &PaymentRecord) {
-        let slot = match (&record.slot, record.state) {
-            (Some(slot), PaymentState::Submitted) => {
-                self.shared.store.slot(slot).await.ok().flatten()
-            }
-            _ => None,
-        };
-        let _ = handle.events.send(Event::Recovered {
-            payments: vec![record.clone()],
-            slots: slot.into_iter().collect(),
-        });
+        let fingerprint = self.shared.holds.fingerprint(&record.payment.identity);
+        if self.shared.open.get(fingerprint).is_some() {
+            return;
+        }
+        let store = self.shared.store_now();
+        if let Ok((payments, slots)) = with_slots(store.as_ref(), vec![record.clone()]).await {
+            let _ = handle.events.send(Event::Recovered { payments, slots });
+        }
     }
 
     /// Waits for the end, and hands success out at most once.
     pub(super) async fn finish(
         &self,
         request: &SettleRequest,
-        record: PaymentRecord,
+        record: Arc<PaymentRecord>,
         mut waiting: Waiting,
     ) -> Result<SettleResponse, EngineError> {
-        let record = if is_open(&record) {
-            let progress = waiting.wait(self.shared.config.settle_wait).await;
+        let (record, handed) = if is_open(&record) {
+            let progress = self.wait(&record, &mut waiting).await;
             match progress.ended {
-                Some(ended) => ended,
+                Some(ended) => (ended.record, ended.handed),
                 None => {
                     let transaction = progress.transaction.or_else(|| record.transaction.clone());
                     return self.still_open(request, &record, transaction);
                 }
             }
         } else {
-            Arc::new(record)
+            (record, None)
         };
         if record.state != PaymentState::Settled {
             return Ok(answer::failed(&record));
         }
-        let key = request.idempotency_key.as_deref();
-        crash::point(crash::HANDED_OUT.before);
-        let handed = self
-            .shared
-            .store
-            .hand_out(&record.id, key, self.shared.now())
-            .await;
-        crash::point(crash::HANDED_OUT.after);
-        self.shared.note_ledger(&handed);
-        match handed.map_err(|e| EngineError::ledger(&e).after_accepting())? {
+        let handed = match handed {
+            Some(handed) => handed,
+            None => self.hand_out(request, &record).await?,
+        };
+        match handed {
             HandOut::First | HandOut::Again => Ok(answer::success(&record)),
             HandOut::Duplicate => Ok(answer::duplicate(&record)),
+        }
+    }
+
+    async fn hand_out(
+        &self,
+        request: &SettleRequest,
+        record: &PaymentRecord,
+    ) -> Result<HandOut, EngineError> {
+        let key = request.idempotency_key.as_deref();
+        let store = self.shared.store_now();
+        crash::point(crash::HANDED_OUT.before);
+        let handed = store.hand_out(&record.id, key, self.shared.now()).await;
+        crash::point(crash::HANDED_OUT.after);
+        self.shared.note_ledger(&handed);
+        handed.map_err(|e| EngineError::ledger(&e).after_accepting())
+    }
+
+    /// Waits until the payment ends or the caller's time is over. What another
+    /// machine settles is seen in the ledger.
+    async fn wait(&self, record: &PaymentRecord, waiting: &mut Waiting) -> Progress {
+        let fingerprint = self.shared.holds.fingerprint(&record.payment.identity);
+        let end = Instant::now() + self.shared.config.settle_wait;
+        let mut seen = None;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let ours = self.shared.open.get(fingerprint).is_some();
+            let pause = if ours { LONG_LOOK } else { SHORT_LOOK };
+            let mut progress = waiting.wait(left.min(pause)).await;
+            progress.transaction = progress.transaction.or(seen.take());
+            if progress.ended.is_some() || left <= pause {
+                return progress;
+            }
+            if !ours && let Ok(Some(now)) = self.shared.store_now().payment(&record.id).await {
+                if !is_open(&now) {
+                    progress.ended = Some(Ended {
+                        record: Arc::new(now),
+                        handed: None,
+                    });
+                    return progress;
+                }
+                seen = now.transaction;
+            }
         }
     }
 
@@ -233,8 +332,8 @@ impl Engine {
         record: &PaymentRecord,
         transaction: Option<TxHash>,
     ) -> Result<SettleResponse, EngineError> {
-        let opener = self.shared.openers.get(&record.id).flatten();
-        if opener.is_some() && opener != request.idempotency_key {
+        let opener = &record.payment.opener;
+        if opener.is_some() && *opener != request.idempotency_key {
             let mut response = answer::duplicate(record);
             response.transaction = transaction.map(|t| t.to_string()).unwrap_or_default();
             return Ok(response);
@@ -267,16 +366,16 @@ impl Engine {
 }
 
 /// Counts a caller while it is inside, so that a drain can wait for it.
-struct Caller<'a>(&'a AtomicUsize);
+struct Inside<'a>(&'a AtomicUsize);
 
-impl<'a> Caller<'a> {
+impl<'a> Inside<'a> {
     fn enter(shared: &'a Shared) -> Self {
-        shared.callers.fetch_add(1, Ordering::AcqRel);
-        Self(&shared.callers)
+        shared.inside.fetch_add(1, Ordering::AcqRel);
+        Self(&shared.inside)
     }
 }
 
-impl Drop for Caller<'_> {
+impl Drop for Inside<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }

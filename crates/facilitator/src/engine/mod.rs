@@ -8,17 +8,21 @@
 
 mod accept;
 mod actor;
+mod admission;
 mod answer;
+mod callers;
 mod config;
 mod crash;
 mod error;
 mod event;
+mod gas;
 mod health;
+mod holds;
 mod intake;
 mod intent;
+mod keeper;
 pub mod machine;
 mod memory;
-mod payers;
 mod perform;
 mod shared;
 mod waiters;
@@ -36,7 +40,8 @@ use tollway_core::{
 };
 use tollway_ledger::{LedgerError, PaymentRecord};
 
-pub use config::{EngineConfig, EngineParts};
+pub use callers::Caller;
+pub use config::{CallerRule, EngineConfig, EngineParts, GasCaps, Holds};
 pub use error::EngineError;
 pub use event::{Hook, SettlementEvent};
 pub use health::{EngineHealth, NetworkHealth};
@@ -44,8 +49,8 @@ pub use health::{EngineHealth, NetworkHealth};
 use actor::Actor;
 use shared::{NetworkHandle, Shared};
 
-/// Payments that are remembered beyond what the ledger holds.
-const REMEMBERED: usize = 16_384;
+/// Identities that are remembered as verified.
+const REMEMBERED: usize = 131_072;
 
 /// A running engine. Cheap to clone; it stops when the last clone is dropped.
 #[derive(Clone)]
@@ -71,23 +76,22 @@ impl Engine {
     #[must_use]
     pub fn start(parts: EngineParts) -> Self {
         let stop = CancellationToken::new();
-        let payers = payers::Payers::new(payers::Bounds {
-            first: parts.config.payer_first.max(1),
-            most: parts.config.payer_most.max(1),
-        });
         let shared = Arc::new(Shared {
-            store: parts.store,
+            base: parts.store,
+            member: tokio::sync::watch::Sender::new(None),
             clock: parts.clock,
-            config: parts.config,
             waiters: Arc::default(),
             stop: stop.clone(),
             draining: false.into(),
-            callers: 0.into(),
+            inside: 0.into(),
             ledger: shared::LedgerWatch::default(),
-            payers: Arc::new(payers),
+            callers: callers::Callers::new(&parts.config.callers),
+            holds: Arc::default(),
+            open: holds::Open::default(),
             unused: memory::Memory::of_at_most(REMEMBERED),
-            openers: memory::Memory::of_at_most(REMEMBERED),
             hooks: Vec::new().into(),
+            hooked: false.into(),
+            config: parts.config,
         });
         let chains: BTreeMap<Network, _> = parts
             .chains
@@ -100,8 +104,14 @@ impl Engine {
             tokio::spawn(actor.run());
             networks.insert(network, handle);
         }
+        let networks = Arc::new(networks);
+        let keeper = keeper::Keeper {
+            shared: Arc::clone(&shared),
+            networks: Arc::clone(&networks),
+        };
+        tokio::spawn(keeper.run());
         Self {
-            networks: Arc::new(networks),
+            networks,
             shared,
             _stop: Arc::new(stop.drop_guard()),
         }
@@ -115,6 +125,16 @@ impl Engine {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .push(Arc::new(hook));
+        self.shared.hooked.store(true, Ordering::Release);
+    }
+
+    /// Who calls with this API key. Without callers in the configuration,
+    /// everybody may call, with or without one.
+    ///
+    /// # Errors
+    /// `invalid_api_key` if nobody has this key.
+    pub fn caller(&self, key: Option<&str>) -> Result<Caller, EngineError> {
+        self.shared.callers.find(key)
     }
 
     /// A payment by its name.
@@ -122,7 +142,7 @@ impl Engine {
     /// # Errors
     /// If the ledger cannot be read.
     pub async fn status(&self, id: &PaymentId) -> Result<Option<PaymentRecord>, LedgerError> {
-        self.shared.store.payment(id).await
+        self.shared.store_now().payment(id).await
     }
 
     /// Takes no more payments, waits at most so long for callers and open
@@ -137,12 +157,18 @@ impl Engine {
         };
         let ended = tokio::time::timeout(at_most, quiet).await.is_ok();
         self.shared.stop.cancel();
+        let member = self.shared.member.borrow().clone();
+        if let Some(member) = member {
+            // Others need not wait until this process counts as dead.
+            let left = member.store.leave(&member.id).await;
+            self.shared.note_ledger(&left);
+        }
         ended
     }
 
     fn is_quiet(&self) -> bool {
         let open = |h: &NetworkHandle| h.gauge.open_payments.load(Ordering::Relaxed);
-        self.shared.callers.load(Ordering::Acquire) == 0
+        self.shared.inside.load(Ordering::Acquire) == 0
             && self.networks.values().all(|h| open(h) == 0)
     }
 

@@ -1,41 +1,57 @@
 //! Performing the machine's effects: the only place where the engine touches
 //! chain and ledger on behalf of a payment that it accepted.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 
-use tollway_core::{Address, Amount, Chain, ChainError, Network, Slot, Verified, Watch};
+use futures_util::future::join_all;
+use tollway_core::{Amount, Chain, ChainError, Network, PaymentId, Phase, Raw, Slot, Verified};
 use tollway_ledger::{
-    Conclusion, LedgerError, PaymentRecord, PaymentState, SettlementStore, SlotRecord,
+    Conclusion, Cost, Ending, Lease, LedgerError, PaymentRecord, PaymentState, SettlementStore,
+    SlotRecord, SlotRef,
 };
 
 use super::crash;
+use super::gas::Gas;
 use super::intent::read_intent;
-use super::machine::{Effect, Event, SlotKey, Ticket};
+use super::machine::{Effect, Event, NotAllocated, Records, SlotKey, Ticket};
 use super::shared::Shared;
 use crate::telemetry;
 
 /// What an effect is performed with.
-#[derive(Clone)]
 pub(super) struct Performer {
     pub(super) shared: Arc<Shared>,
     pub(super) chain: Arc<dyn Chain>,
     pub(super) network: Network,
+    pub(super) gas: Arc<Gas>,
 }
 
 impl Performer {
     /// Performs one effect; the answer, if it has one.
-    pub(super) async fn perform(&self, effect: Effect) -> Option<Event> {
+    pub(super) async fn perform(self: Arc<Self>, effect: Effect) -> Option<Event> {
         Some(match effect {
             Effect::ReVerify {
-                subject,
+                id,
                 ticket,
                 payment,
             } => Event::Verified {
-                subject,
+                id,
                 ticket,
                 result: Box::new(self.re_verify(&payment).await),
             },
+            Effect::ReVerifySlot {
+                slot,
+                ticket,
+                payments,
+            } => {
+                let all = payments.iter().map(|payment| self.re_verify(payment));
+                Event::SlotVerified {
+                    slot,
+                    ticket,
+                    results: join_all(all).await,
+                }
+            }
             Effect::Plan {
                 subject,
                 ticket,
@@ -45,18 +61,6 @@ impl Performer {
                 ticket,
                 result: self.ask(self.chain.plan(&payments)).await,
             },
-            Effect::AllocateSlot {
-                signer,
-                ticket,
-                confirmed,
-            } => {
-                let result = self.allocate(&signer, confirmed).await;
-                Event::Allocated {
-                    signer,
-                    ticket,
-                    result,
-                }
-            }
             Effect::Seal {
                 slot,
                 ticket,
@@ -74,31 +78,45 @@ impl Performer {
                     ticket,
                 }
             }
-            Effect::Broadcast { slot, ticket, raw } => {
-                crash::point("saga::submitted::before_send");
-                let result = self.ask(self.chain.broadcast(&raw)).await;
-                crash::point("saga::submitted::after_send");
-                telemetry::broadcast(&self.network, &result);
-                Event::Sent {
-                    slot,
-                    ticket,
-                    result,
-                }
-            }
-            Effect::Poll { watches } => self.poll(watches).await,
+            Effect::Broadcast { slot, ticket, raw } => self.broadcast(slot, ticket, &raw).await,
+            Effect::Look {
+                ticket,
+                last,
+                watches,
+            } => Event::Looked {
+                ticket,
+                result: self.ask(self.chain.look(last.as_ref(), &watches)).await,
+            },
+            Effect::ConfirmedNonce { signer, ticket } => Event::Nonce {
+                result: self.ask(self.chain.confirmed_nonce(&signer)).await,
+                signer,
+                ticket,
+            },
+            Effect::CheckBlock { ticket, number } => Event::BlockChecked {
+                ticket,
+                number,
+                result: self.ask(self.chain.block_hash(number)).await,
+            },
+            other => return self.perform_for_one(other).await,
+        })
+    }
+
+    async fn perform_for_one(&self, effect: Effect) -> Option<Event> {
+        Some(match effect {
             Effect::Lookup {
                 id,
                 ticket,
                 identity,
                 expected,
                 finality,
-            } => Event::LookedUp {
-                id,
-                ticket,
-                result: self
-                    .ask(self.chain.lookup(&identity, &expected, finality))
-                    .await,
-            },
+            } => {
+                let lookup = self.chain.lookup(&identity, &expected, finality);
+                Event::LookedUp {
+                    id,
+                    ticket,
+                    result: self.ask(lookup).await,
+                }
+            }
             Effect::Observe {
                 id,
                 ticket,
@@ -106,24 +124,15 @@ impl Performer {
                 identity,
                 expected,
                 finality,
-            } => Event::Observed {
-                id,
-                ticket,
-                result: self
-                    .ask(
-                        self.chain
-                            .observe(&transaction, &identity, &expected, finality),
-                    )
-                    .await,
-            },
-            Effect::ConfirmedNonce { signer, ticket } => Event::Nonce {
-                result: self.ask(self.chain.confirmed_nonce(&signer)).await,
-                signer,
-                ticket,
-            },
-            Effect::NotifyWaiters { id, update } => {
-                self.shared.moved(&self.network, id, update);
-                return None;
+            } => {
+                let observe = self
+                    .chain
+                    .observe(&transaction, &identity, &expected, finality);
+                Event::Observed {
+                    id,
+                    ticket,
+                    result: self.ask(observe).await,
+                }
             }
             durable => return self.write(durable).await,
         })
@@ -132,16 +141,29 @@ impl Performer {
     /// The durable steps.
     async fn write(&self, effect: Effect) -> Option<Event> {
         let now = self.shared.now();
-        let store = &self.shared.store;
+        let store = self.shared.store_now();
         Some(match effect {
+            Effect::AllocateSlot {
+                lease,
+                ticket,
+                confirmed,
+            } => {
+                let result = self.allocate(&lease, confirmed).await;
+                Event::Allocated {
+                    signer: lease.signer,
+                    ticket,
+                    result,
+                }
+            }
             Effect::StoreRaw {
                 slot,
+                lease,
                 ticket,
                 raw,
                 payments,
             } => {
                 let place = self.slot_ref(&slot);
-                let write = store.store_raw(&place, &raw, &payments, now);
+                let write = store.store_raw(&place, &raw, &payments, &lease, now);
                 let result = self.durable(crash::SUBMITTED, write).await;
                 Event::Stored {
                     slot,
@@ -150,39 +172,58 @@ impl Performer {
                 }
             }
             Effect::Reopen { id, ticket, proof } => {
-                let result = self
-                    .durable(crash::REOPENED, store.reopen(&id, &proof, now))
-                    .await;
+                let step = store.reopen(&id, &proof, now);
+                let result = self.durable(crash::REOPENED, step).await;
                 Event::Reopened { id, ticket, result }
             }
-            Effect::CloseSlot { slot, ticket } => {
-                let place = self.slot_ref(&slot);
-                let result = self
-                    .durable(crash::CLOSED, store.close_slot(&place, now))
-                    .await;
+            Effect::CloseSlot {
+                slot,
+                ticket,
+                costs,
+            } => {
+                let result = self.close(store.as_ref(), &slot, &costs).await;
                 Event::Closed {
                     slot,
                     ticket,
                     result,
                 }
             }
-            Effect::Conclude {
-                id,
-                ticket,
-                conclusion,
-            } => {
-                let place = place_of(&conclusion);
-                let result = self
-                    .durable(place, store.conclude(&id, conclusion, now))
-                    .await;
-                Event::Concluded { id, ticket, result }
+            Effect::Conclude { ticket, endings } => {
+                self.conclude(store.as_ref(), ticket, endings).await
             }
             Effect::Reload { id, ticket } => {
-                let result = load(store.as_ref(), &id).await;
+                let result = self.load(store.as_ref(), &id).await;
                 Event::Reloaded { id, ticket, result }
+            }
+            Effect::TakeBack { ticket, block, ids } => Event::TakenBack {
+                ticket,
+                block,
+                result: self.take_back(store.as_ref(), block, &ids).await,
+            },
+            Effect::MarkFinal { ticket, ids } => {
+                let step = store.mark_final(&ids, now);
+                let result = self.durable(crash::FINAL, step).await;
+                Event::Finalized { ticket, result }
+            }
+            Effect::GiveUp { id, ticket } => {
+                let step = store.give_up(&id);
+                let result = self.durable(crash::GIVEN_UP, step).await;
+                Event::GivenUp { id, ticket, result }
             }
             _ => return None,
         })
+    }
+
+    async fn broadcast(&self, slot: SlotKey, ticket: Ticket, raw: &Raw) -> Event {
+        crash::point("saga::submitted::before_send");
+        let result = self.ask(self.chain.broadcast(raw)).await;
+        crash::point("saga::submitted::after_send");
+        telemetry::broadcast(&self.network, &result);
+        Event::Sent {
+            slot,
+            ticket,
+            result,
+        }
     }
 
     /// One durable step between two places where the process may die.
@@ -198,7 +239,7 @@ impl Performer {
         result
     }
 
-    fn slot_ref(&self, slot: &SlotKey) -> tollway_ledger::SlotRef {
+    fn slot_ref(&self, slot: &SlotKey) -> SlotRef {
         (self.network.clone(), slot.0.clone(), slot.1)
     }
 
@@ -210,57 +251,152 @@ impl Performer {
         ask(&self.shared, call).await
     }
 
+    /// What else is promised of the balance was looked at when it was taken.
     async fn re_verify(&self, record: &PaymentRecord) -> Result<Verified, ChainError> {
-        let payment = &record.payment;
-        let (payload, requirements) = (
-            Arc::new(payment.payload.clone()),
-            Arc::new(payment.requirements.clone()),
-        );
-        let intent = read_intent(self.chain.as_ref(), &payload, &requirements)?;
-        let phase = tollway_core::Phase::Settle;
-        self.ask(self.chain.verify(intent, phase, Amount::ZERO))
+        let facts = &record.payment;
+        let intent = read_intent(self.chain.as_ref(), &facts.payload, &facts.requirements)?;
+        self.ask(self.chain.verify(intent, Phase::Settle, Amount::ZERO))
             .await
     }
 
     async fn allocate(
         &self,
-        signer: &Address,
+        lease: &Lease,
         confirmed: Option<u64>,
-    ) -> Result<(SlotRecord, u64), String> {
+    ) -> Result<(SlotRecord, u64), NotAllocated> {
         let confirmed = match confirmed {
             Some(nonce) => nonce,
             None => self
-                .ask(self.chain.confirmed_nonce(signer))
+                .ask(self.chain.confirmed_nonce(&lease.signer))
                 .await
-                .map_err(|e| e.to_string())?,
+                .map_err(|e| NotAllocated::Failed(e.to_string()))?,
         };
-        let step =
-            self.shared
-                .store
-                .allocate_slot(&self.network, signer, confirmed, self.shared.now());
-        let slot = self
-            .durable(crash::ALLOCATED, step)
-            .await
-            .map_err(|e| e.to_string())?;
-        Ok((slot, confirmed))
+        let store = self.shared.store_now();
+        let step = store.allocate_slot(lease, confirmed, self.shared.now());
+        match self.durable(crash::ALLOCATED, step).await {
+            Ok(slot) => Ok((slot, confirmed)),
+            Err(LedgerError::LeaseLost { .. }) => Err(NotAllocated::LeaseLost),
+            Err(error) => Err(NotAllocated::Failed(error.to_string())),
+        }
     }
 
-    /// All watches at once, so that the node's client can send them together.
-    async fn poll(&self, watches: Vec<(SlotKey, Ticket, Watch)>) -> Event {
-        let mut asked = tokio::task::JoinSet::new();
-        for (slot, ticket, watch) in watches {
-            let (shared, chain) = (Arc::clone(&self.shared), Arc::clone(&self.chain));
-            asked.spawn(async move {
-                let result = ask(&shared, chain.outcome(&watch)).await;
-                (slot, ticket, result)
+    async fn close(
+        &self,
+        store: &dyn SettlementStore,
+        slot: &SlotKey,
+        costs: &[Cost],
+    ) -> Result<(), LedgerError> {
+        let now = self.shared.now();
+        let place = self.slot_ref(slot);
+        let step = store.close_slot(&place, costs, now);
+        let result = self.durable(crash::CLOSED, step).await;
+        if result.is_ok() {
+            self.gas.spent(costs, now);
+            telemetry::gas_spent(&self.network, costs);
+        }
+        result
+    }
+
+    /// Ends payments in one commit. Where somebody waits for success right now,
+    /// it is handed out in the same step, and told at once.
+    async fn conclude(
+        &self,
+        store: &dyn SettlementStore,
+        ticket: Ticket,
+        endings: Vec<(PaymentId, Conclusion)>,
+    ) -> Event {
+        let places: BTreeSet<crash::Write> = endings.iter().map(|(_, c)| place_of(c)).collect();
+        let mut chosen = Vec::with_capacity(endings.len());
+        let mut asked = Vec::with_capacity(endings.len());
+        let mut ids = Vec::with_capacity(endings.len());
+        for (id, conclusion) in endings {
+            let settles = matches!(
+                conclusion,
+                Conclusion::Settled(_) | Conclusion::SettledWithoutTransaction
+            );
+            let waiter = settles.then(|| self.shared.waiters.chosen(&id)).flatten();
+            asked.push(Ending {
+                hand_out: waiter.as_ref().map(|w| w.key.clone()),
+                id: id.clone(),
+                conclusion,
             });
+            chosen.push(waiter.map(|w| w.number));
+            ids.push(id);
         }
-        let mut results = Vec::with_capacity(asked.len());
-        while let Some(answer) = asked.join_next().await {
-            // A poll that panicked is missing here, and is asked again after its time-out.
-            results.extend(answer.ok());
+        let hands_out = asked.iter().any(|e| e.hand_out.is_some());
+        let handing = hands_out.then_some(crash::HANDED_OUT);
+        for place in places.iter().chain(&handing) {
+            crash::point(place.before);
         }
-        Event::Polled { results }
+        let result = store.conclude_all(asked, self.shared.now()).await;
+        for place in places.iter().chain(&handing) {
+            crash::point(place.after);
+        }
+        self.shared.note_ledger(&result);
+        let ended = match result {
+            Ok(ended) => ended,
+            Err(error) => ids.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let results = ids.into_iter().zip(chosen).zip(ended);
+        let results = results.map(|((id, number), ended)| {
+            let ended = ended.map(|(record, handed)| {
+                let record = Arc::new(record);
+                self.shared.closed(&record);
+                self.shared.waiters.ended(&id, &record, number.zip(handed));
+                record
+            });
+            (id, ended)
+        });
+        Event::Concluded {
+            ticket,
+            results: results.collect(),
+        }
+    }
+
+    /// The record, if it is ours to settle, its slot and what else that carries.
+    async fn load(
+        &self,
+        store: &dyn SettlementStore,
+        id: &PaymentId,
+    ) -> Result<Option<Records>, LedgerError> {
+        let Some(record) = store.payment(id).await? else {
+            return Ok(None);
+        };
+        let open = matches!(
+            record.state,
+            PaymentState::Accepted | PaymentState::Submitted
+        );
+        if open && !self.shared.is_ours(&record) {
+            return Ok(None);
+        }
+        with_slots(store, vec![record]).await.map(Some)
+    }
+
+    async fn take_back(
+        &self,
+        store: &dyn SettlementStore,
+        block: u64,
+        ids: &[PaymentId],
+    ) -> Result<Records, LedgerError> {
+        let now = self.shared.now();
+        let reason = format!("block {block} was replaced");
+        crash::point(crash::TAKEN_BACK.before);
+        let all = ids.iter().map(|id| store.take_back(id, &reason, now));
+        let results = join_all(all).await;
+        crash::point(crash::TAKEN_BACK.after);
+        for result in results {
+            self.shared.note_ledger(&result);
+            match result {
+                Err(error) if error.is_storage() => return Err(error),
+                // Taken back before, by us or by whoever has it now.
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let mut records = Vec::with_capacity(ids.len());
+        for id in ids {
+            records.extend(store.payment(id).await?);
+        }
+        with_slots(store, records).await
     }
 }
 
@@ -275,52 +411,50 @@ pub(super) async fn ask<T>(
     }
 }
 
-/// A record and the slot it names.
-async fn load(
-    store: &dyn SettlementStore,
-    id: &tollway_core::PaymentId,
-) -> Result<Option<(PaymentRecord, Option<SlotRecord>)>, LedgerError> {
-    let Some(record) = store.payment(id).await? else {
-        return Ok(None);
-    };
-    let slot = match (&record.slot, record.state) {
-        (Some(slot), PaymentState::Submitted) => store.slot(slot).await?,
-        _ => None,
-    };
-    Ok(Some((record, slot)))
-}
-
 /// What the ledger holds open, with what is needed to watch it: the ended
 /// payments that open slots carry, and closed slots that open payments name.
-pub(super) async fn open_records(
-    store: &dyn SettlementStore,
-) -> Result<(Vec<PaymentRecord>, Vec<SlotRecord>), LedgerError> {
+pub(super) async fn open_records(store: &dyn SettlementStore) -> Result<Records, LedgerError> {
     // Slots first: a payment submitted in between is then found without its slot,
     // which is read by name below; never the other way round.
-    let mut slots = store.open_slots().await?;
-    let mut payments = store.open_payments().await?;
-    for index in 0..payments.len() {
-        let Some(record) = payments.get(index) else {
-            break;
-        };
-        let Some(place) = record.slot.clone() else {
-            continue;
-        };
-        let known = slots
-            .iter()
-            .any(|s| (&s.network, &s.signer, s.nonce) == (&place.0, &place.1, place.2));
-        if record.state == PaymentState::Submitted && !known {
-            slots.extend(store.slot(&place).await?);
-        }
-    }
-    let carried: std::collections::BTreeSet<_> = slots
+    let slots = store.open_slots().await?;
+    let payments = store.open_payments().await?;
+    complete(store, payments, slots).await
+}
+
+/// Payments with the slots that they name.
+pub(super) async fn with_slots(
+    store: &dyn SettlementStore,
+    payments: Vec<PaymentRecord>,
+) -> Result<Records, LedgerError> {
+    complete(store, payments, Vec::new()).await
+}
+
+async fn complete(
+    store: &dyn SettlementStore,
+    mut payments: Vec<PaymentRecord>,
+    mut slots: Vec<SlotRecord>,
+) -> Result<Records, LedgerError> {
+    let place = |s: &SlotRecord| (s.network.clone(), s.signer.clone(), s.nonce);
+    let mut places: BTreeSet<SlotRef> = slots.iter().map(place).collect();
+    let submitted = payments
         .iter()
-        .flat_map(|s| s.payments.iter().cloned())
+        .filter(|p| p.state == PaymentState::Submitted);
+    let missing: BTreeSet<SlotRef> = submitted
+        .filter_map(|p| p.slot.clone())
+        .filter(|place| places.insert(place.clone()))
+        .collect();
+    for place in missing {
+        slots.extend(store.slot(&place).await?);
+    }
+    let known: BTreeSet<PaymentId> = payments.iter().map(|p| p.id.clone()).collect();
+    let carried: BTreeSet<PaymentId> = slots
+        .iter()
+        .flat_map(|s| s.payments.iter())
+        .filter(|id| !known.contains(id))
+        .cloned()
         .collect();
     for id in carried {
-        if !payments.iter().any(|p| p.id == id) {
-            payments.extend(store.payment(&id).await?);
-        }
+        payments.extend(store.payment(&id).await?);
     }
     Ok((payments, slots))
 }

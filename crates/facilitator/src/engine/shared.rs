@@ -4,42 +4,90 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tollway_core::{Chain, Clock, Network, PaymentId, Timestamp};
-use tollway_ledger::{LedgerError, PaymentState, SettlementStore};
+use tollway_core::{Chain, Clock, Network, PaymentId, SignerState, Timestamp, codes};
+use tollway_ledger::{LedgerError, PaymentRecord, PaymentState, ReplicaId, SettlementStore};
 
+use super::callers::{Callers, OpenPlace};
 use super::config::EngineConfig;
 use super::error::EngineError;
 use super::event::{Hook, SettlementEvent};
+use super::gas::Gas;
+use super::holds::{Holds, Open};
 use super::machine::{Event, Update};
 use super::memory::Memory;
-use super::payers::Payers;
 use super::waiters::Waiters;
 use crate::telemetry;
 
+/// This process, as the ledger knows it.
+#[derive(Clone)]
+pub(super) struct Member {
+    pub(super) id: ReplicaId,
+    /// The ledger's handle that acts for it.
+    pub(super) store: Arc<dyn SettlementStore>,
+}
+
 /// What intake, actors and effects all see.
 pub(super) struct Shared {
-    pub(super) store: Arc<dyn SettlementStore>,
+    /// The ledger, acting for nobody.
+    pub(super) base: Arc<dyn SettlementStore>,
+    /// This process in the ledger, once it takes part.
+    pub(super) member: watch::Sender<Option<Member>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) config: EngineConfig,
     pub(super) waiters: Arc<Waiters>,
     pub(super) stop: CancellationToken,
     pub(super) draining: AtomicBool,
     /// Callers inside verify or settle.
-    pub(super) callers: AtomicUsize,
+    pub(super) inside: AtomicUsize,
     pub(super) ledger: LedgerWatch,
-    pub(super) payers: Arc<Payers>,
-    /// Identities that we verified as unused.
-    pub(super) unused: Memory<String, ()>,
-    /// With which idempotency key a payment was opened.
-    pub(super) openers: Memory<PaymentId, Option<String>>,
+    pub(super) callers: Callers,
+    pub(super) holds: Arc<Holds>,
+    pub(super) open: Open,
+    /// Identities that we verified as unused, by fingerprint.
+    pub(super) unused: Memory<u64, ()>,
     pub(super) hooks: RwLock<Vec<Hook>>,
+    /// Whether anybody listens.
+    pub(super) hooked: AtomicBool,
 }
 
 impl Shared {
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The ledger, acting for this process; waits a little for it to take part.
+    pub(super) async fn store(&self) -> Result<Arc<dyn SettlementStore>, EngineError> {
+        if let Some(member) = &*self.member.borrow() {
+            return Ok(Arc::clone(&member.store));
+        }
+        let mut joined = self.member.subscribe();
+        let waiting = joined.wait_for(Option::is_some);
+        let member = tokio::time::timeout(Duration::from_secs(2), waiting).await;
+        let store = match &member {
+            Ok(Ok(member)) => member.as_ref().map(|m| Arc::clone(&m.store)),
+            _ => None,
+        };
+        store.ok_or_else(|| {
+            EngineError::new(
+                codes::LEDGER_UNAVAILABLE,
+                "The ledger cannot be used yet; try again later.",
+            )
+        })
+    }
+
+    /// The handle at once, acting for this process if it takes part.
+    pub(super) fn store_now(&self) -> Arc<dyn SettlementStore> {
+        match &*self.member.borrow() {
+            Some(member) => Arc::clone(&member.store),
+            None => Arc::clone(&self.base),
+        }
+    }
+
+    pub(super) fn is_ours(&self, record: &PaymentRecord) -> bool {
+        let member = self.member.borrow();
+        record.replica.as_ref() == member.as_ref().map(|m| &m.id)
     }
 
     pub(super) fn tell(&self, event: &SettlementEvent) {
@@ -53,23 +101,52 @@ impl Shared {
         }
     }
 
+    /// A payment is open here from now on.
+    pub(super) fn opened(&self, record: &PaymentRecord, place: OpenPlace) {
+        let facts = &record.payment;
+        let fingerprint = self.holds.fingerprint(&facts.identity);
+        self.open.add(fingerprint, record.id.clone(), place);
+        let expected = &facts.expected;
+        self.holds
+            .open(&facts.identity, &expected.asset, expected.amount);
+    }
+
+    /// A payment is not open here any more.
+    pub(super) fn closed(&self, record: &PaymentRecord) {
+        let facts = &record.payment;
+        self.open.remove(self.holds.fingerprint(&facts.identity));
+        self.holds.release(&facts.identity, &facts.expected.asset);
+    }
+
     /// Tells waiters, hooks and counters that a payment moved on.
     pub(super) fn moved(&self, network: &Network, id: PaymentId, update: Update) {
         match &update {
             Update::Stored { transaction, .. } => self.waiters.submitted(&id, transaction),
             Update::Ended(record) => {
                 telemetry::ended(network, record.state);
-                let ours = record.settled.as_ref().is_none_or(|s| !s.by_third_party);
-                let well = record.state == PaymentState::Settled && ours && record.attempts <= 1;
-                self.payers.ended(&id, &record.payment.identity, well);
-                self.waiters.ended(&id, record);
+                self.closed(record);
+                self.waiters.ended(&id, record, None);
+                if record.state == PaymentState::Expired && record.is_handed_out {
+                    tracing::error!(payment = %id, %network, "a payment that was told as settled was lost in a reorganisation");
+                }
             }
+            Update::Resumed(record) => {
+                let caller = self.callers.named(record.payment.caller.as_deref());
+                self.opened(record, OpenPlace::taken(caller));
+            }
+            Update::Left(record) => self.closed(record),
             Update::Rejected { reason, .. } => {
                 tracing::warn!(payment = %id, %network, reason, "a node rejected a transaction");
             }
+            Update::TakenBack { block } => {
+                telemetry::taken_back(network);
+                tracing::warn!(payment = %id, %network, block, "a settled payment's block was replaced; it is settled again");
+            }
             Update::Sent { .. } | Update::Reopened { .. } => {}
         }
-        self.tell(&SettlementEvent::Moved { id, update });
+        if self.hooked.load(Ordering::Acquire) {
+            self.tell(&SettlementEvent::Moved { id, update });
+        }
     }
 
     /// Notes how a ledger step went: a broken ledger stops intake.
@@ -136,7 +213,7 @@ impl LedgerWatch {
         }
         match &*self.lock() {
             Some(p) if p.retry_at.is_none_or(|at| now < at) => Err(EngineError::new(
-                tollway_core::codes::LEDGER_UNAVAILABLE,
+                codes::LEDGER_UNAVAILABLE,
                 p.message.clone(),
             )),
             _ => Ok(()),
@@ -154,6 +231,7 @@ pub(super) struct NetworkHandle {
     pub(super) chain: Arc<dyn Chain>,
     pub(super) events: mpsc::UnboundedSender<Event>,
     pub(super) gauge: Arc<NetworkGauge>,
+    pub(super) gas: Arc<Gas>,
 }
 
 /// What an actor shows of itself.
@@ -161,20 +239,22 @@ pub(super) struct NetworkHandle {
 pub(super) struct NetworkGauge {
     pub(super) open_payments: AtomicUsize,
     pub(super) open_slots: AtomicUsize,
+    pub(super) waiting: AtomicUsize,
+    /// Settled payments whose block could still be replaced.
+    pub(super) watched: AtomicUsize,
+    /// Milliseconds between blocks, as far as that is known.
+    pub(super) block_millis: AtomicUsize,
     pub(super) rejection: Mutex<Option<String>>,
+    /// The signers, as they were when they were last asked for.
+    pub(super) signers: Mutex<Vec<SignerState>>,
+    /// All signers are low on gas.
+    pub(super) drained: AtomicBool,
 }
 
-impl NetworkHandle {
-    /// Whether another payment may be taken.
-    pub(super) fn admit(&self, limit: usize) -> Result<(), EngineError> {
-        if self.gauge.open_payments.load(Ordering::Relaxed) < limit {
-            return Ok(());
-        }
-        let mut error = EngineError::new(
-            tollway_core::codes::TOO_MANY_REQUESTS,
-            "Too many payments wait to be settled on this network; try again later.",
-        );
-        error.retry_after = Duration::from_secs(5);
-        Err(error)
+impl NetworkGauge {
+    /// Signers that are low on gas.
+    pub(super) fn low_signers(&self) -> Vec<SignerState> {
+        let signers = self.signers.lock().unwrap_or_else(PoisonError::into_inner);
+        signers.iter().filter(|s| s.low).cloned().collect()
     }
 }

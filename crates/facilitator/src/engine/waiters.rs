@@ -4,88 +4,168 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tollway_core::{PaymentId, TxHash};
-use tollway_ledger::PaymentRecord;
+use tollway_ledger::{HandOut, PaymentRecord};
+
+/// How a payment ended, for one caller.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    pub(super) record: Arc<PaymentRecord>,
+    /// Whether success is this caller's, if that was decided with the end.
+    pub(super) handed: Option<HandOut>,
+}
 
 /// How far a payment has come.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress {
     /// The latest transaction that is durable.
     pub(super) transaction: Option<TxHash>,
-    /// The record, once the payment ended.
-    pub(super) ended: Option<Arc<PaymentRecord>>,
+    /// The end, once it came.
+    pub(super) ended: Option<Ended>,
 }
 
-type Senders = HashMap<PaymentId, watch::Sender<Progress>>;
+#[derive(Debug)]
+struct Waiter {
+    number: u64,
+    key: Option<String>,
+    sender: oneshot::Sender<Ended>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    waiters: Vec<Waiter>,
+    transaction: Option<TxHash>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    lines: HashMap<PaymentId, Line>,
+    last_number: u64,
+}
 
 /// Who waits for what. Any number of callers may wait for one payment.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    senders: Mutex<Senders>,
+    lines: Mutex<Lines>,
 }
 
 impl Waiters {
-    pub(super) fn subscribe(self: &Arc<Self>, id: &PaymentId) -> Waiting {
-        let receiver = self
-            .lock()
-            .entry(id.clone())
-            .or_insert_with(|| watch::Sender::new(Progress::default()))
-            .subscribe();
+    /// Takes a place, for the caller with this idempotency key.
+    pub(super) fn subscribe(self: &Arc<Self>, id: &PaymentId, key: Option<&str>) -> Waiting {
+        let (sender, receiver) = oneshot::channel();
+        let mut lines = self.lock();
+        lines.last_number += 1;
+        let number = lines.last_number;
+        let line = lines.lines.entry(id.clone()).or_default();
+        line.waiters.push(Waiter {
+            number,
+            key: key.map(str::to_owned),
+            sender,
+        });
         Waiting {
             id: id.clone(),
+            number,
             receiver: Some(receiver),
             waiters: Arc::clone(self),
         }
     }
 
     pub(super) fn submitted(&self, id: &PaymentId, transaction: &TxHash) {
-        if let Some(sender) = self.lock().get(id) {
-            sender.send_modify(|p| p.transaction = Some(transaction.clone()));
+        if let Some(line) = self.lock().lines.get_mut(id) {
+            line.transaction = Some(transaction.clone());
         }
     }
 
-    pub(super) fn ended(&self, id: &PaymentId, record: &Arc<PaymentRecord>) {
-        if let Some(sender) = self.lock().remove(id) {
-            sender.send_modify(|p| p.ended = Some(Arc::clone(record)));
+    /// Who is to be told of success when it comes: whoever opened the payment,
+    /// else who came first. Nobody, if nobody waits.
+    pub(super) fn chosen(&self, id: &PaymentId) -> Option<Chosen> {
+        let lines = self.lock();
+        let waiter = lines
+            .lines
+            .get(id)?
+            .waiters
+            .iter()
+            .find(|w| !w.sender.is_closed())?;
+        Some(Chosen {
+            number: waiter.number,
+            key: waiter.key.clone(),
+        })
+    }
+
+    /// Tells everybody who waits; the chosen one with what was decided for it.
+    pub(super) fn ended(
+        &self,
+        id: &PaymentId,
+        record: &Arc<PaymentRecord>,
+        handed: Option<(u64, HandOut)>,
+    ) {
+        let Some(line) = self.lock().lines.remove(id) else {
+            return;
+        };
+        for waiter in line.waiters {
+            let handed = handed.filter(|(number, _)| *number == waiter.number);
+            // Whoever is gone hears nothing.
+            let _ = waiter.sender.send(Ended {
+                record: Arc::clone(record),
+                handed: handed.map(|(_, handed)| handed),
+            });
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Senders> {
-        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A caller that success goes to.
+#[derive(Clone, Debug)]
+pub(super) struct Chosen {
+    pub(super) number: u64,
+    pub(super) key: Option<String>,
 }
 
 /// One caller's place. Dropping it gives the place up.
 #[derive(Debug)]
 pub(super) struct Waiting {
     id: PaymentId,
-    receiver: Option<watch::Receiver<Progress>>,
+    number: u64,
+    receiver: Option<oneshot::Receiver<Ended>>,
     waiters: Arc<Waiters>,
 }
 
 impl Waiting {
     /// Waits until the payment ends or the time is over; either way, how far it came.
     pub(super) async fn wait(&mut self, at_most: Duration) -> Progress {
-        let Some(receiver) = self.receiver.as_mut() else {
-            return Progress::default();
-        };
-        // The time may pass, or the engine stop; how far it came is told anyway.
-        let ended = receiver.wait_for(|p| p.ended.is_some());
-        let _ = tokio::time::timeout(at_most, ended).await.is_ok();
-        receiver.borrow().clone()
+        let mut ended = None;
+        if let Some(receiver) = self.receiver.as_mut()
+            && let Ok(Ok(end)) = tokio::time::timeout(at_most, receiver).await
+        {
+            self.receiver = None;
+            ended = Some(end);
+        }
+        let lines = self.waiters.lock();
+        Progress {
+            transaction: lines
+                .lines
+                .get(&self.id)
+                .and_then(|l| l.transaction.clone()),
+            ended,
+        }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut senders = self.waiters.lock();
-        self.receiver = None;
-        if senders
-            .get(&self.id)
-            .is_some_and(|s| s.receiver_count() == 0)
-        {
-            senders.remove(&self.id);
+        if self.receiver.take().is_none() {
+            return;
+        }
+        let mut lines = self.waiters.lock();
+        if let Some(line) = lines.lines.get_mut(&self.id) {
+            line.waiters.retain(|w| w.number != self.number);
+            if line.waiters.is_empty() {
+                lines.lines.remove(&self.id);
+            }
         }
     }
 }

@@ -19,6 +19,10 @@ use crate::EngineError;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub(super) async fn verify(State(api): State<Api>, request: Request<Body>) -> Response {
+    let caller = match api.engine.caller(api_key(request.headers())) {
+        Ok(caller) => caller,
+        Err(error) => return Failure::from(error).answer(as_verify),
+    };
     let body = match question(request, &api.options).await {
         Ok(body) => body,
         Err(failure) => return failure.answer(as_verify),
@@ -28,7 +32,7 @@ pub(super) async fn verify(State(api): State<Api>, request: Request<Body>) -> Re
         payload: body.payload.into(),
         requirements: body.requirements.into(),
     };
-    match in_time(&api.options, api.engine.check(&request)).await {
+    match in_time(&api.options, api.engine.check_for(&caller, &request)).await {
         Ok(response) => match version {
             Version::V2 => axum::Json(response).into_response(),
             Version::V1 => axum::Json(v1::verify_response(response)).into_response(),
@@ -38,6 +42,10 @@ pub(super) async fn verify(State(api): State<Api>, request: Request<Body>) -> Re
 }
 
 pub(super) async fn settle(State(api): State<Api>, request: Request<Body>) -> Response {
+    let caller = match api.engine.caller(api_key(request.headers())) {
+        Ok(caller) => caller,
+        Err(error) => return Failure::from(error).answer(as_settle),
+    };
     let key = match idempotency_key(request.headers()) {
         Ok(key) => key,
         Err(failure) => return failure.answer(as_settle),
@@ -52,7 +60,7 @@ pub(super) async fn settle(State(api): State<Api>, request: Request<Body>) -> Re
         requirements: body.requirements.into(),
         idempotency_key: key,
     };
-    match in_time(&api.options, api.engine.pay(&request)).await {
+    match in_time(&api.options, api.engine.pay_for(&caller, &request)).await {
         Ok(response) => in_version(version, response),
         Err(error) => Failure::from(error).answer(as_settle),
     }
@@ -71,6 +79,22 @@ async fn question(
 ) -> Result<FacilitatorBody, Failure> {
     let bytes = body::read(request, options).await?;
     Ok(FacilitatorBody::decode(&bytes, &options.body)?)
+}
+
+/// The caller's API key: `Authorization: Bearer KEY` or `X-API-Key: KEY`. Two of
+/// them, or one that is no text, are none.
+fn api_key(headers: &HeaderMap) -> Option<&str> {
+    let bearer = one(headers, header::AUTHORIZATION.as_str()).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    bearer.or_else(|| one(headers, "x-api-key"))
+}
+
+fn one<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
 }
 
 /// One key, or none; what it may hold is the engine's to say.
@@ -96,6 +120,7 @@ async fn in_time<T>(
         message: "There was no answer in time; ask again for the same payment.".to_owned(),
         retry_after: Duration::from_secs(2),
         may_be_accepted: true,
+        is_quota: false,
     };
     tokio::time::timeout(options.call_timeout, call)
         .await
@@ -161,6 +186,8 @@ impl From<Refusal> for Failure {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let status = match error.code {
+            _ if error.is_quota => StatusCode::TOO_MANY_REQUESTS,
+            codes::INVALID_API_KEY => StatusCode::UNAUTHORIZED,
             codes::NETWORK_UNAVAILABLE => StatusCode::BAD_GATEWAY,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };

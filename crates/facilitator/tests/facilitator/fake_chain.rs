@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use tollway_core::Clock as _;
 use tollway_core::wire::{PaymentPayload, SupportedKind};
 use tollway_core::{
-    Address, Amount, Broadcast, Chain, ChainError, Expected, Finality, Health, Identity, Intent,
-    Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Refusal, Scheme, Settled,
-    Settlement, Slot, Terms, Timestamp, TxHash, Verified, Watch,
+    Address, Amount, Broadcast, Chain, ChainError, Expected, Finality, Head, Health, Identity,
+    Intent, Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Refusal, Scheme,
+    Settled, Settlement, Sight, SignerState, Slot, SystemClock, Terms, Timestamp, TxHash, Verified,
+    Watch, Watched,
 };
 
 use crate::fixtures::{account, network};
@@ -39,13 +41,30 @@ struct Tx {
     fee: u64,
 }
 
+#[derive(Clone, Debug)]
+struct Receipt {
+    ok: bool,
+    block: usize,
+    moved: HashSet<String>,
+}
+
 #[derive(Debug, Default)]
 pub struct Script {
     pub node: Node,
     /// The next transactions to be included revert.
     pub reverts: u32,
+    /// Payments that never move money, though they verify.
+    pub poisoned: HashSet<String>,
+    /// Each transaction carries one payment.
+    pub one_each: bool,
+    /// Settling accounts without gas.
+    pub low: HashSet<Address>,
+    /// How often the newest block was asked for.
+    pub looks: usize,
     /// All payers together can pay so often.
     pub funds: Option<usize>,
+    /// What each payer has, if that is limited: verifying looks at it.
+    pub balance: Option<u128>,
     /// The next plans are not given.
     pub plans_hang: bool,
     /// Its newest block stays an old one.
@@ -56,8 +75,12 @@ pub struct Script {
     txs: HashMap<TxHash, Tx>,
     waiting: BTreeMap<(Address, u64), TxHash>,
     confirmed: BTreeMap<Address, u64>,
-    receipts: HashMap<TxHash, bool>,
-    used: HashMap<String, (TxHash, bool)>,
+    receipts: HashMap<TxHash, Receipt>,
+    used: HashMap<String, (TxHash, bool, usize)>,
+    /// Hashes of the blocks after the first.
+    blocks: Vec<String>,
+    forks: usize,
+    replaced_from: Option<u64>,
     /// Transactions that exist, for methods that show one.
     pub known: HashSet<String>,
     sealed: u64,
@@ -66,8 +89,109 @@ pub struct Script {
 impl Script {
     /// Somebody else sends the authorization.
     pub fn front_run(&mut self, identity: &Identity) {
+        let block = self.mine();
         self.used
-            .insert(identity.key(), (TxHash::new("0xbeef"), true));
+            .insert(identity.key(), (TxHash::new("0xbeef"), true, block));
+    }
+
+    /// One more block; its place.
+    fn mine(&mut self) -> usize {
+        let number = self.blocks.len() + 1;
+        self.blocks
+            .push(format!("0xb{number:04x}f{:04x}", self.forks));
+        number
+    }
+
+    /// Blocks with nothing in them.
+    pub fn mine_empty(&mut self, count: usize) {
+        for _ in 0..count {
+            self.mine();
+        }
+    }
+
+    fn head(&self) -> Head {
+        let number = self.blocks.len();
+        let hash = |n: usize| match n.checked_sub(1) {
+            Some(at) => self.blocks[at].clone(),
+            None => "0xb0000".to_owned(),
+        };
+        Head {
+            number: number as u64,
+            hash: hash(number),
+            parent: hash(number.saturating_sub(1)),
+            time: SystemClock.now(),
+        }
+    }
+
+    /// The last blocks are replaced by as many empty ones; what was in them is
+    /// forgotten by everybody.
+    pub fn reorganise(&mut self, depth: usize) {
+        let kept = self.blocks.len() - depth;
+        self.blocks.truncate(kept);
+        self.forks += 1;
+        for _ in 0..depth {
+            self.mine();
+        }
+        let from = kept as u64 + 1;
+        self.replaced_from = Some(self.replaced_from.map_or(from, |f| f.min(from)));
+        let gone: Vec<TxHash> = self
+            .receipts
+            .iter()
+            .filter(|(_, r)| r.block > kept)
+            .map(|(hash, _)| hash.clone())
+            .collect();
+        for hash in gone {
+            self.receipts.remove(&hash);
+            let (signer, nonce) = (self.txs[&hash].signer.clone(), self.txs[&hash].nonce);
+            let confirmed = self.confirmed.entry(signer).or_default();
+            *confirmed = nonce.min(*confirmed);
+        }
+        self.used.retain(|_, (_, _, block)| *block <= kept);
+    }
+
+    fn block_hash(&self, number: u64) -> Option<String> {
+        let at = usize::try_from(number).unwrap().checked_sub(1)?;
+        self.blocks.get(at).cloned()
+    }
+
+    fn outcomes(&self, watch: &Watch) -> Vec<Outcome> {
+        let receipt = watch
+            .hashes
+            .iter()
+            .find_map(|h| Some((h.clone(), self.receipts.get(h)?)));
+        let fee = Amount::from_atomic(1000);
+        let judge = |item: &Watched| match &receipt {
+            Some((hash, receipt)) => {
+                let deep = match item.finality {
+                    Finality::Confirmations(n) => {
+                        self.blocks.len() >= receipt.block + n as usize - 1
+                    }
+                    _ => true,
+                };
+                let transaction = hash.clone();
+                if !deep {
+                    Outcome::Unknown
+                } else if receipt.moved.contains(&item.identity.key()) {
+                    let settled = settled(hash, item.expected.amount, false);
+                    Outcome::Settled(Settled {
+                        block_number: receipt.block as u64,
+                        block_hash: self.block_hash(receipt.block as u64).unwrap(),
+                        ..settled
+                    })
+                } else if receipt.ok {
+                    Outcome::NotSettled(Proof::NoTransfer { transaction, fee })
+                } else {
+                    Outcome::NotSettled(Proof::Reverted { transaction, fee })
+                }
+            }
+            None => Outcome::Unknown,
+        };
+        watch.expected.iter().map(judge).collect()
+    }
+
+    /// The mempool forgets what waits.
+    pub fn forget_waiting(&mut self) {
+        self.waiting.clear();
     }
 
     fn is_broke(&self) -> bool {
@@ -76,7 +200,10 @@ impl Script {
 
     /// How many transactions were included and failed.
     pub fn reverted(&self) -> usize {
-        self.receipts.values().filter(|ok| !**ok).count()
+        self.receipts
+            .values()
+            .filter(|r| r.moved.is_empty())
+            .count()
     }
 
     /// How many payments moved money.
@@ -127,16 +254,29 @@ impl Script {
             let hash = self.waiting.remove(&place).unwrap();
             self.confirmed.insert(place.0, place.1 + 1);
             let carries = self.txs[&hash].carries.clone();
-            let free = carries.iter().all(|i| !self.used.contains_key(i));
-            let ok = free && self.reverts == 0 && !self.is_broke();
+            let reverts = self.reverts > 0;
             self.reverts = self.reverts.saturating_sub(1);
-            self.receipts.insert(hash.clone(), ok);
-            if ok {
-                for identity in carries {
-                    self.used.insert(identity, (hash.clone(), false));
+            let block = self.mine();
+            let batch = carries.len() > 1;
+            let mut moved = HashSet::new();
+            for identity in carries {
+                let free = !self.used.contains_key(&identity);
+                if free && !reverts && !self.is_broke() && !self.poisoned.contains(&identity) {
+                    self.used
+                        .insert(identity.clone(), (hash.clone(), false, block));
+                    moved.insert(identity);
                 }
             }
+            let ok = !reverts && (batch || !moved.is_empty());
+            self.receipts.insert(hash, Receipt { ok, block, moved });
         }
+    }
+
+    /// How many payments each transaction carried, in the order of first sending.
+    pub fn sizes(&self) -> Vec<usize> {
+        let mut seen = HashSet::new();
+        let first = self.sent.iter().filter(|h| seen.insert((*h).clone()));
+        first.map(|h| self.txs[h].carries.len()).collect()
     }
 }
 
@@ -221,7 +361,11 @@ impl Chain for FakeChain {
         self.signers.clone()
     }
 
-    fn inspect(&self, payload: &PaymentPayload, terms: &Terms) -> Result<Intent, Refusal> {
+    fn inspect(
+        &self,
+        payload: &Arc<PaymentPayload>,
+        terms: &Arc<Terms>,
+    ) -> Result<Intent, Refusal> {
         let from = self
             .network
             .address(text(payload, "from")?)
@@ -258,7 +402,12 @@ impl Chain for FakeChain {
         })
     }
 
-    async fn verify(&self, intent: Intent, _phase: Phase) -> Result<Verified, ChainError> {
+    async fn verify(
+        &self,
+        intent: Intent,
+        _phase: Phase,
+        held: Amount,
+    ) -> Result<Verified, ChainError> {
         self.fuse.burn().await;
         let mut script = self.up()?;
         script.verified += 1;
@@ -270,7 +419,10 @@ impl Chain for FakeChain {
             let refusal = Refusal::new("invalid_exact_evm_nonce_already_used", "Sign a new one.");
             return Err(refusal.into());
         }
-        if script.is_broke() {
+        let wanted = held.checked_add(intent.expected.amount).unwrap();
+        let paid = 10_000 * script.used.len() as u128;
+        let poor = |had: u128| wanted > Amount::from_atomic(had.saturating_sub(paid));
+        if script.is_broke() || script.balance.is_some_and(poor) {
             let refusal = Refusal::new("insufficient_funds", "Fund the account.");
             return Err(refusal.into());
         }
@@ -286,11 +438,22 @@ impl Chain for FakeChain {
         if self.up()?.plans_hang {
             std::future::pending::<()>().await;
         }
-        Ok(vec![Plan {
-            payments: payments.to_vec(),
+        let plan = |payments: Vec<PlannedPayment>| Plan {
+            payments,
             gas_limit: 100_000,
             signers: Vec::new(),
-        }])
+        };
+        if payments.is_empty() {
+            return Ok(vec![plan(Vec::new())]);
+        }
+        let one_each = self.script().one_each;
+        let (single, shared): (Vec<_>, Vec<_>) =
+            payments.iter().cloned().partition(|p| p.alone || one_each);
+        let mut plans: Vec<Plan> = single.into_iter().map(|p| plan(vec![p])).collect();
+        if !shared.is_empty() {
+            plans.push(plan(shared));
+        }
+        Ok(plans)
     }
 
     async fn seal(&self, plan: &Plan, slot: &Slot) -> Result<Raw, ChainError> {
@@ -328,25 +491,36 @@ impl Chain for FakeChain {
     }
 
     async fn outcome(&self, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
+        Ok(self.up()?.outcomes(watch))
+    }
+
+    async fn look(&self, last: Option<&Head>, watches: &[Watch]) -> Result<Sight, ChainError> {
         self.fuse.burn().await;
-        let script = self.up()?;
-        let receipt = watch
-            .hashes
-            .iter()
-            .find_map(|h| Some((h.clone(), *script.receipts.get(h)?)));
-        let judge = |(identity, expected): &(Identity, Expected)| match &receipt {
-            Some((hash, true)) if script.txs[hash].carries.contains(&identity.key()) => {
-                Outcome::Settled(settled(hash, expected.amount, false))
-            }
-            Some((hash, true)) => Outcome::NotSettled(Proof::NoTransfer {
-                transaction: hash.clone(),
-            }),
-            Some((hash, false)) => Outcome::NotSettled(Proof::Reverted {
-                transaction: hash.clone(),
-            }),
-            None => Outcome::Unknown,
+        let mut script = self.up()?;
+        script.looks += 1;
+        let replaced_from = match last {
+            Some(_) => script.replaced_from.take(),
+            None => None,
         };
-        Ok(watch.expected.iter().map(judge).collect())
+        Ok(Sight {
+            head: script.head(),
+            replaced_from,
+            outcomes: watches.iter().map(|w| Some(script.outcomes(w))).collect(),
+        })
+    }
+
+    async fn block_hash(&self, number: u64) -> Result<Option<String>, ChainError> {
+        Ok(self.up()?.block_hash(number))
+    }
+
+    async fn signer_states(&self) -> Result<Vec<SignerState>, ChainError> {
+        let script = self.up()?;
+        let state = |signer: &Address| SignerState {
+            signer: signer.clone(),
+            balance: Amount::from_atomic(7),
+            low: script.low.contains(signer),
+        };
+        Ok(self.signers.iter().map(state).collect())
     }
 
     async fn lookup(
@@ -364,7 +538,11 @@ impl Chain for FakeChain {
                     false => Timestamp::from_millis(u64::MAX),
                 },
             },
-            Some((hash, third)) => Lookup::Settled(settled(hash, expected.amount, *third)),
+            Some((hash, third, block)) => Lookup::Settled(Settled {
+                block_number: *block as u64,
+                block_hash: chain.block_hash(*block as u64).unwrap(),
+                ..settled(hash, expected.amount, *third)
+            }),
         })
     }
 

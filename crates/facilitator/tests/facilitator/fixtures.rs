@@ -1,5 +1,7 @@
 //! Payments that mean nothing to a real chain.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use tollway_core::wire::{Object, PaymentPayload, PaymentRequirements};
 use tollway_core::{
@@ -69,8 +71,10 @@ pub fn new_payment(payer: u64, nonce: u64, deadline: Timestamp) -> NewPayment {
         deadline,
         settlement: Settlement::Submit,
         finality: Finality::Included,
-        payload: payload(payer, nonce, deadline),
-        requirements: requirements(),
+        payload: payload(payer, nonce, deadline).into(),
+        requirements: requirements().into(),
+        caller: None,
+        opener: None,
     }
 }
 
@@ -84,7 +88,7 @@ pub fn verified(record: &PaymentRecord) -> Verified {
             deadline: payment.deadline,
             settlement: payment.settlement.clone(),
             payload: payment.payload.clone(),
-            terms: Terms::check(payment.requirements.clone()).unwrap(),
+            terms: Arc::new(Terms::check(payment.requirements.clone()).unwrap()),
         },
         gas: 60_000,
         signers: Vec::new(),

@@ -1,27 +1,69 @@
 //! The model ledger behind the trait, with a disk that can be made to fail.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tollway_core::{Address, Identity, Network, PaymentId, Proof, Raw, Timestamp};
+use tollway_core::{Address, Amount, Identity, Network, PaymentId, Proof, Raw, Timestamp};
 use tollway_ledger::{
-    Acceptance, Conclusion, HandOut, LedgerError, NewPayment, PaymentFilter, PaymentRecord,
-    SettlementStore, SlotRecord, SlotRef,
+    Acceptance, Conclusion, Cost, Ended, Ending, GasSpent, HandOut, Lease, LedgerError, NewPayment,
+    PaymentFilter, PaymentRecord, Replica, ReplicaId, ReplicaStore, SettlementStore, SlotRecord,
+    SlotRef,
 };
 
 use crate::fuse::Fuse;
-use crate::model_store::ModelStore;
+use crate::model_store::{ModelStore, me};
 
 #[derive(Debug, Default)]
-pub struct MemoryStore {
+pub struct Disk {
     model: Mutex<ModelStore>,
     full: AtomicBool,
     /// Burns before and after each write.
     pub fuse: Fuse,
 }
 
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    disk: Arc<Disk>,
+    acting: Option<ReplicaId>,
+    /// Several replicas live at once; else whoever joins is the only one.
+    pub shared: bool,
+}
+
+impl std::ops::Deref for MemoryStore {
+    type Target = Disk;
+
+    fn deref(&self) -> &Disk {
+        &self.disk
+    }
+}
+
 impl MemoryStore {
+    /// One that several machines use.
+    pub fn of_several() -> Self {
+        Self {
+            shared: true,
+            ..Self::default()
+        }
+    }
+
+    fn acting(&self) -> ReplicaId {
+        self.acting.clone().unwrap_or_else(me)
+    }
+
+    async fn change<T>(
+        &self,
+        step: impl FnOnce(&mut ModelStore) -> Result<T, LedgerError> + Send,
+    ) -> Result<T, LedgerError> {
+        self.fuse.burn().await;
+        let done = self.write().and_then(|mut model| step(&mut model));
+        self.fuse.burn().await;
+        done
+    }
+}
+
+impl Disk {
     pub fn disk_is_full(&self, full: bool) {
         self.full.store(full, Ordering::SeqCst);
     }
@@ -42,12 +84,68 @@ impl MemoryStore {
 }
 
 #[async_trait]
+impl ReplicaStore for MemoryStore {
+    async fn join(&self, name: &str, _ttl: Duration) -> Result<Replica, LedgerError> {
+        let mut model = self.write()?;
+        if !self.shared {
+            model.alive.clear();
+        }
+        Ok(Replica {
+            id: model.join(),
+            name: name.to_owned(),
+        })
+    }
+
+    async fn beat(&self, replica: &ReplicaId, _ttl: Duration) -> Result<(), LedgerError> {
+        match self.model().alive.contains(replica) {
+            true => Ok(()),
+            false => Err(LedgerError::NotFound(replica.to_string())),
+        }
+    }
+
+    async fn leave(&self, replica: &ReplicaId) -> Result<(), LedgerError> {
+        self.model().alive.remove(replica);
+        Ok(())
+    }
+}
+
+#[async_trait]
 impl SettlementStore for MemoryStore {
+    fn acting_as(&self, replica: &ReplicaId) -> Arc<dyn SettlementStore> {
+        Arc::new(Self {
+            acting: Some(replica.clone()),
+            ..self.clone()
+        })
+    }
+
+    async fn lease_signer(
+        &self,
+        replica: &ReplicaId,
+        _network: &Network,
+        signer: &Address,
+    ) -> Result<Option<Lease>, LedgerError> {
+        Ok(self.write()?.lease(replica, signer))
+    }
+
+    async fn release_signer(&self, _lease: &Lease) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn adopt(
+        &self,
+        replica: &ReplicaId,
+        _network: &Network,
+        _limit: u32,
+    ) -> Result<Vec<PaymentRecord>, LedgerError> {
+        Ok(self.write()?.adopt(replica))
+    }
+
+    async fn give_up(&self, id: &PaymentId) -> Result<(), LedgerError> {
+        self.change(|m| m.give_up(id)).await
+    }
+
     async fn accept(&self, new: NewPayment, now: Timestamp) -> Result<Acceptance, LedgerError> {
-        self.fuse.burn().await;
-        let done = self.write().and_then(|mut m| m.accept(new, now));
-        self.fuse.burn().await;
-        done
+        self.change(|m| m.accept(&self.acting(), new, now)).await
     }
 
     async fn payment(&self, id: &PaymentId) -> Result<Option<PaymentRecord>, LedgerError> {
@@ -63,17 +161,12 @@ impl SettlementStore for MemoryStore {
 
     async fn allocate_slot(
         &self,
-        _network: &Network,
-        signer: &Address,
+        lease: &Lease,
         confirmed_nonce: u64,
         now: Timestamp,
     ) -> Result<SlotRecord, LedgerError> {
-        self.fuse.burn().await;
-        let done = self
-            .write()
-            .map(|mut m| m.allocate(signer, confirmed_nonce, now));
-        self.fuse.burn().await;
-        done
+        self.change(|m| m.allocate(lease, confirmed_nonce, now))
+            .await
     }
 
     async fn store_raw(
@@ -81,14 +174,11 @@ impl SettlementStore for MemoryStore {
         slot: &SlotRef,
         raw: &Raw,
         payments: &[PaymentId],
+        lease: &Lease,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        self.fuse.burn().await;
-        let done = self
-            .write()
-            .and_then(|mut m| m.store_raw(slot, raw, payments, now));
-        self.fuse.burn().await;
-        done
+        self.change(|m| m.store_raw(slot, raw, payments, lease, now))
+            .await
     }
 
     async fn note(
@@ -107,17 +197,16 @@ impl SettlementStore for MemoryStore {
         proof: &Proof,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        self.fuse.burn().await;
-        let done = self.write().and_then(|mut m| m.reopen(id, proof, now));
-        self.fuse.burn().await;
-        done
+        self.change(|m| m.reopen(id, proof, now)).await
     }
 
-    async fn close_slot(&self, slot: &SlotRef, _now: Timestamp) -> Result<(), LedgerError> {
-        self.fuse.burn().await;
-        let done = self.write().and_then(|mut m| m.close(slot));
-        self.fuse.burn().await;
-        done
+    async fn close_slot(
+        &self,
+        slot: &SlotRef,
+        costs: &[Cost],
+        _now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.change(|m| m.close(slot, costs)).await
     }
 
     async fn conclude(
@@ -126,21 +215,24 @@ impl SettlementStore for MemoryStore {
         conclusion: Conclusion,
         now: Timestamp,
     ) -> Result<PaymentRecord, LedgerError> {
-        self.fuse.burn().await;
-        let done = self
-            .write()
-            .and_then(|mut m| m.conclude(id, conclusion, now));
-        self.fuse.burn().await;
-        done
+        self.change(|m| m.conclude(id, conclusion, now)).await
+    }
+
+    async fn conclude_all(
+        &self,
+        endings: Vec<Ending>,
+        now: Timestamp,
+    ) -> Result<Vec<Ended>, LedgerError> {
+        self.change(|m| Ok(m.conclude_all(endings, now))).await
     }
 
     async fn take_back(
         &self,
         id: &PaymentId,
         _reason: &str,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Result<(), LedgerError> {
-        Err(LedgerError::NotFound(id.to_string()))
+        self.change(|m| m.take_back(id, now)).await
     }
 
     async fn hand_out(
@@ -149,16 +241,50 @@ impl SettlementStore for MemoryStore {
         idempotency_key: Option<&str>,
         _now: Timestamp,
     ) -> Result<HandOut, LedgerError> {
-        self.fuse.burn().await;
-        let done = self
-            .write()
-            .and_then(|mut m| m.hand_out(id, idempotency_key));
-        self.fuse.burn().await;
-        done
+        self.change(|m| m.hand_out(id, idempotency_key)).await
+    }
+
+    async fn settled_since(
+        &self,
+        _network: &Network,
+        after: Option<&PaymentId>,
+        _limit: u32,
+    ) -> Result<Vec<PaymentRecord>, LedgerError> {
+        let mut watched = self.model().watched();
+        watched.retain(|p| after.is_none_or(|after| p.id > *after));
+        Ok(watched)
+    }
+
+    async fn mark_final(&self, ids: &[PaymentId], _now: Timestamp) -> Result<(), LedgerError> {
+        self.write()?.mark_final(ids);
+        Ok(())
+    }
+
+    async fn gas_spent(
+        &self,
+        _network: &Network,
+        _since: Timestamp,
+        payer: Option<&Address>,
+    ) -> Result<GasSpent, LedgerError> {
+        Ok(self.model().gas_spent(payer))
+    }
+
+    async fn held(
+        &self,
+        _network: &Network,
+        _asset: &Address,
+        payer: &Address,
+        except: &Identity,
+    ) -> Result<Amount, LedgerError> {
+        Ok(self.model().held(payer, except))
     }
 
     async fn open_payments(&self) -> Result<Vec<PaymentRecord>, LedgerError> {
-        Ok(self.model().open_payments())
+        let mut open = self.model().open_payments();
+        if let Some(acting) = &self.acting {
+            open.retain(|p| p.replica.as_ref() == Some(acting));
+        }
+        Ok(open)
     }
 
     async fn open_slots(&self) -> Result<Vec<SlotRecord>, LedgerError> {

@@ -55,10 +55,10 @@ impl Scene {
     }
 }
 
-fn again(payload: &PaymentPayload) -> SettleRequest {
+fn again(payload: &Arc<PaymentPayload>) -> SettleRequest {
     SettleRequest {
-        payload: payload.clone(),
-        requirements: requirements(),
+        payload: Arc::clone(payload),
+        requirements: requirements().into(),
         idempotency_key: None,
     }
 }

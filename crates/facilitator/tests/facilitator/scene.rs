@@ -97,16 +97,16 @@ pub fn deadline() -> Timestamp {
 
 pub fn settle_request(payer: u64, nonce: u64) -> SettleRequest {
     SettleRequest {
-        payload: payload(payer, nonce, deadline()),
-        requirements: requirements(),
+        payload: payload(payer, nonce, deadline()).into(),
+        requirements: requirements().into(),
         idempotency_key: None,
     }
 }
 
 pub fn verify_request(payer: u64, nonce: u64) -> VerifyRequest {
     VerifyRequest {
-        payload: payload(payer, nonce, deadline()),
-        requirements: requirements(),
+        payload: payload(payer, nonce, deadline()).into(),
+        requirements: requirements().into(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What callers of settle and verify are promised, on a fake chain.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -111,12 +112,12 @@ async fn who_knows_an_identity_but_not_its_signature_takes_no_success() {
     scene.chain.script().node = Node::Slow;
     let honest = settle_request(1, 1);
     let mut thief = honest.clone();
-    thief
-        .payload
+    Arc::make_mut(&mut thief.payload)
         .payload
         .insert("signature".to_owned(), json!("guessed"));
     let mut other_payee = honest.clone();
-    other_payee.requirements.pay_to = "0x00000000000000000000000000000000000000dd".to_owned();
+    Arc::make_mut(&mut other_payee.requirements).pay_to =
+        "0x00000000000000000000000000000000000000dd".to_owned();
     let waiting = {
         let (engine, honest) = (scene.engine.clone(), honest.clone());
         tokio::spawn(async move { engine.settle(&honest).await.unwrap() })
@@ -140,8 +141,7 @@ async fn verify_commits_nothing_and_says_why_not() {
     let request = verify_request(1, 1);
     assert!(scene.engine.verify(&request).await.unwrap().is_valid);
     let mut forged = request.clone();
-    forged
-        .payload
+    Arc::make_mut(&mut forged.payload)
         .payload
         .insert("signature".to_owned(), json!("bad"));
     let answer = scene.engine.verify(&forged).await.unwrap();
@@ -150,7 +150,7 @@ async fn verify_commits_nothing_and_says_why_not() {
         Some("invalid_exact_evm_signature")
     );
     let mut foreign = request;
-    foreign.requirements.network = "eip155:1".to_owned();
+    Arc::make_mut(&mut foreign.requirements).network = "eip155:1".to_owned();
     let answer = scene.engine.verify(&foreign).await.unwrap();
     assert_eq!(answer.invalid_reason.as_deref(), Some("invalid_network"));
     assert!(scene.store.model().payments.is_empty());
@@ -160,8 +160,7 @@ async fn verify_commits_nothing_and_says_why_not() {
 async fn what_is_refused_before_acceptance_leaves_no_record() {
     let scene = Scene::new();
     let mut forged = settle_request(1, 1);
-    forged
-        .payload
+    Arc::make_mut(&mut forged.payload)
         .payload
         .insert("signature".to_owned(), json!("bad"));
     let answer = scene.settle(&forged).await;
@@ -231,10 +230,10 @@ async fn an_authorization_that_was_used_before_we_saw_it_buys_nothing() {
 }
 
 #[tokio::test]
-async fn one_balance_under_many_payments_costs_us_few_reverts() {
+async fn one_balance_under_many_payments_pays_for_one_and_costs_no_reverts() {
     let scene = Scene::new();
     scene.chain.script().node = Node::Slow;
-    scene.chain.script().funds = Some(1);
+    scene.chain.script().balance = Some(10_000);
     let mut callers = tokio::task::JoinSet::new();
     for nonce in 0..40 {
         let engine = scene.engine.clone();
@@ -250,7 +249,7 @@ async fn one_balance_under_many_payments_costs_us_few_reverts() {
     }
     assert_eq!(answers.iter().filter(|a| a.success).count(), 1);
     let reverted = scene.chain.script().reverted();
-    assert!(reverted <= 4, "{reverted} transactions were reverted");
+    assert_eq!(reverted, 0, "transactions were reverted");
 }
 
 #[tokio::test]
@@ -368,7 +367,7 @@ async fn several_signers_share_the_work() {
 async fn a_transaction_shown_as_proof_is_observed_and_not_sent() {
     let scene = Scene::new();
     let mut request = settle_request(1, 1);
-    let object = &mut request.payload.payload;
+    let object = &mut Arc::make_mut(&mut request.payload).payload;
     object.insert("settles".to_owned(), json!("observe"));
     object.insert("nonce".to_owned(), json!("0xcafe"));
     let engine = scene.engine.clone();
@@ -385,8 +384,7 @@ async fn a_transaction_shown_as_proof_is_observed_and_not_sent() {
 async fn a_voucher_settles_without_a_transaction() {
     let scene = Scene::new();
     let mut request = settle_request(1, 1);
-    request
-        .payload
+    Arc::make_mut(&mut request.payload)
         .payload
         .insert("settles".to_owned(), json!("accumulate"));
     let response = scene.settle(&request).await;
@@ -400,9 +398,9 @@ async fn metered_use_charges_at_most_what_was_authorized() {
     let scene = Scene::new();
     let metered = |nonce: u64, charge: &str| {
         let mut request = settle_request(1, nonce);
-        request.requirements.scheme = "upto".to_owned();
-        request.requirements.amount = charge.to_owned();
-        request.payload.accepted.scheme = "upto".to_owned();
+        Arc::make_mut(&mut request.requirements).scheme = "upto".to_owned();
+        Arc::make_mut(&mut request.requirements).amount = charge.to_owned();
+        Arc::make_mut(&mut request.payload).accepted.scheme = "upto".to_owned();
         request
     };
     let less = scene.settle(&metered(1, "4000")).await;
@@ -578,6 +576,7 @@ async fn hooks_hear_the_whole_story_in_order() {
                 Update::Stored { .. } => "stored",
                 Update::Sent { .. } => "sent",
                 Update::Ended(_) => "ended",
+                Update::Resumed(_) | Update::Left(_) | Update::TakenBack { .. } => "trouble",
                 Update::Rejected { .. } | Update::Reopened { .. } => "trouble",
             },
         };

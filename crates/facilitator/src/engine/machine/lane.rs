@@ -1,69 +1,126 @@
 //! Lanes: one signer each, one new nonce at a time.
 
-use tollway_core::{Address, ChainError, PaymentId, Plan};
-use tollway_ledger::SlotRecord;
+use std::sync::Arc;
 
-use super::state::{Lane, LaneWork, Op, Phase, Slot, Turn, Work};
-use super::{Effect, SlotKey, Ticket};
+use tollway_core::{Address, ChainError, PaymentId, Plan, PlannedPayment, codes};
+use tollway_ledger::{Lease, SlotRecord};
+
+use super::alarm::Sleeper;
+use super::payment::planned;
+use super::state::{Carried, LaneWork, Op, Phase, Ready, Slot, Turn, Work};
+use super::types::NotAllocated;
+use super::{Effect, SlotKey, Subject, Ticket};
+
+/// Planned transactions that may wait for lanes before more is planned.
+const MOST_READY: usize = 64;
 
 impl Turn<'_> {
-    /// Gives waiting payments to free lanes, oldest first.
+    pub(super) fn leased(&mut self, lease: Lease) {
+        if let Some(lane) = self.state.lanes.get_mut(&lease.signer) {
+            if lane.lease.as_ref() != Some(&lease) {
+                lane.confirmed = None;
+            }
+            lane.lease = Some(lease);
+        }
+    }
+
+    /// The signer is another machine's: nothing more is done with it at once.
+    pub(super) fn unleased(&mut self, signer: &Address) {
+        let keys: Vec<SlotKey> = self.slots_of(signer).map(|(key, _)| key.clone()).collect();
+        if let Some(lane) = self.state.lanes.get_mut(signer) {
+            lane.lease = None;
+            lane.confirmed = None;
+        }
+        for key in keys {
+            self.forget_slot(&key);
+        }
+        self.stop_lane(signer);
+    }
+
+    pub(super) fn funded(&mut self, signer: &Address, enough: bool) {
+        if let Some(lane) = self.state.lanes.get_mut(signer) {
+            lane.drained = !enough;
+        }
+    }
+
+    /// Forgets what another machine goes on with. Its payments are read again.
+    fn forget_slot(&mut self, key: &SlotKey) {
+        let Some(slot) = self.state.slots.remove(key) else {
+            return;
+        };
+        self.state.watcher.dirty = true;
+        for id in slot.members {
+            self.enter(&id, Phase::Reload, Op::now());
+        }
+    }
+
+    /// What the lane was doing goes back to where it came from.
+    fn stop_lane(&mut self, signer: &Address) {
+        let Some(lane) = self.state.lanes.get_mut(signer) else {
+            return;
+        };
+        lane.op = Op::now();
+        match std::mem::take(&mut lane.work) {
+            LaneWork::Free | LaneWork::Fill { .. } => {}
+            LaneWork::Plan { ids, payments } => self.back_to_queue(&ids, &payments),
+            LaneWork::Allocate { ready } => self.back_to_queue(&ready.ids, &ready.plan.payments),
+        }
+    }
+
+    /// Verified payments wait again, before all others.
+    fn back_to_queue(&mut self, ids: &[PaymentId], payments: &[PlannedPayment]) {
+        for (id, planned) in ids.iter().zip(payments).rev() {
+            let verified = Box::new(planned.verified.clone());
+            let Some(payment) = self.payment_mut(id) else {
+                continue;
+            };
+            if !matches!(
+                payment.phase,
+                Phase::Planning | Phase::Ready | Phase::OnLane
+            ) {
+                continue;
+            }
+            payment.phase = Phase::Wait(verified);
+            payment.op = Op::now();
+            self.put_back(id);
+        }
+    }
+
+    fn put_back(&mut self, id: &PaymentId) {
+        if let Some(payment) = self.state.payments.get(id) {
+            let caller = payment.caller();
+            self.state.queue.push_front(caller, id.clone());
+        }
+    }
+
+    /// Gives waiting payments to free lanes.
     pub(super) fn fill_lanes(&mut self) {
-        let mut waiting = std::mem::take(&mut self.state.queue);
-        let mut kept = std::collections::VecDeque::new();
-        while let Some(id) = waiting.pop_front() {
-            if !self.any_lane_is_free() {
-                kept.push_back(id);
+        if self.state.queue.len() == 0 && self.state.ready.is_empty() {
+            return;
+        }
+        for signer in self.free_lanes() {
+            if self.start_ready(&signer) {
+                continue;
+            }
+            if self.state.ready.len() >= MOST_READY || !self.start_planning(&signer) {
                 break;
             }
-            if !self.start_on_lane(&id) {
-                kept.push_back(id);
-            }
         }
-        kept.append(&mut waiting);
-        // Verifying again may have queued nothing, but never forget what did.
-        kept.append(&mut self.state.queue);
-        self.state.queue = kept;
+        self.give_up_what_waits();
     }
 
-    fn any_lane_is_free(&self) -> bool {
-        self.state.lanes.values().any(Lane::is_free)
-    }
-
-    /// Whether the payment left the queue.
-    fn start_on_lane(&mut self, id: &PaymentId) -> bool {
-        let (now, verified_for) = (self.now, self.state.rules.verified_for);
-        let Some(payment) = self.state.payments.get(id) else {
-            return true;
-        };
-        let Phase::Wait(plan) = &payment.phase else {
-            return true;
-        };
-        if now >= payment.verified_at.plus(verified_for) {
-            self.enter(id, Phase::Verify, Op::now());
-            return true;
-        }
-        let plan = plan.clone();
-        let Some(signer) = self.pick_lane(&plan.signers) else {
-            return false;
-        };
-        self.enter(id, Phase::OnLane, Op::now());
-        self.allocate(&signer, id.clone(), plan);
-        true
-    }
-
-    /// The free allowed lane with the fewest transactions in flight.
-    fn pick_lane(&self, allowed: &[Address]) -> Option<Address> {
-        self.state
+    /// Free lanes, the one with the fewest transactions in flight first.
+    fn free_lanes(&self) -> Vec<Address> {
+        let mut free: Vec<(usize, &Address)> = self
+            .state
             .lanes
             .iter()
-            .filter(|(signer, lane)| {
-                lane.is_free() && (allowed.is_empty() || allowed.contains(signer))
-            })
+            .filter(|(_, lane)| lane.is_free() && lane.is_usable())
             .map(|(signer, _)| (self.in_flight(signer), signer))
-            .filter(|(count, _)| *count < self.state.rules.window)
-            .min()
-            .map(|(_, signer)| signer.clone())
+            .filter(|(count, _)| *count < self.rules.window)
+            .collect();
+        free.sort();
+        free.into_iter().map(|(_, signer)| signer.clone()).collect()
     }
 
     fn in_flight(&self, signer: &Address) -> usize {
@@ -79,28 +136,103 @@ impl Turn<'_> {
             .range((signer.clone(), 0)..=(signer.clone(), u64::MAX))
     }
 
-    fn allocate(&mut self, signer: &Address, id: PaymentId, plan: Plan) {
-        let ticket = self.ticket();
-        let now = self.now;
-        let Some(lane) = self.state.lanes.get_mut(signer) else {
-            return;
-        };
-        lane.work = LaneWork::Allocate { id, plan };
-        lane.op = Op::now();
-        lane.op.begin(ticket, now);
-        let confirmed = lane.confirmed;
-        self.emit(Effect::AllocateSlot {
-            signer: signer.clone(),
-            ticket,
-            confirmed,
-        });
+    /// Whether a planned transaction took the lane.
+    fn start_ready(&mut self, signer: &Address) -> bool {
+        let fits = |r: &Ready| may_sign(&r.plan, signer);
+        while let Some(index) = self.state.ready.iter().position(fits) {
+            let Some(ready) = self.state.ready.remove(index) else {
+                return false;
+            };
+            let fresh = self.now < ready.planned_at.plus(self.rules.verified_for);
+            let whole = ready.ids.iter().all(|id| {
+                let payment = self.state.payments.get(id);
+                payment.is_some_and(|p| matches!(p.phase, Phase::Ready))
+            });
+            if fresh && whole {
+                self.allocate(signer, ready);
+                return true;
+            }
+            self.back_to_queue(&ready.ids, &ready.plan.payments);
+        }
+        false
     }
 
-    pub(super) fn allocated(
+    /// Whether the lane was given something to plan.
+    fn start_planning(&mut self, signer: &Address) -> bool {
+        let wanted = match self.state.queue.len() {
+            0 => return false,
+            n if n > self.rules.batch_from => n.min(self.rules.batch_max).max(1),
+            _ => 1,
+        };
+        if wanted > 1 && wanted < self.rules.batch_max {
+            let full_at = self.state.queue.since.plus(self.rules.gather);
+            if self.now < full_at {
+                self.state.alarms.set(full_at, Sleeper::Queue);
+                return false;
+            }
+        }
+        let mut ids = Vec::with_capacity(wanted);
+        let mut payments = Vec::with_capacity(wanted);
+        while ids.len() < wanted
+            && let Some(id) = self.state.queue.pop()
+        {
+            let alone = self.state.payments.get(&id).is_some_and(|p| p.alone);
+            if alone && !ids.is_empty() {
+                self.put_back(&id);
+                break;
+            }
+            if let Some(planned) = self.take_waiting(&id) {
+                ids.push(id);
+                payments.push(planned);
+                if alone {
+                    break;
+                }
+            }
+        }
+        self.state.queue.since = self.now;
+        if ids.is_empty() {
+            return true;
+        }
+        let (ticket, now) = (self.ticket(), self.now);
+        let payments = Arc::new(payments);
+        if let Some(lane) = self.state.lanes.get_mut(signer) {
+            lane.op = Op::now();
+            lane.op.begin(ticket, now);
+            lane.work = LaneWork::Plan {
+                ids,
+                payments: Arc::clone(&payments),
+            };
+        }
+        self.emit(Effect::Plan {
+            subject: Subject::Lane(signer.clone()),
+            ticket,
+            payments,
+        });
+        true
+    }
+
+    /// The payment, if it still waits and was verified lately.
+    fn take_waiting(&mut self, id: &PaymentId) -> Option<PlannedPayment> {
+        let (now, verified_for) = (self.now, self.rules.verified_for);
+        let payment = self.payment_mut(id)?;
+        if !matches!(payment.phase, Phase::Wait(_)) {
+            return None;
+        }
+        if now >= payment.verified_at.plus(verified_for) {
+            self.enter(id, Phase::Verify, Op::now());
+            return None;
+        }
+        match std::mem::replace(&mut payment.phase, Phase::Planning) {
+            Phase::Wait(verified) => Some(planned(&payment.record, *verified, payment.alone)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn planned_for_lane(
         &mut self,
         signer: &Address,
         ticket: Ticket,
-        result: Result<(SlotRecord, u64), String>,
+        result: Result<Vec<Plan>, ChainError>,
     ) {
         let Some(lane) = self.state.lanes.get_mut(signer) else {
             return;
@@ -108,50 +240,221 @@ impl Turn<'_> {
         if !lane.op.take(ticket) {
             return;
         }
-        let LaneWork::Allocate { id, plan } = std::mem::take(&mut lane.work) else {
+        let LaneWork::Plan { ids, payments } = std::mem::take(&mut lane.work) else {
+            return;
+        };
+        match result {
+            Ok(plans) => self.planned(ids, &payments, plans),
+            Err(ChainError::Refused(refusal)) if ids.len() == 1 => {
+                for id in ids {
+                    self.refuse_unsigned(&id, refusal.code(), refusal.message());
+                }
+            }
+            // One of many is bad: each goes by itself.
+            Err(ChainError::Refused(_)) => {
+                for id in &ids {
+                    if let Some(payment) = self.payment_mut(id) {
+                        payment.alone = true;
+                    }
+                }
+                self.back_to_queue(&ids, &payments);
+            }
+            Err(ChainError::Unavailable { .. }) => {
+                for id in ids {
+                    self.back_to_plan(&id);
+                }
+            }
+        }
+    }
+
+    /// Every plan takes a lane in its turn; what is in none waits again.
+    fn planned(&mut self, ids: Vec<PaymentId>, payments: &[PlannedPayment], plans: Vec<Plan>) {
+        let now = self.now;
+        let mut left: Vec<(PaymentId, usize)> = ids.into_iter().zip(0..).collect();
+        for plan in plans {
+            let mut taken = Vec::with_capacity(plan.payments.len());
+            for planned in &plan.payments {
+                let identity = &planned.verified.intent.identity;
+                let place = left.iter().position(|(_, at)| {
+                    payments
+                        .get(*at)
+                        .is_some_and(|p| p.verified.intent.identity == *identity)
+                });
+                if let Some(place) = place {
+                    taken.push(left.remove(place).0);
+                }
+            }
+            if taken.is_empty() || taken.len() != plan.payments.len() {
+                for id in taken {
+                    self.back_to_plan(&id);
+                }
+                continue;
+            }
+            if plan.gas_limit > self.rules.transaction_gas {
+                self.too_much_gas(&taken);
+                continue;
+            }
+            for id in &taken {
+                if let Some(payment) = self.payment_mut(id) {
+                    payment.phase = Phase::Ready;
+                }
+            }
+            self.state.ready.push_back(Ready {
+                plan: Arc::new(plan),
+                ids: taken,
+                planned_at: now,
+            });
+        }
+        for (id, _) in left {
+            self.back_to_plan(&id);
+        }
+    }
+
+    fn too_much_gas(&mut self, ids: &[PaymentId]) {
+        let single = ids.len() == 1;
+        for id in ids {
+            if single {
+                self.refuse_unsigned(
+                    id,
+                    codes::TRANSACTION_GAS_LIMIT_EXCEEDED,
+                    "Settling would use more gas than one transaction may; pay another way.",
+                );
+            } else {
+                if let Some(payment) = self.payment_mut(id) {
+                    payment.alone = true;
+                }
+                self.back_to_plan(id);
+            }
+        }
+    }
+
+    fn allocate(&mut self, signer: &Address, ready: Ready) {
+        let (ticket, now) = (self.ticket(), self.now);
+        for id in &ready.ids {
+            if let Some(payment) = self.payment_mut(id) {
+                payment.phase = Phase::OnLane;
+                payment.op = Op::now();
+            }
+        }
+        let Some(lane) = self.state.lanes.get_mut(signer) else {
+            return;
+        };
+        let Some(lease) = lane.lease.clone() else {
+            return;
+        };
+        lane.work = LaneWork::Allocate { ready };
+        lane.op = Op::now();
+        lane.op.begin(ticket, now);
+        let confirmed = lane.confirmed;
+        self.emit(Effect::AllocateSlot {
+            lease,
+            ticket,
+            confirmed,
+        });
+    }
+
+    /// Allocates a nonce only to free it: the lowest that has no transaction.
+    pub(super) fn allocate_for_gap(&mut self, signer: &Address) {
+        let plan = Plan {
+            payments: Vec::new(),
+            gas_limit: 0,
+            signers: vec![signer.clone()],
+        };
+        let ready = Ready {
+            plan: Arc::new(plan),
+            ids: Vec::new(),
+            planned_at: self.now,
+        };
+        self.allocate(signer, ready);
+    }
+
+    pub(super) fn allocated(
+        &mut self,
+        signer: &Address,
+        ticket: Ticket,
+        result: Result<(SlotRecord, u64), NotAllocated>,
+    ) {
+        let Some(lane) = self.state.lanes.get_mut(signer) else {
+            return;
+        };
+        if !lane.op.take(ticket) {
+            return;
+        }
+        let LaneWork::Allocate { ready } = std::mem::take(&mut lane.work) else {
             return;
         };
         match result {
             Ok((record, confirmed)) if record.raws.is_empty() => {
                 lane.confirmed = Some(confirmed);
-                self.open_slot((signer.clone(), record.nonce), &id, plan);
+                self.open_slot((signer.clone(), record.nonce), ready);
             }
             // A slot with bytes is somebody's attempt: never sign over it.
             Ok(_) => {
                 lane.confirmed = None;
-                self.back_to_plan(&id);
+                self.all_back_to_plan(&ready.ids);
             }
-            Err(_) => self.back_to_plan(&id),
+            Err(NotAllocated::LeaseLost) => {
+                self.back_to_queue(&ready.ids, &ready.plan.payments);
+                self.lease_lost(signer);
+            }
+            Err(NotAllocated::Failed(_)) => self.all_back_to_plan(&ready.ids),
+        }
+    }
+
+    pub(super) fn lease_lost(&mut self, signer: &Address) {
+        self.unleased(signer);
+        self.emit(Effect::LeaseLost {
+            signer: signer.clone(),
+        });
+    }
+
+    fn all_back_to_plan(&mut self, ids: &[PaymentId]) {
+        for id in ids {
+            self.back_to_plan(id);
         }
     }
 
     /// The attempt did not come to signed bytes: verify and plan again, later.
     pub(super) fn back_to_plan(&mut self, id: &PaymentId) {
-        if let Some(payment) = self.state.payments.get_mut(id) {
+        if let Some(payment) = self.payment_mut(id) {
             payment.phase = Phase::Verify;
         }
         self.retry_payment(id);
     }
 
-    fn open_slot(&mut self, key: SlotKey, id: &PaymentId, plan: Plan) {
-        let Some(payment) = self.state.payments.get(id) else {
-            return;
-        };
-        let facts = &payment.record.payment;
-        let carries = vec![(id.clone(), facts.identity.clone(), facts.expected.clone())];
-        if self
+    fn open_slot(&mut self, key: SlotKey, ready: Ready) {
+        let taken = self
             .state
             .slots
             .get(&key)
-            .is_some_and(|s| !s.raws.is_empty())
-        {
-            return self.back_to_plan(id);
+            .is_some_and(|s| !s.raws.is_empty());
+        let carries: Vec<Carried> = ready
+            .ids
+            .iter()
+            .filter_map(|id| {
+                let payment = self.state.payments.get(id)?;
+                Some(Carried {
+                    id: id.clone(),
+                    record: Arc::clone(&payment.record),
+                })
+            })
+            .collect();
+        if taken || carries.len() != ready.ids.len() {
+            return self.all_back_to_plan(&ready.ids);
         }
         if let Some(lane) = self.state.lanes.get_mut(&key.0) {
             lane.work = LaneWork::Fill { nonce: key.1 };
         }
-        let slot = Slot::new(carries, Work::Seal { plan });
-        self.state.slots.insert(key.clone(), slot);
+        // What frees a nonce is planned by the chain.
+        let work = match ready.plan.payments.is_empty() {
+            true => Work::Plan {
+                payments: Arc::default(),
+            },
+            false => Work::Seal { plan: ready.plan },
+        };
+        self.state
+            .slots
+            .insert(key.clone(), Slot::new(carries, work));
         self.drive_slot(&key);
     }
 
@@ -170,87 +473,47 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn tick_lanes(&mut self) {
-        let (now, rules) = (self.now, self.state.rules.clone());
-        let signers: Vec<Address> = self.state.lanes.keys().cloned().collect();
-        for signer in signers {
-            self.give_up_lost_allocation(&signer);
-            let orphaned = self
-                .slots_of(&signer)
-                .any(|(_, s)| s.is_live() && s.members.is_empty());
-            let Some(lane) = self.state.lanes.get_mut(&signer) else {
-                continue;
-            };
-            lane.nonce_op.forget_lost(&rules, now);
-            if orphaned && lane.nonce_op.is_due(now) {
-                self.ask_nonce(&signer);
-            }
-        }
-    }
-
-    fn give_up_lost_allocation(&mut self, signer: &Address) {
-        let (now, rules) = (self.now, self.state.rules.clone());
+    /// Its alarm rang.
+    pub(super) fn wake_lane(&mut self, signer: &Address) {
+        let (now, rules) = (self.now, Arc::clone(&self.rules));
         let Some(lane) = self.state.lanes.get_mut(signer) else {
             return;
         };
-        if !matches!(lane.work, LaneWork::Allocate { .. }) {
-            return;
-        }
+        let awaited = lane.op.is_awaited();
         lane.op.forget_lost(&rules, now);
-        if lane.op.is_awaited() {
-            return;
-        }
-        if let LaneWork::Allocate { id, .. } = std::mem::take(&mut lane.work) {
-            self.back_to_plan(&id);
-        }
-    }
-
-    fn ask_nonce(&mut self, signer: &Address) {
-        let ticket = self.ticket();
-        let now = self.now;
-        if let Some(lane) = self.state.lanes.get_mut(signer) {
-            lane.nonce_op.begin(ticket, now);
-            self.emit(Effect::ConfirmedNonce {
-                signer: signer.clone(),
-                ticket,
-            });
-        }
-    }
-
-    /// Slots that carry nothing open are closed once their nonce is used.
-    pub(super) fn nonce_known(
-        &mut self,
-        signer: &Address,
-        ticket: Ticket,
-        result: Result<u64, ChainError>,
-    ) {
-        let (now, interval) = (self.now, self.state.rules.poll_interval);
-        let Some(lane) = self.state.lanes.get_mut(signer) else {
-            return;
-        };
-        if !lane.nonce_op.take(ticket) {
-            return;
-        }
-        lane.nonce_op.again_at(now.plus(interval.saturating_mul(4)));
-        let Ok(confirmed) = result else {
-            return;
-        };
-        let used: Vec<SlotKey> = self
-            .slots_of(signer)
-            .filter(|(key, s)| key.1 < confirmed && s.is_live() && s.members.is_empty())
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in used {
-            if let Some(slot) = self.state.slots.get_mut(&key) {
-                slot.used = true;
+        if awaited && !lane.op.is_awaited() {
+            match std::mem::take(&mut lane.work) {
+                LaneWork::Plan { ids, .. } => self.all_back_to_plan(&ids),
+                LaneWork::Allocate { ready } => self.all_back_to_plan(&ready.ids),
+                LaneWork::Free => {}
+                fill @ LaneWork::Fill { .. } => lane.work = fill,
             }
-            self.close_if_done(&key);
+        }
+        self.ask_nonce_if_due(signer);
+    }
+
+    /// Without a lease of any signer, payments are another machine's to settle.
+    fn give_up_what_waits(&mut self) {
+        if self.state.lanes.is_empty() || self.state.lanes.values().any(|l| l.lease.is_some()) {
+            return;
+        }
+        let at = self.state.queue.since.plus(self.rules.patience);
+        if self.now < at {
+            self.state.alarms.set(at, Sleeper::Queue);
+            return;
+        }
+        for ready in std::mem::take(&mut self.state.ready) {
+            self.back_to_queue(&ready.ids, &ready.plan.payments);
+        }
+        while let Some(id) = self.state.queue.pop() {
+            let waits = self.state.payments.get(&id);
+            if waits.is_some_and(|p| matches!(p.phase, Phase::Wait(_))) {
+                self.enter(&id, Phase::GiveUp, Op::now());
+            }
         }
     }
 }
 
-impl Lane {
-    fn is_free(&self) -> bool {
-        matches!(self.work, LaneWork::Free)
-    }
+fn may_sign(plan: &Plan, signer: &Address) -> bool {
+    plan.signers.is_empty() || plan.signers.contains(signer)
 }

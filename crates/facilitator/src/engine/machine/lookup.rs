@@ -1,5 +1,7 @@
 //! Asking the chain about an identity, and what follows from the answer.
 
+use std::sync::Arc;
+
 use tollway_core::{ChainError, Lookup, PaymentId, Proof, Timestamp};
 use tollway_ledger::{Conclusion, LedgerError};
 
@@ -77,8 +79,9 @@ impl Turn<'_> {
         asked_at: Timestamp,
         as_of: Timestamp,
     ) {
-        let rules = self.state.rules.clone();
-        let Some(payment) = self.state.payments.get_mut(id) else {
+        let rules = Arc::clone(&self.rules);
+        let now = self.now;
+        let Some(payment) = self.payment_mut(id) else {
             return;
         };
         let slot = payment.slot().cloned();
@@ -93,7 +96,7 @@ impl Turn<'_> {
         let Some(proof) = proof else {
             return self.enter(id, Phase::Submitted { slot }, Op::now());
         };
-        if self.now.plus(rules.min_validity) >= deadline {
+        if now.plus(rules.min_validity) >= deadline {
             payment.op.again_at(expires_at);
         } else if payment.attempts >= rules.max_attempts {
             self.refuse_cannot_land(id);
@@ -119,6 +122,8 @@ impl Turn<'_> {
             return self.after_ledger_error(id, &error);
         }
         payment.unsigned_since = now;
+        // Whatever was wrong with it must not harm others again.
+        payment.alone = true;
         self.leave_slots(id, slot.as_ref());
         self.emit(Effect::NotifyWaiters {
             id: id.clone(),

@@ -1,14 +1,15 @@
-//! A payment's own steps: verify, plan, observe, conclude, reload.
+//! A payment's own steps: verify, observe, conclude, reload, give up.
 
 use std::sync::Arc;
 
 use tollway_core::{
-    ChainError, Charge, Outcome, PaymentId, Plan, PlannedPayment, Settlement, Verified, codes,
+    ChainError, Charge, Outcome, PaymentId, PlannedPayment, Settlement, Timestamp, Verified, codes,
 };
-use tollway_ledger::{Conclusion, LedgerError, PaymentRecord, SlotRecord};
+use tollway_ledger::{Conclusion, LedgerError, PaymentRecord};
 
 use super::state::{Op, Payment, Phase, Turn, is_terminal};
-use super::{Effect, Subject, Ticket, Update};
+use super::types::Records;
+use super::{Effect, Ticket, Update};
 
 /// Nothing could be signed in time.
 const NOT_SIGNED_IN_TIME: (&str, &str) = (
@@ -22,18 +23,26 @@ const CANNOT_LAND: (&str, &str) = (
     "The authorization was used or cancelled without the expected transfer; sign a new payment.",
 );
 
+/// Payments that are ended in one step at most.
+const MOST_ENDINGS: usize = 512;
+
 impl Turn<'_> {
-    pub(super) fn accepted(&mut self, record: PaymentRecord, verified: Option<Box<Verified>>) {
+    pub(super) fn accepted(&mut self, record: Arc<PaymentRecord>, verified: Option<Box<Verified>>) {
         let id = record.id.clone();
         if self.knows(&id) {
             return;
         }
-        let phase = match (&record.payment.settlement, verified) {
-            (Settlement::Submit, Some(verified)) => Phase::Plan(verified),
-            _ => first_phase(&record),
-        };
-        self.adopt(record, phase);
-        self.drive(&id);
+        match (&record.payment.settlement, verified) {
+            (Settlement::Submit, Some(verified)) => {
+                self.adopt(record, Phase::Verify);
+                self.wait_in_queue(&id, verified);
+            }
+            _ => {
+                let phase = first_phase(&record);
+                self.adopt(record, phase);
+                self.drive(&id);
+            }
+        }
     }
 
     /// Whether memory knows better than any snapshot.
@@ -42,23 +51,33 @@ impl Turn<'_> {
     }
 
     /// Takes a record into memory in the given phase.
-    pub(super) fn adopt(&mut self, record: PaymentRecord, phase: Phase) {
-        let payment = Payment {
-            attempts: record.attempts,
-            unsigned_since: self.now,
-            verified_at: self.now,
-            op: Op::now(),
-            phase,
-            record: Arc::new(record),
+    pub(super) fn adopt(&mut self, record: Arc<PaymentRecord>, phase: Phase) {
+        let id = record.id.clone();
+        let payment = Payment::new(record, phase, self.now);
+        self.state.payments.insert(id.clone(), payment);
+        // Its alarm is set when the turn ends.
+        let _ = self.payment_mut(&id);
+    }
+
+    /// It is verified: a lane may take it.
+    pub(super) fn wait_in_queue(&mut self, id: &PaymentId, verified: Box<Verified>) {
+        let now = self.now;
+        let Some(payment) = self.payment_mut(id) else {
+            return;
         };
-        self.state
-            .payments
-            .insert(payment.record.id.clone(), payment);
+        payment.alone |= verified.intent.terms.settles_alone;
+        payment.phase = Phase::Wait(verified);
+        payment.op = Op::now();
+        payment.verified_at = now;
+        if let Some(payment) = self.state.payments.get(id) {
+            let caller = payment.caller();
+            self.state.queue.push_back(caller, id.clone(), now);
+        }
     }
 
     /// Moves a payment on and asks what the new phase needs.
     pub(super) fn enter(&mut self, id: &PaymentId, phase: Phase, op: Op) {
-        if let Some(payment) = self.state.payments.get_mut(id) {
+        if let Some(payment) = self.payment_mut(id) {
             payment.phase = phase;
             payment.op = op;
         }
@@ -68,6 +87,7 @@ impl Turn<'_> {
     /// Ends a payment: the ledger first.
     pub(super) fn conclude(&mut self, id: &PaymentId, conclusion: Conclusion) {
         let slot = self.state.payments.get(id).and_then(|p| p.slot().cloned());
+        let conclusion = Box::new(conclusion);
         self.enter(id, Phase::Conclude { slot, conclusion }, Op::now());
     }
 
@@ -94,7 +114,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn is_unsigned_for_too_long(&self, id: &PaymentId) -> bool {
-        let (now, rules) = (self.now, &self.state.rules);
+        let (now, rules) = (self.now, &self.rules);
         let payment = self.state.payments.get(id);
         payment.is_some_and(|p| p.is_late(rules, now))
     }
@@ -106,16 +126,18 @@ impl Turn<'_> {
     /// Asks what the payment's phase needs, if that is due.
     pub(super) fn drive(&mut self, id: &PaymentId) {
         let now = self.now;
-        let due = self
-            .state
-            .payments
-            .get(id)
-            .is_some_and(|p| p.op.is_due(now));
-        if !due {
+        let Some(payment) = self.state.payments.get(id) else {
+            return;
+        };
+        if !payment.op.is_due(now) {
+            return;
+        }
+        if matches!(payment.phase, Phase::Conclude { .. }) {
+            self.endings.push(id.clone());
             return;
         }
         let ticket = self.ticket();
-        let Some(payment) = self.state.payments.get_mut(id) else {
+        let Some(payment) = self.payment_mut(id) else {
             return;
         };
         if let Some(effect) = effect_of(payment, ticket, now) {
@@ -124,17 +146,41 @@ impl Turn<'_> {
         }
     }
 
+    /// What ends in this turn ends in one durable step.
+    pub(super) fn emit_endings(&mut self) {
+        let ids = std::mem::take(&mut self.endings);
+        let now = self.now;
+        for chunk in ids.chunks(MOST_ENDINGS) {
+            let ticket = self.ticket();
+            let mut endings = Vec::with_capacity(chunk.len());
+            for id in chunk {
+                let Some(payment) = self.payment_mut(id) else {
+                    continue;
+                };
+                let Phase::Conclude { conclusion, .. } = &payment.phase else {
+                    continue;
+                };
+                if payment.op.is_due(now) {
+                    endings.push((id.clone(), Conclusion::clone(conclusion)));
+                    payment.op.begin(ticket, now);
+                }
+            }
+            if !endings.is_empty() {
+                self.emit(Effect::Conclude { ticket, endings });
+            }
+        }
+    }
+
     /// The payment if this answer is the one it waits for.
     pub(super) fn answered(&mut self, id: &PaymentId, ticket: Ticket) -> Option<&mut Payment> {
-        let payment = self.state.payments.get_mut(id)?;
+        let payment = self.payment_mut(id)?;
         payment.op.take(ticket).then_some(payment)
     }
 
     pub(super) fn retry_payment(&mut self, id: &PaymentId) {
-        let now = self.now;
-        let rules = &self.state.rules;
-        if let Some(payment) = self.state.payments.get_mut(id) {
-            payment.op.retry(rules, now);
+        let (now, rules) = (self.now, Arc::clone(&self.rules));
+        if let Some(payment) = self.payment_mut(id) {
+            payment.op.retry(&rules, now);
         }
     }
 
@@ -144,45 +190,18 @@ impl Turn<'_> {
         ticket: Ticket,
         result: Result<Verified, ChainError>,
     ) {
-        let now = self.now;
         let Some(payment) = self.answered(id, ticket) else {
             return;
         };
         if !matches!(payment.phase, Phase::Verify) {
             return;
         }
-        payment.verified_at = now;
         match result {
-            Ok(verified) => self.enter(id, Phase::Plan(Box::new(verified)), Op::now()),
+            Ok(verified) => self.wait_in_queue(id, Box::new(verified)),
             Err(ChainError::Refused(refusal)) => {
                 self.refuse_unsigned(id, refusal.code(), refusal.message());
             }
             Err(ChainError::Unavailable { .. }) => self.retry_payment(id),
-        }
-    }
-
-    pub(super) fn payment_planned(
-        &mut self,
-        id: &PaymentId,
-        ticket: Ticket,
-        result: Result<Vec<Plan>, ChainError>,
-    ) {
-        let Some(payment) = self.answered(id, ticket) else {
-            return;
-        };
-        if !matches!(payment.phase, Phase::Plan(_)) {
-            return;
-        }
-        match result.map(|plans| plans.into_iter().next()) {
-            Ok(Some(plan)) => {
-                payment.phase = Phase::Wait(plan);
-                payment.op = Op::now();
-                self.state.queue.push_back(id.clone());
-            }
-            Err(ChainError::Refused(refusal)) => {
-                self.refuse_unsigned(id, refusal.code(), refusal.message());
-            }
-            Ok(None) | Err(ChainError::Unavailable { .. }) => self.retry_payment(id),
         }
     }
 
@@ -192,7 +211,7 @@ impl Turn<'_> {
         ticket: Ticket,
         result: Result<Outcome, ChainError>,
     ) {
-        let (now, rules) = (self.now, self.state.rules.clone());
+        let (now, rules) = (self.now, Arc::clone(&self.rules));
         let Some(payment) = self.answered(id, ticket) else {
             return;
         };
@@ -215,16 +234,17 @@ impl Turn<'_> {
 
     pub(super) fn concluded(
         &mut self,
-        id: &PaymentId,
         ticket: Ticket,
-        result: Result<PaymentRecord, LedgerError>,
+        results: Vec<(PaymentId, Result<Arc<PaymentRecord>, LedgerError>)>,
     ) {
-        if self.answered(id, ticket).is_none() {
-            return;
-        }
-        match result {
-            Ok(record) => self.done(record),
-            Err(error) => self.after_ledger_error(id, &error),
+        for (id, result) in results {
+            if self.answered(&id, ticket).is_none() {
+                continue;
+            }
+            match result {
+                Ok(record) => self.done(record),
+                Err(error) => self.after_ledger_error(&id, &error),
+            }
         }
     }
 
@@ -238,15 +258,16 @@ impl Turn<'_> {
     }
 
     /// The payment ended, durably.
-    fn done(&mut self, record: PaymentRecord) {
+    fn done(&mut self, record: Arc<PaymentRecord>) {
         let id = record.id.clone();
         let known = self.state.payments.remove(&id);
         let slot = known.and_then(|p| p.slot().cloned());
         self.state.ended.add(id.clone(), self.now);
+        self.keep_watching(&record);
         self.leave_slots(&id, slot.as_ref());
         self.emit(Effect::NotifyWaiters {
             id,
-            update: Update::Ended(Arc::new(record)),
+            update: Update::Ended(record),
         });
     }
 
@@ -254,43 +275,66 @@ impl Turn<'_> {
         &mut self,
         id: &PaymentId,
         ticket: Ticket,
-        result: Result<Option<(PaymentRecord, Option<SlotRecord>)>, LedgerError>,
+        result: Result<Option<Records>, LedgerError>,
+    ) {
+        if self.answered(id, ticket).is_none() {
+            return;
+        }
+        let (payments, slots) = match result {
+            Err(_) => return self.retry_payment(id),
+            Ok(None) => return self.forget(id),
+            Ok(Some(records)) => records,
+        };
+        match payments.iter().find(|p| p.id == *id) {
+            Some(record) if is_terminal(record.state) => self.done(Arc::new(record.clone())),
+            _ => {
+                self.forget(id);
+                self.recovered(payments, slots);
+            }
+        }
+    }
+
+    /// It is not ours, or is read anew.
+    fn forget(&mut self, id: &PaymentId) {
+        self.leave_slots(id, None);
+        if let Some(payment) = self.state.payments.remove(id) {
+            self.emit(Effect::NotifyWaiters {
+                id: id.clone(),
+                update: Update::Left(payment.record),
+            });
+        }
+    }
+
+    pub(super) fn given_up(
+        &mut self,
+        id: &PaymentId,
+        ticket: Ticket,
+        result: Result<(), LedgerError>,
     ) {
         if self.answered(id, ticket).is_none() {
             return;
         }
         match result {
-            Err(_) => self.retry_payment(id),
-            Ok(None) => {
-                self.leave_slots(id, None);
-                self.state.payments.remove(id);
-            }
-            Ok(Some((record, _))) if is_terminal(record.state) => self.done(record),
-            Ok(Some((record, slot))) => {
-                self.leave_slots(id, None);
-                self.state.payments.remove(id);
-                self.recovered(vec![record], slot.into_iter().collect());
-            }
+            Ok(()) => self.forget(id),
+            Err(error) => self.after_ledger_error(id, &error),
         }
     }
 
-    pub(super) fn tick_payments(&mut self) {
-        let (now, rules) = (self.now, self.state.rules.clone());
-        let ids: Vec<PaymentId> = self.state.payments.keys().cloned().collect();
-        for id in ids {
-            let Some(payment) = self.state.payments.get_mut(&id) else {
-                continue;
-            };
-            payment.op.forget_lost(&rules, now);
-            if payment.is_unsigned() && payment.is_late(&rules, now) {
-                self.refuse_unsigned(&id, NOT_SIGNED_IN_TIME.0, NOT_SIGNED_IN_TIME.1);
-            } else if matches!(payment.phase, Phase::Submitted { .. })
-                && now >= payment.expires_at(&rules)
-            {
-                self.look_up(&id, None);
-            } else {
-                self.drive(&id);
-            }
+    /// Its alarm rang.
+    pub(super) fn wake_payment(&mut self, id: &PaymentId) {
+        let (now, rules) = (self.now, Arc::clone(&self.rules));
+        let Some(payment) = self.payment_mut(id) else {
+            return;
+        };
+        payment.op.forget_lost(&rules, now);
+        if payment.is_unsigned() && payment.is_late(&rules, now) {
+            self.refuse_unsigned(id, NOT_SIGNED_IN_TIME.0, NOT_SIGNED_IN_TIME.1);
+        } else if matches!(payment.phase, Phase::Submitted { .. })
+            && now >= payment.expires_at(&rules)
+        {
+            self.look_up(id, None);
+        } else {
+            self.drive(id);
         }
     }
 }
@@ -302,40 +346,31 @@ pub(super) fn first_phase(record: &PaymentRecord) -> Phase {
         Settlement::Observe { .. } => Phase::Observe,
         Settlement::Accumulate { .. } | Settlement::Nothing => Phase::Conclude {
             slot: None,
-            conclusion: Conclusion::SettledWithoutTransaction,
+            conclusion: Box::new(Conclusion::SettledWithoutTransaction),
         },
     }
 }
 
 /// A verified payment with what it is charged.
-pub(super) fn planned(record: &PaymentRecord, verified: Verified) -> PlannedPayment {
+pub(super) fn planned(record: &PaymentRecord, verified: Verified, alone: bool) -> PlannedPayment {
     PlannedPayment {
         verified,
         charge: Charge {
             amount: record.payment.expected.amount,
         },
-        alone: true,
+        alone,
     }
 }
 
-fn effect_of(
-    payment: &mut Payment,
-    ticket: Ticket,
-    now: tollway_core::Timestamp,
-) -> Option<Effect> {
+fn effect_of(payment: &mut Payment, ticket: Ticket, now: Timestamp) -> Option<Effect> {
     let record = &payment.record;
     let id = record.id.clone();
     let facts = &record.payment;
     Some(match &mut payment.phase {
         Phase::Verify => Effect::ReVerify {
-            subject: Subject::Payment(id),
+            id,
             ticket,
             payment: Arc::clone(record),
-        },
-        Phase::Plan(verified) => Effect::Plan {
-            subject: Subject::Payment(id),
-            ticket,
-            payments: vec![planned(record, (**verified).clone())],
         },
         Phase::Observe => Effect::Observe {
             id,
@@ -350,34 +385,32 @@ fn effect_of(
         },
         Phase::Lookup { asked_at, .. } => {
             *asked_at = now;
-            Effect::Lookup {
-                id,
-                ticket,
-                identity: facts.identity.clone(),
-                expected: facts.expected.clone(),
-                finality: facts.finality,
-            }
+            look_up_effect(id, ticket, record)
         }
-        Phase::LastLook { .. } => Effect::Lookup {
-            id,
-            ticket,
-            identity: facts.identity.clone(),
-            expected: facts.expected.clone(),
-            finality: facts.finality,
-        },
+        Phase::LastLook { .. } => look_up_effect(id, ticket, record),
         Phase::Reopen { proof, .. } => Effect::Reopen {
             id,
             ticket,
             proof: proof.clone(),
         },
-        Phase::Conclude { conclusion, .. } => Effect::Conclude {
-            id,
-            ticket,
-            conclusion: conclusion.clone(),
-        },
         Phase::Reload => Effect::Reload { id, ticket },
-        Phase::Wait(_) | Phase::OnLane | Phase::Submitted { .. } => {
-            return None;
-        }
+        Phase::GiveUp => Effect::GiveUp { id, ticket },
+        Phase::Wait(_)
+        | Phase::Planning
+        | Phase::Ready
+        | Phase::OnLane
+        | Phase::Submitted { .. }
+        | Phase::Conclude { .. } => return None,
     })
+}
+
+fn look_up_effect(id: PaymentId, ticket: Ticket, record: &PaymentRecord) -> Effect {
+    let facts = &record.payment;
+    Effect::Lookup {
+        id,
+        ticket,
+        identity: facts.identity.clone(),
+        expected: facts.expected.clone(),
+        finality: facts.finality,
+    }
 }

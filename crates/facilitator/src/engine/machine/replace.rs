@@ -2,69 +2,75 @@
 
 use std::sync::Arc;
 
-use tollway_core::{ChainError, PaymentId, Plan, PlannedPayment, Verified};
+use tollway_core::{ChainError, Plan, PlannedPayment, Verified};
 
 use super::payment::planned;
-use super::state::{Phase, Turn, Work};
+use super::state::{Carried, NEVER, Phase, Turn, Work};
 use super::{Effect, SlotKey, Subject, Ticket};
+
+/// Cancellations that are tried at most after the replacements.
+const MOST_CANCELLATIONS: usize = 8;
 
 impl Turn<'_> {
     /// Only a lane's oldest transaction can be stuck; the others wait behind it.
     pub(super) fn replace_if_stuck(&mut self, key: &SlotKey) {
-        let now = self.now;
-        let stuck = self.state.slots.get(key).is_some_and(|s| {
-            s.is_live()
-                && matches!(s.work, Work::Idle)
-                && now >= s.stuck_at
-                && s.raws.len() <= self.state.rules.max_replacements
-        });
-        let oldest = self
-            .slots_of(&key.0)
-            .find(|(_, s)| s.is_live())
-            .map(|(k, _)| k.clone());
-        if !stuck || oldest.as_ref() != Some(key) {
+        let (now, rules) = (self.now, Arc::clone(&self.rules));
+        let Some(slot) = self.state.slots.get(key) else {
+            return;
+        };
+        if !slot.is_live() || !matches!(slot.work, Work::Idle) || now < slot.stuck_at {
             return;
         }
-        let work = match self.replaceable(key) {
-            Some(left) => Work::Verify {
-                left,
-                done: Vec::new(),
-            },
-            None => Work::Plan {
-                payments: Vec::new(),
+        let sent = slot.raws.len();
+        let oldest = self.slots_of(&key.0).find(|(_, s)| s.is_live());
+        if oldest.is_some_and(|(oldest, _)| oldest != key) {
+            return self.not_stuck_before(key, now.plus(rules.stuck_after / 4));
+        }
+        if sent > rules.max_replacements + MOST_CANCELLATIONS {
+            return self.not_stuck_before(key, NEVER);
+        }
+        let work = match sent <= rules.max_replacements && self.is_replaceable(key) {
+            true => Work::Verify,
+            false => Work::Plan {
+                payments: Arc::default(),
             },
         };
         self.work_on(key, work);
     }
 
-    /// The payments of a replacement; `None` where only a cancellation makes
-    /// sense: one of them was decided otherwise, or is past its deadline.
-    fn replaceable(&self, key: &SlotKey) -> Option<Vec<PaymentId>> {
-        let slot = self.state.slots.get(key)?;
-        let alive = |id: &PaymentId| {
-            self.state.payments.get(id).is_some_and(|p| {
+    fn not_stuck_before(&mut self, key: &SlotKey, at: tollway_core::Timestamp) {
+        if let Some(slot) = self.slot_mut(key) {
+            slot.stuck_at = at;
+        }
+    }
+
+    /// Whether all of its payments can be sent again. Where one of them was
+    /// decided otherwise, or is past its deadline, only a cancellation makes sense:
+    /// the others go again under another nonce.
+    fn is_replaceable(&self, key: &SlotKey) -> bool {
+        let Some(slot) = self.state.slots.get(key) else {
+            return false;
+        };
+        let alive = |carried: &Carried| {
+            self.state.payments.get(&carried.id).is_some_and(|p| {
                 matches!(p.phase, Phase::Submitted { .. }) && self.now < p.record.payment.deadline
             })
         };
-        let all: Vec<PaymentId> = slot.carries.iter().map(|(id, _, _)| id.clone()).collect();
-        (!all.is_empty() && all.iter().all(alive)).then_some(all)
+        !slot.carries.is_empty() && slot.carries.iter().all(alive)
     }
 
     pub(super) fn replacement_effect(&self, key: &SlotKey, ticket: Ticket) -> Option<Effect> {
-        let subject = Subject::Slot(key.clone());
-        match &self.state.slots.get(key)?.work {
-            Work::Verify { left, .. } => {
-                let payment = self.state.payments.get(left.first()?)?;
-                Some(Effect::ReVerify {
-                    subject,
-                    ticket,
-                    payment: Arc::clone(&payment.record),
-                })
-            }
-            Work::Plan { payments } => Some(Effect::Plan {
-                subject,
+        let slot = self.state.slots.get(key)?;
+        match &slot.work {
+            Work::Verify => Some(Effect::ReVerifySlot {
+                slot: key.clone(),
                 ticket,
-                payments: payments.clone(),
+                payments: slot.carries.iter().map(|c| Arc::clone(&c.record)).collect(),
+            }),
+            Work::Plan { payments } => Some(Effect::Plan {
+                subject: Subject::Slot(key.clone()),
+                ticket,
+                payments: Arc::clone(payments),
             }),
             _ => None,
         }
@@ -74,51 +80,50 @@ impl Turn<'_> {
         &mut self,
         key: &SlotKey,
         ticket: Ticket,
-        result: Result<Verified, ChainError>,
+        results: Vec<Result<Verified, ChainError>>,
     ) {
-        let Some(slot) = self.state.slots.get_mut(key) else {
+        let Some(slot) = self.slot_mut(key) else {
             return;
         };
-        if !slot.work_op.take(ticket) {
+        if !slot.work_op.take(ticket) || !matches!(slot.work, Work::Verify) {
             return;
         }
-        let Work::Verify { left, done } = &slot.work else {
-            return;
-        };
-        let (mut left, mut done): (Vec<PaymentId>, Vec<PlannedPayment>) =
-            (left.clone(), done.clone());
-        match result {
-            Ok(verified) => {
-                let id = left.remove(0);
-                if let Some(payment) = self.state.payments.get(&id) {
-                    done.push(planned(&payment.record, verified));
-                }
-                let work = if left.is_empty() {
-                    Work::Plan { payments: done }
-                } else {
-                    Work::Verify { left, done }
-                };
-                self.work_on(key, work);
+        let mut payments = Vec::with_capacity(results.len());
+        let mut refused = results.len() != slot.carries.len();
+        let mut unknown = false;
+        for (carried, result) in slot.carries.iter().zip(results) {
+            match result {
+                Ok(verified) => payments.push(planned(&carried.record, verified, false)),
+                Err(ChainError::Refused(_)) => refused = true,
+                Err(ChainError::Unavailable { .. }) => unknown = true,
             }
-            // It would not settle any more, or it has settled already: a
-            // cancellation moves nothing and frees the nonce in both cases.
-            Err(ChainError::Refused(_)) => self.work_on(
+        }
+        // One would not settle any more, or has settled already: a cancellation
+        // moves nothing and frees the nonce in both cases.
+        match (refused, unknown) {
+            (true, _) => self.work_on(
                 key,
                 Work::Plan {
-                    payments: Vec::new(),
+                    payments: Arc::default(),
                 },
             ),
-            Err(ChainError::Unavailable { .. }) => self.postpone_replacement(key),
+            (false, true) => self.postpone_replacement(key),
+            (false, false) => self.work_on(
+                key,
+                Work::Plan {
+                    payments: Arc::new(payments),
+                },
+            ),
         }
     }
 
-    pub(super) fn replacement_planned(
+    pub(super) fn planned_for_slot(
         &mut self,
         key: &SlotKey,
         ticket: Ticket,
         result: Result<Vec<Plan>, ChainError>,
     ) {
-        let Some(slot) = self.state.slots.get_mut(key) else {
+        let Some(slot) = self.slot_mut(key) else {
             return;
         };
         if !slot.work_op.take(ticket) {
@@ -127,21 +132,49 @@ impl Turn<'_> {
         let Work::Plan { payments } = &slot.work else {
             return;
         };
-        let wanted = payments.len();
-        match result.map(|plans| plans.into_iter().next()) {
-            Ok(Some(plan)) if plan.payments.len() == wanted => {
-                self.work_on(key, Work::Seal { plan });
+        let (payments, first) = (Arc::clone(payments), slot.raws.is_empty());
+        let mut plans = result.unwrap_or_default().into_iter();
+        match (plans.next(), plans.next()) {
+            (Some(plan), None) if is_the_same(&plan, &payments) => {
+                self.work_on(
+                    key,
+                    Work::Seal {
+                        plan: Arc::new(plan),
+                    },
+                );
             }
+            // What fills a gap: the ledger gives its nonce out again.
+            _ if first => {
+                self.drop_empty_slot(key);
+            }
+            // They do not fit into one transaction any more.
+            (Some(_), Some(_)) => self.work_on(
+                key,
+                Work::Plan {
+                    payments: Arc::default(),
+                },
+            ),
             _ => self.postpone_replacement(key),
         }
     }
 
     /// Tries again after a while; the transactions that are out go on being watched.
     pub(super) fn postpone_replacement(&mut self, key: &SlotKey) {
-        let (now, pause) = (self.now, self.state.rules.retry_max);
-        if let Some(slot) = self.state.slots.get_mut(key) {
+        let (now, pause) = (self.now, self.rules.retry_max);
+        if let Some(slot) = self.slot_mut(key) {
             slot.work = Work::Idle;
             slot.stuck_at = now.plus(pause);
         }
     }
+}
+
+/// Whether a plan carries exactly these payments, in this order.
+fn is_the_same(plan: &Plan, payments: &[PlannedPayment]) -> bool {
+    let identity = |p: &PlannedPayment| p.verified.intent.identity.clone();
+    plan.payments.len() == payments.len()
+        && plan
+            .payments
+            .iter()
+            .map(identity)
+            .eq(payments.iter().map(identity))
 }

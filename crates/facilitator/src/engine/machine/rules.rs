@@ -7,7 +7,7 @@ use tollway_core::Finality;
 /// Durations and limits of one network's machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// How often pending transactions are asked for.
+    /// Longest time between two looks at the chain while its pace is not known.
     pub poll_interval: Duration,
     /// A transaction that is not included after this long is replaced with
     /// higher fees, or cancelled, under the same nonce.
@@ -32,12 +32,25 @@ pub struct Rules {
     pub block_time: Duration,
     /// Attempts (slots) a payment gets at most.
     pub max_attempts: u32,
-    /// Replacements a slot gets at most.
+    /// Replacements a slot gets at most; after them it is cancelled.
     pub max_replacements: usize,
     /// Transactions in flight per signer at most.
     pub window: usize,
     /// How long ended payments are remembered, so that late answers find them.
     pub retention: Duration,
+    /// When more than so many wait, they share a transaction.
+    pub batch_from: usize,
+    /// Payments of one transaction at most; 1 is one transaction for each.
+    pub batch_max: usize,
+    /// How long a batch that is not full is waited for.
+    pub gather: Duration,
+    /// Gas that one transaction may use at most.
+    pub transaction_gas: u64,
+    /// Blocks on top of a settled payment's until it is no longer watched.
+    pub reorg_watch: u64,
+    /// How long payments wait for a lease of a signer before they are given up
+    /// to another machine.
+    pub patience: Duration,
 }
 
 impl Default for Rules {
@@ -56,8 +69,14 @@ impl Default for Rules {
             block_time: Duration::from_secs(12),
             max_attempts: 3,
             max_replacements: 8,
-            window: 32,
+            window: 64,
             retention: Duration::from_secs(120),
+            batch_from: 4,
+            batch_max: 100,
+            gather: Duration::from_millis(15),
+            transaction_gas: 1 << 24,
+            reorg_watch: 64,
+            patience: Duration::from_secs(1),
         }
     }
 }

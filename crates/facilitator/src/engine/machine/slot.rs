@@ -1,21 +1,19 @@
 //! A slot's own steps: seal, store, send, close.
 
+use std::sync::Arc;
+
 use tollway_core::{Broadcast, ChainError, PaymentId, Raw};
 use tollway_ledger::LedgerError;
 
-use super::state::{Op, Phase, Turn, Work};
+use super::state::{NEVER, Op, Phase, Turn, Work};
 use super::{Effect, SlotKey, Ticket, Update};
 
 impl Turn<'_> {
     /// Asks what the slot's work needs, if that is due.
     pub(super) fn drive_slot(&mut self, key: &SlotKey) {
         let now = self.now;
-        if self
-            .state
-            .slots
-            .get(key)
-            .is_none_or(|s| !s.work_op.is_due(now))
-        {
+        let due = self.slot_mut(key).is_some_and(|s| s.work_op.is_due(now));
+        if !due {
             return;
         }
         let ticket = self.ticket();
@@ -26,24 +24,33 @@ impl Turn<'_> {
             Work::Seal { plan } => Some(Effect::Seal {
                 slot: key.clone(),
                 ticket,
-                plan: plan.clone(),
+                plan: Arc::clone(plan),
                 replaces: slot.raws.last().cloned(),
             }),
-            Work::Store { raw, payments } => Some(Effect::StoreRaw {
-                slot: key.clone(),
-                ticket,
-                raw: raw.clone(),
-                payments: payments.clone(),
-            }),
+            Work::Store { raw, payments } => {
+                let lane = self.state.lanes.get(&key.0);
+                lane.and_then(|l| l.lease.clone())
+                    .map(|lease| Effect::StoreRaw {
+                        slot: key.clone(),
+                        lease,
+                        ticket,
+                        raw: raw.clone(),
+                        payments: payments.clone(),
+                    })
+            }
             Work::Close => Some(Effect::CloseSlot {
                 slot: key.clone(),
                 ticket,
+                costs: match slot.costs_told {
+                    true => Vec::new(),
+                    false => slot.costs.values().cloned().collect(),
+                },
             }),
-            Work::Verify { .. } | Work::Plan { .. } => self.replacement_effect(key, ticket),
+            Work::Verify | Work::Plan { .. } => self.replacement_effect(key, ticket),
             Work::Idle => None,
         };
         if let Some(effect) = effect {
-            if let Some(slot) = self.state.slots.get_mut(key) {
+            if let Some(slot) = self.slot_mut(key) {
                 slot.work_op.begin(ticket, now);
             }
             self.emit(effect);
@@ -52,7 +59,7 @@ impl Turn<'_> {
 
     /// Sets the slot's work and begins it.
     pub(super) fn work_on(&mut self, key: &SlotKey, work: Work) {
-        if let Some(slot) = self.state.slots.get_mut(key) {
+        if let Some(slot) = self.slot_mut(key) {
             slot.work = work;
             slot.work_op = Op::now();
         }
@@ -65,7 +72,7 @@ impl Turn<'_> {
         ticket: Ticket,
         result: Result<Raw, ChainError>,
     ) {
-        let Some(slot) = self.state.slots.get_mut(key) else {
+        let Some(slot) = self.slot_mut(key) else {
             return;
         };
         if !slot.work_op.take(ticket) {
@@ -77,7 +84,7 @@ impl Turn<'_> {
         // A cancellation is nobody's attempt.
         let payments = match plan.payments.is_empty() {
             true => Vec::new(),
-            false => slot.carries.iter().map(|(id, _, _)| id.clone()).collect(),
+            false => slot.carries.iter().map(|c| c.id.clone()).collect(),
         };
         let first = slot.raws.is_empty();
         match result {
@@ -98,12 +105,12 @@ impl Turn<'_> {
 
     /// Forgets a slot under which nothing was stored; the ledger gives its
     /// nonce out again first. Returns the payments it would have carried.
-    fn drop_empty_slot(&mut self, key: &SlotKey) -> Vec<PaymentId> {
+    pub(super) fn drop_empty_slot(&mut self, key: &SlotKey) -> Vec<PaymentId> {
         self.free_lane(key);
         self.state
             .slots
             .remove(key)
-            .map(|slot| slot.carries.into_iter().map(|(id, _, _)| id).collect())
+            .map(|slot| slot.carries.into_iter().map(|c| c.id).collect())
             .unwrap_or_default()
     }
 
@@ -113,42 +120,47 @@ impl Turn<'_> {
         ticket: Ticket,
         result: Result<(), LedgerError>,
     ) {
-        let (now, rules) = (self.now, self.state.rules.clone());
-        let Some(slot) = self.state.slots.get_mut(key) else {
+        let (now, rules) = (self.now, Arc::clone(&self.rules));
+        let Some(slot) = self.slot_mut(key) else {
             return;
         };
         if !slot.work_op.take(ticket) {
             return;
         }
-        let Work::Store { raw, .. } = &slot.work else {
+        let Work::Store { raw, payments } = &slot.work else {
             return;
         };
         match result {
             Ok(()) => {
-                let raw = raw.clone();
-                self.is_durable(key, raw);
+                let (raw, cancels) = (raw.clone(), payments.is_empty());
+                self.is_durable(key, raw, cancels);
             }
             Err(error) if error.is_storage() => slot.work_op.retry(&rules, now),
+            Err(LedgerError::LeaseLost { .. }) => self.lease_lost(&key.0.clone()),
             Err(_) => self.store_disagrees(key),
         }
     }
 
     /// Signed bytes are durable: only now may they leave.
-    fn is_durable(&mut self, key: &SlotKey, raw: Raw) {
-        let (now, stuck_after) = (self.now, self.state.rules.stuck_after);
-        let Some(slot) = self.state.slots.get_mut(key) else {
+    fn is_durable(&mut self, key: &SlotKey, raw: Raw, cancels: bool) {
+        let (now, stuck_after) = (self.now, self.rules.stuck_after);
+        let Some(slot) = self.slot_mut(key) else {
             return;
         };
         let replacement = !slot.raws.is_empty();
         let transaction = raw.hash.clone();
+        if cancels {
+            slot.cancels.insert(transaction.clone());
+        }
         slot.raws.push(raw);
         slot.work = Work::Idle;
         slot.stuck_at = now.plus(stuck_after);
         slot.send = Op::now();
-        slot.poll = Op::at(now.plus(self.state.rules.poll_interval));
         let members: Vec<PaymentId> = slot.members.iter().cloned().collect();
+        self.state.watcher.dirty = true;
         self.free_lane(key);
         self.send(key);
+        self.mind_the_orphan(key);
         for id in members {
             if !replacement {
                 self.submitted(&id, key);
@@ -164,7 +176,7 @@ impl Turn<'_> {
     }
 
     fn submitted(&mut self, id: &PaymentId, key: &SlotKey) {
-        if let Some(payment) = self.state.payments.get_mut(id) {
+        if let Some(payment) = self.payment_mut(id) {
             payment.attempts = payment.attempts.saturating_add(1);
             payment.phase = Phase::Submitted {
                 slot: Some(key.clone()),
@@ -195,7 +207,7 @@ impl Turn<'_> {
     pub(super) fn send(&mut self, key: &SlotKey) {
         let now = self.now;
         let ticket = self.ticket();
-        let Some(slot) = self.state.slots.get_mut(key) else {
+        let Some(slot) = self.slot_mut(key) else {
             return;
         };
         if !slot.is_live() || !slot.send.is_due(now) {
@@ -217,15 +229,13 @@ impl Turn<'_> {
         ticket: Ticket,
         result: Result<Broadcast, ChainError>,
     ) {
-        let (now, rules) = (self.now, self.state.rules.clone());
-        let Some(slot) = self.state.slots.get_mut(key) else {
+        let (now, rules) = (self.now, Arc::clone(&self.rules));
+        let Some(slot) = self.slot_mut(key) else {
             return;
         };
         if !slot.send.take(ticket) {
             return;
         }
-        // Whatever was answered, it may have landed: ask at once.
-        slot.poll.due = now;
         let mut update = None;
         let transaction = slot.raws.last().map(|r| r.hash.clone());
         match result {
@@ -235,7 +245,8 @@ impl Turn<'_> {
                 update = transaction.map(|transaction| Update::Sent { transaction });
             }
             Ok(Broadcast::NonceUsed) => {
-                // Polls decide what used it; replacing would only be refused too.
+                // Looks decide what used it; replacing would only be refused too.
+                slot.rejected = None;
                 slot.send.again_at(now.plus(rules.rebroadcast_after));
                 slot.stuck_at = slot.stuck_at.max(now.plus(rules.stuck_after));
                 self.forget_confirmed(&key.0);
@@ -252,8 +263,14 @@ impl Turn<'_> {
                     reason,
                 });
             }
-            Ok(Broadcast::NonceTooHigh) | Err(_) => slot.send.retry(&rules, now),
+            Ok(Broadcast::NonceTooHigh) => {
+                slot.send.retry(&rules, now);
+                self.gap_below(&key.0.clone());
+            }
+            Err(_) => slot.send.retry(&rules, now),
         }
+        // Whatever was answered, it may have landed.
+        self.look_soon();
         if let Some(update) = update {
             self.tell_members(key, &update);
         }
@@ -282,10 +299,14 @@ impl Turn<'_> {
                 .collect(),
         };
         for key in keys {
-            if let Some(slot) = self.state.slots.get_mut(&key) {
+            if let Some(slot) = self.slot_mut(&key) {
                 slot.members.remove(id);
+                if slot.members.is_empty() {
+                    self.state.watcher.dirty = true;
+                }
             }
             self.close_if_done(&key);
+            self.mind_the_orphan(&key);
         }
     }
 
@@ -308,8 +329,8 @@ impl Turn<'_> {
         ticket: Ticket,
         result: Result<(), LedgerError>,
     ) {
-        let (now, rules) = (self.now, self.state.rules.clone());
-        let Some(slot) = self.state.slots.get_mut(key) else {
+        let (now, rules) = (self.now, Arc::clone(&self.rules));
+        let Some(slot) = self.slot_mut(key) else {
             return;
         };
         if !slot.work_op.take(ticket) || !matches!(slot.work, Work::Close) {
@@ -319,24 +340,26 @@ impl Turn<'_> {
             Err(error) if error.is_storage() => slot.work_op.retry(&rules, now),
             // Closed already, or gone: either way nothing is left to do.
             Ok(()) | Err(_) => {
-                self.state.slots.remove(key);
+                slot.costs_told = true;
+                slot.stuck_at = NEVER;
+                if let Some(slot) = self.state.slots.remove(key) {
+                    self.bury(key.clone(), slot);
+                }
                 self.state.closed.add(key.clone(), now);
+                self.state.watcher.dirty = true;
             }
         }
     }
 
-    pub(super) fn tick_slots(&mut self) {
-        let (now, rules) = (self.now, self.state.rules.clone());
-        let keys: Vec<SlotKey> = self.state.slots.keys().cloned().collect();
-        for key in keys {
-            if let Some(slot) = self.state.slots.get_mut(&key) {
-                slot.work_op.forget_lost(&rules, now);
-                slot.send.forget_lost(&rules, now);
-                slot.poll.forget_lost(&rules, now);
-            }
-            self.send(&key);
-            self.drive_slot(&key);
-            self.replace_if_stuck(&key);
+    /// Its alarm rang.
+    pub(super) fn wake_slot(&mut self, key: &SlotKey) {
+        let (now, rules) = (self.now, Arc::clone(&self.rules));
+        if let Some(slot) = self.slot_mut(key) {
+            slot.work_op.forget_lost(&rules, now);
+            slot.send.forget_lost(&rules, now);
         }
+        self.send(key);
+        self.drive_slot(key);
+        self.replace_if_stuck(key);
     }
 }

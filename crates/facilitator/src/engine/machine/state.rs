@@ -5,18 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollway_core::{
-    Address, Expected, Identity, Network, PaymentId, Plan, PlannedPayment, Proof, Raw, Timestamp,
-    Verified,
+    Address, Network, PaymentId, Plan, PlannedPayment, Proof, Raw, Timestamp, TxHash, Verified,
 };
-use tollway_ledger::{Conclusion, PaymentRecord, PaymentState};
+use tollway_ledger::{Conclusion, Cost, Lease, PaymentRecord, PaymentState};
 
+use super::alarm::{Alarms, Sleeper};
+use super::queue::FairQueue;
+use super::settled::Settled;
+use super::watch::Watcher;
 use super::{Effect, Rules, SlotKey, Ticket};
+
+/// Alarms that may be set beyond what is needed before the heap is swept.
+const SPARE_ALARMS: usize = 4096;
 
 /// One network's open work. Everything in it can be rebuilt from the ledger.
 #[derive(Clone, Debug)]
 pub struct State {
     pub(super) network: Network,
-    pub(super) rules: Rules,
+    pub(super) rules: Arc<Rules>,
     /// Payments that have not ended.
     pub(super) payments: BTreeMap<PaymentId, Payment>,
     /// Slots that are not closed.
@@ -26,25 +32,44 @@ pub struct State {
     /// Slots that were closed lately.
     pub(super) closed: Lately<SlotKey>,
     pub(super) lanes: BTreeMap<Address, Lane>,
-    /// Planned payments that wait for a lane, oldest first.
-    pub(super) queue: VecDeque<PaymentId>,
+    /// Verified payments that wait for a lane.
+    pub(super) queue: FairQueue,
+    /// Planned transactions that wait for a lane, oldest first.
+    pub(super) ready: VecDeque<Ready>,
+    pub(super) alarms: Alarms,
+    pub(super) watcher: Watcher,
+    /// Settled payments whose block could still be replaced.
+    pub(super) settled: Settled,
     pub(super) last_ticket: Ticket,
 }
 
+/// A planned transaction that waits for a lane.
+#[derive(Clone, Debug)]
+pub(super) struct Ready {
+    pub(super) plan: Arc<Plan>,
+    pub(super) ids: Vec<PaymentId>,
+    pub(super) planned_at: Timestamp,
+}
+
 impl State {
-    /// A network without work. `signers` are the accounts that may settle.
+    /// A network without work. `signers` are the accounts that may settle, once
+    /// they are leased ([`super::Event::Leased`]).
     #[must_use]
     pub fn new(network: Network, signers: Vec<Address>, rules: Rules) -> Self {
         let lanes = signers.into_iter().map(|s| (s, Lane::default())).collect();
         Self {
             network,
-            rules,
+            rules: Arc::new(rules),
             payments: BTreeMap::new(),
             slots: BTreeMap::new(),
             ended: Lately::default(),
             closed: Lately::default(),
             lanes,
-            queue: VecDeque::new(),
+            queue: FairQueue::default(),
+            ready: VecDeque::new(),
+            alarms: Alarms::default(),
+            watcher: Watcher::default(),
+            settled: Settled::default(),
             last_ticket: 0,
         }
     }
@@ -61,10 +86,41 @@ impl State {
         self.slots.len()
     }
 
-    /// Whether nothing is under way and nothing is waited for.
+    /// Payments that wait for a lane.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Settled payments whose block could still be replaced.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.settled.len()
+    }
+
+    /// Signers that are leased and have gas.
+    #[must_use]
+    pub fn usable_signers(&self) -> usize {
+        self.lanes.values().filter(|lane| lane.is_usable()).count()
+    }
+
+    /// How long blocks take here, as far as it was seen.
+    #[must_use]
+    pub fn block_interval(&self) -> Option<Duration> {
+        self.watcher.pace.interval()
+    }
+
+    /// Whether nothing is under way and nothing is waited for. Settled payments
+    /// may still be watched.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.open_payments() == 0 && self.open_slots() == 0
+    }
+
+    /// When [`super::Event::Tick`] is due next.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.alarms.next()
     }
 
     /// What a node last said against a signer's oldest transaction, for `/health`.
@@ -103,7 +159,14 @@ impl<K: Clone + Ord> Lately<K> {
         self.names.contains(name)
     }
 
-    fn forget(&mut self, now: Timestamp, retention: Duration) {
+    /// It happened otherwise after all.
+    pub(super) fn remove(&mut self, name: &K) {
+        if self.names.remove(name) {
+            self.order.retain(|(_, known)| known != name);
+        }
+    }
+
+    pub(super) fn forget(&mut self, now: Timestamp, retention: Duration) {
         while self
             .order
             .front()
@@ -145,11 +208,6 @@ impl Op {
         self.ticket = Some((ticket, now));
     }
 
-    /// When the awaited asking began.
-    pub(super) fn began(&self) -> Option<Timestamp> {
-        self.ticket.map(|(_, since)| since)
-    }
-
     pub(super) fn is_awaited(&self) -> bool {
         self.ticket.is_some()
     }
@@ -184,17 +242,34 @@ impl Op {
             self.retry(rules, now);
         }
     }
+
+    /// When it needs attention: the answer is given up, or it is to be asked.
+    pub(super) fn alarm(&self, rules: &Rules) -> Timestamp {
+        self.ticket
+            .map_or(self.due, |(_, since)| since.plus(rules.op_timeout))
+    }
+
+    /// The same where it is asked only by need: nothing while nothing is awaited.
+    pub(super) fn lost_alarm(&self, rules: &Rules) -> Timestamp {
+        self.ticket
+            .map_or(NEVER, |(_, since)| since.plus(rules.op_timeout))
+    }
 }
+
+/// An alarm that is not set.
+pub(super) const NEVER: Timestamp = Timestamp::from_millis(u64::MAX);
 
 /// Where a payment is within the engine.
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
     /// Accepted: must be verified (again) before anything is signed.
     Verify,
-    /// Accepted and verified: must be planned.
-    Plan(Box<Verified>),
-    /// Planned: waits in the queue for a lane.
-    Wait(Plan),
+    /// Accepted and verified: waits in the queue for a lane.
+    Wait(Box<Verified>),
+    /// A lane is planning it.
+    Planning,
+    /// Planned: its transaction waits for a lane.
+    Ready,
     /// A lane is allocating, sealing or storing for it.
     OnLane,
     /// Accepted: the transaction exists, and is looked at.
@@ -215,10 +290,12 @@ pub(super) enum Phase {
     /// Being ended.
     Conclude {
         slot: Option<SlotKey>,
-        conclusion: Conclusion,
+        conclusion: Box<Conclusion>,
     },
     /// Memory and ledger disagree: read again.
     Reload,
+    /// Being given to another machine, which has a signer.
+    GiveUp,
 }
 
 #[derive(Clone, Debug)]
@@ -232,9 +309,26 @@ pub(super) struct Payment {
     pub(super) verified_at: Timestamp,
     /// Attempts opened so far.
     pub(super) attempts: u32,
+    /// It failed among others, or must not share: a transaction of its own.
+    pub(super) alone: bool,
+    /// For when an alarm is set.
+    armed: Timestamp,
 }
 
 impl Payment {
+    pub(super) fn new(record: Arc<PaymentRecord>, phase: Phase, now: Timestamp) -> Self {
+        Self {
+            attempts: record.attempts,
+            alone: record.attempts > 0,
+            unsigned_since: now,
+            verified_at: now,
+            op: Op::now(),
+            phase,
+            record,
+            armed: NEVER,
+        }
+    }
+
     /// After this moment its passing is proved by an unused nonce.
     pub(super) fn expires_at(&self, rules: &Rules) -> Timestamp {
         let payment = &self.record.payment;
@@ -253,12 +347,32 @@ impl Payment {
 
     /// Whether nothing is signed for it, and signing has not begun.
     pub(super) fn is_unsigned(&self) -> bool {
-        matches!(self.phase, Phase::Verify | Phase::Plan(_) | Phase::Wait(_))
+        matches!(
+            self.phase,
+            Phase::Verify | Phase::Wait(_) | Phase::Planning | Phase::Ready
+        )
     }
 
     /// Whether the time in which something must be signed for it is over.
     pub(super) fn is_late(&self, rules: &Rules, now: Timestamp) -> bool {
         now >= self.unsigned_since.plus(rules.unsigned_limit)
+    }
+
+    /// Whose turn in the queue it takes.
+    pub(super) fn caller(&self) -> &str {
+        self.record.payment.caller.as_deref().unwrap_or_default()
+    }
+
+    fn alarm(&self, rules: &Rules) -> Timestamp {
+        let asked = match self.phase {
+            Phase::Wait(_) | Phase::Planning | Phase::Ready | Phase::OnLane => NEVER,
+            Phase::Submitted { .. } => self.expires_at(rules),
+            _ => self.op.alarm(rules),
+        };
+        match self.is_unsigned() {
+            true => asked.min(self.unsigned_since.plus(rules.unsigned_limit)),
+            false => asked,
+        }
     }
 }
 
@@ -268,18 +382,22 @@ pub(super) enum Work {
     /// Nothing: the latest transaction is out, or on its way.
     Idle,
     /// Sealing a plan: the first one, a replacement or a cancellation.
-    Seal { plan: Plan },
+    Seal { plan: Arc<Plan> },
     /// Making signed bytes durable.
     Store { raw: Raw, payments: Vec<PaymentId> },
-    /// Verifying for a replacement: what is left, and what is done.
-    Verify {
-        left: Vec<PaymentId>,
-        done: Vec<PlannedPayment>,
-    },
+    /// Verifying what it carries, for a replacement.
+    Verify,
     /// Planning a replacement, or a cancellation for none.
-    Plan { payments: Vec<PlannedPayment> },
+    Plan { payments: Arc<Vec<PlannedPayment>> },
     /// Recording that the nonce is used.
     Close,
+}
+
+/// One payment of a slot.
+#[derive(Clone, Debug)]
+pub(super) struct Carried {
+    pub(super) id: PaymentId,
+    pub(super) record: Arc<PaymentRecord>,
 }
 
 /// One nonce of one signer.
@@ -287,36 +405,45 @@ pub(super) enum Work {
 pub(super) struct Slot {
     /// Every transaction that is durable under it, oldest first.
     pub(super) raws: Vec<Raw>,
+    /// Which of them only free the nonce.
+    pub(super) cancels: BTreeSet<TxHash>,
     /// What its transactions carry, in the plan's order.
-    pub(super) carries: Vec<(PaymentId, Identity, Expected)>,
+    pub(super) carries: Vec<Carried>,
     /// Which of them are not decided yet.
     pub(super) members: BTreeSet<PaymentId>,
     pub(super) work: Work,
     pub(super) work_op: Op,
     pub(super) send: Op,
-    pub(super) poll: Op,
     /// When to replace or cancel.
     pub(super) stuck_at: Timestamp,
     /// It is proved that the nonce is used.
     pub(super) used: bool,
     /// What a node last said against it.
     pub(super) rejected: Option<String>,
+    /// What each payment cost, once its receipt was seen.
+    pub(super) costs: BTreeMap<PaymentId, Cost>,
+    /// The costs are in the ledger.
+    pub(super) costs_told: bool,
+    armed: Timestamp,
 }
 
 impl Slot {
-    pub(super) fn new(carries: Vec<(PaymentId, Identity, Expected)>, work: Work) -> Self {
-        let members = carries.iter().map(|(id, _, _)| id.clone()).collect();
+    pub(super) fn new(carries: Vec<Carried>, work: Work) -> Self {
+        let members = carries.iter().map(|c| c.id.clone()).collect();
         Self {
             raws: Vec::new(),
+            cancels: BTreeSet::new(),
             carries,
             members,
             work,
             work_op: Op::now(),
             send: Op::now(),
-            poll: Op::now(),
-            stuck_at: Timestamp::default(),
+            stuck_at: NEVER,
             used: false,
             rejected: None,
+            costs: BTreeMap::new(),
+            costs_told: false,
+            armed: NEVER,
         }
     }
 
@@ -324,26 +451,88 @@ impl Slot {
     pub(super) fn is_live(&self) -> bool {
         !self.raws.is_empty() && !self.used
     }
+
+    /// Whether its outcome matters and is open.
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_live() && !self.members.is_empty()
+    }
+
+    fn alarm(&self, rules: &Rules) -> Timestamp {
+        let work = match self.work {
+            Work::Idle => NEVER,
+            _ => self.work_op.alarm(rules),
+        };
+        let live = match self.is_live() {
+            true => self.send.alarm(rules),
+            false => NEVER,
+        };
+        let stuck = match self.is_live() && matches!(self.work, Work::Idle) {
+            true => self.stuck_at,
+            false => NEVER,
+        };
+        work.min(live).min(stuck)
+    }
 }
 
 /// What one signer is doing. One new nonce at a time: the next is allocated
 /// when the last one's transaction is durable.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Lane {
+    /// The right to use the signer.
+    pub(super) lease: Option<Lease>,
+    /// It has little gas: nothing new is begun.
+    pub(super) drained: bool,
     pub(super) work: LaneWork,
     pub(super) op: Op,
     /// By confirmed transactions; forgotten when a node contradicts it.
     pub(super) confirmed: Option<u64>,
-    /// Asking for the confirmed nonce, to close slots that carry nothing open.
+    /// Asking for the confirmed nonce, to close slots that carry nothing open
+    /// and to find gaps.
     pub(super) nonce_op: Op,
+    /// There is a slot that carries nothing open, or a node misses a nonce.
+    pub(super) wants_nonce: bool,
+    /// A node misses a nonce below one that is out.
+    pub(super) gap_seen: bool,
+    armed: Timestamp,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self {
+            lease: None,
+            drained: false,
+            work: LaneWork::Free,
+            op: Op::now(),
+            confirmed: None,
+            nonce_op: Op::now(),
+            wants_nonce: false,
+            gap_seen: false,
+            armed: NEVER,
+        }
+    }
+}
+
+impl Lane {
+    pub(super) fn is_usable(&self) -> bool {
+        self.lease.is_some() && !self.drained
+    }
+
+    pub(super) fn is_free(&self) -> bool {
+        matches!(self.work, LaneWork::Free)
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) enum LaneWork {
     #[default]
     Free,
-    /// Allocating a nonce for this payment.
-    Allocate { id: PaymentId, plan: Plan },
+    /// Planning these.
+    Plan {
+        ids: Vec<PaymentId>,
+        payments: Arc<Vec<PlannedPayment>>,
+    },
+    /// Allocating a nonce for a transaction; without payments to fill a gap.
+    Allocate { ready: Ready },
     /// The new slot is being sealed and stored.
     Fill { nonce: u64 },
 }
@@ -351,22 +540,32 @@ pub(super) enum LaneWork {
 /// One application of an event: the state, the moment, and what comes out.
 pub(super) struct Turn<'a> {
     pub(super) state: &'a mut State,
+    pub(super) rules: Arc<Rules>,
     pub(super) now: Timestamp,
+    pub(super) endings: Vec<PaymentId>,
+    touched_payments: Vec<PaymentId>,
+    touched_slots: Vec<SlotKey>,
     effects: Vec<Effect>,
 }
 
 impl<'a> Turn<'a> {
     pub(super) fn new(state: &'a mut State, now: Timestamp) -> Self {
         Self {
+            rules: Arc::clone(&state.rules),
             state,
             now,
+            endings: Vec::new(),
+            touched_payments: Vec::new(),
+            touched_slots: Vec::new(),
             effects: Vec::new(),
         }
     }
 
     pub(super) fn finish(mut self) -> Vec<Effect> {
         self.fill_lanes();
-        self.poll_due();
+        self.emit_endings();
+        self.look_if_due();
+        self.arm();
         self.effects
     }
 
@@ -379,15 +578,110 @@ impl<'a> Turn<'a> {
         self.state.last_ticket
     }
 
-    /// Time: what is due is asked, what is lost is asked again, what is old is forgotten.
+    /// A payment that may change: its alarm is set anew when the turn ends.
+    pub(super) fn payment_mut(&mut self, id: &PaymentId) -> Option<&mut Payment> {
+        let payment = self.state.payments.get_mut(id)?;
+        self.touched_payments.push(id.clone());
+        Some(payment)
+    }
+
+    /// A slot that may change: its alarm is set anew when the turn ends.
+    pub(super) fn slot_mut(&mut self, key: &SlotKey) -> Option<&mut Slot> {
+        let slot = self.state.slots.get_mut(key)?;
+        if self.touched_slots.last() != Some(key) {
+            self.touched_slots.push(key.clone());
+        }
+        Some(slot)
+    }
+
+    /// Time: whoever's alarm rings is looked at, and what is old is forgotten.
     pub(super) fn tick(&mut self) {
-        self.tick_payments();
-        self.tick_slots();
-        self.tick_lanes();
-        let (now, retention) = (self.now, self.state.rules.retention);
+        while let Some((at, sleeper)) = self.state.alarms.ring(self.now) {
+            match sleeper {
+                Sleeper::Payment(id) => {
+                    let armed = self.payment_mut(&id).filter(|p| p.armed == at);
+                    if let Some(payment) = armed {
+                        payment.armed = NEVER;
+                        self.wake_payment(&id);
+                    }
+                }
+                Sleeper::Slot(key) => {
+                    let armed = self.slot_mut(&key).filter(|s| s.armed == at);
+                    if let Some(slot) = armed {
+                        slot.armed = NEVER;
+                        self.wake_slot(&key);
+                    }
+                }
+                Sleeper::Lane(signer) => {
+                    let lane = self.state.lanes.get_mut(&signer);
+                    if let Some(lane) = lane.filter(|l| l.armed == at) {
+                        lane.armed = NEVER;
+                        self.wake_lane(&signer);
+                    }
+                }
+                Sleeper::Block(number) => self.wake_block(number),
+                Sleeper::Finals => self.wake_finals(),
+                Sleeper::Watcher => self.wake_watcher(),
+                // The queue is looked at when the turn ends.
+                Sleeper::Queue => {}
+            }
+        }
+        let (now, retention) = (self.now, self.rules.retention);
         self.state.ended.forget(now, retention);
         self.state.closed.forget(now, retention);
     }
+
+    /// Sets the alarms of all that may have changed.
+    fn arm(&mut self) {
+        let rules = &self.rules;
+        let State {
+            payments,
+            slots,
+            lanes,
+            alarms,
+            ..
+        } = &mut *self.state;
+        for id in self.touched_payments.drain(..) {
+            if let Some(payment) = payments.get_mut(&id) {
+                let at = payment.alarm(rules);
+                if at < payment.armed {
+                    payment.armed = at;
+                    alarms.set(at, Sleeper::Payment(id));
+                }
+            }
+        }
+        for key in self.touched_slots.drain(..) {
+            if let Some(slot) = slots.get_mut(&key) {
+                let at = slot.alarm(rules);
+                if at < slot.armed {
+                    slot.armed = at;
+                    alarms.set(at, Sleeper::Slot(key));
+                }
+            }
+        }
+        for (signer, lane) in lanes.iter_mut() {
+            let at = lane_alarm(lane, rules);
+            if at < lane.armed {
+                lane.armed = at;
+                alarms.set(at, Sleeper::Lane(signer.clone()));
+            }
+        }
+        if alarms.len() > SPARE_ALARMS + 4 * (payments.len() + slots.len()) {
+            alarms.sweep(|at, sleeper| match sleeper {
+                Sleeper::Payment(id) => payments.get(id).is_some_and(|p| p.armed == at),
+                Sleeper::Slot(key) => slots.get(key).is_some_and(|s| s.armed == at),
+                _ => true,
+            });
+        }
+    }
+}
+
+fn lane_alarm(lane: &Lane, rules: &Rules) -> Timestamp {
+    let nonce = match lane.wants_nonce {
+        true => lane.nonce_op.alarm(rules),
+        false => lane.nonce_op.lost_alarm(rules),
+    };
+    lane.op.lost_alarm(rules).min(nonce)
 }
 
 /// Whether a record has ended.

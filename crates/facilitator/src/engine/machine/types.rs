@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use tollway_core::{
-    Address, Broadcast, ChainError, Expected, Finality, Identity, Lookup, Outcome, PaymentId, Plan,
-    PlannedPayment, Proof, Raw, TxHash, Verified, Watch,
+    Address, Broadcast, ChainError, Expected, Finality, Head, Identity, Lookup, Outcome, PaymentId,
+    Plan, PlannedPayment, Proof, Raw, Sight, TxHash, Verified, Watch,
 };
-use tollway_ledger::{Conclusion, LedgerError, PaymentRecord, SlotRecord};
+use tollway_ledger::{Conclusion, Cost, Lease, LedgerError, PaymentRecord, SlotRecord};
 
 /// A slot within one network: signer and nonce.
 pub type SlotKey = (Address, u64);
@@ -14,11 +14,11 @@ pub type SlotKey = (Address, u64);
 /// Names one asking, so that a late answer to an earlier one is recognised.
 pub type Ticket = u64;
 
-/// For whom something is verified or planned.
+/// For whom something is planned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A payment's new attempt.
-    Payment(PaymentId),
+    /// New attempts, on a signer's lane.
+    Lane(Address),
     /// A replacement or cancellation under a slot's nonce.
     Slot(SlotKey),
 }
@@ -50,9 +50,22 @@ pub enum Update {
         /// Why.
         proof: Proof,
     },
+    /// It had settled, in a block that is no longer part of the chain.
+    TakenBack {
+        /// That block's number.
+        block: u64,
+    },
+    /// It was open in the ledger, and is gone on with here.
+    Resumed(Arc<PaymentRecord>),
+    /// Another machine goes on with it.
+    Left(Arc<PaymentRecord>),
     /// It ended.
     Ended(Arc<PaymentRecord>),
 }
+
+/// What is read again after blocks were replaced, or when memory and ledger
+/// disagree: payments, and the slots that they name.
+pub type Records = (Vec<PaymentRecord>, Vec<SlotRecord>);
 
 /// What the driver does for the machine. Each that has a ticket is answered by
 /// exactly one [`Event`] with that ticket, also when it fails.
@@ -61,25 +74,34 @@ pub enum Effect {
     /// `inspect` and `verify` again, from the record → [`Event::Verified`].
     ReVerify {
         /// For whom.
-        subject: Subject,
+        id: PaymentId,
         /// Names this asking.
         ticket: Ticket,
         /// What was accepted.
         payment: Arc<PaymentRecord>,
     },
-    /// Plan these payments into one transaction, or a cancellation for none → [`Event::Planned`].
+    /// The same for all payments of a slot → [`Event::SlotVerified`].
+    ReVerifySlot {
+        /// For which.
+        slot: SlotKey,
+        /// Names this asking.
+        ticket: Ticket,
+        /// What was accepted.
+        payments: Vec<Arc<PaymentRecord>>,
+    },
+    /// Plan these payments into transactions, or a cancellation for none → [`Event::Planned`].
     Plan {
         /// For whom.
         subject: Subject,
         /// Names this asking.
         ticket: Ticket,
         /// What to plan.
-        payments: Vec<PlannedPayment>,
+        payments: Arc<Vec<PlannedPayment>>,
     },
     /// Allocate the signer's next nonce durably → [`Event::Allocated`].
     AllocateSlot {
-        /// Whose.
-        signer: Address,
+        /// The right to use the signer.
+        lease: Lease,
         /// Names this asking.
         ticket: Ticket,
         /// The confirmed nonce, if it is known; otherwise the chain is asked.
@@ -92,7 +114,7 @@ pub enum Effect {
         /// Names this asking.
         ticket: Ticket,
         /// What.
-        plan: Plan,
+        plan: Arc<Plan>,
         /// Whose fees must be outbid.
         replaces: Option<Raw>,
     },
@@ -100,6 +122,8 @@ pub enum Effect {
     StoreRaw {
         /// Under which nonce.
         slot: SlotKey,
+        /// The right to use the signer.
+        lease: Lease,
         /// Names this asking.
         ticket: Ticket,
         /// What.
@@ -116,10 +140,14 @@ pub enum Effect {
         /// What.
         raw: Raw,
     },
-    /// Ask what became of these slots, all in one poll → [`Event::Polled`].
-    Poll {
-        /// Which, and what to look for.
-        watches: Vec<(SlotKey, Ticket, Watch)>,
+    /// Look at the chain's newest block, and for what is watched → [`Event::Looked`].
+    Look {
+        /// Names this asking.
+        ticket: Ticket,
+        /// The newest block of the look before.
+        last: Option<Head>,
+        /// What to look for.
+        watches: Arc<Vec<Watch>>,
     },
     /// Did anybody settle this identity? → [`Event::LookedUp`].
     Lookup {
@@ -165,21 +193,21 @@ pub enum Effect {
         /// Why the attempt cannot land.
         proof: Proof,
     },
-    /// Record that the nonce is used → [`Event::Closed`].
+    /// Record that the nonce is used, and what that cost → [`Event::Closed`].
     CloseSlot {
         /// Which.
         slot: SlotKey,
         /// Names this asking.
         ticket: Ticket,
+        /// Fees, by payer.
+        costs: Vec<Cost>,
     },
-    /// End the payment durably → [`Event::Concluded`].
+    /// End payments durably, in one step → [`Event::Concluded`].
     Conclude {
-        /// Which.
-        id: PaymentId,
         /// Names this asking.
         ticket: Ticket,
-        /// How.
-        conclusion: Conclusion,
+        /// Which, and how.
+        endings: Vec<(PaymentId, Conclusion)>,
     },
     /// Read the record again: memory and ledger disagree → [`Event::Reloaded`].
     Reload {
@@ -187,6 +215,41 @@ pub enum Effect {
         id: PaymentId,
         /// Names this asking.
         ticket: Ticket,
+    },
+    /// Ask for the hash of the block with this number → [`Event::BlockChecked`].
+    CheckBlock {
+        /// Names this asking.
+        ticket: Ticket,
+        /// Which.
+        number: u64,
+    },
+    /// `settled → submitted`, for payments whose block was replaced → [`Event::TakenBack`].
+    TakeBack {
+        /// Names this asking.
+        ticket: Ticket,
+        /// The block that they had settled in.
+        block: u64,
+        /// Which.
+        ids: Vec<PaymentId>,
+    },
+    /// These payments lie deep enough → [`Event::Finalized`].
+    MarkFinal {
+        /// Names this asking.
+        ticket: Ticket,
+        /// Which.
+        ids: Vec<PaymentId>,
+    },
+    /// Nobody here can sign for it: give it to another machine → [`Event::GivenUp`].
+    GiveUp {
+        /// Which.
+        id: PaymentId,
+        /// Names this asking.
+        ticket: Ticket,
+    },
+    /// The lease of a signer was lost. Not answered.
+    LeaseLost {
+        /// Whose.
+        signer: Address,
     },
     /// Tell waiters and hooks. Not answered.
     NotifyWaiters {
@@ -203,7 +266,7 @@ pub enum Event {
     /// A payment was accepted into the ledger just now.
     Accepted {
         /// As the ledger has it.
-        record: PaymentRecord,
+        record: Arc<PaymentRecord>,
         /// The verification that preceded it.
         verified: Option<Box<Verified>>,
     },
@@ -215,16 +278,47 @@ pub enum Event {
         /// Open slots, and closed ones that an open payment names.
         slots: Vec<SlotRecord>,
     },
+    /// What the ledger holds settled and not yet final.
+    Settled {
+        /// Settled payments.
+        payments: Vec<PaymentRecord>,
+    },
+    /// The signer may be used under this lease.
+    Leased {
+        /// The right to use it.
+        lease: Lease,
+    },
+    /// The signer may not be used, or not any more: another machine holds it.
+    Unleased {
+        /// Which.
+        signer: Address,
+    },
+    /// Whether the signer has gas for new transactions.
+    Funded {
+        /// Which.
+        signer: Address,
+        /// Whether it has.
+        enough: bool,
+    },
     /// Time passed.
     Tick,
     /// Answer to [`Effect::ReVerify`].
     Verified {
         /// For whom.
-        subject: Subject,
+        id: PaymentId,
         /// Which asking.
         ticket: Ticket,
         /// What the chain says.
         result: Box<Result<Verified, ChainError>>,
+    },
+    /// Answer to [`Effect::ReVerifySlot`], in the same order.
+    SlotVerified {
+        /// For which.
+        slot: SlotKey,
+        /// Which asking.
+        ticket: Ticket,
+        /// What the chain says of each.
+        results: Vec<Result<Verified, ChainError>>,
     },
     /// Answer to [`Effect::Plan`].
     Planned {
@@ -243,7 +337,7 @@ pub enum Event {
         ticket: Ticket,
         /// The slot and the confirmed nonce it was allocated with. A failure
         /// of node or ledger left at most an empty slot, which is given out again.
-        result: Result<(SlotRecord, u64), String>,
+        result: Result<(SlotRecord, u64), NotAllocated>,
     },
     /// Answer to [`Effect::Seal`].
     Sealed {
@@ -272,10 +366,12 @@ pub enum Event {
         /// What the node said; an error means that nobody knows.
         result: Result<Broadcast, ChainError>,
     },
-    /// Answer to [`Effect::Poll`].
-    Polled {
-        /// One answer for each watch.
-        results: Vec<(SlotKey, Ticket, Result<Vec<Outcome>, ChainError>)>,
+    /// Answer to [`Effect::Look`].
+    Looked {
+        /// Which asking.
+        ticket: Ticket,
+        /// What was seen.
+        result: Result<Sight, ChainError>,
     },
     /// Answer to [`Effect::Lookup`].
     LookedUp {
@@ -324,12 +420,10 @@ pub enum Event {
     },
     /// Answer to [`Effect::Conclude`].
     Concluded {
-        /// Which.
-        id: PaymentId,
         /// Which asking.
         ticket: Ticket,
-        /// The record as it ended.
-        result: Result<PaymentRecord, LedgerError>,
+        /// Each record as it ended.
+        results: Vec<(PaymentId, Result<Arc<PaymentRecord>, LedgerError>)>,
     },
     /// Answer to [`Effect::Reload`].
     Reloaded {
@@ -337,7 +431,51 @@ pub enum Event {
         id: PaymentId,
         /// Which asking.
         ticket: Ticket,
-        /// The record, and the slot it names.
-        result: Result<Option<(PaymentRecord, Option<SlotRecord>)>, LedgerError>,
+        /// The record, if it exists and is this machine's to settle, and the slot
+        /// it names with that slot's other payments.
+        result: Result<Option<Records>, LedgerError>,
     },
+    /// Answer to [`Effect::CheckBlock`].
+    BlockChecked {
+        /// Which asking.
+        ticket: Ticket,
+        /// Which block.
+        number: u64,
+        /// Its hash now, if there is such a block.
+        result: Result<Option<String>, ChainError>,
+    },
+    /// Answer to [`Effect::TakeBack`].
+    TakenBack {
+        /// Which asking.
+        ticket: Ticket,
+        /// Which block.
+        block: u64,
+        /// The payments as they are now, with their slots.
+        result: Result<Records, LedgerError>,
+    },
+    /// Answer to [`Effect::MarkFinal`].
+    Finalized {
+        /// Which asking.
+        ticket: Ticket,
+        /// Whether it is durable.
+        result: Result<(), LedgerError>,
+    },
+    /// Answer to [`Effect::GiveUp`].
+    GivenUp {
+        /// Which.
+        id: PaymentId,
+        /// Which asking.
+        ticket: Ticket,
+        /// Whether it is durable.
+        result: Result<(), LedgerError>,
+    },
+}
+
+/// Why no nonce was given out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotAllocated {
+    /// Another machine holds the signer now.
+    LeaseLost,
+    /// Node or ledger failed.
+    Failed(String),
 }

@@ -1,0 +1,234 @@
+//! Who calls: API keys, and how much each caller may ask.
+//!
+//! A key is compared by its SHA-256, with all that are known and to the last
+//! byte, so that neither time nor configuration says what it is.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tollway_core::{Timestamp, codes};
+
+use super::config::CallerRule;
+use super::error::EngineError;
+
+/// The longest key that is looked at, in bytes.
+const MOST_KEY_BYTES: usize = 512;
+
+/// Somebody who calls, or nobody in particular.
+#[derive(Clone, Debug, Default)]
+pub struct Caller(Option<Arc<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    rule: CallerRule,
+    quota: Mutex<Quota>,
+    open: AtomicU32,
+    verifying: Semaphore,
+}
+
+/// Calls that are left: a bucket that fills up evenly.
+#[derive(Debug)]
+struct Quota {
+    /// In thousandths of a call.
+    left: u64,
+    at: Timestamp,
+}
+
+/// All who may call.
+#[derive(Debug)]
+pub(super) struct Callers {
+    known: Vec<Arc<Known>>,
+}
+
+impl Callers {
+    pub(super) fn new(rules: &[CallerRule]) -> Self {
+        let known = rules.iter().map(|rule| {
+            Arc::new(Known {
+                quota: Mutex::new(Quota {
+                    left: u64::from(rule.per_minute) * 1000,
+                    at: Timestamp::default(),
+                }),
+                open: AtomicU32::new(0),
+                verifying: Semaphore::new(usize::try_from(rule.concurrent.max(1)).unwrap_or(1)),
+                rule: rule.clone(),
+            })
+        });
+        Self {
+            known: known.collect(),
+        }
+    }
+
+    /// Who has this key. Without any rule, everybody is nobody in particular.
+    pub(super) fn find(&self, key: Option<&str>) -> Result<Caller, EngineError> {
+        if self.known.is_empty() {
+            return Ok(Caller(None));
+        }
+        let key = key
+            .filter(|k| k.len() <= MOST_KEY_BYTES)
+            .unwrap_or_default();
+        let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        let mut found = None;
+        for known in &self.known {
+            if is_equal(&known.rule.key_sha256, &digest) {
+                found = Some(Arc::clone(known));
+            }
+        }
+        found.map(|known| Caller(Some(known))).ok_or_else(|| {
+            EngineError::new(
+                codes::INVALID_API_KEY,
+                "No API key was sent, or one that is not known; send Authorization: Bearer KEY.",
+            )
+        })
+    }
+
+    /// A payment that was open when the engine started.
+    pub(super) fn named(&self, name: Option<&str>) -> Caller {
+        let name = name.unwrap_or_default();
+        Caller(self.known.iter().find(|k| k.rule.name == name).cloned())
+    }
+}
+
+/// Looks at every byte, whatever the first ones are.
+fn is_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    let differing = a.iter().zip(b).fold(0, |all, (x, y)| all | (x ^ y));
+    std::hint::black_box(differing) == 0
+}
+
+impl Caller {
+    /// Its name in the ledger.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.0.as_ref().map(|known| known.rule.name.as_str())
+    }
+
+    /// Counts one call, or refuses it.
+    pub(super) fn count(&self, now: Timestamp) -> Result<(), EngineError> {
+        let Some(known) = &self.0 else {
+            return Ok(());
+        };
+        let per_minute = u64::from(known.rule.per_minute);
+        let mut quota = known.quota.lock().unwrap_or_else(PoisonError::into_inner);
+        // One call is 1000: a millisecond brings per_minute / 60.
+        let passed = u64::try_from(now.since(quota.at).as_millis()).unwrap_or(u64::MAX);
+        let filled = passed.saturating_mul(per_minute) / 60;
+        if filled > 0 {
+            quota.left = quota.left.saturating_add(filled).min(per_minute * 1000);
+            quota.at = now;
+        }
+        match quota.left.checked_sub(1000) {
+            Some(left) => {
+                quota.left = left;
+                Ok(())
+            }
+            None => Err(quota_used_up(
+                "The API key's calls of this minute are used up; try again later.",
+                Duration::from_millis(60_000 / per_minute.max(1)),
+            )),
+        }
+    }
+
+    /// Waits for its turn among its own verifications.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.as_ref()?.verifying.acquire().await.ok()
+    }
+
+    /// One more payment of it is open, unless that is too many.
+    pub(super) fn open(&self) -> Result<OpenPlace, EngineError> {
+        let Some(known) = &self.0 else {
+            return Ok(OpenPlace(Self(None)));
+        };
+        let before = known.open.fetch_add(1, Ordering::AcqRel);
+        let place = OpenPlace(self.clone());
+        match before < known.rule.open_payments {
+            true => Ok(place),
+            false => Err(quota_used_up(
+                "Too many payments of this API key are open; try again when some have ended.",
+                Duration::from_secs(2),
+            )),
+        }
+    }
+}
+
+/// An open payment's place in its caller's bound; free again when dropped.
+#[derive(Debug)]
+pub(super) struct OpenPlace(Caller);
+
+impl OpenPlace {
+    /// Of a payment that is open already, however many there are.
+    pub(super) fn taken(caller: Caller) -> Self {
+        if let Some(known) = &caller.0 {
+            known.open.fetch_add(1, Ordering::AcqRel);
+        }
+        Self(caller)
+    }
+}
+
+impl Drop for OpenPlace {
+    fn drop(&mut self) {
+        if let Some(known) = &self.0.0 {
+            known.open.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+fn quota_used_up(message: &str, after: Duration) -> EngineError {
+    let mut error = EngineError::new(codes::TOO_MANY_REQUESTS, message);
+    error.is_quota = true;
+    error.retry_after = after.max(Duration::from_secs(1));
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(name: &str, key: &str, per_minute: u32) -> CallerRule {
+        CallerRule {
+            name: name.to_owned(),
+            key_sha256: Sha256::digest(key.as_bytes()).into(),
+            per_minute,
+            open_payments: 2,
+            concurrent: 4,
+        }
+    }
+
+    #[test]
+    fn a_key_names_its_caller_and_no_other_key_does() {
+        let callers = Callers::new(&[rule("a", "key-a", 60), rule("b", "key-b", 60)]);
+        assert_eq!(callers.find(Some("key-b")).unwrap().name(), Some("b"));
+        for wrong in [None, Some(""), Some("key-c")] {
+            let error = callers.find(wrong).unwrap_err();
+            assert_eq!(error.code, codes::INVALID_API_KEY);
+        }
+        assert_eq!(Callers::new(&[]).find(None).unwrap().name(), None);
+        assert!(!format!("{callers:?}").contains("key_sha256"));
+    }
+
+    #[test]
+    fn a_quota_fills_up_evenly() {
+        let callers = Callers::new(&[rule("a", "key", 60)]);
+        let caller = callers.find(Some("key")).unwrap();
+        let at = |millis: u64| Timestamp::from_millis(1_000_000 + millis);
+        for _ in 0..60 {
+            caller.count(at(0)).unwrap();
+        }
+        let error = caller.count(at(0)).unwrap_err();
+        assert!(error.is_quota && error.code == codes::TOO_MANY_REQUESTS);
+        caller.count(at(1000)).unwrap();
+        assert!(caller.count(at(1100)).is_err());
+    }
+
+    #[test]
+    fn open_payments_are_bounded_until_they_end() {
+        let callers = Callers::new(&[rule("a", "key", 60)]);
+        let caller = callers.find(Some("key")).unwrap();
+        let first = caller.open().unwrap();
+        let _second = caller.open().unwrap();
+        assert!(caller.open().is_err());
+        drop(first);
+        caller.open().unwrap();
+    }
+}

@@ -1,0 +1,142 @@
+//! A signer's confirmed nonce: what closes slots that carry nothing open, and
+//! what finds gaps.
+
+use std::sync::Arc;
+
+use tollway_core::{Address, ChainError};
+
+use super::state::{LaneWork, Op, Turn};
+use super::{Effect, SlotKey, Ticket};
+
+impl Turn<'_> {
+    /// A live slot that carries nothing open is closed when its nonce is used.
+    pub(super) fn mind_the_orphan(&mut self, key: &SlotKey) {
+        let orphaned = self
+            .state
+            .slots
+            .get(key)
+            .is_some_and(|s| s.is_live() && s.members.is_empty());
+        if orphaned {
+            self.want_nonce(&key.0);
+        }
+    }
+
+    /// A node misses a nonce below one that it was sent.
+    pub(super) fn gap_below(&mut self, signer: &Address) {
+        if let Some(lane) = self.state.lanes.get_mut(signer) {
+            lane.gap_seen = true;
+        }
+        self.want_nonce(signer);
+    }
+
+    fn want_nonce(&mut self, signer: &Address) {
+        if let Some(lane) = self.state.lanes.get_mut(signer) {
+            lane.wants_nonce = true;
+        }
+        self.ask_nonce_if_due(signer);
+    }
+
+    pub(super) fn ask_nonce_if_due(&mut self, signer: &Address) {
+        let (now, rules) = (self.now, Arc::clone(&self.rules));
+        let Some(lane) = self.state.lanes.get_mut(signer) else {
+            return;
+        };
+        lane.nonce_op.forget_lost(&rules, now);
+        if !lane.wants_nonce || !lane.nonce_op.is_due(now) {
+            return;
+        }
+        let ticket = self.ticket();
+        if let Some(lane) = self.state.lanes.get_mut(signer) {
+            lane.nonce_op.begin(ticket, now);
+            self.emit(Effect::ConfirmedNonce {
+                signer: signer.clone(),
+                ticket,
+            });
+        }
+    }
+
+    pub(super) fn nonce_known(
+        &mut self,
+        signer: &Address,
+        ticket: Ticket,
+        result: Result<u64, ChainError>,
+    ) {
+        let (now, interval) = (self.now, self.rules.poll_interval);
+        let Some(lane) = self.state.lanes.get_mut(signer) else {
+            return;
+        };
+        if !lane.nonce_op.take(ticket) {
+            return;
+        }
+        lane.nonce_op = Op::at(now.plus(interval.saturating_mul(4)));
+        let Ok(confirmed) = result else {
+            return;
+        };
+        self.close_orphans(signer, confirmed);
+        self.fill_gap(signer, confirmed);
+        let orphans = self
+            .slots_of(signer)
+            .any(|(_, s)| s.is_live() && s.members.is_empty());
+        if let Some(lane) = self.state.lanes.get_mut(signer) {
+            lane.wants_nonce = orphans || lane.gap_seen;
+        }
+    }
+
+    fn close_orphans(&mut self, signer: &Address, confirmed: u64) {
+        let used: Vec<SlotKey> = self
+            .slots_of(signer)
+            .filter(|(key, s)| key.1 < confirmed && s.is_live() && s.members.is_empty())
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in used {
+            if let Some(slot) = self.slot_mut(&key) {
+                slot.used = true;
+            }
+            self.close_if_done(&key);
+        }
+    }
+
+    /// The chain waits for the confirmed nonce. Where a transaction holds it, it
+    /// is sent again; where none does, a cancellation takes it.
+    fn fill_gap(&mut self, signer: &Address, confirmed: u64) {
+        let above = self
+            .slots_of(signer)
+            .any(|(key, s)| key.1 > confirmed && s.is_live());
+        let key = (signer.clone(), confirmed);
+        let held = self.state.slots.get(&key).map(super::state::Slot::is_live);
+        let Some(lane) = self.state.lanes.get_mut(signer) else {
+            return;
+        };
+        if !lane.gap_seen || !above {
+            lane.gap_seen = false;
+            return;
+        }
+        match held {
+            Some(true) => {
+                lane.gap_seen = false;
+                if let Some(slot) = self.slot_mut(&key) {
+                    slot.send.due = slot.send.due.min(Op::now().due);
+                }
+                self.send(&key);
+            }
+            // Being sealed just now.
+            Some(false) => {}
+            None if self.dig_up(&key) => {}
+            None => {
+                let usable = matches!(lane_work(self, signer), Some(LaneWork::Free));
+                if usable {
+                    if let Some(lane) = self.state.lanes.get_mut(signer) {
+                        lane.confirmed = Some(confirmed);
+                        lane.gap_seen = false;
+                    }
+                    self.allocate_for_gap(signer);
+                }
+            }
+        }
+    }
+}
+
+fn lane_work<'t>(turn: &'t Turn<'_>, signer: &Address) -> Option<&'t LaneWork> {
+    let lane = turn.state.lanes.get(signer)?;
+    lane.lease.is_some().then_some(&lane.work)
+}
