@@ -1,4 +1,5 @@
-//! The promises of the store traits, as stories over any store, run on SQLite.
+//! The promises of the store traits, as stories over any store: a file, memory,
+//! and a PostgreSQL database.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod crashes;
@@ -13,12 +14,25 @@ mod spends;
 mod storage;
 mod tampering;
 
-use tollway_ledger::SqliteLedger;
+use tollway_ledger::Store;
 
-/// Each story on a ledger in a file and on one in memory.
+/// Each story on a ledger in a file, on one in memory, and on one in a database
+/// of its own, room by room.
 macro_rules! stories {
     ($($room:ident: $($story:ident),+ $(,)?;)+) => {
         $(mod $room {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres() {
+                let server = tollway_test_postgres::Postgres::start();
+                $({
+                    println!("{}", stringify!($story));
+                    let ledger = crate::in_a_database(&server).await;
+                    crate::$room::$story(ledger.clone()).await;
+                    crate::assert_sound(&ledger).await;
+                    ledger.close().await;
+                })+
+            }
+
             $(mod $story {
                 #[tokio::test]
                 async fn in_a_file() {
@@ -30,7 +44,7 @@ macro_rules! stories {
 
                 #[tokio::test]
                 async fn in_memory() {
-                    let ledger = tollway_ledger::SqliteLedger::open("sqlite::memory:").await.unwrap();
+                    let ledger = tollway_ledger::Store::open("sqlite::memory:").await.unwrap();
                     crate::$room::$story(ledger.clone()).await;
                     crate::assert_sound(&ledger).await;
                 }
@@ -39,15 +53,19 @@ macro_rules! stories {
     };
 }
 
-async fn in_file(folder: &tempfile::TempDir) -> SqliteLedger {
+async fn in_file(folder: &tempfile::TempDir) -> Store {
     let path = folder.path().join("ledger.db");
-    SqliteLedger::open(&format!("sqlite:{}", path.display()))
+    Store::open(&format!("sqlite:{}", path.display()))
         .await
         .unwrap()
 }
 
+async fn in_a_database(server: &tollway_test_postgres::Postgres) -> Store {
+    Store::open(&server.database().await).await.unwrap()
+}
+
 /// Whatever was tried, the ledger is writable and its chain whole.
-async fn assert_sound(ledger: &SqliteLedger) {
+async fn assert_sound(ledger: &Store) {
     use tollway_ledger::StoryStore as _;
     assert!(ledger.is_writable());
     assert_eq!(ledger.verify_chain().await.unwrap(), None);

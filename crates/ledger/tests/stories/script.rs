@@ -4,7 +4,7 @@ use serde_json::json;
 use tollway_core::Proof;
 use tollway_ledger::{
     Acceptance, Claim, Conclusion, Cost, Ending, Evidence, GrantStore, LedgerError, PaymentRecord,
-    Reservation, SettlementStore, SpendStore, SqliteLedger,
+    Reservation, SettlementStore, SpendStore, Store,
 };
 
 use crate::make::{
@@ -13,7 +13,7 @@ use crate::make::{
 };
 
 /// Runs the script; `after` hears of each step when it is durable.
-pub async fn run(ledger: &SqliteLedger, mut after: impl AsyncFnMut()) -> Result<(), LedgerError> {
+pub async fn run(ledger: &Store, mut after: impl AsyncFnMut()) -> Result<(), LedgerError> {
     settlements(ledger, &mut after).await?;
     grants(ledger, &mut after).await?;
     spends(ledger, &mut after).await

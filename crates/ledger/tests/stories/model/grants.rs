@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::json;
 use tollway_core::GrantId;
-use tollway_ledger::{Claim, Evidence, GrantState, GrantStore as _, NewGrant, SqliteLedger};
+use tollway_ledger::{Claim, Evidence, GrantState, GrantStore as _, NewGrant, Store};
 
 use super::{Answer, answer, done, on_a_fresh_ledger};
 use crate::make::{at, grant, hash, identity};
@@ -178,7 +178,7 @@ fn refuse(grant: &mut Grant, again: bool, now: u64) {
 }
 
 struct Real {
-    ledger: SqliteLedger,
+    ledger: Store,
     ids: Vec<GrantId>,
 }
 

@@ -6,7 +6,7 @@ mod grants;
 mod settlements;
 mod spends;
 
-use tollway_ledger::{LedgerError, SqliteLedger};
+use tollway_ledger::{LedgerError, Store};
 
 /// What a step answered, in words that both sides can say.
 type Answer = Result<String, &'static str>;
@@ -25,12 +25,12 @@ fn done(_: ()) -> String {
 }
 
 /// Runs a case on a fresh ledger in memory.
-fn on_a_fresh_ledger<F: Future<Output = ()>>(case: impl FnOnce(SqliteLedger) -> F) {
+fn on_a_fresh_ledger<F: Future<Output = ()>>(case: impl FnOnce(Store) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     runtime.unwrap().block_on(async {
-        let ledger = SqliteLedger::open("sqlite::memory:").await.unwrap();
+        let ledger = Store::open("sqlite::memory:").await.unwrap();
         case(ledger.clone()).await;
         crate::assert_sound(&ledger).await;
     });

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tollway_core::{PaymentId, Proof};
 use tollway_ledger::{
     Acceptance, Conclusion, HandOut, Lease, PaymentState, ReplicaStore as _, SettlementStore as _,
-    SlotRecord, SqliteLedger,
+    SlotRecord, Store,
 };
 
 use super::{Answer, answer, done, on_a_fresh_ledger};
@@ -241,13 +241,13 @@ impl Model {
 
 /// The ledger, with the names that it gave.
 struct Real {
-    ledger: SqliteLedger,
+    ledger: Store,
     ids: Vec<PaymentId>,
     leases: [Lease; 2],
 }
 
 impl Real {
-    async fn new(ledger: SqliteLedger) -> Self {
+    async fn new(ledger: Store) -> Self {
         let me = ledger.join("engine", LONG).await.unwrap().id;
         let lease = async |signer| {
             let (network, signer) = (network(), address(signer));

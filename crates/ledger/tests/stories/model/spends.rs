@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tollway_core::SpendId;
 use tollway_ledger::{
-    Limit, LimitScope, NewSpend, Reservation, SpendState, SpendStore as _, SqliteLedger,
+    Limit, LimitScope, NewSpend, Reservation, SpendState, SpendStore as _, Store,
 };
 
 use super::{Answer, answer, done, on_a_fresh_ledger};
@@ -199,7 +199,7 @@ impl Model {
 }
 
 struct Real {
-    ledger: SqliteLedger,
+    ledger: Store,
     ids: Vec<SpendId>,
 }
 
