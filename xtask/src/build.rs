@@ -15,41 +15,64 @@ pub fn root() -> PathBuf {
 
 /// The binary with its places to crash at, and the checker.
 pub async fn tools(folder: &Path) -> Result<Tools, String> {
-    let failpoints = [
+    tools_with("failpoints", folder).await
+}
+
+/// The same, and with the deliberate bugs in it.
+pub async fn mistaken_tools(folder: &Path) -> Result<Tools, String> {
+    tools_with("failpoints,seeded-mistakes", folder).await
+}
+
+async fn tools_with(features: &str, folder: &Path) -> Result<Tools, String> {
+    let tollway = [
+        "build",
         "--package",
         "tollway",
         "--bin",
         "tollway",
         "--features",
-        "failpoints",
+        features,
     ];
+    let checker = ["build", "--package", "tollway-checker"];
     Ok(Tools {
-        tollway: program(&failpoints, folder).await?,
-        checker: program(&["--package", "tollway-checker"], folder).await?,
+        tollway: program(&tollway, folder).await?,
+        checker: program(&checker, folder).await?,
+        mistake: None,
     })
 }
 
 /// Builds one program and copies it to `folder`.
-async fn program(selection: &[&str], folder: &Path) -> Result<PathBuf, String> {
+async fn program(words: &[&str], folder: &Path) -> Result<PathBuf, String> {
+    let messages = messages(words).await?;
+    let built = messages.iter().rev();
+    let built = built
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .next()
+        .ok_or_else(|| format!("{} makes no program", words.join(" ")))?;
+    let copy = folder.join(built.file_name().unwrap_or_default());
+    // A running copy stays what it was.
+    let _ = std::fs::remove_file(&copy);
+    std::fs::copy(&built, &copy).map_err(|e| format!("{}: {e}", built.display()))?;
+    Ok(copy)
+}
+
+/// Runs cargo, and returns what it says of what it built.
+pub async fn messages(words: &[&str]) -> Result<Vec<Value>, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(root())
-        .args(["build", "--message-format", "json-render-diagnostics"])
-        .args(selection)
+        .args(words)
+        .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()
         .await
         .map_err(|e| format!("cargo: {e}"))?;
     if !output.status.success() {
-        return Err(format!("{} could not be built", selection.join(" ")));
+        return Err(format!("cargo {} failed", words.join(" ")));
     }
-    let built = String::from_utf8_lossy(&output.stdout)
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text
         .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .next_back()
-        .ok_or_else(|| format!("{} is no program", selection.join(" ")))?;
-    let copy = folder.join(built.file_name().unwrap_or_default());
-    std::fs::copy(&built, &copy).map_err(|e| format!("{}: {e}", built.display()))?;
-    Ok(copy)
+        .filter_map(|line| serde_json::from_str(line).ok());
+    Ok(messages.collect())
 }

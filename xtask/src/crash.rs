@@ -52,6 +52,7 @@ pub async fn run(arguments: &Arguments) -> Result<bool, String> {
         (Some(tollway), Some(checker)) => Tools {
             tollway: tollway.clone(),
             checker: checker.clone(),
+            mistake: None,
         },
         _ => build::tools(&folder).await?,
     };

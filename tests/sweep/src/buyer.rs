@@ -77,7 +77,9 @@ impl Buyer {
         let domain = Domain::new("USDC", "2", CHAIN, ASSET);
         let authorization = sign_authorization(&self.signer, &domain, authorization);
         let (payer, nonce) = (format!("{:#x}", self.account()), format!("{nonce:#x}"));
-        let key = chance.coin().then(|| format!("purchase-{:032x}", chance.any()));
+        let key = chance
+            .coin()
+            .then(|| format!("purchase-{:032x}", chance.any()));
         Payment {
             auth: self::authorization(&payer, &nonce),
             payload: Value::Object(authorization.to_payload()),

@@ -115,7 +115,7 @@ async fn open_shop(
     world: &World,
 ) -> Result<(Shop, watch::Sender<Option<String>>, String), Failure> {
     let args = world.args(plan.setup, "127.0.0.1:0");
-    let first = Server::start(&tools.tollway, world.dir.path(), &args, None).await?;
+    let first = Server::start(tools, world.dir.path(), &args, None).await?;
     let Started::Up(first) = first else {
         return Err("the server died by itself".into());
     };
@@ -237,7 +237,7 @@ impl Life<'_> {
     async fn start(&mut self, death: Option<&Death>) -> Result<Option<Box<Server>>, Failure> {
         let args = self.world.args(self.plan.setup, &self.listen);
         let home = self.world.dir.path();
-        match Server::start(&self.tools.tollway, home, &args, death).await? {
+        match Server::start(self.tools, home, &args, death).await? {
             Started::Died => Ok(None),
             Started::Up(server) => {
                 self.host.send_replace(Some(server.host.clone()));

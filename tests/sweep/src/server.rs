@@ -9,9 +9,12 @@ use tokio::process::{Child, Command};
 
 use crate::Failure;
 use crate::plan::Death;
+use crate::world::Tools;
 
 /// How long a server may take until it listens.
 const READY: Duration = Duration::from_secs(60);
+/// What an engine waits for is so many times shorter.
+const HASTE: &str = "5";
 /// Lines of its log that a failure shows.
 const SHOWN: usize = 2_000;
 
@@ -34,12 +37,12 @@ pub enum Started {
 impl Server {
     /// Starts it, armed to die at a place if the death is one at a place.
     pub async fn start(
-        binary: &Path,
+        tools: &Tools,
         home: &Path,
         args: &[String],
         death: Option<&Death>,
     ) -> Result<Started, Failure> {
-        let mut command = Command::new(binary);
+        let mut command = Command::new(&tools.tollway);
         command
             .args(args)
             .env_clear()
@@ -47,15 +50,19 @@ impl Server {
             .env("HOME", home)
             .env("TMPDIR", home)
             .env("TOLLWAY_HOME", home.join("tollway-home"))
+            .env("TOLLWAY_TEST_HASTE", HASTE)
             .current_dir(home)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if let Some(mistake) = &tools.mistake {
+            command.env("TOLLWAY_MISTAKE", mistake);
+        }
         if let Some(Death::At { place, hit }) = death {
             command.env("TOLLWAY_CRASH_AT", format!("{place}={hit}"));
         }
-        let failed = |e: std::io::Error| format!("{}: {e}", binary.display());
+        let failed = |e: std::io::Error| format!("{}: {e}", tools.tollway.display());
         let mut child = command.spawn().map_err(failed)?;
         let stderr = child.stderr.take().ok_or("no stderr")?;
         let stderr = tokio::spawn(async move {

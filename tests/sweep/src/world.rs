@@ -26,6 +26,8 @@ pub struct Tools {
     pub tollway: PathBuf,
     /// The judge.
     pub checker: PathBuf,
+    /// A deliberate bug, for a binary that has them.
+    pub mistake: Option<String>,
 }
 
 /// Where a round takes place.
