@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 use tollway_core::{Address, Head, TxHash, Watch};
 
 use super::head::Seen;
+use super::recent::Recent;
 
 /// What was not found in blocks is asked for by its hash after this time in any
 /// case, and its signer's nonce with it: nodes behind one URL lag behind each other.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Somebody watches the chain if it was looked at so long ago.
 const WATCHING: Duration = Duration::from_secs(3);
-/// Broadcasts that are remembered; what is forgotten is asked for.
-const MOST_SENT: usize = 8192;
 /// Watches that are remembered beside those of the last look.
 const MOST_FOLLOWED: usize = 8192;
 
@@ -26,7 +25,10 @@ pub(super) struct Follower {
     pub state: tokio::sync::Mutex<State>,
     /// The newest block that a look saw, and when.
     newest: Mutex<Option<(u64, Instant)>>,
-    sent: Mutex<HashMap<TxHash, Sent>>,
+    /// Broadcasts; what is forgotten is asked for.
+    sent: Mutex<Recent<TxHash, Sent>>,
+    /// Hashes of which a node knows more than we do.
+    doubtful: Mutex<Recent<TxHash, ()>>,
 }
 
 /// The part that only looks change, and only once they have everything.
@@ -45,8 +47,8 @@ pub(super) struct Followed {
     pub hashes: Vec<TxHash>,
     /// The block of the hash that won, once it is known.
     pub included: Option<u64>,
-    /// How many of its payments were deep enough by then.
-    pub deep: usize,
+    /// How many of its payments were decided by then.
+    pub decided: usize,
     /// When it was last asked for by itself.
     pub asked: Instant,
 }
@@ -63,23 +65,35 @@ impl Follower {
     /// it is the first time.
     pub fn sending(&self, hash: &TxHash) -> bool {
         let mut sent = self.sent();
-        let first = !sent.contains_key(hash);
-        if sent.len() >= MOST_SENT {
-            sent.retain(|_, one| one.at.elapsed() < LOOK_AGAIN);
-        }
-        if sent.len() < MOST_SENT {
+        let first = sent.get(hash).is_none();
+        if first {
             let now = Sent {
                 after: self.newest().map_or(0, |(number, _)| number),
                 at: Instant::now(),
             };
-            sent.entry(hash.clone()).or_insert(now);
+            sent.insert(hash.clone(), now);
         }
         first
     }
 
     /// A node knows more of it than we do: it is asked for at once.
-    pub fn doubtful(&self, hash: &TxHash) {
-        self.sent().remove(hash);
+    pub fn doubt(&self, hash: &TxHash) {
+        self.doubtful().insert(hash.clone(), ());
+    }
+
+    pub fn is_doubtful(&self, hashes: &[TxHash]) -> bool {
+        let doubtful = self.doubtful();
+        hashes.iter().any(|hash| doubtful.get(hash).is_some())
+    }
+
+    /// It was asked for.
+    pub fn believe(&self, hashes: &[TxHash]) {
+        let mut doubtful = self.doubtful();
+        hashes.iter().for_each(|hash| doubtful.remove(hash));
+    }
+
+    fn doubtful(&self) -> MutexGuard<'_, Recent<TxHash, ()>> {
+        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether all of these were sent first after block `newest` was seen.
@@ -99,7 +113,7 @@ impl Follower {
         hashes.iter().any(recent)
     }
 
-    fn sent(&self) -> MutexGuard<'_, HashMap<TxHash, Sent>> {
+    fn sent(&self) -> MutexGuard<'_, Recent<TxHash, Sent>> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

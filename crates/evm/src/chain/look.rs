@@ -96,6 +96,11 @@ impl EvmChain {
             _ => None,
         };
         state.no_block_receipts = round.no_block_receipts;
+        for (watch, task) in watches.iter().zip(&tasks) {
+            if *task == (Task::Itself { nonce: true }) {
+                self.follower.believe(&watch.hashes);
+            }
+        }
         for (key, followed) in changes {
             match followed {
                 Some(followed) => state.followed.insert(key, followed),
@@ -117,6 +122,7 @@ impl EvmChain {
         watches
             .iter()
             .map(|watch| match state.followed.get(&key(watch)) {
+                _ if self.follower.is_doubtful(&watch.hashes) => Task::Itself { nonce: true },
                 Some(known) if known.hashes == watch.hashes => {
                     self.task_of_known(known, step, moved)
                 }
@@ -169,7 +175,7 @@ impl EvmChain {
         for watch in deeper {
             let deep = state.followed.get(&key(watch)).is_some_and(|known| {
                 let block = known.included.unwrap_or(u64::MAX);
-                round.depth(watch, block) > known.deep
+                round.depth(watch, block) > known.decided
             });
             if deep {
                 hashes.extend(&watch.hashes);
@@ -296,7 +302,7 @@ impl EvmChain {
         let mut next = Followed {
             hashes: watch.hashes.clone(),
             included: None,
-            deep: 0,
+            decided: 0,
             asked: match (task, known) {
                 (Task::NewBlocks | Task::Rest, Some(known)) => known.asked,
                 _ => Instant::now(),
@@ -305,9 +311,10 @@ impl EvmChain {
         if let Some(receipt) = round.winner(watch) {
             let block = receipt.block_number.map_or(0, |number| number.to());
             let outcomes = self.judge(round, receipt, block, watch)?;
+            let outcomes = self.unless_contradicted(receipt, watch, outcomes).await;
             next.included = Some(block);
-            next.deep = round.depth(watch, block);
             let open = outcomes.contains(&Outcome::Unknown);
+            next.decided = outcomes.iter().filter(|o| **o != Outcome::Unknown).count();
             return Ok((Some(outcomes), Some((key(watch), open.then_some(next)))));
         }
         match task {
@@ -349,7 +356,8 @@ impl EvmChain {
         }
         if let Some(receipt) = round.winner(watch) {
             let block = receipt.block_number.map_or(0, |number| number.to());
-            return self.judge(round, receipt, block, watch);
+            let outcomes = self.judge(round, receipt, block, watch)?;
+            return Ok(self.unless_contradicted(receipt, watch, outcomes).await);
         }
         match used(&round.nonces) {
             Some(nonce) => self.slot_taken(watch, nonce).await,
@@ -373,6 +381,29 @@ impl EvmChain {
                 false => Ok(Outcome::Unknown),
             })
             .collect()
+    }
+
+    /// That nothing moved is believed only where no node says otherwise.
+    async fn unless_contradicted(
+        &self,
+        receipt: &Receipt,
+        watch: &Watch,
+        mut outcomes: Vec<Outcome>,
+    ) -> Vec<Outcome> {
+        let failed = |outcome: &Outcome| matches!(outcome, Outcome::NotSettled(_));
+        if !outcomes.iter().any(failed) {
+            return outcomes;
+        }
+        for other in self.receipts_elsewhere(receipt.transaction_hash).await {
+            let uses = Uses::of(&other);
+            for (item, outcome) in watch.expected.iter().zip(&mut outcomes) {
+                let theirs = self.judge_item(&uses, &item.identity, &item.expected);
+                if failed(outcome) && !theirs.is_ok_and(|theirs| failed(&theirs)) {
+                    *outcome = Outcome::Unknown;
+                }
+            }
+        }
+        outcomes
     }
 
     /// What the settling accounts have, and whether that is little.

@@ -76,12 +76,16 @@ impl EvmChain {
         if succeeded(&receipt) != Some(true) || !self.is_deep_enough(&receipt, finality).await? {
             return Ok(Lookup::Unknown);
         }
-        if log.topics.first() == Some(&Abi::AuthorizationCanceled::SIGNATURE_HASH) {
-            return Ok(Lookup::Spent);
+        let cancelled = Some(&Abi::AuthorizationCanceled::SIGNATURE_HASH);
+        let settled = match log.topics.first() == cancelled {
+            true => None,
+            false => self.settled(&Uses::of(&receipt), identity, expected)?,
+        };
+        match settled {
+            Some(settled) => Ok(Lookup::Settled(settled)),
+            None if self.paid_elsewhere(hash, identity, expected).await? => Ok(Lookup::Unknown),
+            None => Ok(Lookup::Spent),
         }
-        Ok(self
-            .settled(&Uses::of(&receipt), identity, expected)?
-            .map_or(Lookup::Spent, Lookup::Settled))
     }
 
     /// Whether the token counts the nonce as used, if it says, and number and

@@ -20,6 +20,7 @@ mod payers;
 mod plan;
 mod presented;
 mod probe;
+mod recent;
 mod seal;
 mod send;
 mod simulate;

@@ -27,7 +27,16 @@ impl EvmChain {
         };
         match receipt.filter(asked) {
             Some(receipt) if self.is_deep_enough(&receipt, finality).await? => {
-                self.judge_item(&Uses::of(&receipt), identity, expected)
+                let outcome = self.judge_item(&Uses::of(&receipt), identity, expected)?;
+                let hash = receipt.transaction_hash;
+                match outcome {
+                    Outcome::NotSettled(_)
+                        if self.paid_elsewhere(hash, identity, expected).await? =>
+                    {
+                        Ok(Outcome::Unknown)
+                    }
+                    outcome => Ok(outcome),
+                }
             }
             _ => Ok(Outcome::Unknown),
         }
@@ -83,6 +92,38 @@ impl EvmChain {
             fee: Amount::from(receipt.fee()),
             by_third_party: !ours.into_iter().any(|account| account == receipt.from),
         }))
+    }
+
+    /// Whether another node shows that a transaction paid.
+    pub(super) async fn paid_elsewhere(
+        &self,
+        hash: B256,
+        identity: &Identity,
+        expected: &Expected,
+    ) -> Result<bool, ChainError> {
+        for receipt in self.receipts_elsewhere(hash).await {
+            let uses = Uses::of(&receipt);
+            if self.settled(&uses, identity, expected)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A transaction's receipt as each of several nodes has it; those that do not
+    /// answer say nothing.
+    pub(super) async fn receipts_elsewhere(&self, hash: B256) -> Vec<Receipt> {
+        if self.rpc.hosts().len() < 2 {
+            return Vec::new();
+        }
+        let mut receipts = Vec::new();
+        for node in self.rpc.nodes() {
+            let receipt = ask::<Option<Receipt>>(&node, "eth_getTransactionReceipt", [hash]).await;
+            receipts.extend(receipt.ok().flatten());
+        }
+        let asked = |receipt: &Receipt| is_included(receipt) && receipt.transaction_hash == hash;
+        receipts.retain(asked);
+        receipts
     }
 
     pub(super) async fn is_deep_enough(

@@ -1,13 +1,12 @@
 //! Which payers were seen without code a moment ago.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use alloy_primitives::Address;
 use tollway_core::Timestamp;
 
-const CAPACITY: usize = 4096;
+use super::recent::Recent;
 
 /// Remembers "no code" for a short time. It may be out of date (an account can
 /// be given code at any moment): then the simulation asks the token, which
@@ -15,7 +14,7 @@ const CAPACITY: usize = 4096;
 #[derive(Debug)]
 pub(super) struct PayerCache {
     age: Duration,
-    seen: Mutex<HashMap<Address, Timestamp>>,
+    seen: Mutex<Recent<Address, Timestamp>>,
 }
 
 impl PayerCache {
@@ -34,11 +33,6 @@ impl PayerCache {
 
     pub fn saw_plain(&self, account: Address, now: Timestamp) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= CAPACITY {
-            seen.retain(|_, at| now.since(*at) < self.age);
-        }
-        if seen.len() < CAPACITY {
-            seen.insert(account, now);
-        }
+        seen.insert(account, now);
     }
 }

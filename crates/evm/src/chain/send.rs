@@ -30,7 +30,7 @@ impl EvmChain {
                 perhaps_taken,
             }) => match meant(&error) {
                 Some(Broadcast::NonceUsed) => {
-                    self.follower.doubtful(&raw.hash);
+                    self.follower.doubt(&raw.hash);
                     Ok(Broadcast::NonceUsed)
                 }
                 Some(meaning) if !perhaps_taken => Ok(meaning),

@@ -1,21 +1,20 @@
 //! Transfers that were tried in the newest block: until the next block comes,
 //! trying them again would show the same.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256, Bytes};
 
 use super::probe::{Question, Seen};
+use super::recent::Recent;
 
 /// Trials are believed no longer, whatever the watcher says.
 const AGE: Duration = Duration::from_secs(2);
-const CAPACITY: usize = 8192;
 
 /// Successful trials, by authorization.
 #[derive(Debug, Default)]
-pub(super) struct Trials(Mutex<HashMap<(Address, Address, B256), Trial>>);
+pub(super) struct Trials(Mutex<Recent<(Address, Address, B256), Trial>>);
 
 #[derive(Debug)]
 struct Trial {
@@ -37,18 +36,13 @@ impl Trials {
     /// Remembers a transfer that went through, tried while `block` was the newest.
     pub fn note(&self, question: &Question, seen: Seen, block: u64) {
         let mut trials = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if trials.len() >= CAPACITY {
-            trials.retain(|_, trial| trial.at.elapsed() < AGE);
-        }
-        if trials.len() < CAPACITY {
-            let trial = Trial {
-                call: question.call.clone(),
-                seen,
-                block,
-                at: Instant::now(),
-            };
-            trials.insert(key(question), trial);
-        }
+        let trial = Trial {
+            call: question.call.clone(),
+            seen,
+            block,
+            at: Instant::now(),
+        };
+        trials.insert(key(question), trial);
     }
 }
 

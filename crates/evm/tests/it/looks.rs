@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use alloy_primitives::U256;
 use serde_json::json;
 use tollway_core::assets::AssetTable;
-use tollway_core::{Chain, Finality, Head, Outcome, Sight, Slot, Watch};
+use tollway_core::{Broadcast, Chain, Finality, Head, Lookup, Outcome, Sight, Slot, Watch};
 use tollway_devnet::{Devnet, Mining};
 use tollway_evm::EvmChain;
+use tollway_rpc::{RpcClient, RpcConfig};
 
-use crate::support::fake_node::behind;
+use crate::support::fake_node::{self, behind};
 use crate::support::world::{NOW, World, key, outcomes, watch, watched};
 
 async fn waiting() -> World {
@@ -288,4 +289,72 @@ async fn a_batch_whose_block_is_seen_late_is_found_by_its_hash() {
         found.iter().all(|o| matches!(o, Outcome::Settled(_))),
         "{found:?}"
     );
+}
+
+#[tokio::test]
+async fn what_a_node_knows_better_is_asked_for_at_once() {
+    let world = waiting().await;
+    let old = world
+        .devnet
+        .request("eth_getBlockByNumber", json!(["latest", false]))
+        .unwrap();
+    // Its newest block stands still; its other answers do not.
+    let rpc = behind(&world.devnet, move |method, params| {
+        let newest = method == "eth_getBlockByNumber" && params[0] == "latest";
+        newest.then(|| Ok(old.clone()))
+    })
+    .await;
+    let chain = EvmChain::connect(world.config(rpc)).await.unwrap();
+    let plan = world.plan(&world.payments(1)[0]).await;
+    let slot = world.slot().await;
+    let raw = chain.seal(&plan, &slot).await.unwrap();
+    chain.broadcast(&raw).await.unwrap();
+    let watches = [watch(&plan.payments[0].verified.intent, &slot, &[&raw])];
+    let head = look(&chain, None, &watches).await.head;
+    world.devnet.mine(1).unwrap();
+    assert_eq!(look(&chain, Some(&head), &watches).await.outcomes, [None]);
+    assert_eq!(chain.broadcast(&raw).await.unwrap(), Broadcast::NonceUsed);
+    assert!(all_settled(&look(&chain, Some(&head), &watches).await));
+}
+
+#[tokio::test]
+async fn one_node_alone_does_not_decide_that_nothing_moved() {
+    let world = waiting().await;
+    let devnet = world.devnet.clone();
+    let lies = Arc::new(AtomicBool::new(true));
+    let told = Arc::clone(&lies);
+    let liar = fake_node::address(&world.devnet, move |method, params| {
+        let about = method == "eth_getTransactionReceipt" && told.load(Ordering::SeqCst);
+        about.then(|| {
+            let mut receipt = devnet.request(method, params.clone()).unwrap();
+            if receipt.is_object() {
+                receipt["status"] = json!("0x0");
+                receipt["logs"] = json!([]);
+            }
+            Ok(receipt)
+        })
+    })
+    .await;
+    let urls = [liar, world.url()].map(|url| url.parse().unwrap());
+    let rpc = RpcClient::new(RpcConfig::new(urls.to_vec())).unwrap();
+    let chain = EvmChain::connect(world.config(rpc)).await.unwrap();
+    let intent = world.payments(1).remove(0);
+    let (raw, watch) = world.send(&intent).await;
+    world.devnet.mine(1).unwrap();
+    assert_eq!(outcomes(&chain, &watch).await, [Outcome::Unknown]);
+    let lookup = chain.lookup(&intent.identity, &intent.expected, Finality::Included);
+    assert_eq!(lookup.await.unwrap(), Lookup::Unknown);
+    let (identity, expected) = (&intent.identity, &intent.expected);
+    let observed = chain
+        .observe(&raw.hash, identity, expected, Finality::Included)
+        .await;
+    assert_eq!(observed.unwrap(), Outcome::Unknown);
+
+    lies.store(false, Ordering::SeqCst);
+    world.devnet.mine(1).unwrap();
+    let again = chain
+        .look(None, std::slice::from_ref(&watch))
+        .await
+        .unwrap();
+    assert!(all_settled(&again), "{again:?}");
 }

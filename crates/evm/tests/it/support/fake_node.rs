@@ -16,6 +16,13 @@ pub type Answer = Arc<dyn Fn(&str, &Value) -> Result<Value, (i64, String)> + Sen
 pub async fn serve(
     answer: impl Fn(&str, &Value) -> Result<Value, (i64, String)> + Send + Sync + 'static,
 ) -> RpcClient {
+    client(&start(answer).await)
+}
+
+/// The same, by its URL.
+async fn start(
+    answer: impl Fn(&str, &Value) -> Result<Value, (i64, String)> + Send + Sync + 'static,
+) -> String {
     let answer: Answer = Arc::new(answer);
     let handler = move |body: Bytes| {
         let answer = Arc::clone(&answer);
@@ -32,7 +39,7 @@ pub async fn serve(
     let address = listener.local_addr().unwrap();
     let app = Router::new().route("/", post(handler));
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    client(&format!("http://{address}"))
+    format!("http://{address}")
 }
 
 pub fn client(url: &str) -> RpcClient {
@@ -54,8 +61,16 @@ pub async fn behind(
     devnet: &Devnet,
     odd: impl Fn(&str, &Value) -> Option<Result<Value, (i64, String)>> + Send + Sync + 'static,
 ) -> RpcClient {
+    client(&address(devnet, odd).await)
+}
+
+/// The same, by its URL.
+pub async fn address(
+    devnet: &Devnet,
+    odd: impl Fn(&str, &Value) -> Option<Result<Value, (i64, String)>> + Send + Sync + 'static,
+) -> String {
     let devnet = devnet.clone();
-    serve(move |method, params| {
+    start(move |method, params| {
         odd(method, params).unwrap_or_else(|| {
             devnet
                 .request(method, params.clone())
