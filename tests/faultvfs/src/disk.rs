@@ -76,8 +76,8 @@ pub enum Fault {
     FullFrom(u64),
     /// The first write at this call or later fails (`EIO`), once.
     WriteFailsAt(u64),
-    /// The first sync at this call or later fails (`EIO`), once.
-    SyncFailsAt(u64),
+    /// After so many more syncs that succeed, one fails (`EIO`).
+    SyncFailsAfter(u64),
     /// Syncs succeed and do nothing.
     SyncsLie,
 }
@@ -92,7 +92,7 @@ pub(crate) struct File {
     pub lock: FileLock,
 }
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct State {
     pub files: Vec<File>,
     names: BTreeMap<String, usize>,
@@ -152,6 +152,33 @@ impl State {
         Ok(file)
     }
 
+    /// A file that was there before.
+    fn hold(&mut self, name: &str, bytes: &[u8]) {
+        let file = self.files.len();
+        let lock = FileLock::default();
+        let held = File {
+            bytes: bytes.to_vec(),
+            lock,
+        };
+        self.files.push(held);
+        self.names.insert(name.to_owned(), file);
+        let (name, durable) = (name.to_owned(), true);
+        let (offset, bytes) = (0, bytes.into());
+        self.log.extend([
+            Call::Create {
+                file,
+                name,
+                durable,
+            },
+            Call::Write {
+                file,
+                offset,
+                bytes,
+            },
+            Call::Sync { file },
+        ]);
+    }
+
     pub fn write(&mut self, file: usize, offset: usize, bytes: &[u8]) -> Result<(), Refusal> {
         self.powered()?;
         match self.fault {
@@ -189,8 +216,12 @@ impl State {
     pub fn sync(&mut self, file: usize) -> Result<(), Refusal> {
         self.powered()?;
         match self.fault {
-            Fault::SyncFailsAt(n) if self.number() >= n && !self.struck => {
+            Fault::SyncFailsAfter(0) if !self.struck => {
                 self.refuse(Call::FailedSync { file }, sqlite::SQLITE_IOERR_FSYNC)
+            }
+            Fault::SyncFailsAfter(more) if !self.struck => {
+                self.fault = Fault::SyncFailsAfter(more - 1);
+                self.note(Call::Sync { file })
             }
             // A sync that the power loss interrupts has promised nothing.
             Fault::PowerLossAt(n) if self.number() == n => self.note(Call::IgnoredSync),
@@ -241,6 +272,22 @@ impl Disk {
         Ok(disk)
     }
 
+    /// Puts a disk with these files, all durable, under an existing folder.
+    /// Who holds the disk that was there keeps it, and it is switched off.
+    ///
+    /// # Errors
+    /// If there is no such folder.
+    pub fn replace(&self, folder: &Path, image: &Image) -> std::io::Result<Self> {
+        self.state().dark = true;
+        let mut next = State::default();
+        for (name, bytes) in &image.files {
+            next.hold(name, bytes);
+        }
+        let disk = Self(Arc::new(Mutex::new(next)));
+        vfs::mount(folder, disk.clone())?;
+        Ok(disk)
+    }
+
     /// The process ends and a new one begins, without a power loss: who holds
     /// this disk gets errors only, and who opens the folder from now on finds
     /// all that was written, durable or not.
@@ -248,13 +295,18 @@ impl Disk {
     /// # Errors
     /// If there is no such folder.
     pub fn restart(&self, folder: &Path) -> std::io::Result<Self> {
-        let mut next = self.state().clone();
-        next.shared.clear();
-        next.files
-            .iter_mut()
-            .for_each(|f| f.lock = FileLock::default());
-        (next.fault, next.struck) = (Fault::None, false);
-        self.state().dark = true;
+        let mut old = self.state();
+        let mut next = State {
+            files: std::mem::take(&mut old.files),
+            names: std::mem::take(&mut old.names),
+            log: std::mem::take(&mut old.log),
+            ..State::default()
+        };
+        // Handles to the old disk will still be closed.
+        old.files = vec![File::default(); next.files.len()];
+        old.dark = true;
+        let unlocked = |file: &mut File| file.lock = FileLock::default();
+        next.files.iter_mut().for_each(unlocked);
         let disk = Self(Arc::new(Mutex::new(next)));
         vfs::mount(folder, disk.clone())?;
         Ok(disk)
@@ -278,21 +330,22 @@ impl Disk {
         self.state().log.len() as u64
     }
 
-    /// Those calls, oldest first.
+    /// Those calls after the first `known`, oldest first.
     #[must_use]
-    pub fn log(&self) -> Vec<Call> {
-        self.state().log.clone()
+    pub fn calls_after(&self, known: u64) -> Vec<Call> {
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        let state = self.state();
+        state.log.get(known..).unwrap_or_default().to_vec()
     }
 
-    /// What programs see: what a process that is killed leaves.
-    #[must_use]
-    pub fn seen(&self) -> Image {
+    /// Names and lengths.
+    pub(crate) fn listing(&self) -> BTreeMap<String, u64> {
         let state = self.state();
-        let file =
-            |(name, file): (&String, &usize)| (name.clone(), state.files[*file].bytes.clone());
-        Image {
-            files: state.names.iter().map(file).collect(),
-        }
+        let length = |file: &usize| state.files[*file].bytes.len() as u64;
+        let names = state.names.iter();
+        names
+            .map(|(name, file)| (name.clone(), length(file)))
+            .collect()
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

@@ -1,5 +1,4 @@
-//! All that a database holds, read by SQLite itself and by nothing of ours
-//! above it.
+//! A database as SQLite itself has it, with nothing of ours above it.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_int};
@@ -30,6 +29,7 @@ pub type Dump = BTreeMap<String, Contents>;
 /// A sentence, if it cannot be read or is damaged.
 pub fn read(path: &Path) -> Result<Dump, String> {
     let database = Database::open(path)?;
+    database.keep_wal();
     for question in ["PRAGMA integrity_check", "PRAGMA foreign_key_check"] {
         let said = database.texts(question)?;
         if !said.iter().all(|line| line == "ok") {
@@ -45,7 +45,8 @@ pub fn read(path: &Path) -> Result<Dump, String> {
     tables.into_iter().map(contents).collect()
 }
 
-struct Database(*mut sqlite::sqlite3);
+/// A plain connection to a database.
+pub struct Database(*mut sqlite::sqlite3);
 
 impl Drop for Database {
     fn drop(&mut self) {
@@ -55,7 +56,11 @@ impl Drop for Database {
 }
 
 impl Database {
-    fn open(path: &Path) -> Result<Self, String> {
+    /// Opens or creates a database.
+    ///
+    /// # Errors
+    /// What SQLite says, if it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, String> {
         let path = CString::new(path.as_os_str().as_bytes()).map_err(|e| e.to_string())?;
         let flags = sqlite::SQLITE_OPEN_READWRITE | sqlite::SQLITE_OPEN_CREATE;
         let mut handle = ptr::null_mut();
@@ -68,12 +73,35 @@ impl Database {
         if code != sqlite::SQLITE_OK {
             return Err(database.problem("open"));
         }
-        // SAFETY: an open handle and the arguments that this option takes.
-        unsafe {
-            let option = sqlite::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-            sqlite::sqlite3_db_config(handle, option, 1 as c_int, ptr::null_mut::<c_int>());
-        }
         Ok(database)
+    }
+
+    /// Runs a statement.
+    ///
+    /// # Errors
+    /// What SQLite says, if it fails.
+    pub fn execute(&self, statement: &str) -> Result<(), String> {
+        self.rows(statement, |_| {})
+    }
+
+    /// How many rows there are: `from` is what follows `FROM`.
+    ///
+    /// # Errors
+    /// What SQLite says, if it fails.
+    pub fn count(&self, from: &str) -> Result<u64, String> {
+        let count = self.texts(&format!("SELECT COUNT(*) FROM {from}"))?;
+        let count = count.first().map_or("", String::as_str);
+        count
+            .parse()
+            .map_err(|_| format!("{from} has {count} rows"))
+    }
+
+    /// Lets the WAL be when the connection closes.
+    pub fn keep_wal(&self) {
+        let option = sqlite::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        let on: c_int = 1;
+        // SAFETY: an open handle and the arguments that this option takes.
+        unsafe { sqlite::sqlite3_db_config(self.0, option, on, ptr::null_mut::<c_int>()) };
     }
 
     fn problem(&self, doing: &str) -> String {

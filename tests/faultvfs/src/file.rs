@@ -35,14 +35,14 @@ impl OpenFile {
     pub fn open(disk: Disk, name: &str, flags: c_int) -> Result<Self, Refusal> {
         let mut state = disk.state();
         state.powered()?;
+        let is_database = flags & sqlite::SQLITE_OPEN_MAIN_DB != 0;
         let file = match state.find(name) {
             Some(file) => file,
-            None if flags & sqlite::SQLITE_OPEN_CREATE != 0 => {
-                // Who makes a database syncs its folder first; the names of
-                // journals are synced with their first bytes.
-                let durable = flags & sqlite::SQLITE_OPEN_MAIN_DB != 0;
-                state.create(name, durable)?
-            }
+            // A database's file counts as there already, empty and durable: who
+            // wants it private makes it before SQLite can, and syncs the folder.
+            None if is_database => state.create(name, true)?,
+            // The names of journals are synced with their first bytes.
+            None if flags & sqlite::SQLITE_OPEN_CREATE != 0 => state.create(name, false)?,
             None => return Err(sqlite::SQLITE_CANTOPEN),
         };
         drop(state);

@@ -1,7 +1,8 @@
 //! What is on a disk: names and bytes.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 /// What is on a disk at one moment: names and bytes.
@@ -26,7 +27,12 @@ impl Image {
             }
         }
         for (name, bytes) in &self.files {
-            std::fs::write(folder.join(name), bytes)?;
+            // Not emptied first: most of an image is as it was in the last one.
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false);
+            let mut file = options.open(folder.join(name))?;
+            file.write_all(bytes)?;
+            file.set_len(bytes.len() as u64)?;
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ mod shared;
 mod vfs;
 
 pub use disk::{Call, Disk, Fault};
-pub use dump::{Contents, Dump, read};
+pub use dump::{Contents, Database, Dump, read};
 pub use image::Image;
 pub use loss::Loss;
 pub use random::Random;

@@ -1,7 +1,7 @@
 //! The memory that connections in WAL mode share, with its eight locks. All
 //! connections are of one process, so it is plain memory.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use libsqlite3_sys as sqlite;
 
@@ -12,11 +12,10 @@ const LOCKS: usize = sqlite::SQLITE_SHM_NLOCK as usize;
 
 /// A region that SQLite reads and writes through a plain pointer, from any
 /// thread, by its own rules. It is never moved and never read from here.
-#[derive(Clone)]
-struct Region(Arc<[std::sync::atomic::AtomicU64]>);
+struct Region(Box<[AtomicU64]>);
 
 /// One file's shared memory.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct SharedMemory {
     regions: Vec<Region>,
     users: Vec<Handle>,
@@ -38,7 +37,7 @@ impl SharedMemory {
         }
         while extend && self.regions.len() <= region {
             let words = bytes.div_ceil(8);
-            let zeros = (0..words).map(|_| std::sync::atomic::AtomicU64::new(0));
+            let zeros = (0..words).map(|_| AtomicU64::new(0));
             self.regions.push(Region(zeros.collect()));
         }
         match self.regions.get(region) {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -17,9 +18,21 @@ static MOUNTS: LazyLock<Mutex<HashMap<PathBuf, Disk>>> = LazyLock::new(Mutex::de
 /// Address of the operating system's VFS; 0 where SQLite has none.
 static REGISTERED: LazyLock<usize> = LazyLock::new(register);
 
-/// Puts a disk under a folder, in place of one that was there.
+/// Puts a disk under a folder, in place of one that was there. Who looks at the
+/// folder past SQLite finds the names and lengths that the disk has now.
 pub(crate) fn mount(folder: &Path, disk: Disk) -> io::Result<()> {
     let folder = folder.canonicalize()?;
+    let shown = disk.listing();
+    for entry in folder.read_dir()? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let is_companion = name.ends_with("-wal") || name.ends_with("-journal");
+        if is_companion && !shown.contains_key(&name) {
+            std::fs::remove_file(folder.join(name))?;
+        }
+    }
+    for (name, length) in shown {
+        File::create(folder.join(name))?.set_len(length)?;
+    }
     if *REGISTERED == 0 {
         return Err(io::Error::other("SQLite has no VFS to stand on"));
     }
