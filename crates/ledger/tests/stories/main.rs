@@ -8,6 +8,7 @@ mod make;
 mod model;
 mod processes;
 mod races;
+mod replicas;
 mod script;
 mod settlements;
 mod spends;
@@ -81,7 +82,17 @@ mod told {
             a_payment_ends_once,
             success_is_handed_out_once,
             a_reorganisation_brings_the_attempt_back,
-            listings_are_newest_first_and_bounded;
+            listings_are_newest_first_and_bounded,
+            what_transactions_cost_is_counted_by_day_and_payer,
+            many_end_in_one_step_each_for_itself,
+            what_is_settled_is_watched_until_it_is_final,
+            a_payer_cannot_promise_the_same_money_twice;
+        replicas:
+            who_leaves_leaves_all_to_the_next,
+            a_lost_lease_stores_nothing,
+            what_is_anothers_is_left_alone,
+            what_is_given_up_goes_to_whoever_adopts,
+            nobody_beats_for_somebody_unknown;
         grants:
             one_authorization_opens_one_grant,
             a_payment_identifier_belongs_to_one_payload,

@@ -1,12 +1,14 @@
 //! Payments and slots, over any store.
 
-use tollway_core::Proof;
+use tollway_core::{PaymentId, Proof};
 use tollway_ledger::{
-    Acceptance, Conclusion, HandOut, Lease, LedgerError, PaymentFilter, PaymentRecord,
-    PaymentState, SettlementStore, SlotRef,
+    Acceptance, Claim, Conclusion, Cost, Ending, GasSpent, GrantStore, HandOut, Lease, LedgerError,
+    PaymentFilter, PaymentRecord, PaymentState, SettlementStore, SlotRef,
 };
 
-use crate::make::{address, at, hash, identity, leased, network, payment, raw, settled};
+use crate::make::{
+    address, at, atomic, grant, hash, identity, leased, network, payment, raw, settled,
+};
 
 pub async fn accepted(store: &impl SettlementStore, n: u64) -> PaymentRecord {
     match store.accept(payment(n), at(1_000 + n)).await.unwrap() {
@@ -273,5 +275,171 @@ pub async fn listings_are_newest_first_and_bounded(store: impl SettlementStore) 
         })
         .await,
         []
+    );
+}
+
+fn cost(payer: u8, fee: u128, lost: bool) -> Cost {
+    Cost {
+        payer: address(payer),
+        fee: atomic(fee),
+        lost,
+    }
+}
+
+pub async fn what_transactions_cost_is_counted_by_day_and_payer(store: impl SettlementStore) {
+    const DAY: u64 = 86_400_000;
+    let lease = leased(&store, 9).await.unwrap();
+    let costs = [cost(1, 5, false), cost(1, 7, true), cost(2, 11, true)];
+    for (nonce, now) in [(0, DAY - 1), (1, DAY), (2, 3 * DAY)] {
+        let slot = slot(allocated(&store, &lease, nonce).await);
+        store
+            .store_raw(&slot, &raw(nonce), &[], &lease, at(now))
+            .await
+            .unwrap();
+        store.close_slot(&slot, &costs, at(now)).await.unwrap();
+        // Closed again, it costs nothing more.
+        store.close_slot(&slot, &costs, at(now)).await.unwrap();
+    }
+    let spent = async |since, payer: Option<u8>| {
+        let payer = payer.map(address);
+        let spent = store.gas_spent(&network(), at(since), payer.as_ref()).await;
+        let GasSpent { fee, lost } = spent.unwrap();
+        (fee.as_u128().unwrap(), lost.as_u128().unwrap())
+    };
+    assert_eq!(spent(0, None).await, (69, 54));
+    assert_eq!(
+        spent(2 * DAY - 1, None).await,
+        (46, 36),
+        "the whole day counts"
+    );
+    assert_eq!(spent(2 * DAY, None).await, (23, 18));
+    assert_eq!(spent(0, Some(1)).await, (36, 21));
+    assert_eq!(spent(2 * DAY, Some(2)).await, (11, 11));
+    assert_eq!(spent(4 * DAY, None).await, (0, 0));
+    assert_eq!(spent(0, Some(3)).await, (0, 0));
+}
+
+pub async fn many_end_in_one_step_each_for_itself(store: impl SettlementStore) {
+    let ids = [accepted(&store, 1).await.id, accepted(&store, 2).await.id];
+    let refused = accepted(&store, 3).await.id;
+    store
+        .conclude(&refused, Conclusion::Expired, at(2))
+        .await
+        .unwrap();
+    let ending = |id: &PaymentId, n, hand_out| Ending {
+        id: id.clone(),
+        conclusion: Conclusion::Settled(settled(n)),
+        hand_out,
+    };
+    let endings = vec![
+        ending(&ids[0], 1, Some(Some("key".to_owned()))),
+        ending(&refused, 2, Some(None)),
+        ending(&PaymentId::from_text("pay_nobody"), 2, None),
+        ending(&ids[1], 2, None),
+        ending(&ids[0], 1, Some(Some("key".to_owned()))),
+        ending(&ids[0], 1, Some(None)),
+    ];
+    let ended = store.conclude_all(endings, at(3)).await.unwrap();
+    let told: Vec<_> = ended
+        .iter()
+        .map(|ended| match ended {
+            Ok((record, told)) => Ok((record.state, *told)),
+            Err(LedgerError::Conflict { .. }) => Err("conflict"),
+            Err(LedgerError::NotFound(_)) => Err("not found"),
+            Err(broken) => panic!("{broken:?}"),
+        })
+        .collect();
+    let expected = [
+        Ok((PaymentState::Settled, Some(HandOut::First))),
+        Err("conflict"),
+        Err("not found"),
+        Ok((PaymentState::Settled, None)),
+        Ok((PaymentState::Settled, Some(HandOut::Again))),
+        Ok((PaymentState::Settled, Some(HandOut::Duplicate))),
+    ];
+    assert_eq!(told, expected);
+    let (record, _) = ended[0].clone().unwrap();
+    assert_eq!(store.payment(&ids[0]).await.unwrap(), Some(record));
+    let late = store.hand_out(&ids[1], None, at(4)).await.unwrap();
+    assert_eq!(late, HandOut::First);
+}
+
+pub async fn what_is_settled_is_watched_until_it_is_final(store: impl SettlementStore) {
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        let id = accepted(&store, n).await.id;
+        let done = if n == 4 {
+            Conclusion::SettledWithoutTransaction
+        } else {
+            Conclusion::Settled(settled(n))
+        };
+        store.conclude(&id, done, at(2)).await.unwrap();
+        ids.push(id);
+    }
+    let watched = async |after: Option<&PaymentId>, limit| {
+        let found = store.settled_since(&network(), after, limit).await.unwrap();
+        found.into_iter().map(|p| p.id).collect::<Vec<_>>()
+    };
+    assert_eq!(watched(None, 3).await, ids[..3]);
+    assert_eq!(
+        watched(Some(&ids[2]), 3).await,
+        ids[3..4],
+        "the last moved nothing"
+    );
+    store.mark_final(&ids[..2], at(3)).await.unwrap();
+    store.mark_final(&ids[..2], at(3)).await.unwrap();
+    store
+        .take_back(&ids[2], "block 7 is gone", at(4))
+        .await
+        .unwrap();
+    assert_eq!(watched(None, 0).await, ids[3..4]);
+    assert!(!store.payment(&ids[0]).await.unwrap().unwrap().is_watched);
+}
+
+pub async fn a_payer_cannot_promise_the_same_money_twice(store: impl SettlementStore + GrantStore) {
+    let held = async |except| {
+        let (asset, payer) = (address(0xaa), address(1));
+        let held = store
+            .held(&network(), &asset, &payer, &identity(except))
+            .await;
+        held.unwrap().as_u128().unwrap()
+    };
+    assert_eq!(held(9).await, 0);
+    let one = accepted(&store, 1).await.id;
+    let two = accepted(&store, 2).await.id;
+    assert_eq!(held(9).await, 20_000);
+    assert_eq!(held(1).await, 10_000, "the one that asks does not count");
+    // The same authorization at the gate and in the engine is one promise.
+    let Claim::New(same) = store.claim(grant(1), at(1)).await.unwrap() else {
+        panic!("it was claimed before");
+    };
+    let Claim::New(_) = store.claim(grant(3), at(1)).await.unwrap() else {
+        panic!("it was claimed before");
+    };
+    assert_eq!(held(9).await, 30_000);
+    store
+        .conclude(&one, Conclusion::Settled(settled(1)), at(2))
+        .await
+        .unwrap();
+    assert_eq!(held(9).await, 30_000, "its grant is open");
+    store
+        .refuse(&same.id, "code", "Sentence.", true, at(2))
+        .await
+        .unwrap();
+    store
+        .conclude(&two, Conclusion::Expired, at(2))
+        .await
+        .unwrap();
+    assert_eq!(held(9).await, 10_000);
+    let (asset, other) = (address(0xbb), address(2));
+    let elsewhere = store
+        .held(&network(), &asset, &address(1), &identity(9))
+        .await;
+    let others = store
+        .held(&network(), &address(0xaa), &other, &identity(9))
+        .await;
+    assert_eq!(
+        (elsewhere.unwrap(), others.unwrap()),
+        (atomic(0), atomic(0))
     );
 }
