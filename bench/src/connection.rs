@@ -36,7 +36,8 @@ impl Connection {
         Self { address, sender }
     }
 
-    /// Sends one request and reads its answer.
+    /// Sends one request and reads its answer. A connection that breaks gives
+    /// an answer without a status that says why: it counts as no yes.
     pub async fn ask(&mut self, method: Method, path: &str, body: Vec<u8>) -> Answer {
         let request = Request::builder()
             .method(method)
@@ -46,15 +47,23 @@ impl Connection {
             .body(Full::new(Bytes::from(body)))
             .expect("request");
         let start = Instant::now();
-        self.sender.ready().await.expect("connection");
-        let response = self.sender.send_request(request).await.expect("answer");
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.expect("body");
+        let (status, body) = match self.exchange(request).await {
+            Ok(answer) => answer,
+            Err(error) => (0, Bytes::from(format!("the connection broke: {error}"))),
+        };
         Answer {
             status,
-            body: body.to_bytes(),
+            body,
             latency: start.elapsed(),
         }
+    }
+
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<(u16, Bytes)> {
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await?;
+        Ok((status, body.to_bytes()))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::Method;
+use tokio::task::JoinSet;
 
 use crate::connection::{Answer, Connection};
 use crate::process::Server;
@@ -82,11 +83,19 @@ impl Load {
     }
 }
 
+/// How many connections are opened at a time: fewer than a listener's queue holds.
+const OPENED_AT_ONCE: usize = 128;
+
 /// So many connections to one server.
 pub async fn open(url: &str, count: usize) -> Vec<Connection> {
     let mut connections = Vec::with_capacity(count);
-    for _ in 0..count {
-        connections.push(Connection::open(url).await);
+    while connections.len() < count {
+        let mut opening = JoinSet::new();
+        for _ in 0..OPENED_AT_ONCE.min(count - connections.len()) {
+            let url = url.to_owned();
+            opening.spawn(async move { Connection::open(&url).await });
+        }
+        connections.extend(opening.join_all().await);
     }
     connections
 }
