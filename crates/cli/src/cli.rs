@@ -37,6 +37,8 @@ pub enum Command {
     Gate(GateArgs),
     /// Verify and settle payments for others.
     Facilitator(FacilitatorArgs),
+    /// Make a key with which a seller may call a facilitator.
+    ApiKey(ApiKeyArgs),
     /// Fetch a URL and pay for it within a limit.
     Pay(PayArgs),
     /// Say what a URL would cost; nothing is signed.
@@ -124,6 +126,18 @@ pub struct GateArgs {
     /// [default: sqlite:~/.tollway/gate.db].
     #[arg(long, value_name = "URL")]
     pub ledger: Option<String>,
+    /// Payments that share one transaction at most; 1 gives each its own [default: 100].
+    #[arg(long, value_name = "N")]
+    pub batch: Option<u16>,
+    /// Spend at most this much on gas a day and network, in its coin.
+    #[arg(long, value_name = "COINS")]
+    pub max_gas_per_day: Option<String>,
+    /// Lose at most this much gas a day and network on one payer's payments that fail, in its coin.
+    #[arg(long, value_name = "COINS")]
+    pub max_lost_gas_per_payer: Option<String>,
+    /// Key that the facilitator asks for (file with mode 0600).
+    #[arg(long, value_name = "FILE")]
+    pub facilitator_key_file: Option<PathBuf>,
     /// URL under which buyers know this server (default: http and the listen address).
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
@@ -160,7 +174,10 @@ fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Er
   tollway facilitator --listen 127.0.0.1:4020 --network base-sepolia=https://rpc.example --signer-key-file signer.key
 
 Serves POST /verify, POST /settle, GET /supported, GET /settlements/ID, GET /health, GET /metrics.
-Facilitators that settle for the same sellers must share one ledger.")]
+Facilitators that settle for the same sellers must share one ledger: several machines share postgres://.
+
+With [[facilitator.callers]] in the configuration file only they may verify and settle, each within its
+quota and by its key (`Authorization: Bearer KEY`); see `tollway api-key`.")]
 pub struct FacilitatorArgs {
     /// Address to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDR")]
@@ -181,6 +198,18 @@ pub struct FacilitatorArgs {
     /// How deep a settlement must lie: included, a number of confirmations, safe, finalized.
     #[arg(long, value_name = "FINALITY")]
     pub finality: Option<String>,
+    /// Payments that share one transaction at most; 1 gives each its own [default: 100].
+    #[arg(long, value_name = "N")]
+    pub batch: Option<u16>,
+    /// Spend at most this much on gas a day and network, in its coin.
+    #[arg(long, value_name = "COINS")]
+    pub max_gas_per_day: Option<String>,
+    /// Lose at most this much gas a day and network on one payer's payments that fail, in its coin.
+    #[arg(long, value_name = "COINS")]
+    pub max_lost_gas_per_payer: Option<String>,
+    /// Who may call, and how much. Only in the configuration file; empty: anybody.
+    #[arg(skip)]
+    pub callers: Vec<CallerArgs>,
     /// Seconds an authorization must still be valid at /verify [default: 30].
     #[arg(long, value_name = "SECONDS")]
     pub min_validity: Option<u64>,
@@ -191,6 +220,51 @@ pub struct FacilitatorArgs {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
+}
+
+/// `[[facilitator.callers]]` of a configuration file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallerArgs {
+    /// Its name, for records and logs.
+    pub name: String,
+    /// SHA-256 of its key, 64 hex digits; see `tollway api-key`.
+    pub key_sha256: String,
+    /// Calls a minute at most.
+    #[serde(default = "calls_per_minute")]
+    pub per_minute: u32,
+    /// Open payments at most.
+    #[serde(default = "open_payments")]
+    pub open_payments: u32,
+    /// Verifications at a time at most; more wait for their turn.
+    #[serde(default = "verifications")]
+    pub concurrent: u32,
+}
+
+const fn calls_per_minute() -> u32 {
+    6000
+}
+
+const fn open_payments() -> u32 {
+    1024
+}
+
+const fn verifications() -> u32 {
+    64
+}
+
+/// `tollway api-key`
+#[derive(Args)]
+#[command(after_help = "Example:
+  tollway api-key acme --output acme.key >> tollway.toml
+
+Prints what the facilitator's configuration needs; the key itself is only in the file, for the caller.")]
+pub struct ApiKeyArgs {
+    /// Whose key it is.
+    pub name: String,
+    /// Where the key is written (mode 0600); the file must not be there yet.
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub output: PathBuf,
 }
 
 /// `tollway pay`

@@ -9,6 +9,7 @@ mod exit;
 mod keys;
 mod metrics;
 mod output;
+mod replica;
 mod routes;
 mod serve;
 mod settings;
@@ -61,6 +62,7 @@ async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, F
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Gate(args) => commands::gate::run(args, environment).await,
         Command::Facilitator(args) => commands::facilitator::run(args, environment).await,
+        Command::ApiKey(args) => commands::api_key::run(&args),
         Command::Pay(args) => commands::pay::run(args, environment).await,
         Command::Inspect(args) => commands::inspect::run(args).await,
         Command::Wallet(command) => commands::wallet::run(command, environment),

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollway_core::{Chain, Finality, Network, SystemClock};
+use tollway_core::money::Decimal;
+use tollway_core::{Amount, Chain, Finality, Network, SystemClock};
 use tollway_evm::{EvmChain, EvmConfig, EvmSigner, StartError};
-use tollway_facilitator::{Engine, EngineConfig, EngineParts};
-use tollway_ledger::{EngineLock, SqliteLedger};
+use tollway_facilitator::{CallerRule, Engine, EngineConfig, EngineParts, GasCaps, Holds};
+use tollway_ledger::{EngineLock, Store};
 use tollway_rpc::{RpcClient, RpcConfig};
 use url::Url;
 
+use crate::cli::CallerArgs;
 use crate::environment::{Environment, rpc_variable};
 use crate::exit::{Exit, Failure};
 use crate::{crash, keys};
@@ -149,16 +151,26 @@ pub async fn check_chain(chain: &EvmChain) -> Result<(), Failure> {
     }
 }
 
-/// Mistakes in a ledger's URL are the caller's; a ledger that fails is not.
+/// Mistakes in a ledger's URL are the caller's; a ledger that fails is not. A
+/// server's URL may hold a password and is never shown.
 fn check_ledger_url(url: &str) -> Result<(), Failure> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return match Url::parse(url) {
+            Ok(url) if url.has_host() => Ok(()),
+            _ => Err(Failure::usage(
+                "--ledger is no URL of a PostgreSQL database; write for example postgres://user:password@host/database.",
+            )),
+        };
+    }
     let bad = |why: String| {
+        let shown = if url.contains("://") { "URL" } else { url };
         Failure::usage(format!(
-            "--ledger {url}: {why}; write for example sqlite:/var/lib/tollway/gate.db."
+            "--ledger {shown}: {why}; write for example sqlite:/var/lib/tollway/gate.db."
         ))
     };
     let path = url
         .strip_prefix("sqlite:")
-        .ok_or_else(|| bad("only sqlite: ledgers are known".to_owned()))?;
+        .ok_or_else(|| bad("only sqlite: and postgres: ledgers are known".to_owned()))?;
     let path = path.strip_prefix("//").unwrap_or(path);
     if path.is_empty() || path.contains(['?', '#', '\0']) {
         return Err(bad("it names no plain path".to_owned()));
@@ -180,10 +192,10 @@ pub async fn ledger(
     url: Option<&str>,
     default_name: &str,
     environment: &Environment,
-) -> Result<SqliteLedger, Failure> {
+) -> Result<Store, Failure> {
     let url = ledger_url(url, default_name, environment)?;
     check_ledger_url(&url)?;
-    SqliteLedger::open(&url)
+    Store::open(&url)
         .await
         .map_err(|e| Failure::coded(Exit::Failed, "ledger_unavailable", e))
 }
@@ -232,13 +244,23 @@ pub struct EngineSettings<'a> {
     pub min_validity: Option<Duration>,
     /// Whether plain http may leave the machine.
     pub allow_http: bool,
+    /// Payments that share a transaction at most, where it is not the default.
+    pub batch: Option<u16>,
+    /// What may be spent on gas a day, in a network's coin.
+    pub max_gas_per_day: Option<&'a str>,
+    /// What one payer's payments may lose of it.
+    pub max_lost_gas_per_payer: Option<&'a str>,
+    /// Who may call; empty: anybody.
+    pub callers: &'a [CallerArgs],
+    /// Whether the gate is in this process: balances are then held in the ledger.
+    pub with_gate: bool,
 }
 
 impl EngineSettings<'_> {
     /// Starts the engine over a ledger that nobody else settles from.
     pub async fn start(
         &self,
-        ledger: &SqliteLedger,
+        ledger: &Store,
         environment: &Environment,
     ) -> Result<LocalEngine, Failure> {
         if self.networks.is_empty() {
@@ -257,10 +279,7 @@ impl EngineSettings<'_> {
             check_chain(&chain).await?;
             chains.push(chain);
         }
-        let mut config = EngineConfig {
-            finality: self.finality,
-            ..EngineConfig::default()
-        };
+        let mut config = self.config(ledger.is_shared())?;
         crash::hasten(&mut config, environment);
         let engine = Engine::start(EngineParts {
             chains: chains
@@ -276,6 +295,31 @@ impl EngineSettings<'_> {
             chains,
             _lock: lock,
         })
+    }
+
+    fn config(&self, shared_ledger: bool) -> Result<EngineConfig, Failure> {
+        let mut config = EngineConfig {
+            finality: self.finality,
+            gas: GasCaps {
+                per_day: coins(self.max_gas_per_day, "--max-gas-per-day")?,
+                lost_per_payer_and_day: coins(
+                    self.max_lost_gas_per_payer,
+                    "--max-lost-gas-per-payer",
+                )?,
+            },
+            callers: self.callers.iter().map(caller).collect::<Result<_, _>>()?,
+            holds: if self.with_gate || shared_ledger {
+                Holds::Ledger
+            } else {
+                Holds::Memory
+            },
+            replica_name: format!("engine:{}", std::process::id()),
+            ..EngineConfig::default()
+        };
+        if let Some(batch) = self.batch {
+            config.rules.batch_max = usize::from(batch.max(1));
+        }
+        Ok(config)
     }
 
     fn signers(&self) -> Result<Vec<EvmSigner>, Failure> {
@@ -300,4 +344,38 @@ impl EngineSettings<'_> {
         }
         Ok(signers)
     }
+}
+
+/// An amount of a network's coin, as wei.
+fn coins(text: Option<&str>, flag: &str) -> Result<Option<Amount>, Failure> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    let amount = text.parse::<Decimal>().ok().and_then(|d| d.to_atomic(18));
+    amount.map(Some).ok_or_else(|| {
+        Failure::usage(format!(
+            "{flag}: `{text}` is no amount of a coin; write for example 0.05."
+        ))
+    })
+}
+
+fn caller(args: &CallerArgs) -> Result<CallerRule, Failure> {
+    let bad = |why: &str| Failure::usage(format!("The caller `{}` {why}.", args.name));
+    let key = alloy_primitives::hex::decode(&args.key_sha256).ok();
+    let key_sha256 = key.and_then(|key| key.try_into().ok()).ok_or_else(|| {
+        bad("has no key_sha256 of 64 hex digits; make one with `tollway api-key`")
+    })?;
+    if args.name.is_empty() || args.name.len() > 64 {
+        return Err(bad("must have a name of 1 to 64 characters; correct it"));
+    }
+    if args.per_minute == 0 || args.open_payments == 0 || args.concurrent == 0 {
+        return Err(bad("may do nothing by its quotas; raise them above 0"));
+    }
+    Ok(CallerRule {
+        name: args.name.clone(),
+        key_sha256,
+        per_minute: args.per_minute,
+        open_payments: args.open_payments,
+        concurrent: args.concurrent,
+    })
 }

@@ -11,6 +11,6 @@ mod telemetry;
 
 pub use self::http::{HttpOptions, router};
 pub use engine::{
-    Engine, EngineConfig, EngineError, EngineHealth, EngineParts, Hook, NetworkHealth,
-    SettlementEvent,
+    CallerRule, Engine, EngineConfig, EngineError, EngineHealth, EngineParts, GasCaps, Holds, Hook,
+    NetworkHealth, SettlementEvent,
 };

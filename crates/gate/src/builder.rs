@@ -8,7 +8,7 @@ use http::HeaderValue;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tollway_core::{Chain, Clock, Facilitator, Finality, SystemClock};
-use tollway_ledger::GrantStore;
+use tollway_ledger::{GrantStore, SettlementStore};
 use url::Url;
 
 use crate::cors::Cors;
@@ -23,6 +23,7 @@ pub struct GateBuilder {
     facilitator: Arc<dyn Facilitator>,
     facilitator_origin: Option<String>,
     grants: Arc<dyn GrantStore>,
+    settlements: Option<Arc<dyn SettlementStore>>,
     routes: Vec<Route>,
     chains: Vec<ChainUse>,
     clock: Arc<dyn Clock>,
@@ -46,6 +47,7 @@ impl GateBuilder {
             facilitator,
             facilitator_origin: None,
             grants,
+            settlements: None,
             routes: Vec::new(),
             chains: Vec::new(),
             clock: Arc::new(SystemClock),
@@ -93,6 +95,15 @@ impl GateBuilder {
     #[must_use]
     pub fn remote(mut self, origin: &str) -> Self {
         self.facilitator_origin = Some(origin.to_owned());
+        self
+    }
+
+    /// Says that the facilitator is an engine of this process that settles from the
+    /// same ledger, and that no other process does: at the start, what the ledger
+    /// holds no payment of was never accepted, and is ended at once.
+    #[must_use]
+    pub fn settles_here(mut self, settlements: Arc<dyn SettlementStore>) -> Self {
+        self.settlements = Some(settlements);
         self
     }
 
@@ -182,6 +193,7 @@ impl GateBuilder {
             facilitator_origin: self.facilitator_origin,
             chains,
             grants: self.grants,
+            settlements: self.settlements,
             clock: self.clock,
             limits: self.limits,
             finality: self.finality,

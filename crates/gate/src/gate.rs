@@ -14,7 +14,7 @@ use tollway_core::{
     Chain, Clock, Facilitator, FacilitatorError, Finality, GrantId, Network, PaymentFlow, Refusal,
     Timestamp,
 };
-use tollway_ledger::{GrantStore, LedgerError};
+use tollway_ledger::{GrantStore, LedgerError, SettlementStore};
 
 use crate::builder::GateBuilder;
 use crate::challenge::{Challenge, declared_extensions};
@@ -159,6 +159,8 @@ pub(crate) struct Inner {
     pub facilitator_origin: Option<String>,
     pub chains: BTreeMap<Network, ChainUse>,
     pub grants: Arc<dyn GrantStore>,
+    /// The engine's record, where it is of this process and of this ledger alone.
+    pub settlements: Option<Arc<dyn SettlementStore>>,
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
     /// How deep a transfer must lie when the gate itself looks.

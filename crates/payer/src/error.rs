@@ -134,10 +134,14 @@ impl From<LedgerError> for PayError {
             "The record of spending cannot be written, so nothing is signed; make room on its disk or correct its path.",
         );
         let detail = match &error {
-            LedgerError::Unavailable { detail, .. } | LedgerError::Fatal { detail, .. } => {
+            LedgerError::Unavailable { detail, .. }
+            | LedgerError::InDoubt { detail, .. }
+            | LedgerError::Fatal { detail, .. } => {
                 format!("{error}: {detail}")
             }
-            LedgerError::Conflict { .. } | LedgerError::NotFound(_) => error.to_string(),
+            LedgerError::Conflict { .. }
+            | LedgerError::NotFound(_)
+            | LedgerError::LeaseLost { .. } => error.to_string(),
         };
         Self::new(ErrorKind::Failed, refusal.with_detail(detail))
     }

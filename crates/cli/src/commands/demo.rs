@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tollway_core::Amount;
 use tollway_devnet::{DEV_ACCOUNTS, DevAccount, Devnet, DevnetServer, Preset};
 use tollway_evm::{EvmSigner, EvmWallet};
-use tollway_ledger::{Limit, LimitScope, SqliteLedger};
+use tollway_ledger::{Limit, LimitScope, Store};
 use tollway_payer::{PayRequest, Payer, Payment, Policy};
 
 use crate::cli::{DemoArgs, GateArgs};
@@ -185,7 +185,7 @@ async fn buy(url: &str, rpc_url: &str, scratch: &Scratch, story: Story) -> Resul
     for setting in &setting {
         wallet = wallet.with_node(setting.network.clone(), wiring::node(setting, false)?);
     }
-    let ledger = SqliteLedger::open(&scratch.ledger("payer.db"))
+    let ledger = Store::open(&scratch.ledger("payer.db"))
         .await
         .map_err(Failure::new)?;
     let budget = Limit {

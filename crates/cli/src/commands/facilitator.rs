@@ -24,6 +24,11 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
         finality,
         min_validity: args.min_validity.map(Duration::from_secs),
         allow_http: args.allow_http,
+        batch: args.batch,
+        max_gas_per_day: args.max_gas_per_day.as_deref(),
+        max_lost_gas_per_payer: args.max_lost_gas_per_payer.as_deref(),
+        callers: &args.callers,
+        with_gate: false,
     };
     let local = settings.start(&ledger, environment).await?;
     let stop = serve::stop_on_signal()?;

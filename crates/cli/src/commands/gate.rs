@@ -10,18 +10,19 @@ use tollway_core::{Chain, Facilitator, Finality, PaymentFlow, Refusal};
 use tollway_evm::EvmChain;
 use tollway_facilitator::Engine;
 use tollway_gate::{Gate, GateBuilder, Offer, Proxy, RemoteFacilitator, Route};
-use tollway_ledger::{EngineLock, SqliteLedger};
+use tollway_ledger::{EngineLock, Store};
 use tower::Layer;
 
 use super::doors::{Doors, Health};
 use crate::cli::{GateArgs, Settle};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
+use crate::replica::TakesPart;
 use crate::routes::{self, RouteSetting};
 use crate::settings::required;
 use crate::story::Story;
 use crate::wiring::{self, EngineSettings, LocalEngine, NetworkSetting};
-use crate::{metrics, serve};
+use crate::{keys, metrics, serve};
 
 /// Runs it until it is stopped.
 pub async fn run(args: GateArgs, environment: &Environment) -> Result<Exit, Failure> {
@@ -42,7 +43,8 @@ pub struct Opened {
     gate: Gate,
     proxy: Proxy,
     settler: Settler,
-    ledger: SqliteLedger,
+    ledger: Store,
+    part: TakesPart,
 }
 
 impl Opened {
@@ -62,7 +64,8 @@ impl Opened {
             .clone()
             .unwrap_or_else(|| format!("http://{address}"));
         let proxy = proxy(&settings.upstream, &base_url)?;
-        let gate = build(&base_url, &settings, &settler, &ledger, story)?;
+        let part = TakesPart::begin(&ledger, "gate").await?;
+        let gate = build(&base_url, &settings, &settler, &ledger, &part, story)?;
         let report = gate
             .start()
             .await
@@ -77,6 +80,7 @@ impl Opened {
             proxy,
             settler,
             ledger,
+            part,
         })
     }
 
@@ -91,6 +95,7 @@ impl Opened {
         {
             eprintln!("tollway: some payments are still open; they go on at the next start.");
         }
+        self.part.end().await;
         self.ledger.close().await;
     }
 }
@@ -200,7 +205,7 @@ impl Settler {
     async fn start(
         args: &GateArgs,
         settings: &Settings,
-        ledger: &SqliteLedger,
+        ledger: &Store,
         environment: &Environment,
     ) -> Result<Self, Failure> {
         if settings.facilitator == "local" {
@@ -210,6 +215,11 @@ impl Settler {
                 finality: settings.finality,
                 min_validity: None,
                 allow_http: args.allow_http,
+                batch: args.batch,
+                max_gas_per_day: args.max_gas_per_day.as_deref(),
+                max_lost_gas_per_payer: args.max_lost_gas_per_payer.as_deref(),
+                callers: &[],
+                with_gate: true,
             };
             return engine.start(ledger, environment).await.map(Self::Local);
         }
@@ -220,6 +230,10 @@ impl Settler {
         let mut builder = RemoteFacilitator::builder(&settings.facilitator);
         if args.allow_http {
             builder = builder.allow_plain_http();
+        }
+        if let Some(file) = &args.facilitator_key_file {
+            let key = keys::read_private(file)?;
+            builder = builder.bearer_token(key.trim().to_owned());
         }
         let facilitator = builder
             .build()
@@ -298,7 +312,8 @@ fn build(
     base_url: &str,
     settings: &Settings,
     settler: &Settler,
-    ledger: &SqliteLedger,
+    ledger: &Store,
+    part: &TakesPart,
     story: Option<Story>,
 ) -> Result<Gate, Failure> {
     let mut builder = settler.tell(Gate::builder(
@@ -307,6 +322,13 @@ fn build(
         Arc::new(ledger.clone()),
     ));
     builder = builder.finality(settings.finality);
+    match part.name() {
+        Some(name) => builder = builder.owner(name, &[]),
+        None if settler.engine().is_some() => {
+            builder = builder.settles_here(Arc::new(ledger.clone()));
+        }
+        None => {}
+    }
     for setting in &settings.routes {
         let mut route = Route::new(&setting.pattern)
             .map_err(|e| Failure::usage(format!("--route '{}': {e}", setting.pattern)))?

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tollway_core::{Expected, GrantId, Network, PaymentId, SpendId, Timestamp, TxHash};
 use tollway_ledger::{
     EventRecord, Evidence, GrantRecord, GrantState, PaymentFilter, PaymentRecord, SettlementStore,
-    SpendRecord, SpendState, SpendStore, SqliteLedger, StoryStore,
+    SpendRecord, SpendState, SpendStore, Store, StoryStore,
 };
 
 use crate::cli::LedgerCommand;
@@ -60,7 +60,7 @@ pub async fn run(command: LedgerCommand, environment: &Environment) -> Result<Ex
 }
 
 /// Opens a ledger that exists: looking never makes one.
-async fn open(url: Option<&str>, environment: &Environment) -> Result<SqliteLedger, Failure> {
+async fn open(url: Option<&str>, environment: &Environment) -> Result<Store, Failure> {
     let url = wiring::ledger_url(url, "gate.db", environment)?;
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.trim_start_matches("//");
@@ -70,7 +70,7 @@ async fn open(url: Option<&str>, environment: &Environment) -> Result<SqliteLedg
             )));
         }
     }
-    SqliteLedger::open(&url).await.map_err(broken)
+    Store::open(&url).await.map_err(broken)
 }
 
 fn broken(error: tollway_ledger::LedgerError) -> Failure {
@@ -100,7 +100,7 @@ struct Row {
     refusal: Option<(String, String)>,
 }
 
-async fn rows(ledger: &SqliteLedger, limit: u32) -> Result<Vec<Row>, Failure> {
+async fn rows(ledger: &Store, limit: u32) -> Result<Vec<Row>, Failure> {
     let filter = PaymentFilter {
         limit,
         ..PaymentFilter::default()
@@ -124,7 +124,7 @@ async fn rows(ledger: &SqliteLedger, limit: u32) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-async fn find(ledger: &SqliteLedger, id: &str) -> Result<Row, Failure> {
+async fn find(ledger: &Store, id: &str) -> Result<Row, Failure> {
     let row = match id.split('_').next() {
         Some("grt") => ledger
             .grant(&GrantId::from_text(id))

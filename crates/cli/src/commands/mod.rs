@@ -1,5 +1,6 @@
 //! One file for each subcommand.
 
+pub mod api_key;
 pub mod demo;
 pub mod devnet;
 pub mod doors;

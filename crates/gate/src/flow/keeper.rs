@@ -24,7 +24,11 @@ pub(crate) fn keep(gate: &Arc<Inner>) {
         loop {
             tokio::time::sleep(EVERY).await;
             let Some(gate) = gate.upgrade() else { return };
-            if let Err(error) = pass(&gate).await {
+            let passed = async {
+                refuse_orphans(&gate).await?;
+                pass(&gate).await
+            };
+            if let Err(error) = passed.await {
                 tracing::error!(%error, "unknown settlements could not be looked up");
             }
         }
@@ -33,14 +37,44 @@ pub(crate) fn keep(gate: &Arc<Inner>) {
 
 /// Ends what dead processes left before settling, and looks up the rest.
 pub(crate) async fn recover(gate: &Arc<Inner>) -> Result<StartReport, LedgerError> {
-    let refused = gate.grants.refuse_orphans(&gate.alive, gate.now()).await;
-    let orphans_refused = gate.noted(refused)?;
+    let orphans_refused = refuse_orphans(gate).await? + refuse_unaccepted(gate).await?;
     let still_open = pass(gate).await?;
     Ok(StartReport {
         orphans_refused,
         still_open,
         ..StartReport::default()
     })
+}
+
+/// Where several gates share a ledger, any of them may die at any time.
+async fn refuse_orphans(gate: &Inner) -> Result<u64, LedgerError> {
+    gate.noted(gate.grants.refuse_orphans(&gate.alive, gate.now()).await)
+}
+
+/// Ends what a dead process was about to settle and its engine never accepted:
+/// nothing was sent for it, nor will be.
+async fn refuse_unaccepted(gate: &Inner) -> Result<u64, LedgerError> {
+    let Some(settlements) = &gate.settlements else {
+        return Ok(0);
+    };
+    let mut refused = 0;
+    for record in gate.noted(gate.grants.open_grants().await)? {
+        if record.state != GrantState::Settling || record.receipt.is_some() {
+            continue;
+        }
+        let identity = &record.grant.identity;
+        let accepted = gate.noted(settlements.payment_by_identity(identity).await)?;
+        if accepted.is_some() {
+            continue;
+        }
+        let message = "The server stopped before it could settle; send the same payment again.";
+        let step = gate
+            .grants
+            .refuse(&record.id, "server_stopped", message, true, gate.now());
+        gate.noted(step.await)?;
+        refused += 1;
+    }
+    Ok(refused)
 }
 
 fn before(now: Timestamp, by: Duration) -> Timestamp {

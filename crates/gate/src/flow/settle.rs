@@ -218,7 +218,10 @@ impl Settling {
             .any(|word| reason.contains(word));
         let vague = reason.starts_with("unexpected");
         let named = remote && (vague || !response.transaction.is_empty());
-        (consumed && (verified || self.uncertain)) || (self.uncertain && (caused || vague)) || named
+        // An engine in this process refuses only what the ledger that we share
+        // does not hold: no call of ours, however it was lost, was taken.
+        let lost_call = remote && self.uncertain && (caused || vague);
+        (consumed && (verified || self.uncertain)) || lost_call || named
     }
 
     /// Goes on waiting (`None`) with what is known now, unless the ledger does
