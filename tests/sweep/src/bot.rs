@@ -8,7 +8,7 @@ use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718 as _;
 use alloy_primitives::{Signature, TxKind, U256};
 use alloy_sol_types::{SolCall as _, sol};
-use tollway_devnet::{DEV_ACCOUNTS, Devnet};
+use tollway_devnet::{DevAccount, Devnet};
 use tollway_evm::{EvmSigner, SignedAuthorization};
 
 use crate::buyer::{ASSET, CHAIN};
@@ -31,7 +31,7 @@ pub enum Trick {
 }
 
 impl Trick {
-    fn nonce(&self) -> [u8; 32] {
+    const fn nonce(&self) -> [u8; 32] {
         match self {
             Self::Ahead(signed) => signed.authorization.nonce.0,
             Self::Robbed { nonce, .. } => *nonce,
@@ -55,22 +55,25 @@ pub fn call(signed: &SignedAuthorization) -> Vec<u8> {
 }
 
 /// An account that outbids everybody.
-pub struct Bot {
+pub struct Stranger {
     signer: EvmSigner,
     /// The next nonce.
     nonce: Mutex<u64>,
 }
 
-impl Bot {
-    /// The sixth dev account's.
-    pub fn new() -> Result<Self, crate::Failure> {
-        let signer = EvmSigner::from_bytes(&DEV_ACCOUNTS[5].key.0).map_err(|e| e.to_string())?;
+impl Stranger {
+    /// A dev account that has sent nothing yet.
+    ///
+    /// # Errors
+    /// If its key is none.
+    pub fn new(account: &DevAccount) -> Result<Self, crate::Failure> {
+        let signer = EvmSigner::from_bytes(&account.key.0).map_err(|e| e.to_string())?;
         let nonce = Mutex::new(0);
         Ok(Self { signer, nonce })
     }
 
-    /// Submits an authorization with a tip that goes first.
-    pub fn submit(&self, chain: &Devnet, signed: &SignedAuthorization) -> bool {
+    /// Calls the dollar with a tip that goes first; whether the pool took it.
+    pub fn submit(&self, chain: &Devnet, data: Vec<u8>) -> bool {
         let mut nonce = self
             .nonce
             .lock()
@@ -84,7 +87,7 @@ impl Bot {
             to: TxKind::Call(ASSET),
             value: U256::ZERO,
             access_list: Default::default(),
-            input: call(signed).into(),
+            input: data.into(),
         };
         let signature = self.signer.sign(transaction.signature_hash());
         let Ok(signature) = Signature::try_from(&signature[..]) else {
@@ -98,7 +101,7 @@ impl Bot {
 
     /// Plays every trick once, as soon as its payment is in the pool. Ends when
     /// all are played.
-    pub async fn watch(self, chain: Devnet, mut tricks: Vec<Trick>) {
+    pub(crate) async fn watch(self, chain: Devnet, mut tricks: Vec<Trick>) {
         while !tricks.is_empty() {
             let pool = chain.request("tollway_pool", serde_json::json!([]));
             let pool = pool.map(|pool| pool.to_string()).unwrap_or_default();
@@ -112,7 +115,7 @@ impl Bot {
 
     fn play(&self, chain: &Devnet, trick: &Trick) -> bool {
         match trick {
-            Trick::Ahead(signed) => self.submit(chain, signed),
+            Trick::Ahead(signed) => self.submit(chain, call(signed)),
             Trick::Robbed { by, .. } => chain.system_call(ASSET, call(by).into()).is_ok(),
         }
     }

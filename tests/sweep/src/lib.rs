@@ -19,9 +19,18 @@ mod round;
 mod server;
 mod world;
 
+pub use bot::Stranger;
 pub use plan::{Death, Plan, Scene, Setup};
 pub use round::{Round, play};
 pub use world::Tools;
 
 /// Why a round could not be played; not a broken promise.
 pub type Failure = String;
+
+/// Bytes from hex digits.
+///
+/// # Errors
+/// If they are none.
+pub fn from_hex(digits: &str) -> Result<Vec<u8>, Failure> {
+    alloy_primitives::hex::decode(digits).map_err(|e| e.to_string())
+}

@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tollway_checker::Ledger;
 use tollway_checker::client::Recorder;
-use tollway_devnet::Mining;
+use tollway_devnet::{DEV_ACCOUNTS, Mining};
 
 use crate::Failure;
-use crate::bot::{Bot, Trick};
+use crate::bot::{Stranger, Trick};
 use crate::buyer::{ASSET, PAYEE, Payment};
 use crate::load::{Shop, terms};
 use crate::plan::{Chance, Death, Plan, Scene, Setup};
@@ -164,7 +164,7 @@ fn sign(
         shop.record(&payment)?;
         payments.push(payment);
     }
-    tokio::spawn(Bot::new()?.watch(world.chain.clone(), tricks));
+    tokio::spawn(Stranger::new(&DEV_ACCOUNTS[5])?.watch(world.chain.clone(), tricks));
     Ok(payments)
 }
 
