@@ -25,6 +25,8 @@ use crate::receipt::Uses;
 const MOST_BY_HASH: usize = 8;
 /// Calls in one batch.
 const MOST_CALLS: usize = 100;
+/// Payments whose logs one answer may hold: each takes more than a kilobyte.
+const MOST_PAYMENTS: usize = 2_000;
 
 /// What is to be done about one watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,29 +171,25 @@ impl EvmChain {
         };
         let deeper: Vec<&Watch> = with(|task| *task == Task::Deeper).collect();
         self.read_tags(round, deeper.iter().copied()).await?;
-        let mut hashes: Vec<&TxHash> = with(|task| matches!(task, Task::Itself { .. }))
-            .flat_map(|watch| &watch.hashes)
-            .collect();
+        let mut asked: Vec<&Watch> = with(|task| matches!(task, Task::Itself { .. })).collect();
         for watch in deeper {
             let deep = state.followed.get(&key(watch)).is_some_and(|known| {
                 let block = known.included.unwrap_or(u64::MAX);
                 round.depth(watch, block) > known.decided
             });
             if deep {
-                hashes.extend(&watch.hashes);
+                asked.push(watch);
             }
         }
-        let awaited: Vec<&TxHash> = with(|task| *task == Task::NewBlocks)
-            .flat_map(|watch| &watch.hashes)
-            .collect();
-        if !awaited.is_empty() && !self.read_blocks(round, step, awaited.len()).await {
-            hashes.extend(awaited);
+        let awaited: Vec<&Watch> = with(|task| *task == Task::NewBlocks).collect();
+        if !awaited.is_empty() && !self.read_blocks(round, step, &awaited).await {
+            asked.extend(awaited);
         }
         let asking: HashSet<&Address> = with(|task| *task == Task::Itself { nonce: true })
             .map(|watch| &watch.signer)
             .collect();
         let (receipts, nonces) = tokio::join!(
-            self.receipts(&hashes),
+            self.receipts(&asked),
             self.nonces(asking.into_iter().collect()),
         );
         round.receipts.extend(receipts?);
@@ -205,14 +203,17 @@ impl EvmChain {
 
     /// The receipts of new blocks, where there are few blocks and many
     /// transactions are awaited. False where they are to be asked for by hash.
-    async fn read_blocks(&self, round: &mut Round<'_>, step: &Step, awaited: usize) -> bool {
+    async fn read_blocks(&self, round: &mut Round<'_>, step: &Step, awaited: &[&Watch]) -> bool {
         let head = round.head.number;
         let from = match step {
             Step::On { from } | Step::Replaced { from } => *from,
             Step::First | Step::Same | Step::Behind => return false,
         };
         let few = head.saturating_sub(from) < MOST_NEW_BLOCKS;
-        if awaited <= MOST_BY_HASH || round.no_block_receipts || from > head || !few {
+        let hashes: usize = awaited.iter().map(|watch| watch.hashes.len()).sum();
+        let payments: usize = awaited.iter().map(|watch| watch.expected.len()).sum();
+        let suited = hashes > MOST_BY_HASH && payments <= MOST_PAYMENTS;
+        if !suited || round.no_block_receipts || from > head || !few {
             return false;
         }
         for number in from..=head {
@@ -234,21 +235,38 @@ impl EvmChain {
         true
     }
 
-    /// Receipts by hash; what the node would not say is left out.
-    async fn receipts(&self, hashes: &[&TxHash]) -> Result<Vec<(TxHash, Receipt)>, ChainError> {
+    /// Receipts by hash.
+    async fn receipts(&self, watches: &[&Watch]) -> Result<Vec<(TxHash, Receipt)>, ChainError> {
         let mut found = Vec::new();
-        for chunk in hashes.chunks(MOST_CALLS) {
-            let mut batch = Batch::new();
-            for hash in chunk {
-                batch.push("eth_getTransactionReceipt", &[hash]);
+        let mut hashes = Vec::new();
+        let mut payments = 0;
+        for watch in watches {
+            for hash in &watch.hashes {
+                payments += watch.expected.len();
+                if !hashes.is_empty() && (payments > MOST_PAYMENTS || hashes.len() >= MOST_CALLS) {
+                    found.extend(self.receipts_of(&hashes).await?);
+                    hashes.clear();
+                    payments = watch.expected.len();
+                }
+                hashes.push(hash);
             }
-            let answers = self.rpc.batch::<Option<Receipt>>(batch).await;
-            let answers = answers.map_err(unavailable("eth_getTransactionReceipt"))?;
-            for (hash, answer) in chunk.iter().zip(answers) {
-                let receipt = answer.map_err(unavailable("eth_getTransactionReceipt"))?;
-                let asked = included(receipt).find(|(named, _)| named == *hash);
-                found.extend(asked);
-            }
+        }
+        found.extend(self.receipts_of(&hashes).await?);
+        Ok(found)
+    }
+
+    /// Those of one batch; what is in no block is left out.
+    async fn receipts_of(&self, hashes: &[&TxHash]) -> Result<Vec<(TxHash, Receipt)>, ChainError> {
+        let mut batch = Batch::new();
+        for hash in hashes {
+            batch.push("eth_getTransactionReceipt", &[hash]);
+        }
+        let answers = self.rpc.batch::<Option<Receipt>>(batch).await;
+        let answers = answers.map_err(unavailable("eth_getTransactionReceipt"))?;
+        let mut found = Vec::new();
+        for (hash, answer) in hashes.iter().zip(answers) {
+            let receipt = answer.map_err(unavailable("eth_getTransactionReceipt"))?;
+            found.extend(included(receipt).find(|(named, _)| named == *hash));
         }
         Ok(found)
     }
@@ -349,8 +367,7 @@ impl EvmChain {
         if used(&round.nonces).is_none() {
             return Ok(unknown);
         }
-        let hashes: Vec<&TxHash> = watch.hashes.iter().collect();
-        round.receipts.extend(self.receipts(&hashes).await?);
+        round.receipts.extend(self.receipts(&[watch]).await?);
         if round.winner(watch).is_some() {
             self.read_tags(round, std::iter::once(watch)).await?;
         }

@@ -295,6 +295,30 @@ async fn a_node_that_recommends_a_mad_tip_is_not_followed_and_one_without_advice
 }
 
 #[tokio::test]
+async fn one_answer_does_not_raise_the_tip_fifty_times() {
+    let world = World::new().await;
+    let plan = world.plan(&world.pay().await).await;
+    let advice = Arc::new(AtomicBool::new(false));
+    let mad = Arc::clone(&advice);
+    let rpc = behind(&world.devnet, move |method, _| {
+        let gwei = if mad.load(Ordering::SeqCst) { 50 } else { 1 };
+        let tip = json!(format!("{:#x}", gwei * 1_000_000_000_u64));
+        (method == "eth_maxPriorityFeePerGas").then(|| Ok(tip))
+    })
+    .await;
+    let chain = EvmChain::connect(world.config(rpc)).await.unwrap();
+    let mut tips = Vec::new();
+    for _ in 0..5 {
+        let raw = chain.seal(&plan, &world.slot().await).await.unwrap();
+        let sealed = TxEnvelope::decode_2718(&mut raw.bytes.as_slice()).unwrap();
+        tips.push(sealed.max_priority_fee_per_gas().unwrap() / 1_000_000_000);
+        advice.store(true, Ordering::SeqCst);
+        world.wait(31);
+    }
+    assert_eq!(tips, [1, 4, 16, 50, 50], "what is meant is said again");
+}
+
+#[tokio::test]
 async fn a_token_that_hides_its_separator_shows_its_domain_in_parts() {
     let world = World::new().await;
     let hides = |method: &str, params: &Value| {
