@@ -1,10 +1,13 @@
 //! A second process for the tests: it spends from a shared budget, or runs one
 //! of every step, and dies where it is told to.
 //!
-//! `ledger_worker spend URL MAX` and `ledger_worker script URL`; `CRASH_AT=name#n`
-//! aborts at the n-th time that the failpoint is reached.
+//! `ledger_worker spend URL MAX`, `ledger_worker script URL` and `ledger_worker
+//! engine URL TTL_MILLIS FIRST COUNT`; `CRASH_AT=name#n` aborts at the n-th time
+//! that the failpoint is reached.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "worker/engine.rs"]
+mod engine;
 #[path = "../tests/stories/make.rs"]
 #[allow(dead_code, reason = "the stories use the rest")]
 mod make;
@@ -29,6 +32,10 @@ async fn main() {
     let ledger = SqliteLedger::open(&arguments[2]).await.unwrap();
     match arguments[1].as_str() {
         "spend" => spend_all(&ledger, arguments[3].parse().unwrap()).await,
+        "engine" => {
+            let number = |place: usize| arguments[place].parse().unwrap();
+            engine::run(&ledger, number(3), number(4), number(5)).await;
+        }
         _ => run_script(&ledger).await,
     }
     scenario.teardown();

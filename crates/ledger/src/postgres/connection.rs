@@ -22,9 +22,11 @@ const STATEMENT_PATIENCE: Duration = Duration::from_secs(20);
 /// What every session of the writer says first. A session that was cut off
 /// gives its locks back soon; questions go through indexes, so that what a
 /// transaction has read is little, and few conflict without need.
-const SESSION: [&str; 3] = [
+const SESSION: [&str; 4] = [
     "SET idle_in_transaction_session_timeout = '10s'",
     "SET enable_seqscan = off",
+    // What it thinks that costs would have it compile every question.
+    "SET jit = off",
     "SET synchronous_commit = on",
 ];
 

@@ -1,4 +1,5 @@
-//! A full disk, for which the tests need the writer's own connection.
+//! A full disk, and a step that fails too late: what needs the writer's own
+//! connection.
 
 use std::time::Duration;
 
@@ -114,6 +115,48 @@ async fn a_full_disk_stops_writing_until_there_is_room_again() {
         "nobody wrote, and it noticed"
     );
     reserve(&ledger, reserved).await.unwrap();
+    let broken = crate::StoryStore::verify_chain(&ledger).await.unwrap();
+    assert_eq!(broken, None);
+}
+
+/// A step that writes, tells of it, and then finds that it may not.
+async fn fail_late(ledger: &SqliteLedger, n: u64) -> Result<(), LedgerError> {
+    let step = async move |step: &mut Step| {
+        let now = Timestamp::from_millis(n);
+        let write = sql("INSERT INTO probes (id, bytes) VALUES ($1, $2)");
+        let id = i64::try_from(n).unwrap();
+        step.run(write.bind(id).bind(vec![1])).await?;
+        step.tell("late", "tried", serde_json::json!({}), now)
+            .await?;
+        Err(LedgerError::NotFound("late".to_owned()))
+    };
+    ledger.write(step_name!("late"), step).await
+}
+
+/// Such a group runs again, with a savepoint before each step.
+#[tokio::test]
+async fn a_step_that_fails_after_it_wrote_takes_only_itself_back() {
+    let ledger = SqliteLedger::open("sqlite::memory:").await.unwrap();
+    let (first, late, second, late_too, third) = tokio::join!(
+        reserve(&ledger, 1),
+        fail_late(&ledger, 100),
+        reserve(&ledger, 2),
+        fail_late(&ledger, 101),
+        reserve(&ledger, 3),
+    );
+    for good in [first, second, third] {
+        assert!(matches!(good, Ok(Reservation::Reserved(_))), "{good:?}");
+    }
+    for late in [late, late_too] {
+        assert!(matches!(late, Err(LedgerError::NotFound(_))), "{late:?}");
+    }
+    assert_eq!(ledger.spends(10).await.unwrap().len(), 3);
+    let story = crate::StoryStore::story(&ledger, "late").await.unwrap();
+    assert_eq!(story, []);
+    let left = ledger.write(step_name!("look"), async move |step: &mut Step| {
+        step.list(sql("SELECT id FROM probes")).await
+    });
+    assert_eq!(left.await.unwrap().len(), 0);
     let broken = crate::StoryStore::verify_chain(&ledger).await.unwrap();
     assert_eq!(broken, None);
 }

@@ -4,8 +4,10 @@
 
 mod crashes;
 mod grants;
+mod machines;
 mod make;
 mod model;
+mod outages;
 mod processes;
 mod races;
 mod replicas;
