@@ -43,7 +43,7 @@ fn plain_script(settings: &[&str]) -> (u64, u64, u64) {
         let make = "CREATE TABLE steps (step INTEGER, filling TEXT)";
         database.execute(make).unwrap();
         told.push(disk.calls());
-        for step in 0..12 {
+        for step in 0..8 {
             database.execute("BEGIN IMMEDIATE").unwrap();
             for _ in 0..3 {
                 let insert = format!("INSERT INTO steps VALUES ({step}, hex(zeroblob(1500)))");

@@ -2,7 +2,7 @@
 //! whole steps.
 
 use tollway_ledger::LedgerError;
-use tollway_test_faultvfs::{Disk, Fault, Random};
+use tollway_test_faultvfs::{Disk, Fault, Loss, Random};
 
 use crate::life::Life;
 use crate::record::{folder, is_thorough, open};
@@ -73,6 +73,51 @@ async fn an_opening_that_fails_at_any_call_can_be_tried_again() {
             failures += 1;
         }
         println!("{what} failed at {failures} calls of the first opening");
+        assert!(failures > 0, "{what}");
+    }
+}
+
+/// A process died and left a WAL; its successor's opening is cut short, too.
+#[tokio::test]
+async fn an_opening_after_a_death_that_fails_at_any_call_loses_nothing_told() {
+    const TAKEN: usize = 12;
+    let mut life = Life::begin().await;
+    for number in 0..TAKEN {
+        life.attempt(number).await.unwrap();
+    }
+    let left = life.left_by(Loss::Nothing, &mut Random::new(0));
+    for (what, fault) in [
+        (
+            "write",
+            (|calls, n| Fault::WriteFailsAt(calls + n)) as fn(u64, u64) -> Fault,
+        ),
+        ("sync", |_, n| Fault::SyncFailsAfter(n - 1)),
+        ("room", |calls, n| Fault::FullFrom(calls + n)),
+        ("power", |calls, n| Fault::PowerLossAt(calls + n)),
+    ] {
+        let mut failures = 0;
+        for n in 1.. {
+            life.put(&left);
+            life.disk.set_fault(fault(life.disk.calls(), n));
+            let opened = open(life.path()).await;
+            let has_struck = life.disk.has_struck();
+            let mut random = Random::new(n);
+            let loss = Loss::ALL[random.below(Loss::ALL.len())];
+            if what == "power" {
+                life.lose_power(loss, &mut random).await;
+            } else {
+                life.restart().await;
+            }
+            life.assert_stands_after(TAKEN);
+            if let Ok(ledger) = opened {
+                ledger.close().await;
+            }
+            if !has_struck {
+                break;
+            }
+            failures += 1;
+        }
+        println!("{what} failed at {failures} calls of an opening after a death");
         assert!(failures > 0, "{what}");
     }
 }

@@ -51,7 +51,7 @@ impl Life {
         }
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -94,7 +94,7 @@ impl Life {
     }
 
     /// What a power loss now would leave.
-    fn left_by(&mut self, loss: Loss, random: &mut Random) -> Image {
+    pub fn left_by(&mut self, loss: Loss, random: &mut Random) -> Image {
         self.replay().left_by(loss, random)
     }
 
@@ -113,24 +113,27 @@ impl Life {
         losses.len() as u64
     }
 
+    /// The disk is one with these files.
+    pub fn put(&mut self, image: &Image) {
+        self.disk = self.disk.replace(self.folder.path(), image).unwrap();
+        (self.replay, self.followed) = (Replay::default(), 0);
+    }
+
     /// The power goes, and comes back.
     pub async fn lose_power(&mut self, loss: Loss, random: &mut Random) {
         let image = self.left_by(loss, random);
-        let folder = self.folder.path();
-        let disk = self.disk.replace(folder, &image).unwrap();
-        (self.replay, self.followed) = (Replay::default(), 0);
-        self.be_born_again(disk).await;
+        self.put(&image);
+        self.be_born_again().await;
     }
 
     /// The process is killed, and started again.
     pub async fn restart(&mut self) {
         self.replay();
-        let disk = self.disk.restart(self.folder.path()).unwrap();
-        self.be_born_again(disk).await;
+        self.disk = self.disk.restart(self.folder.path()).unwrap();
+        self.be_born_again().await;
     }
 
-    async fn be_born_again(&mut self, disk: Disk) {
-        self.disk = disk;
+    async fn be_born_again(&mut self) {
         self.ledger.close().await;
         self.ledger = open(self.folder.path()).await.unwrap();
         self.deaths += 1;
@@ -202,7 +205,7 @@ impl Life {
         self.assert_stands_after(self.steps.len());
         let random = &mut Random::new(1);
         let left = self.left_by(Loss::Everything, random);
-        self.disk = self.disk.replace(self.folder.path(), &left).unwrap();
+        self.put(&left);
         self.ledger.close().await;
         self.ledger = open(self.folder.path()).await.unwrap();
         self.assert_stands_after(self.steps.len());
