@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolEvent;
+use tollway_core::mistake;
 
 use crate::abi::Token as Abi;
 use crate::node::{Log, Receipt};
@@ -63,6 +64,9 @@ impl<'a> Uses<'a> {
 
     /// The log that pays an authorization: used once, and moved exactly so.
     pub fn paying(&self, effect: &Effect) -> Option<&'a Log> {
+        if mistake::is("logs_ignored") {
+            return self.receipt.logs.first();
+        }
         let key = (effect.asset, effect.from.into_word(), effect.nonce);
         let used = self.by_key.get(&key).filter(|used| used.times == 1)?;
         let mut transfers = used.transfers.iter().copied();

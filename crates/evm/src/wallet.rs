@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tollway_core::assets::{AssetInfo, AssetTable, Method};
 use tollway_core::{
     Address, Amount, ChainError, Clock, Family, Identity, Limits, Network, Prepared, Refusal,
-    Scheme, SystemClock, Terms, Timestamp, Wallet, WalletError, codes,
+    Scheme, SystemClock, Terms, Timestamp, Wallet, WalletError, codes, mistake,
 };
 use tollway_rpc::RpcClient;
 
@@ -96,6 +96,11 @@ impl EvmWallet {
         let row = self.asset(terms).ok_or_else(unknown)?;
         let (Some(name), Some(version)) = (row.name.as_deref(), row.version.as_deref()) else {
             return Err(unknown().into());
+        };
+        let theirs = terms.wire.extra_str("name").unwrap_or(name);
+        let name = match mistake::is("domain_from_server") {
+            true => theirs,
+            false => name,
         };
         for (key, ours) in [("name", name), ("version", version)] {
             if terms

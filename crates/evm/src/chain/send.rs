@@ -1,7 +1,7 @@
 //! Sending, and what nodes say to it.
 
 use alloy_primitives::{B256, hex};
-use tollway_core::{Broadcast, ChainError, Raw};
+use tollway_core::{Broadcast, ChainError, Raw, mistake};
 use tollway_rpc::{NotTaken, RpcError, Spread};
 
 use super::EvmChain;
@@ -70,6 +70,9 @@ fn meaning(message: &str) -> Option<Broadcast> {
         "nonce_too_low",
         "nonce_expired",
     ]) {
+        if mistake::is("nonce_too_low_is_failure") {
+            return Some(Broadcast::Rejected(words));
+        }
         return Some(Broadcast::NonceUsed);
     }
     if says(&[

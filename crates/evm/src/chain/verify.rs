@@ -6,7 +6,9 @@
 //! faults may get another one of its codes, and costs nothing.
 
 use alloy_primitives::U256;
-use tollway_core::{Amount, ChainError, Intent, Phase, Refusal, Scheme, Terms, Verified, codes};
+use tollway_core::{
+    Amount, ChainError, Intent, Phase, Refusal, Scheme, Terms, Verified, codes, mistake,
+};
 
 use super::EvmChain;
 use super::presented::{Presented, wrong_signature};
@@ -119,7 +121,9 @@ impl EvmChain {
             ));
         }
         self.check_window(authorization, terms, phase)?;
-        if authorization.value != terms.amount.as_u256() {
+        let underpays = authorization.value < terms.amount.as_u256();
+        let passes = underpays && mistake::is("underpay_passes");
+        if authorization.value != terms.amount.as_u256() && !passes {
             return Err(refuse(
                 codes::INVALID_EXACT_EVM_PAYLOAD_AUTHORIZATION_VALUE_MISMATCH,
                 "authorize exactly the amount that is asked",
@@ -141,6 +145,9 @@ impl EvmChain {
         terms: &Terms,
         phase: Phase,
     ) -> Result<(), Refusal> {
+        if mistake::is("window_ignored") {
+            return Ok(());
+        }
         let now = self.now().secs();
         let margin = match phase {
             Phase::Verify => self.limits.verify_remaining,
