@@ -10,6 +10,9 @@ use tollway_sweep::{Death, Plan, Round, Scene, Setup, Tools, places, play};
 
 use crate::build;
 
+/// Violations of one round that are told.
+const SHOWN: usize = 4;
+
 /// How a sweep is run.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -103,9 +106,9 @@ fn settings(place: &str, n: u32) -> (Setup, Scene) {
     };
     let scene = match place {
         place if place.contains("expired") => Scene::Expiring,
+        place if place.contains("take_back") || place.contains("taken_back") => Scene::Replaced,
         place if place.contains("refuse") || place.contains("reopen") => Scene::Robbed,
-        _ if n % 3 == 2 => Scene::Robbed,
-        _ => Scene::Busy,
+        _ => [Scene::Busy, Scene::Replaced, Scene::Robbed][n as usize % 3],
     };
     (setups[n as usize % setups.len()], scene)
 }
@@ -134,7 +137,7 @@ impl Sweep {
         }
         for _ in 0..arguments.rounds {
             let setup = *chance.one_of(&[Setup::Facilitator, Setup::Gate, Setup::Upfront]);
-            let scene = *chance.one_of(&[Scene::Busy, Scene::Busy, Scene::Robbed]);
+            let scene = *chance.one_of(&[Scene::Busy, Scene::Replaced, Scene::Robbed]);
             let death = Death::After(chance.millis(5, 2_500));
             waiting.push_back(Wish {
                 place: None,
@@ -191,14 +194,15 @@ impl Sweep {
         self.kills += round.kills;
         self.slowest = self.slowest.max(round.took);
         eprintln!("{head}: {} kills in {:?}", round.kills, round.took);
-        for violation in &round.violations {
-            let remains = round
-                .remains
-                .as_ref()
-                .map(|path| path.display().to_string());
-            eprintln!("     {violation} ({})", remains.unwrap_or_default());
+        let more = round.violations.len().saturating_sub(SHOWN);
+        for violation in round.violations.iter().take(SHOWN) {
+            eprintln!("     {violation}");
+            let seed = wish.plan.seed;
             self.violations
-                .push(format!("{head} seed {}: {violation}", wish.plan.seed));
+                .push(format!("{head} seed {seed}: {violation}"));
+        }
+        if let Some(remains) = &round.remains {
+            eprintln!("     and {more} more; see {}", remains.display());
         }
         let Some(place) = wish.place.clone() else {
             return;

@@ -36,6 +36,8 @@ pub enum Scene {
     Robbed,
     /// No block comes until the authorizations have run out.
     Expiring,
+    /// Blocks are replaced, some of them by blocks without what they held.
+    Replaced,
 }
 
 /// A round.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tollway_checker::Ledger;
 use tollway_checker::client::Recorder;
-use tollway_devnet::{DEV_ACCOUNTS, Mining};
+use tollway_devnet::{DEV_ACCOUNTS, Devnet, Mining};
 
 use crate::Failure;
 use crate::bot::{Stranger, Trick};
@@ -28,6 +28,8 @@ const ELSEWHERE: Address = address!("0x00000000000000000000000000000000000be115"
 const IN_FLIGHT: usize = 32;
 /// How long an authorization is valid.
 const VALID_SECONDS: u64 = 290;
+/// Every so-manieth payment is shown by two clients at once.
+const TWICE: usize = 8;
 /// How long authorizations are valid that are to run out.
 const SHORT_SECONDS: u64 = 9;
 /// How long the server lives without coming to its place before the round goes on.
@@ -77,10 +79,19 @@ pub async fn play(tools: &Tools, plan: &Plan) -> Result<Round, Failure> {
         said: String::new(),
     };
     let mut clients = JoinSet::new();
-    for payment in payments {
+    for (n, payment) in payments.into_iter().enumerate() {
+        if n % TWICE == 0 {
+            clients.spawn(shop.clone().show(payment.clone()));
+        }
         clients.spawn(shop.clone().show(payment));
     }
+    let replacing = tokio::spawn(replace_blocks(
+        world.chain.clone(),
+        plan.scene,
+        Chance::new(plan.seed ^ 1),
+    ));
     let last = life.die_and_return().await?;
+    let _ = replacing.await;
     let ended = end(&world, clients).await;
     let took = began.elapsed();
     let (kills, reached, mut said) = (life.kills, life.reached, std::mem::take(&mut life.said));
@@ -132,7 +143,7 @@ async fn open_shop(
         recorder: Arc::new(recorder.map_err(|e| e.to_string())?),
         setup: plan.setup,
         terms,
-        left: Arc::new(AtomicUsize::new(IN_FLIGHT)),
+        left: Arc::new(AtomicUsize::new(IN_FLIGHT + IN_FLIGHT / TWICE)),
     };
     Ok((shop, host, listen))
 }
@@ -147,7 +158,7 @@ fn sign(
     let mut payments = Vec::new();
     let mut tricks = Vec::new();
     let seconds = match scene {
-        Scene::Busy | Scene::Robbed => VALID_SECONDS,
+        Scene::Busy | Scene::Robbed | Scene::Replaced => VALID_SECONDS,
         Scene::Expiring => SHORT_SECONDS,
     };
     for n in 0..IN_FLIGHT {
@@ -158,7 +169,7 @@ fn sign(
             let by = robbed.sign(ELSEWHERE, VALID_SECONDS, chance).authorization;
             let nonce = payment.authorization.authorization.nonce.0;
             tricks.push(Trick::Robbed { nonce, by });
-        } else if n % 11 == 10 {
+        } else if n % 11 == 10 && scene != Scene::Replaced {
             tricks.push(Trick::Ahead(payment.authorization.clone()));
         }
         shop.record(&payment)?;
@@ -166,6 +177,20 @@ fn sign(
     }
     tokio::spawn(Stranger::new(&DEV_ACCOUNTS[5])?.watch(world.chain.clone(), tricks));
     Ok(payments)
+}
+
+/// Replaces the newest blocks a few times while payments are under way, and
+/// then waits until that can be seen.
+async fn replace_blocks(chain: Devnet, scene: Scene, mut chance: Chance) {
+    if scene != Scene::Replaced {
+        return;
+    }
+    for _ in 0..3 {
+        tokio::time::sleep(chance.millis(200, 900)).await;
+        // At the very beginning there is nothing to replace.
+        let _ = chain.reorg(chance.between(1, 4), chance.coin());
+    }
+    tokio::time::sleep(AFTER_LAST).await;
 }
 
 /// The server's lives and deaths.

@@ -51,7 +51,7 @@ impl World {
         let dir = TempDir::with_prefix("tollway-sweep-").map_err(text)?;
         let pause = chance.millis(80, 200);
         let mining = match scene {
-            Scene::Busy | Scene::Robbed => Mining::Interval(pause),
+            Scene::Busy | Scene::Robbed | Scene::Replaced => Mining::Interval(pause),
             Scene::Expiring => Mining::Manual,
         };
         let chain = Devnet::builder().preset(Preset::BaseSepolia).mining(mining);
