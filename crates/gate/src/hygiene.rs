@@ -4,6 +4,7 @@ use http::header::{
     CACHE_CONTROL, CONNECTION, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, UPGRADE, VARY,
 };
 use http::{HeaderMap, HeaderValue};
+use tollway_core::mistake;
 
 /// Headers by which a client names another method or path than it asks for.
 const OVERRIDES: [&str; 6] = [
@@ -122,6 +123,9 @@ pub(crate) fn clean_answer(headers: &mut HeaderMap) {
 
 /// Takes out what lets shared caches keep an answer, and adds `private`.
 fn make_private(headers: &mut HeaderMap) {
+    if mistake::is("public_cache") {
+        return;
+    }
     let mut kept: Vec<String> = Vec::new();
     for value in headers.get_all(CACHE_CONTROL) {
         for directive in value.to_str().unwrap_or_default().split(',').map(str::trim) {

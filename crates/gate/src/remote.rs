@@ -17,7 +17,7 @@ use tollway_core::wire::{
     FacilitatorBody, PaymentPayload, PaymentRequirements, SettleResponse, SupportedResponse,
     VerifyResponse, Version, v1,
 };
-use tollway_core::{Facilitator, FacilitatorError, SettleRequest, VerifyRequest, codes};
+use tollway_core::{Facilitator, FacilitatorError, SettleRequest, VerifyRequest, codes, mistake};
 use url::{Host, Url};
 
 /// Codes by which a facilitator says that it took nothing.
@@ -210,6 +210,9 @@ impl Facilitator for RemoteFacilitator {
             call = call.header("idempotency-key", key);
         }
         let answer = Answer::get(call).await.map_err(Broken::under_way)?;
+        if mistake::is("any_status_trusted") && answer.status.is_success() {
+            return Ok(trusted_blindly(&answer, request));
+        }
         match answer.parse::<SettleResponse>() {
             Some(mut response) if !response.success || answer.status.is_success() => {
                 response.network = v1::network_from_v1(&response.network);
@@ -231,6 +234,17 @@ impl Facilitator for RemoteFacilitator {
         answer
             .parse()
             .ok_or_else(|| FacilitatorError::Protocol(answer.told()))
+    }
+}
+
+/// What a gate would believe that looks at the status only.
+fn trusted_blindly(answer: &Answer, request: &SettleRequest) -> SettleResponse {
+    let said = answer.parse::<SettleResponse>().unwrap_or_default();
+    SettleResponse {
+        success: true,
+        transaction: format!("0x{:064}", 0),
+        network: request.requirements.network.clone(),
+        ..said
     }
 }
 

@@ -1,7 +1,7 @@
 //! What follows from a verdict: the record, the counters, and what the caller gets.
 
 use bytes::Bytes;
-use tollway_core::{Amount, Lookup, Refusal, TxHash};
+use tollway_core::{Amount, Lookup, Refusal, TxHash, mistake};
 
 use crate::body::PayBody;
 use crate::code;
@@ -284,6 +284,13 @@ impl Engine {
 
     /// Records why the outcome is unclear, unless the record knows more already.
     async fn unclear(&self, shown: &Shown<'_>, why: &str) {
+        if mistake::is("budget_freed_when_unclear")
+            && let Ok(spends) = self.spends()
+        {
+            let id = &shown.record.id;
+            let _ = spends.release(id, "timeout", self.clock.now()).await;
+            return;
+        }
         if Note::read(shown.record).is_none() {
             self.note(shown, why).await;
         }

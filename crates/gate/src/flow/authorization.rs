@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::Response;
 use tollway_core::wire::SettleResponse;
-use tollway_core::{codes, wire::Version};
+use tollway_core::{codes, mistake, wire::Version};
 use tollway_ledger::{GrantRecord, GrantState, LedgerError};
 
 use super::held::{self, Failure, Held};
@@ -51,6 +51,10 @@ pub(super) async fn serve(mut work: Work, record: GrantRecord, active: Active) -
     if let Err(error) = store(&gate, &record, &held).await {
         give_back(&gate, &record, codes::LEDGER_UNAVAILABLE).await;
         return ledger_failed(&error);
+    }
+    if mistake::is("release_before_settle") {
+        tokio::spawn(settle_bounded(gate, purchase, record, active));
+        return held.into_response();
     }
     match settle_bounded(gate, purchase, record, active).await {
         Ok((version, receipt)) => answer::with_receipt(held.into_response(), version, &receipt),

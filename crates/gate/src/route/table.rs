@@ -1,6 +1,7 @@
 //! From a request to the route that prices it.
 
 use http::Method;
+use tollway_core::mistake;
 
 use super::path::{PathError, Spelling, plain_reading};
 use super::pattern::Pattern;
@@ -29,11 +30,17 @@ pub(crate) fn decide<'a>(
     if !raw_path.is_empty() && !raw_path.starts_with('/') {
         return target_without_path(patterns, method, raw_path);
     }
+    if mistake::is("get_only") && *method != Method::GET {
+        return decided(None, raw_path.to_owned());
+    }
     let first = |reading: &str| {
         patterns
             .clone()
             .position(|pattern| pattern.covers(method) && pattern.fits(reading))
     };
+    if mistake::is("raw_path_gate") {
+        return decided(first(raw_path), raw_path.to_owned());
+    }
     if let Some(reading) = plain_reading(raw_path) {
         return decided(first(&reading), raw_path.to_owned());
     }
