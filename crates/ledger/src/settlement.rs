@@ -232,6 +232,9 @@ pub trait SettlementStore: ReplicaStore {
     /// A payment by name.
     async fn payment(&self, id: &PaymentId) -> Result<Option<PaymentRecord>, LedgerError>;
 
+    /// Payments by name, in the order asked for, without those that are not there.
+    async fn payments_of(&self, ids: &[PaymentId]) -> Result<Vec<PaymentRecord>, LedgerError>;
+
     /// A payment by what makes it unique.
     async fn payment_by_identity(
         &self,
@@ -247,6 +250,16 @@ pub trait SettlementStore: ReplicaStore {
         &self,
         lease: &Lease,
         confirmed_nonce: u64,
+        now: Timestamp,
+    ) -> Result<SlotRecord, LedgerError>;
+
+    /// Opens a slot: one that is closed, after a reorganisation freed its nonce,
+    /// or one that the ledger does not know, empty, to fill a gap below others.
+    /// An open one is given as it is. [`LedgerError::LeaseLost`] as above.
+    async fn reopen_slot(
+        &self,
+        slot: &SlotRef,
+        lease: &Lease,
         now: Timestamp,
     ) -> Result<SlotRecord, LedgerError>;
 

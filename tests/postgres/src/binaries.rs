@@ -20,7 +20,11 @@ pub fn folder() -> PathBuf {
 fn of_the_system() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
     let folders = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
-    let complete = |folder: &PathBuf| ["initdb", "postgres"].iter().all(|p| folder.join(p).is_file());
+    let complete = |folder: &PathBuf| {
+        ["initdb", "postgres"]
+            .iter()
+            .all(|p| folder.join(p).is_file())
+    };
     folders.filter(complete).max()
 }
 
@@ -36,12 +40,28 @@ fn fetched() -> PathBuf {
 
 fn fetch(place: &Path) {
     let parent = place.parent().unwrap();
-    let fresh = tempfile::Builder::new().prefix("postgres-").tempdir_in(parent).unwrap();
+    let fresh = tempfile::Builder::new()
+        .prefix("postgres-")
+        .tempdir_in(parent)
+        .unwrap();
     let mut npm = Command::new("npm");
-    npm.args(["install", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"]);
+    npm.args([
+        "install",
+        "--silent",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--prefix",
+    ]);
     npm.arg(fresh.path()).arg(format!("{PACKAGE}@{VERSION}"));
-    let done = npm.output().expect("npm runs, or Debian's package postgresql is installed");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let done = npm
+        .output()
+        .expect("npm runs, or Debian's package postgresql is installed");
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
     link(&fresh.path().join("node_modules").join(PACKAGE));
     readable(fresh.path());
     // Another test may have been faster; its copy is as good.
@@ -73,6 +93,10 @@ fn readable(folder: &Path) {
 /// The build's own folder, from where this test runs.
 fn target() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let target = test.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
-    target.expect("the test runs from a target folder").to_owned()
+    let target = test
+        .ancestors()
+        .find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    target
+        .expect("the test runs from a target folder")
+        .to_owned()
 }

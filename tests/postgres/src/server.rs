@@ -50,10 +50,19 @@ impl Postgres {
 
     fn set_up(&self) {
         let mut initdb = self.user.command(&self.binaries.join("initdb"));
-        initdb.args(["--no-sync", "--auth=trust", "--username=tollway", "--encoding=UTF8"]);
+        initdb.args([
+            "--no-sync",
+            "--auth=trust",
+            "--username=tollway",
+            "--encoding=UTF8",
+        ]);
         initdb.arg("--pgdata").arg(self.data());
         let done = initdb.current_dir(self.folder.path()).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
 
     fn data(&self) -> PathBuf {
@@ -73,8 +82,15 @@ impl Postgres {
         for setting in ["listen_addresses=", "fsync=on", "max_connections=200"] {
             command.args(["-c", setting]);
         }
-        let log = std::fs::File::options().append(true).create(true).open(self.log()).unwrap();
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+        let log = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.log())
+            .unwrap();
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log);
         let mut child = command.current_dir(self.folder.path()).spawn().unwrap();
         let input = child.stdin.take().unwrap();
         self.process = Some((child, input));
@@ -96,7 +112,10 @@ impl Postgres {
             if last && self.socket().exists() {
                 return;
             }
-            assert!(start.elapsed() < PATIENCE, "the server does not start: {log}");
+            assert!(
+                start.elapsed() < PATIENCE,
+                "the server does not start: {log}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -177,7 +196,10 @@ mod tests {
         assert!(!server.socket().exists());
         server.run();
         let mut session = server.session("t0").await;
-        let row = sqlx::query("SHOW fsync").fetch_one(&mut session).await.unwrap();
+        let row = sqlx::query("SHOW fsync")
+            .fetch_one(&mut session)
+            .await
+            .unwrap();
         assert_eq!(row.get::<String, _>(0), "on");
     }
 }

@@ -74,7 +74,7 @@ impl PostgresPlace {
         Writer::start(async move || {
             migrate(&options).await?;
             let writer = PostgresWriter::open(options, &name).await?;
-            Ok(Step::new(Connection::Postgres(writer), name))
+            Ok(Step::new(Connection::Postgres(Box::new(writer)), name))
         })
         .await
     }

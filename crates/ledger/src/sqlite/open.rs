@@ -49,10 +49,10 @@ impl SqlitePlace {
             location.prepare()?;
             let has_log = location.has_log();
             let mut conn = connect(&location).await?;
+            migrate(&mut conn).await?;
             if has_log {
                 make_durable(&mut conn)?;
             }
-            migrate(&mut conn).await?;
             Ok(Step::new(Connection::Sqlite(conn), name))
         })
         .await

@@ -146,14 +146,23 @@ pub(crate) async fn allocate(
         return record(&row);
     }
     let nonce = next_nonce(step, &bottom).await?;
-    let slot = (network, signer, nonce);
+    let facts = json!({ "confirmed_nonce": confirmed_nonce });
+    create(step, (network, signer, nonce), facts, now).await
+}
+
+/// A new slot, empty.
+async fn create(
+    step: &mut Step,
+    slot: SlotRef,
+    facts: serde_json::Value,
+    now: Timestamp,
+) -> Result<SlotRecord, LedgerError> {
     let insert = keyed(
         "INSERT INTO slots (network, signer, nonce, raws, payments, closed, allocated_at)
          VALUES ($1, $2, $3, 0, '[]', 0, $4)",
         &slot,
     );
     step.run(insert.bind(millis(now))).await?;
-    let facts = json!({ "confirmed_nonce": confirmed_nonce });
     step.tell(&subject(&slot), "allocated", facts, now).await?;
     let (network, signer, nonce) = slot;
     Ok(SlotRecord {
@@ -165,6 +174,39 @@ pub(crate) async fn allocate(
         closed: false,
         allocated_at: now,
     })
+}
+
+/// Opens a slot that is closed or unknown.
+pub(crate) async fn reopen(
+    step: &mut Step,
+    slot: &SlotRef,
+    lease: &Lease,
+    now: Timestamp,
+) -> Result<SlotRecord, LedgerError> {
+    check_lease(step, slot, lease, "open it again").await?;
+    let Some(mut held) = one(step, slot).await? else {
+        let facts = json!({ "gap": true });
+        return create(step, slot.clone(), facts, now).await;
+    };
+    if held.closed {
+        open_again(step, slot).await?;
+        step.tell(&subject(slot), "reopened", json!({}), now)
+            .await?;
+        held.closed = false;
+    }
+    Ok(held)
+}
+
+async fn check_lease(
+    step: &mut Step,
+    slot: &SlotRef,
+    lease: &Lease,
+    what: &'static str,
+) -> Result<(), LedgerError> {
+    if (&slot.0, &slot.1) != (&lease.network, &lease.signer) {
+        return Err(conflict(slot, "another signer's", what));
+    }
+    replicas::check(step, lease).await
 }
 
 /// The lowest nonce at or above the chain's, above every open slot, and not
@@ -209,10 +251,7 @@ pub(crate) async fn store_raw(
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     const WHAT: &str = "store a transaction under it";
-    if (&slot.0, &slot.1) != (&lease.network, &lease.signer) {
-        return Err(conflict(slot, "another signer's", WHAT));
-    }
-    replicas::check(step, lease).await?;
+    check_lease(step, slot, lease, WHAT).await?;
     let held = load(step, slot).await?;
     if held.closed {
         return Err(conflict(slot, "closed", WHAT));

@@ -45,7 +45,7 @@ impl Trouble {
 /// The one connection of a process that writes.
 pub(crate) enum Connection {
     Sqlite(SqliteConnection),
-    Postgres(PostgresWriter),
+    Postgres(Box<PostgresWriter>),
 }
 
 impl Connection {

@@ -39,14 +39,16 @@ pub struct Store {
 #[derive(Clone)]
 enum Place {
     Sqlite(SqlitePlace),
-    Postgres(PostgresPlace),
+    Postgres(Box<PostgresPlace>),
 }
 
 impl Place {
     fn parse(url: &str) -> Result<Self, LedgerError> {
         match url.split_once(':').map(|(scheme, _)| scheme) {
             Some("sqlite") => SqlitePlace::parse(url).map(Self::Sqlite),
-            Some("postgres" | "postgresql") => PostgresPlace::parse(url).map(Self::Postgres),
+            Some("postgres" | "postgresql") => {
+                PostgresPlace::parse(url).map(Box::new).map(Self::Postgres)
+            }
             _ => Err(unavailable(
                 "A ledger's URL begins with sqlite: and a path, or with postgres://; write for example sqlite:tollway.db.",
                 "unknown scheme",

@@ -78,6 +78,14 @@ impl SettlementStore for Store {
         row.as_ref().map(payments::record).transpose()
     }
 
+    async fn payments_of(&self, ids: &[PaymentId]) -> Result<Vec<PaymentRecord>, LedgerError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            found.extend(self.payment(id).await?);
+        }
+        Ok(found)
+    }
+
     async fn payment_by_identity(
         &self,
         identity: &Identity,
@@ -95,6 +103,19 @@ impl SettlementStore for Store {
         let lease = lease.clone();
         self.write(step_name!("allocate_slot"), async move |step: &mut Step| {
             slots::allocate(step, &lease, confirmed_nonce, now).await
+        })
+        .await
+    }
+
+    async fn reopen_slot(
+        &self,
+        slot: &SlotRef,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<SlotRecord, LedgerError> {
+        let (slot, lease) = (slot.clone(), lease.clone());
+        self.write(step_name!("reopen_slot"), async move |step: &mut Step| {
+            slots::reopen(step, &slot, &lease, now).await
         })
         .await
     }

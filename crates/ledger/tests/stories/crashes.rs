@@ -95,6 +95,7 @@ async fn a_crash_within_any_step_leaves_no_part_of_it() {
         "give_up",
         "allocate_slot",
         "store_raw",
+        "reopen_slot",
         "note",
         "conclude",
         "conclude_all",

@@ -84,6 +84,7 @@ mod told {
             a_payment_ends_once,
             success_is_handed_out_once,
             a_reorganisation_brings_the_attempt_back,
+            a_gap_is_filled_and_a_freed_nonce_opens_again,
             listings_are_newest_first_and_bounded,
             what_transactions_cost_is_counted_by_day_and_payer,
             many_end_in_one_step_each_for_itself,

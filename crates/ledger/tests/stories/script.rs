@@ -72,6 +72,10 @@ async fn settlements(
     }];
     ledger.close_slot(&slot(0), &costs, at(7)).await?;
     after().await;
+    ledger.reopen_slot(&slot(0), &lease, at(7)).await?;
+    after().await;
+    ledger.close_slot(&slot(0), &[], at(7)).await?;
+    after().await;
     ledger.hand_out(&one, Some("key"), at(8)).await?;
     after().await;
     ledger.take_back(&one, "reorganised", at(9)).await?;

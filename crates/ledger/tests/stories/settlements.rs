@@ -245,6 +245,42 @@ pub async fn a_reorganisation_brings_the_attempt_back(store: impl SettlementStor
     assert_conflict(store.take_back(&record.id, "twice", at(5)).await);
 }
 
+pub async fn a_gap_is_filled_and_a_freed_nonce_opens_again(store: impl SettlementStore) {
+    let lease = leased(&store, 9).await.unwrap();
+    let record = accepted(&store, 1).await;
+    let ids = [record.id.clone()];
+    assert_eq!(allocated(&store, &lease, 5).await, 5);
+    let five = slot(5);
+    let open = store.reopen_slot(&five, &lease, at(2)).await.unwrap();
+    assert_eq!((open.nonce, open.closed), (5, false));
+    store
+        .store_raw(&five, &raw(1), &ids, &lease, at(2))
+        .await
+        .unwrap();
+    store.close_slot(&five, &[], at(3)).await.unwrap();
+    let again = store.reopen_slot(&five, &lease, at(4)).await.unwrap();
+    assert_eq!((again.closed, again.raws), (false, vec![raw(1)]));
+    assert_eq!(again.payments, ids);
+    let found = store.slot(&five).await.unwrap().unwrap();
+    assert!(!found.closed);
+    // A nonce below that nobody had.
+    let gap = store.reopen_slot(&slot(4), &lease, at(5)).await.unwrap();
+    assert_eq!((gap.nonce, gap.raws, gap.payments), (4, vec![], vec![]));
+    store
+        .store_raw(&slot(4), &raw(2), &[], &lease, at(6))
+        .await
+        .unwrap();
+    let nobody = PaymentId::from_text("pay_nobody");
+    let found = store
+        .payments_of(&[nobody, record.id.clone()])
+        .await
+        .unwrap();
+    assert_eq!(
+        found.iter().map(|p| &p.id).collect::<Vec<_>>(),
+        [&record.id]
+    );
+}
+
 pub async fn listings_are_newest_first_and_bounded(store: impl SettlementStore) {
     for n in 0..5 {
         accepted(&store, n).await;
