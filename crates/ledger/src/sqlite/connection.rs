@@ -23,6 +23,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const BUSY_PATIENCE: Duration = Duration::from_secs(15);
 /// Statements kept prepared, more than there are.
 const STATEMENTS: usize = 256;
+/// Pages that the writer keeps in memory, in KiB.
+const CACHE_KIB: i64 = 16 * 1024;
 /// Connections that read.
 const READERS: usize = 4;
 /// What a trial writes: enough that a full disk has no room for it.
@@ -35,7 +37,7 @@ pub(crate) struct SqliteConnection {
 }
 
 impl SqliteConnection {
-    pub fn open(location: &Location) -> Result<Self, rusqlite::Error> {
+    fn open(location: &Location) -> Result<Self, rusqlite::Error> {
         let conn = match location {
             Location::File(path) => {
                 let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -56,6 +58,14 @@ impl SqliteConnection {
             conn,
             names: HashMap::new(),
         })
+    }
+
+    /// For the connection that writes: it keeps the pages that it returns to,
+    /// so that a long history costs it nothing.
+    pub fn open_writer(location: &Location) -> Result<Self, rusqlite::Error> {
+        let writer = Self::open(location)?;
+        writer.conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        Ok(writer)
     }
 
     fn open_reader(location: &Location) -> Result<Self, rusqlite::Error> {

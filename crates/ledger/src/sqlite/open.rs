@@ -75,7 +75,7 @@ impl SqlitePlace {
 async fn connect(location: &Location) -> Result<SqliteConnection, LedgerError> {
     let patience = Instant::now() + OPEN_PATIENCE;
     loop {
-        match SqliteConnection::open(location) {
+        match SqliteConnection::open_writer(location) {
             Ok(conn) => return Ok(conn),
             Err(error) if is_busy(&error) && Instant::now() < patience => {
                 sleep(Duration::from_millis(25)).await;

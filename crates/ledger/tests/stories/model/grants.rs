@@ -6,7 +6,7 @@ use serde_json::json;
 use tollway_core::GrantId;
 use tollway_ledger::{Claim, Evidence, GrantState, GrantStore as _, NewGrant, Store};
 
-use super::{Answer, answer, done, on_a_fresh_ledger};
+use super::{Answer, answer, done, on_a_fresh_ledger, on_postgres};
 use crate::make::{at, grant, hash, identity};
 
 #[derive(Clone, Debug)]
@@ -294,20 +294,30 @@ impl Real {
     }
 }
 
+async fn side_by_side(ledger: Store, commands: Vec<Command>) {
+    let mut model = Model::default();
+    let mut real = Real {
+        ledger,
+        ids: Vec::new(),
+    };
+    for (now, command) in commands.iter().enumerate() {
+        let now = now as u64;
+        let expected = model.apply(command, now);
+        assert_eq!(real.apply(command, now).await, expected, "{command:?}");
+        real.assert_like(&model).await;
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn grants_are_like_their_model(commands in vec(command(), 1..80)) {
-        on_a_fresh_ledger(|ledger| async move {
-            let mut model = Model::default();
-            let mut real = Real { ledger, ids: Vec::new() };
-            for (now, command) in commands.iter().enumerate() {
-                let now = now as u64;
-                let expected = model.apply(command, now);
-                assert_eq!(real.apply(command, now).await, expected, "{command:?}");
-                real.assert_like(&model).await;
-            }
-        });
+        on_a_fresh_ledger(|ledger| side_by_side(ledger, commands));
     }
+}
+
+#[test]
+fn grants_are_like_their_model_on_postgres() {
+    on_postgres(&vec(command(), 1..60), side_by_side);
 }

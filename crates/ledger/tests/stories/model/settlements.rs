@@ -10,7 +10,7 @@ use tollway_ledger::{
     SlotRecord, Store,
 };
 
-use super::{Answer, answer, done, on_a_fresh_ledger};
+use super::{Answer, answer, done, on_a_fresh_ledger, on_postgres};
 use crate::make::{LONG, address, at, hash, network, payment, raw, settled};
 
 #[derive(Clone, Debug)]
@@ -388,18 +388,29 @@ impl Real {
     }
 }
 
+async fn side_by_side(ledger: Store, commands: Vec<Command>) {
+    let mut model = Model::default();
+    let mut real = Real::new(ledger).await;
+    for command in &commands {
+        assert_eq!(
+            real.apply(command).await,
+            model.apply(command),
+            "{command:?}"
+        );
+        real.assert_like(&model).await;
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn settlements_are_like_their_model(commands in vec(command(), 1..80)) {
-        on_a_fresh_ledger(|ledger| async move {
-            let mut model = Model::default();
-            let mut real = Real::new(ledger).await;
-            for command in &commands {
-                assert_eq!(real.apply(command).await, model.apply(command), "{command:?}");
-                real.assert_like(&model).await;
-            }
-        });
+        on_a_fresh_ledger(|ledger| side_by_side(ledger, commands));
     }
+}
+
+#[test]
+fn settlements_are_like_their_model_on_postgres() {
+    on_postgres(&vec(command(), 1..60), side_by_side);
 }

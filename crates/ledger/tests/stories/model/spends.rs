@@ -9,7 +9,7 @@ use tollway_ledger::{
     Limit, LimitScope, NewSpend, Reservation, SpendState, SpendStore as _, Store,
 };
 
-use super::{Answer, answer, done, on_a_fresh_ledger};
+use super::{Answer, answer, done, on_a_fresh_ledger, on_postgres};
 use crate::make::{address, at, atomic, limit, signed, spend};
 
 const SCOPES: usize = 6;
@@ -276,20 +276,33 @@ impl Real {
     }
 }
 
+async fn side_by_side(ledger: Store, commands: Vec<Command>) {
+    let mut model = Model {
+        clock: 1_000,
+        ..Model::default()
+    };
+    let mut real = Real {
+        ledger,
+        ids: Vec::new(),
+    };
+    for command in &commands {
+        let expected = model.apply(command);
+        let found = real.apply(command, model.clock).await;
+        assert_eq!(found, expected, "{command:?}");
+        real.assert_like(&model).await;
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn spends_are_like_their_model(commands in vec(command(), 1..80)) {
-        on_a_fresh_ledger(|ledger| async move {
-            let mut model = Model { clock: 1_000, ..Model::default() };
-            let mut real = Real { ledger, ids: Vec::new() };
-            for command in &commands {
-                let expected = model.apply(command);
-                let found = real.apply(command, model.clock).await;
-                assert_eq!(found, expected, "{command:?}");
-                real.assert_like(&model).await;
-            }
-        });
+        on_a_fresh_ledger(|ledger| side_by_side(ledger, commands));
     }
+}
+
+#[test]
+fn spends_are_like_their_model_on_postgres() {
+    on_postgres(&vec(command(), 1..60), side_by_side);
 }
