@@ -3,8 +3,8 @@
 //! One file per step: `start` (is this the right chain, are these the right
 //! tokens), `verify` (rules), `simulate` with `window` and `probe` (the chain's
 //! word, asked for many at once) and `diagnose`, `plan` and `batch` (who shares a
-//! transaction), `seal`, `fees` and `delegation`, `send`, `look` with `head` and
-//! `follow` (what became of it), `outcome` (receipts) and `lookup` (what others did).
+//! transaction), `seal`, `fees` and `delegation`, `send`, `look` with `head`, `follow`
+//! and `reads` (what became of it), `outcome` (receipts) and `lookup` (what others did).
 
 mod batch;
 mod config;
@@ -12,6 +12,7 @@ mod delegation;
 mod diagnose;
 mod fees;
 mod follow;
+mod funds;
 mod head;
 mod look;
 mod lookup;
@@ -20,6 +21,7 @@ mod payers;
 mod plan;
 mod presented;
 mod probe;
+mod reads;
 mod recent;
 mod seal;
 mod send;
