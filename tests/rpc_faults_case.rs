@@ -175,18 +175,25 @@ impl Case {
         let heard = self.hear().await;
         self.bound = usual;
         let success = |told: &Told| matches!(told, Told::Success(_));
-        assert!(
-            heard.values().all(success),
-            "{when}: {heard:?}\n{}",
-            self.last_words()
-        );
+        if !heard.values().all(success) {
+            panic!("{when}: {heard:?}\n{}", self.last_words().await);
+        }
         heard
     }
 
-    fn last_words(&self) -> String {
+    /// The ledger's story of what is open, and the end of the log.
+    async fn last_words(&self) -> String {
+        let mut words = String::new();
+        for row in self.town.payments("facilitator.db").await {
+            if row["state"] != "settled" {
+                let id = row["id"].as_str().unwrap();
+                let whole = self.town.payment("facilitator.db", id).await;
+                words.push_str(&format!("{whole}\n"));
+            }
+        }
         let log = self.facilitator.stderr();
         let tail: Vec<&str> = log.lines().rev().take(12).collect();
-        format!("log, newest first:\n{}", tail.join("\n"))
+        format!("{words}log, newest first:\n{}", tail.join("\n"))
     }
 
     /// The whole of a usual case: a payment in peace, one and then many at once
@@ -225,7 +232,9 @@ impl Case {
             let Err(wrong) = verdict else {
                 return;
             };
-            assert!(Instant::now() < end, "{wrong}\n{}", self.last_words());
+            if Instant::now() > end {
+                panic!("{wrong}\n{}", self.last_words().await);
+            }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
