@@ -9,8 +9,8 @@ pub mod engine;
 pub mod http;
 mod telemetry;
 
-pub use self::http::{HttpOptions, router};
+pub use self::http::{ApiBody, FacilitatorService, HttpOptions, router, service};
 pub use engine::{
-    CallerRule, Engine, EngineConfig, EngineError, EngineHealth, EngineParts, GasCaps, Holds, Hook,
-    NetworkHealth, SettlementEvent,
+    Caller, CallerRule, Engine, EngineConfig, EngineError, EngineHealth, EngineParts, GasCaps,
+    Holds, Hook, NetworkHealth, SettlementEvent,
 };

@@ -1,7 +1,10 @@
 //! Counters and histograms. Labels are bounded: networks and schemes that are
 //! served, states, and codes of the error table; never an address or an id.
 
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use metrics::{Counter, Histogram};
 
 use tollway_core::{Broadcast, ChainError, Network, codes};
 use tollway_ledger::{Cost, PaymentState};
@@ -38,9 +41,38 @@ pub(crate) struct Call<'a> {
     pub(crate) took: Duration,
 }
 
+/// The meters of what goes well, found once: the rest is rare.
+#[derive(Default)]
+pub(crate) struct Meters {
+    verify: OnceLock<(Counter, Histogram)>,
+    settle: OnceLock<(Counter, Histogram)>,
+}
+
 impl Call<'_> {
+    /// Counts it, with the network's prepared meters where it went well.
+    pub(crate) fn count_with(&self, meters: Option<&Meters>) {
+        let (Some(meters), "ok", "exact", Some(network)) =
+            (meters, self.outcome, self.scheme, self.network)
+        else {
+            return self.count();
+        };
+        let prepared = match self.step {
+            "verify" => &meters.verify,
+            _ => &meters.settle,
+        };
+        let (counter, histogram) = prepared.get_or_init(|| {
+            let (step, network) = (self.step, network.to_string());
+            (
+                metrics::counter!("tollway_requests_total", "step" => step, "network" => network.clone(), "scheme" => "exact", "outcome" => "ok", "code" => "none"),
+                metrics::histogram!("tollway_request_seconds", "step" => step, "network" => network),
+            )
+        });
+        counter.increment(1);
+        histogram.record(self.took.as_secs_f64());
+    }
+
     /// Counts it.
-    pub(crate) fn count(&self) {
+    fn count(&self) {
         let network = self
             .network
             .map_or_else(|| "other".to_owned(), Network::to_string);

@@ -272,7 +272,7 @@ impl Engine {
         }
     }
 
-    fn new_record(
+    pub(super) fn new_record(
         &self,
         caller: &Caller,
         request: &SettleRequest,

@@ -44,6 +44,7 @@ impl Actor {
             events: sender.clone(),
             gauge: Arc::clone(&gauge),
             gas: Arc::clone(&gas),
+            meters: Arc::default(),
         };
         let performer = Performer {
             network: chain.network().clone(),

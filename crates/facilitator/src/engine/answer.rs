@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tollway_core::wire::{Object, SettleResponse, VerifyResponse};
-use tollway_core::{Address, Refusal, TxHash, codes};
+use tollway_core::{Address, Refusal, TxHash, codes, mistake};
 use tollway_ledger::{PaymentRecord, PaymentState};
 
 use super::error::EngineError;
@@ -140,7 +140,10 @@ pub(super) fn pending(
             "The transaction was sent and its outcome is not known yet; ask again for the same payment, never with a new signature."
                 .to_owned(),
         ),
-        transaction: transaction.to_string(),
+        transaction: match mistake::is("pending_without_hash") {
+            true => String::new(),
+            false => transaction.to_string(),
+        },
         ..about(record)
     })
 }

@@ -19,6 +19,9 @@ use super::machine::{Effect, Event, NotAllocated, Records, SlotKey, Ticket};
 use super::shared::Shared;
 use crate::telemetry;
 
+/// Payments that are read in one step at most.
+const AT_ONCE: usize = 500;
+
 /// What an effect is performed with.
 pub(super) struct Performer {
     pub(super) shared: Arc<Shared>,
@@ -194,6 +197,23 @@ impl Performer {
             Effect::Reload { id, ticket } => {
                 let result = self.load(store.as_ref(), &id).await;
                 Event::Reloaded { id, ticket, result }
+            }
+            Effect::ReopenSlot {
+                slot,
+                lease,
+                ticket,
+            } => {
+                let place = self.slot_ref(&slot);
+                let step = store.reopen_slot(&place, &lease, now);
+                let result = match self.durable(crash::ALLOCATED, step).await {
+                    Ok(opened) => complete(store.as_ref(), Vec::new(), vec![opened]).await,
+                    Err(error) => Err(error),
+                };
+                Event::SlotOpened {
+                    slot,
+                    ticket,
+                    result,
+                }
             }
             Effect::TakeBack { ticket, block, ids } => Event::TakenBack {
                 ticket,
@@ -393,8 +413,8 @@ impl Performer {
             }
         }
         let mut records = Vec::with_capacity(ids.len());
-        for id in ids {
-            records.extend(store.payment(id).await?);
+        for ids in ids.chunks(AT_ONCE) {
+            records.extend(store.payments_of(ids).await?);
         }
         with_slots(store, records).await
     }
@@ -447,14 +467,14 @@ async fn complete(
         slots.extend(store.slot(&place).await?);
     }
     let known: BTreeSet<PaymentId> = payments.iter().map(|p| p.id.clone()).collect();
-    let carried: BTreeSet<PaymentId> = slots
+    let carried: Vec<PaymentId> = slots
         .iter()
         .flat_map(|s| s.payments.iter())
         .filter(|id| !known.contains(id))
         .cloned()
         .collect();
-    for id in carried {
-        payments.extend(store.payment(&id).await?);
+    for ids in carried.chunks(AT_ONCE) {
+        payments.extend(store.payments_of(ids).await?);
     }
     Ok((payments, slots))
 }

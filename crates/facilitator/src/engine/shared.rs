@@ -232,6 +232,7 @@ pub(super) struct NetworkHandle {
     pub(super) events: mpsc::UnboundedSender<Event>,
     pub(super) gauge: Arc<NetworkGauge>,
     pub(super) gas: Arc<Gas>,
+    pub(super) meters: Arc<telemetry::Meters>,
 }
 
 /// What an actor shows of itself.

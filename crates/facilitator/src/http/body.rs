@@ -1,9 +1,10 @@
 //! Reading request bodies, and answers that are no payment's.
 
-use axum::body::{Body, Bytes};
+use axum::BoxError;
+use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Request, StatusCode, header};
-use http_body::Body as _;
+use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::json;
 use tollway_core::codes;
@@ -18,10 +19,11 @@ pub(super) struct Malformed {
 }
 
 /// Reads a JSON request's body within its limits of size and time.
-pub(super) async fn read(
-    request: Request<Body>,
-    options: &HttpOptions,
-) -> Result<Bytes, Malformed> {
+pub(super) async fn read<B>(request: Request<B>, options: &HttpOptions) -> Result<Bytes, Malformed>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     let (parts, body) = request.into_parts();
     if !is_json(&parts.headers) {
         return Err(Malformed {

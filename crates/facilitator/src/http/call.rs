@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::BoxError;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http_body_util::Full;
 use serde::Serialize;
 use tollway_core::wire::{FacilitatorBody, SettleResponse, VerifyResponse, Version, v1};
 use tollway_core::{Refusal, SettleRequest, VerifyRequest, codes};
@@ -17,8 +19,26 @@ use crate::EngineError;
 
 /// What callers that repeat a request name it with.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Room for most answers.
+const ANSWER_BYTES: usize = 384;
 
 pub(super) async fn verify(State(api): State<Api>, request: Request<Body>) -> Response {
+    answer_verify(&api, request).await.map(Body::new)
+}
+
+pub(super) async fn settle(State(api): State<Api>, request: Request<Body>) -> Response {
+    answer_settle(&api, request).await.map(Body::new)
+}
+
+/// An answer whose bytes are there.
+pub(super) type Whole = http::Response<Full<Bytes>>;
+
+/// `POST /verify`, whatever brings the body.
+pub(super) async fn answer_verify<B>(api: &Api, request: Request<B>) -> Whole
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     let caller = match api.engine.caller(api_key(request.headers())) {
         Ok(caller) => caller,
         Err(error) => return Failure::from(error).answer(as_verify),
@@ -34,14 +54,19 @@ pub(super) async fn verify(State(api): State<Api>, request: Request<Body>) -> Re
     };
     match in_time(&api.options, api.engine.check_for(&caller, &request)).await {
         Ok(response) => match version {
-            Version::V2 => axum::Json(response).into_response(),
-            Version::V1 => axum::Json(v1::verify_response(response)).into_response(),
+            Version::V2 => json(StatusCode::OK, &response),
+            Version::V1 => json(StatusCode::OK, &v1::verify_response(response)),
         },
         Err(error) => Failure::from(error).answer(as_verify),
     }
 }
 
-pub(super) async fn settle(State(api): State<Api>, request: Request<Body>) -> Response {
+/// `POST /settle`, whatever brings the body.
+pub(super) async fn answer_settle<B>(api: &Api, request: Request<B>) -> Whole
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     let caller = match api.engine.caller(api_key(request.headers())) {
         Ok(caller) => caller,
         Err(error) => return Failure::from(error).answer(as_settle),
@@ -66,17 +91,34 @@ pub(super) async fn settle(State(api): State<Api>, request: Request<Body>) -> Re
     }
 }
 
-fn in_version(version: Version, response: SettleResponse) -> Response {
+fn in_version(version: Version, response: SettleResponse) -> Whole {
     match version {
-        Version::V2 => axum::Json(response).into_response(),
-        Version::V1 => axum::Json(v1::settle_response(&response)).into_response(),
+        Version::V2 => json(StatusCode::OK, &response),
+        Version::V1 => json(StatusCode::OK, &v1::settle_response(&response)),
     }
 }
 
-async fn question(
-    request: Request<Body>,
-    options: &HttpOptions,
-) -> Result<FacilitatorBody, Failure> {
+fn json<T: Serialize>(status: StatusCode, value: &T) -> Whole {
+    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+    // Answers are structs of texts: they have no keys that JSON cannot write.
+    let status = match serde_json::to_writer(&mut bytes, value) {
+        Ok(()) => status,
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let mut response = Whole::new(Full::new(Bytes::from(bytes)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+async fn question<B>(request: Request<B>, options: &HttpOptions) -> Result<FacilitatorBody, Failure>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     let bytes = body::read(request, options).await?;
     Ok(FacilitatorBody::decode(&bytes, &options.body)?)
 }
@@ -145,9 +187,8 @@ impl Failure {
         }
     }
 
-    fn answer<T: Serialize>(self, shape: fn(String, String) -> T) -> Response {
-        let mut response =
-            (self.status, axum::Json(shape(self.code, self.message))).into_response();
+    fn answer<T: Serialize>(self, shape: fn(String, String) -> T) -> Whole {
+        let mut response = json(self.status, &shape(self.code, self.message));
         if let Some(after) = self.retry_after {
             response.headers_mut().insert(
                 header::RETRY_AFTER,

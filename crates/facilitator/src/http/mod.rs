@@ -16,6 +16,7 @@
 
 mod body;
 mod call;
+mod direct;
 mod status;
 
 use std::time::Duration;
@@ -30,6 +31,8 @@ use tollway_core::codes;
 use tollway_core::json::JsonLimits;
 
 use crate::Engine;
+
+pub use direct::{ApiBody, FacilitatorService};
 
 /// What the HTTP API is set up with.
 #[derive(Clone)]
@@ -74,6 +77,13 @@ pub fn router(engine: Engine, options: HttpOptions) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(Api { engine, options })
+}
+
+/// The same as a service for any HTTP server: what is called most, `POST /verify`
+/// and `POST /settle`, goes round the router and its boxes.
+#[must_use]
+pub fn service(engine: Engine, options: HttpOptions) -> FacilitatorService {
+    FacilitatorService::new(engine, options)
 }
 
 async fn supported(State(api): State<Api>) -> Response {

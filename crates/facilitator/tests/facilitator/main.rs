@@ -10,5 +10,8 @@ mod http_stories;
 mod memory_store;
 mod model_store;
 mod recovery_stories;
+mod rng;
 mod scene;
 mod settle_stories;
+mod step_stories;
+mod world;

@@ -181,6 +181,20 @@ impl SettlementStore for MemoryStore {
             .await
     }
 
+    async fn reopen_slot(
+        &self,
+        slot: &SlotRef,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<SlotRecord, LedgerError> {
+        self.change(|m| m.reopen_slot(slot, lease, now)).await
+    }
+
+    async fn payments_of(&self, ids: &[PaymentId]) -> Result<Vec<PaymentRecord>, LedgerError> {
+        let model = self.model();
+        Ok(ids.iter().filter_map(|id| model.payment(id)).collect())
+    }
+
     async fn note(
         &self,
         _id: &PaymentId,

@@ -67,6 +67,11 @@ impl ModelStore {
         })
     }
 
+    /// Whether it uses the signer.
+    pub fn holds(&self, replica: &ReplicaId, signer: &Address) -> bool {
+        self.leases.get(signer).is_some_and(|(r, _)| r == replica)
+    }
+
     /// Another machine takes the signer, for as long as it lives.
     pub fn steal(&mut self, signer: &Address, thief: &ReplicaId) {
         let epoch = self.leases.get(signer).map_or(0, |(_, epoch)| *epoch);
@@ -246,6 +251,28 @@ impl ModelStore {
             slot.payments = ids.to_vec();
         }
         Ok(())
+    }
+
+    pub fn reopen_slot(
+        &mut self,
+        place: &SlotRef,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Answer<SlotRecord> {
+        self.check_lease(lease)?;
+        let key = (place.1.clone(), place.2);
+        self.closed.remove(&key);
+        let slot = self.slots.entry(key).or_insert_with(|| SlotRecord {
+            network: network(),
+            signer: place.1.clone(),
+            nonce: place.2,
+            raws: Vec::new(),
+            payments: Vec::new(),
+            closed: false,
+            allocated_at: now,
+        });
+        slot.closed = false;
+        Ok(slot.clone())
     }
 
     pub fn reopen(&mut self, id: &PaymentId, _proof: &Proof, now: Timestamp) -> Answer<()> {

@@ -43,7 +43,7 @@ fn nodes_that_fail_and_answers_that_are_lost_move_money_at_most_once() {
     let moody = Chaos {
         calls: 250,
         crashes: 0,
-        adversary: 0,
+        ..Chaos::NONE
     };
     let settled: usize = (0..STORIES)
         .map(|seed| named(seed, moody).count(PaymentState::Settled))
@@ -56,7 +56,7 @@ fn crashes_at_any_moment_lose_nothing_and_repeat_nothing() {
     let crashing = Chaos {
         calls: 100,
         crashes: 30,
-        adversary: 0,
+        ..Chaos::NONE
     };
     for seed in 0..STORIES {
         named(seed, crashing);
@@ -69,6 +69,7 @@ fn front_runners_cancellations_empty_accounts_and_used_nonces_end_truthfully() {
         calls: 120,
         crashes: 10,
         adversary: 40,
+        ..Chaos::NONE
     };
     let mut ends = [0; 3];
     for seed in 0..STORIES {
@@ -81,11 +82,45 @@ fn front_runners_cancellations_empty_accounts_and_used_nonces_end_truthfully() {
 }
 
 #[test]
+fn blocks_that_are_replaced_leave_nobody_settled_who_was_not_paid() {
+    let forking = Chaos {
+        calls: 60,
+        crashes: 6,
+        reorgs: 12,
+        ..Chaos::NONE
+    };
+    let (mut taken_back, mut settled) = (0, 0);
+    for seed in 0..STORIES {
+        let world = named(seed, forking);
+        taken_back += world.taken_back;
+        settled += world.count(PaymentState::Settled);
+    }
+    assert!(taken_back > 100, "only {taken_back} were taken back");
+    assert!(settled > 1000, "only {settled} settled");
+}
+
+#[test]
+fn a_signer_that_another_machine_takes_is_left_alone_and_nothing_is_lost() {
+    let thieving = Chaos {
+        calls: 60,
+        crashes: 6,
+        thefts: 15,
+        ..Chaos::NONE
+    };
+    let settled: usize = (0..STORIES)
+        .map(|seed| named(seed, thieving).count(PaymentState::Settled))
+        .sum();
+    assert!(settled > 1000, "only {settled} settled");
+}
+
+#[test]
 fn one_seed_tells_one_story() {
     let chaos = Chaos {
         calls: 150,
         crashes: 20,
         adversary: 30,
+        reorgs: 5,
+        thefts: 5,
     };
     for seed in [1, 7, 99] {
         assert_eq!(named(seed, chaos).trace, named(seed, chaos).trace);

@@ -5,12 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use std::sync::Arc;
+
 use tollway_core::{
-    Address, Amount, Broadcast, ChainError, Identity, Lookup, Outcome, PaymentId, Plan,
-    PlannedPayment, Proof, Raw, Refusal, Settled, Timestamp, TxHash, Watch,
+    Address, Amount, Broadcast, ChainError, Head, Identity, Lookup, Outcome, PaymentId, Plan,
+    PlannedPayment, Proof, Raw, Refusal, Settled, Sight, Timestamp, TxHash, Verified, Watch,
 };
-use tollway_facilitator::engine::machine::{Effect, Event, Rules, State, step};
-use tollway_ledger::{Acceptance, Conclusion, LedgerError, PaymentRecord, PaymentState};
+use tollway_facilitator::engine::machine::{
+    Effect, Event, NotAllocated, Rules, State, Update, step,
+};
+use tollway_ledger::{
+    Acceptance, Conclusion, Ending, LedgerError, PaymentRecord, PaymentState, ReplicaId,
+};
 
 use crate::fixtures::{account, network, new_payment, verified};
 use crate::model_store::ModelStore;
@@ -31,65 +37,153 @@ struct Tx {
     fee: u64,
 }
 
-/// A chain that includes what its mempool holds, in the order of nonces.
+/// What a block changes, so that it can be undone.
+#[derive(Clone, Default)]
+struct Ground {
+    confirmed: BTreeMap<Address, u64>,
+    receipts: BTreeMap<TxHash, Receipt>,
+    nonces: BTreeMap<String, Nonce>,
+    transfers: BTreeMap<String, (u32, u64)>,
+}
+
+#[derive(Clone)]
+struct Receipt {
+    block: u64,
+    ok: bool,
+    moved: BTreeSet<String>,
+}
+
+/// A chain that includes what its mempool holds, in the order of nonces, and
+/// whose last blocks may be replaced.
 #[derive(Default)]
 struct ModelChain {
     txs: BTreeMap<TxHash, Tx>,
     pool: BTreeMap<(Address, u64), TxHash>,
-    confirmed: BTreeMap<Address, u64>,
-    receipts: BTreeMap<TxHash, bool>,
-    nonces: BTreeMap<String, Nonce>,
-    transfers: BTreeMap<String, u32>,
+    ground: Ground,
+    /// Each block's hash, and the ground beneath it.
+    blocks: Vec<(String, Ground)>,
+    forks: u64,
+    /// Every block that ever was, and the one before it.
+    parents: BTreeMap<String, String>,
     deadlines: BTreeMap<String, Timestamp>,
     broke: BTreeSet<String>,
+    /// Every identity that was ever paid, in whatever block.
+    ever_paid: BTreeSet<String>,
 }
 
 impl ModelChain {
     fn confirmed(&self, signer: &Address) -> u64 {
-        self.confirmed.get(signer).copied().unwrap_or(0)
+        self.ground.confirmed.get(signer).copied().unwrap_or(0)
+    }
+
+    fn number(&self) -> u64 {
+        self.blocks.len() as u64
+    }
+
+    fn hash(&self, number: u64) -> Option<String> {
+        let at = usize::try_from(number).unwrap().checked_sub(1)?;
+        self.blocks.get(at).map(|(hash, _)| hash.clone())
+    }
+
+    /// The lowest block that whoever saw this head saw replaced.
+    fn replaced_since(&self, last: &Head) -> Option<u64> {
+        let (mut number, mut hash) = (last.number, last.hash.clone());
+        let mut replaced = None;
+        while number > 0 && self.hash(number).as_ref() != Some(&hash) {
+            replaced = Some(number);
+            hash = self.parents[&hash].clone();
+            number -= 1;
+        }
+        replaced
     }
 
     fn can_use(&self, identity: &str, now: Timestamp) -> bool {
-        !self.nonces.contains_key(identity)
+        !self.ground.nonces.contains_key(identity)
             && !self.broke.contains(identity)
             && now < self.deadlines[identity]
     }
 
     fn transfer(&mut self, identity: &str, by: &TxHash, third_party: bool) {
         let by = by.clone();
-        self.nonces
+        let number = self.number();
+        self.ground
+            .nonces
             .insert(identity.to_owned(), Nonce::Used { by, third_party });
-        *self.transfers.entry(identity.to_owned()).or_default() += 1;
+        let paid = self
+            .ground
+            .transfers
+            .entry(identity.to_owned())
+            .or_default();
+        *paid = (paid.0 + 1, number);
+        self.ever_paid.insert(identity.to_owned());
+    }
+
+    /// One more block, on this ground.
+    fn begin_block(&mut self) {
+        let hash = format!("0xb{}f{}", self.blocks.len() + 1, self.forks);
+        let parent = self.hash(self.number()).unwrap_or_default();
+        self.parents.insert(hash.clone(), parent);
+        self.blocks.push((hash, self.ground.clone()));
     }
 
     fn mine(&mut self, now: Timestamp) {
+        self.begin_block();
+        let block = self.number();
         let signers: BTreeSet<Address> = self.pool.keys().map(|(s, _)| s.clone()).collect();
         for signer in signers {
-            let nonce = self.confirmed(&signer);
-            let Some(hash) = self.pool.remove(&(signer.clone(), nonce)) else {
-                continue;
-            };
-            self.confirmed.insert(signer, nonce + 1);
-            let carries = self.txs[&hash].carries.clone();
-            let ok = carries.iter().all(|i| self.can_use(i, now));
-            self.receipts.insert(hash.clone(), ok);
-            if ok {
+            while let Some(hash) = self.pool.remove(&(signer.clone(), self.confirmed(&signer))) {
+                let nonce = self.confirmed(&signer);
+                self.ground.confirmed.insert(signer.clone(), nonce + 1);
+                let carries = self.txs[&hash].carries.clone();
+                let batch = carries.len() > 1;
+                let mut moved = BTreeSet::new();
                 for identity in carries {
-                    self.transfer(&identity, &hash, false);
+                    if self.can_use(&identity, now) {
+                        self.transfer(&identity, &hash, false);
+                        moved.insert(identity);
+                    }
                 }
+                let ok = batch || !moved.is_empty() || self.txs[&hash].carries.is_empty();
+                self.ground
+                    .receipts
+                    .insert(hash, Receipt { block, ok, moved });
             }
         }
-        let confirmed = self.confirmed.clone();
+        let confirmed = self.ground.confirmed.clone();
         self.pool
             .retain(|(s, n), _| *n >= confirmed.get(s).copied().unwrap_or(0));
     }
 
-    /// Whether any of these transactions can still be included.
-    fn can_land(&self, hashes: &[Raw], now: Timestamp) -> bool {
+    /// The last blocks never happened. Of their transactions, the node keeps some.
+    fn reorganise(&mut self, depth: u64, rng: &mut Rng) {
+        let depth = depth.min(self.number());
+        if depth == 0 {
+            return;
+        }
+        let from = self.number() - depth + 1;
+        let at = usize::try_from(from - 1).unwrap();
+        let gone = self.ground.receipts.clone();
+        self.ground = self.blocks[at].1.clone();
+        self.blocks.truncate(at);
+        self.forks += 1;
+        for (hash, receipt) in gone {
+            if receipt.block >= from && rng.permille(500) {
+                let tx = &self.txs[&hash];
+                self.pool.insert((tx.signer.clone(), tx.nonce), hash);
+            }
+        }
+        for _ in 0..depth {
+            self.begin_block();
+        }
+    }
+
+    /// Whether any of these transactions can still be included and move this.
+    fn can_land(&self, hashes: &[Raw], identity: &str, now: Timestamp) -> bool {
         hashes.iter().any(|raw| {
             let tx = &self.txs[&raw.hash];
             let alive = tx.nonce >= self.confirmed(&tx.signer);
-            alive && tx.carries.iter().any(|i| now < self.deadlines[i])
+            let carries = tx.carries.iter().any(|i| i == identity);
+            alive && carries && now < self.deadlines[identity]
         })
     }
 }
@@ -100,6 +194,10 @@ pub struct Chaos {
     pub calls: u64,
     pub crashes: u64,
     pub adversary: u64,
+    /// Blocks that are replaced, 1 to 12 deep.
+    pub reorgs: u64,
+    /// Signers that another machine takes for a while.
+    pub thefts: u64,
 }
 
 impl Chaos {
@@ -107,6 +205,8 @@ impl Chaos {
         calls: 0,
         crashes: 0,
         adversary: 0,
+        reorgs: 0,
+        thefts: 0,
     };
 }
 
@@ -123,10 +223,22 @@ pub struct World {
     /// The shortest life of an authorization, seconds.
     pub shortest_life: u64,
     next_block: Timestamp,
+    /// The node takes no transaction above a gap.
+    strict: bool,
     accepted: u64,
     hashes: u64,
     /// What the chain last said of each identity.
     looked: BTreeMap<String, Lookup>,
+    /// This machine, in the ledger.
+    me: ReplicaId,
+    /// Machines that took a signer, until when.
+    thieves: Vec<(ReplicaId, Timestamp)>,
+    /// Blocks were replaced in this story.
+    pub reorganised: bool,
+    /// The largest batch that was sealed.
+    pub largest: usize,
+    /// Payments that were taken back.
+    pub taken_back: usize,
     /// A line for every step, to compare two runs of one seed.
     pub trace: u64,
 }
@@ -135,6 +247,9 @@ impl World {
     pub fn new(seed: u64, chaos: Chaos) -> Self {
         let rules = Rules {
             stuck_after: Duration::from_secs(12),
+            batch_from: 2,
+            batch_max: 5,
+            reorg_watch: 24,
             ..Rules::default()
         };
         let mut world = Self {
@@ -149,9 +264,15 @@ impl World {
             chaos,
             shortest_life: 8,
             next_block: Timestamp::default(),
+            strict: seed % 2 == 0,
             accepted: 0,
             hashes: 0,
             looked: BTreeMap::new(),
+            me: ReplicaId::from_text("nobody"),
+            thieves: Vec::new(),
+            reorganised: false,
+            largest: 0,
+            taken_back: 0,
             trace: seed,
         };
         world.restart();
@@ -160,16 +281,49 @@ impl World {
 
     /// Everything in memory is lost; the ledger and the chain are not.
     fn restart(&mut self) {
-        let signers = vec![account(0xa1), account(0xa2)];
         self.inbox.clear();
         self.pending.clear();
-        self.state = Some(State::new(network(), signers, self.rules.clone()));
-        self.recover();
+        self.state = Some(State::new(network(), signers(), self.rules.clone()));
+        self.store.alive.remove(&self.me);
+        self.me = self.store.join();
+        // The keeper's first steps come before everything else.
+        for event in self.keep() {
+            self.deliver(event);
+        }
+        let payments = self.store.watched();
+        self.deliver(Event::Settled { payments });
     }
 
-    fn recover(&mut self) {
+    /// Leases what is free, adopts what was left, and reads what is open.
+    fn keep(&mut self) -> Vec<Event> {
+        let now = self.now;
+        let (gone, here): (Vec<_>, Vec<_>) =
+            self.thieves.drain(..).partition(|(_, until)| *until <= now);
+        self.thieves = here;
+        for (thief, _) in gone {
+            self.store.alive.remove(&thief);
+        }
+        let mut events = Vec::new();
+        for signer in signers() {
+            events.push(match self.store.lease(&self.me, &signer) {
+                Some(lease) => Event::Leased { lease },
+                None => Event::Unleased { signer },
+            });
+        }
+        self.store.adopt(&self.me);
+        events.push(self.recovered());
+        events
+    }
+
+    fn recovered(&mut self) -> Event {
+        let ours: BTreeSet<Address> = signers()
+            .into_iter()
+            .filter(|s| self.store.holds(&self.me, s))
+            .collect();
         let mut slots = self.store.open_slots();
+        slots.retain(|s| ours.contains(&s.signer));
         let mut payments = self.store.open_payments();
+        payments.retain(|p| p.replica.as_ref() == Some(&self.me));
         for payment in &payments {
             if let (PaymentState::Submitted, Some(place)) = (payment.state, &payment.slot) {
                 let slot = &self.store.slots[&(place.1.clone(), place.2)];
@@ -178,6 +332,14 @@ impl World {
                 }
             }
         }
+        self.with_carried(payments, slots)
+    }
+
+    fn with_carried(
+        &self,
+        mut payments: Vec<PaymentRecord>,
+        slots: Vec<tollway_ledger::SlotRecord>,
+    ) -> Event {
         for slot in &slots {
             for id in &slot.payments {
                 if !payments.iter().any(|p| p.id == *id) {
@@ -185,7 +347,23 @@ impl World {
                 }
             }
         }
-        self.inbox.push(Event::Recovered { payments, slots });
+        Event::Recovered { payments, slots }
+    }
+
+    /// Payments with the slots that they name.
+    fn records(&self, ids: &[PaymentId]) -> (Vec<PaymentRecord>, Vec<tollway_ledger::SlotRecord>) {
+        let payments: Vec<_> = ids.iter().filter_map(|id| self.store.payment(id)).collect();
+        let places: BTreeSet<(Address, u64)> = payments
+            .iter()
+            .filter(|p| p.state == PaymentState::Submitted)
+            .filter_map(|p| p.slot.clone())
+            .map(|(_, signer, nonce)| (signer, nonce))
+            .collect();
+        let slots = places.iter().map(|key| self.store.slots[key].clone());
+        match self.with_carried(payments, slots.collect()) {
+            Event::Recovered { payments, slots } => (payments, slots),
+            _ => unreachable!(),
+        }
     }
 
     /// One random thing happens.
@@ -201,6 +379,19 @@ impl World {
         if self.rng.permille(self.chaos.adversary) {
             self.attack();
         }
+        if self.rng.permille(self.chaos.reorgs) {
+            let depth = 1 + self.rng.below(12);
+            self.chain.reorganise(depth, &mut self.rng);
+            self.reorganised = true;
+        }
+        if self.rng.permille(self.chaos.thefts) {
+            let thief = self.store.join();
+            let signers = signers();
+            let signer = &signers[self.rng.index(signers.len())];
+            self.store.steal(signer, &thief);
+            let until = self.now.plus(Duration::from_secs(self.rng.below(20)));
+            self.thieves.push((thief, until));
+        }
     }
 
     /// A buyer comes.
@@ -214,7 +405,9 @@ impl World {
         );
         let key = new.identity.key();
         self.chain.deadlines.insert(key.clone(), new.deadline);
-        if let Acceptance::New(record) = self.store.accept(new, self.now).unwrap() {
+        let me = self.me.clone();
+        if let Acceptance::New(record) = self.store.accept(&me, new, self.now).unwrap() {
+            let record = Arc::new(record);
             let verified = Some(Box::new(verified(&record)));
             self.inbox.push(Event::Accepted { record, verified });
         }
@@ -228,7 +421,8 @@ impl World {
             self.chain.mine(self.now);
         }
         if self.rng.permille(30) {
-            self.recover();
+            let events = self.keep();
+            self.inbox.extend(events);
         }
         self.inbox.push(Event::Tick);
     }
@@ -239,6 +433,10 @@ impl World {
         }
         let index = self.rng.index(self.inbox.len());
         let event = self.inbox.swap_remove(index);
+        self.deliver(event);
+    }
+
+    fn deliver(&mut self, event: Event) {
         self.trace = mix(self.trace, &format!("{event:?}"));
         let (state, effects) = step(self.state.take().unwrap(), self.now, event);
         self.state = Some(state);
@@ -270,13 +468,13 @@ impl World {
         let identity = identities[self.rng.index(identities.len())].clone();
         match self.rng.below(6) {
             // Somebody sends the authorization first.
-            0 if self.chain.can_use(&identity, self.now) => {
+            0 if self.chain.number() > 0 && self.chain.can_use(&identity, self.now) => {
                 let hash = self.fresh_hash();
                 self.chain.transfer(&identity, &hash, true);
             }
             // The payer cancels it.
-            1 if !self.chain.nonces.contains_key(&identity) => {
-                self.chain.nonces.insert(identity, Nonce::Cancelled);
+            1 if !self.chain.ground.nonces.contains_key(&identity) => {
+                self.chain.ground.nonces.insert(identity, Nonce::Cancelled);
             }
             // The payer's money is gone, or comes back.
             2 => {
@@ -289,7 +487,7 @@ impl World {
                 let signer = account(0xa1);
                 let nonce = self.chain.confirmed(&signer);
                 self.chain.pool.remove(&(signer.clone(), nonce));
-                self.chain.confirmed.insert(signer, nonce + 1);
+                self.chain.ground.confirmed.insert(signer, nonce + 1);
             }
             // The mempool forgets something.
             _ => {
@@ -331,25 +529,23 @@ impl World {
     fn perform(&mut self, effect: Effect) -> Option<Event> {
         Some(match effect {
             Effect::ReVerify {
-                subject,
+                id,
                 ticket,
                 payment,
-            } => {
-                let key = payment.payment.identity.key();
-                let left = payment.payment.deadline.since(self.now);
-                let verdict = if self.chain.can_use(&key, self.now) && left > Duration::from_secs(6)
-                {
-                    self.node(verified(&payment))
-                } else {
-                    let refusal = Refusal::new("nonce_already_used", "Sign a new one.");
-                    self.node(()).and(Err(ChainError::Refused(refusal)))
-                };
-                Event::Verified {
-                    subject,
-                    ticket,
-                    result: Box::new(verdict),
-                }
-            }
+            } => Event::Verified {
+                id,
+                ticket,
+                result: Box::new(self.verdict(&payment)),
+            },
+            Effect::ReVerifySlot {
+                slot,
+                ticket,
+                payments,
+            } => Event::SlotVerified {
+                slot,
+                ticket,
+                results: payments.iter().map(|p| self.verdict(p)).collect(),
+            },
             Effect::Plan {
                 subject,
                 ticket,
@@ -357,23 +553,26 @@ impl World {
             } => Event::Planned {
                 subject,
                 ticket,
-                result: self.node(vec![plan(payments)]),
+                result: self.node(plans(&payments)),
             },
             Effect::AllocateSlot {
-                signer,
+                lease,
                 ticket,
                 confirmed,
             } => {
-                let known = confirmed.unwrap_or_else(|| self.chain.confirmed(&signer));
+                let known = confirmed.unwrap_or_else(|| self.chain.confirmed(&lease.signer));
+                let failed = |e: &dyn std::fmt::Display| NotAllocated::Failed(e.to_string());
                 let result = if self.disk_fails() {
-                    Err("disk".to_owned())
+                    Err(failed(&"disk"))
                 } else {
-                    self.node(())
-                        .map(|()| (self.store.allocate(&signer, known, self.now), known))
-                        .map_err(|e| e.to_string())
+                    match self.store.allocate(&lease, known, self.now) {
+                        Err(LedgerError::LeaseLost { .. }) => Err(NotAllocated::LeaseLost),
+                        Err(error) => Err(failed(&error)),
+                        Ok(slot) => self.node((slot, known)).map_err(|e| failed(&e)),
+                    }
                 };
                 Event::Allocated {
-                    signer,
+                    signer: lease.signer,
                     ticket,
                     result,
                 }
@@ -385,6 +584,7 @@ impl World {
                 replaces,
             } => {
                 let hash = self.fresh_hash();
+                self.largest = self.largest.max(plan.payments.len());
                 let fee = replaces.map_or(100, |r| self.chain.txs[&r.hash].fee * 5 / 4);
                 let tx = Tx {
                     signer: slot.0.clone(),
@@ -405,6 +605,7 @@ impl World {
             }
             Effect::StoreRaw {
                 slot,
+                lease,
                 ticket,
                 raw,
                 payments,
@@ -414,7 +615,8 @@ impl World {
                 } else {
                     self.no_second_nonce(&payments, &slot);
                     let place = (network(), slot.0.clone(), slot.1);
-                    self.store.store_raw(&place, &raw, &payments, self.now)
+                    self.store
+                        .store_raw(&place, &raw, &payments, &lease, self.now)
                 };
                 Event::Stored {
                     slot,
@@ -432,15 +634,16 @@ impl World {
                     result: self.node(answer),
                 }
             }
-            Effect::Poll { watches } => {
-                let results = watches
-                    .into_iter()
-                    .map(|(slot, ticket, watch)| {
-                        let outcomes = self.outcomes(&watch);
-                        (slot, ticket, self.node(outcomes))
-                    })
-                    .collect();
-                Event::Polled { results }
+            Effect::Look {
+                ticket,
+                last,
+                watches,
+            } => {
+                let sight = self.look(last.as_ref(), &watches);
+                Event::Looked {
+                    ticket,
+                    result: self.node(sight),
+                }
             }
             Effect::Lookup {
                 id,
@@ -476,14 +679,21 @@ impl World {
                 };
                 Event::Reopened { id, ticket, result }
             }
-            Effect::CloseSlot { slot, ticket } => {
+            Effect::CloseSlot {
+                slot,
+                ticket,
+                costs,
+            } => {
                 let used = slot.1 < self.chain.confirmed(&slot.0);
-                assert!(used, "a slot was closed whose nonce is not used");
+                assert!(
+                    used || self.reorganised,
+                    "a slot was closed whose nonce is not used"
+                );
                 let place = (network(), slot.0.clone(), slot.1);
                 let result = if self.disk_fails() {
                     Err(Self::disk_error())
                 } else {
-                    self.store.close(&place)
+                    self.store.close(&place, &costs)
                 };
                 Event::Closed {
                     slot,
@@ -491,31 +701,144 @@ impl World {
                     result,
                 }
             }
-            Effect::Conclude {
-                id,
-                ticket,
-                conclusion,
-            } => {
-                let result = if self.disk_fails() {
-                    Err(Self::disk_error())
-                } else {
+            Effect::Conclude { ticket, endings } => {
+                let failed = self.disk_fails();
+                let mut results = Vec::new();
+                for (id, conclusion) in endings {
+                    if failed {
+                        results.push((id, Err(Self::disk_error())));
+                        continue;
+                    }
+                    let ours = self.store.payment(&id).unwrap().replica.as_ref() == Some(&self.me);
+                    if !ours && !matches!(conclusion, Conclusion::Settled(_)) {
+                        let error = LedgerError::NotFound(id.to_string());
+                        results.push((id, Err(error)));
+                        continue;
+                    }
                     self.ends_truthfully(&id, &conclusion);
-                    self.store.conclude(&id, conclusion, self.now)
-                };
-                Event::Concluded { id, ticket, result }
+                    let ending = Ending {
+                        id: id.clone(),
+                        conclusion,
+                        hand_out: None,
+                    };
+                    let ended = self.store.conclude_all(vec![ending], self.now).remove(0);
+                    results.push((id, ended.map(|(record, _)| Arc::new(record))));
+                }
+                Event::Concluded { ticket, results }
             }
             Effect::Reload { id, ticket } => {
                 let record = self.store.payment(&id);
-                let slot = record.as_ref().and_then(|r| r.slot.clone());
-                let slot = slot.map(|(_, s, n)| self.store.slots[&(s, n)].clone());
+                let ours = record.filter(|r| is_last(r) || r.replica.as_ref() == Some(&self.me));
                 Event::Reloaded {
-                    id,
+                    id: id.clone(),
                     ticket,
-                    result: Ok(record.map(|r| (r, slot))),
+                    result: Ok(ours.map(|_| self.records(&[id]))),
                 }
+            }
+            Effect::ReopenSlot {
+                slot,
+                lease,
+                ticket,
+            } => {
+                let place = (network(), slot.0.clone(), slot.1);
+                let opened = match self.disk_fails() {
+                    true => Err(Self::disk_error()),
+                    false => self.store.reopen_slot(&place, &lease, self.now),
+                };
+                let result = opened.map(|slot| match self.with_carried(Vec::new(), vec![slot]) {
+                    Event::Recovered { payments, slots } => (payments, slots),
+                    _ => unreachable!(),
+                });
+                Event::SlotOpened {
+                    slot,
+                    ticket,
+                    result,
+                }
+            }
+            Effect::CheckBlock { ticket, number } => {
+                let hash = self.chain.hash(number);
+                Event::BlockChecked {
+                    ticket,
+                    number,
+                    result: self.node(hash),
+                }
+            }
+            Effect::TakeBack { ticket, block, ids } => {
+                let result = if self.disk_fails() {
+                    Err(Self::disk_error())
+                } else {
+                    for id in &ids {
+                        let _ = self.store.take_back(id, self.now);
+                    }
+                    Ok(self.records(&ids))
+                };
+                Event::TakenBack {
+                    ticket,
+                    block,
+                    result,
+                }
+            }
+            Effect::MarkFinal { ticket, ids } => {
+                for id in &ids {
+                    let record = self.store.payment(id).unwrap();
+                    let key = record.payment.identity.key();
+                    let paid = self.chain.ground.transfers.contains_key(&key);
+                    assert!(paid, "{id} is called final and is not on the chain");
+                }
+                let result = if self.disk_fails() {
+                    Err(Self::disk_error())
+                } else {
+                    self.store.mark_final(&ids);
+                    Ok(())
+                };
+                Event::Finalized { ticket, result }
+            }
+            Effect::GiveUp { id, ticket } => {
+                let result = if self.disk_fails() {
+                    Err(Self::disk_error())
+                } else {
+                    self.store.give_up(&id)
+                };
+                Event::GivenUp { id, ticket, result }
+            }
+            Effect::LeaseLost { .. } => return None,
+            Effect::NotifyWaiters {
+                update: Update::TakenBack { .. },
+                ..
+            } => {
+                self.taken_back += 1;
+                return None;
             }
             Effect::NotifyWaiters { .. } => return None,
         })
+    }
+
+    fn verdict(&mut self, payment: &PaymentRecord) -> Result<Verified, ChainError> {
+        let key = payment.payment.identity.key();
+        let left = payment.payment.deadline.since(self.now);
+        if self.chain.can_use(&key, self.now) && left > Duration::from_secs(6) {
+            return self.node(verified(payment));
+        }
+        let refusal = Refusal::new("nonce_already_used", "Sign a new one.");
+        self.node(()).and(Err(ChainError::Refused(refusal)))
+    }
+
+    fn look(&mut self, last: Option<&Head>, watches: &[Watch]) -> Sight {
+        let number = self.chain.number();
+        let hash = |n| self.chain.hash(n).unwrap_or_else(|| "0xb0".to_owned());
+        let head = Head {
+            number,
+            hash: hash(number),
+            parent: hash(number.saturating_sub(1)),
+            time: self.now,
+        };
+        let replaced_from = last.and_then(|last| self.chain.replaced_since(last));
+        let outcomes = watches.iter().map(|w| Some(self.outcomes(w))).collect();
+        Sight {
+            head,
+            replaced_from,
+            outcomes,
+        }
     }
 
     /// What a mempool does with a transaction.
@@ -532,6 +855,12 @@ impl World {
             if self.chain.txs[waiting].fee * 110 / 100 > tx.fee {
                 return Broadcast::Underpriced;
             }
+        }
+        let confirmed = self.chain.confirmed(&tx.signer);
+        let gap =
+            (confirmed..tx.nonce).any(|n| !self.chain.pool.contains_key(&(tx.signer.clone(), n)));
+        if gap && self.strict {
+            return Broadcast::NonceTooHigh;
         }
         if self.rng.permille(self.chaos.calls) {
             return match self.rng.below(3) {
@@ -552,41 +881,65 @@ impl World {
         let receipt = watch
             .hashes
             .iter()
-            .find_map(|h| Some((h.clone(), *self.chain.receipts.get(h)?)));
+            .find_map(|h| Some((h.clone(), self.chain.ground.receipts.get(h)?.clone())));
         let confirmed_nonce = self.chain.confirmed(&watch.signer);
+        let fee = Amount::from_atomic(100);
         let judge = |identity: &Identity| match &receipt {
-            Some((hash, false)) => Outcome::NotSettled(Proof::Reverted {
-                transaction: hash.clone(),
-            }),
-            Some((hash, true)) if self.chain.txs[hash].carries.contains(&identity.key()) => {
-                Outcome::Settled(settled(hash, false))
+            Some((hash, r)) if r.moved.contains(&identity.key()) => {
+                Outcome::Settled(self.settled(hash, r.block, false))
             }
-            Some((hash, true)) => Outcome::NotSettled(Proof::NoTransfer {
+            Some((hash, r)) if r.ok => Outcome::NotSettled(Proof::NoTransfer {
                 transaction: hash.clone(),
+                fee,
+            }),
+            Some((hash, _)) => Outcome::NotSettled(Proof::Reverted {
+                transaction: hash.clone(),
+                fee,
             }),
             None if confirmed_nonce > watch.nonce => {
                 Outcome::NotSettled(Proof::SlotTaken { confirmed_nonce })
             }
             None => Outcome::Unknown,
         };
-        watch.expected.iter().map(|(i, _)| judge(i)).collect()
+        watch.expected.iter().map(|w| judge(&w.identity)).collect()
+    }
+
+    fn settled(&self, hash: &TxHash, block: u64, by_third_party: bool) -> Settled {
+        Settled {
+            transaction: hash.clone(),
+            block_number: block,
+            block_hash: self.chain.hash(block).unwrap(),
+            log_index: Some(0),
+            amount: Amount::from_atomic(10_000),
+            gas_used: 60_000,
+            fee: Amount::from_atomic(1),
+            by_third_party,
+        }
     }
 
     fn lookup(&self, identity: &Identity) -> Lookup {
-        match self.chain.nonces.get(&identity.key()) {
+        match self.chain.ground.nonces.get(&identity.key()) {
             None => Lookup::Unused { as_of: self.now },
             Some(Nonce::Cancelled) => Lookup::Spent,
-            Some(Nonce::Used { by, third_party }) => Lookup::Settled(settled(by, *third_party)),
+            Some(Nonce::Used { by, third_party }) => {
+                let (_, block) = self.chain.ground.transfers[&identity.key()];
+                Lookup::Settled(self.settled(by, block, *third_party))
+            }
         }
     }
 
     /// Invariant: no second signer nonce while the first can still land.
     fn no_second_nonce(&self, payments: &[PaymentId], slot: &(Address, u64)) {
         for (key, other) in &self.store.slots {
-            let carries = payments.iter().any(|id| other.payments.contains(id));
-            if key != slot && carries {
-                let alive = self.chain.can_land(&other.raws, self.now);
-                assert!(!alive, "a second nonce was signed while the first can land");
+            for id in payments {
+                let identity = self.store.payment(id).unwrap().payment.identity.key();
+                let elsewhere = key != slot && other.payments.contains(id);
+                let alive = self.chain.can_land(&other.raws, &identity, self.now);
+                // Blocks that are replaced undo proofs: the token's nonce is what is left.
+                assert!(
+                    !(elsewhere && alive) || self.reorganised,
+                    "a second nonce was signed while the first can land"
+                );
             }
         }
     }
@@ -595,14 +948,20 @@ impl World {
     fn ends_truthfully(&self, id: &PaymentId, conclusion: &Conclusion) {
         let record = self.store.payment(id).unwrap();
         let key = record.payment.identity.key();
-        let paid = self.chain.transfers.contains_key(&key);
+        let paid = self.chain.ground.transfers.contains_key(&key);
+        if self.reorganised {
+            // What was true when it was seen may be replaced by now.
+            let was = self.chain.ever_paid.contains(&key);
+            let says = matches!(conclusion, Conclusion::Settled(_));
+            return assert!(was || !says, "settled without a transfer ever");
+        }
         let landable = self
             .store
             .slots
             .values()
             .filter(|s| s.payments.contains(id))
-            .any(|s| self.chain.can_land(&s.raws, self.now))
-            && !self.chain.nonces.contains_key(&key);
+            .any(|s| self.chain.can_land(&s.raws, &key, self.now))
+            && !self.chain.ground.nonces.contains_key(&key);
         match conclusion {
             Conclusion::Settled(_) => assert!(paid, "settled without a transfer"),
             Conclusion::SettledWithoutTransaction => panic!("every payment here is submitted"),
@@ -629,7 +988,7 @@ impl World {
     pub fn heal(&mut self, at_most: Duration) {
         self.chaos = Chaos::NONE;
         let end = self.now.plus(at_most);
-        while self.now < end && !(self.store.open_payments().is_empty() && self.is_idle()) {
+        while self.now < end && !self.is_over() {
             self.pass_time();
             for _ in 0..4 {
                 while !self.inbox.is_empty() {
@@ -642,15 +1001,21 @@ impl World {
         }
     }
 
-    fn is_idle(&self) -> bool {
-        self.inbox.is_empty() && self.state.as_ref().is_some_and(State::is_idle)
+    /// Nothing is open, and nothing that settled can be replaced any more.
+    fn is_over(&self) -> bool {
+        let idle = |s: &State| s.is_idle() && s.watched() == 0;
+        self.inbox.is_empty()
+            && self.store.open_payments().is_empty()
+            && self.store.watched().is_empty()
+            && self.store.open_slots().iter().all(|s| s.raws.is_empty())
+            && self.state.as_ref().is_some_and(idle)
     }
 
     /// What must be true at the end.
     pub fn check_end(&self) {
         for record in self.store.payments.values() {
             let key = record.payment.identity.key();
-            let transfers = self.chain.transfers.get(&key).copied().unwrap_or(0);
+            let transfers = self.chain.ground.transfers.get(&key).map_or(0, |t| t.0);
             assert!(transfers <= 1, "more than one transfer for {key}");
             assert!(is_last(record), "{} is still {:?}", record.id, record.state);
             if record.state == PaymentState::Settled {
@@ -663,6 +1028,7 @@ impl World {
             .into_iter()
             .filter(|s| !s.raws.is_empty())
             .collect();
+        let open: Vec<_> = open.iter().map(|s| (&s.signer, s.nonce)).collect();
         assert!(open.is_empty(), "slots stay open: {open:?}");
     }
 
@@ -686,24 +1052,23 @@ fn identity_of(payment: &PlannedPayment) -> String {
     payment.verified.intent.identity.key()
 }
 
-fn plan(payments: Vec<PlannedPayment>) -> Plan {
-    Plan {
-        payments,
-        gas_limit: 100_000,
-        signers: Vec::new(),
-    }
+fn signers() -> Vec<Address> {
+    vec![account(0xa1), account(0xa2)]
 }
 
-fn settled(hash: &TxHash, by_third_party: bool) -> Settled {
-    Settled {
-        transaction: hash.clone(),
-        block_number: 1,
-        block_hash: "0x01".to_owned(),
-        log_index: Some(0),
-        amount: Amount::from_atomic(10_000),
-        gas_used: 60_000,
-        fee: Amount::from_atomic(1),
-        by_third_party,
+/// Two plans where there is much, and one for each that must be alone.
+fn plans(payments: &[PlannedPayment]) -> Vec<Plan> {
+    let plan = |payments: &[PlannedPayment]| Plan {
+        payments: payments.to_vec(),
+        gas_limit: 100_000,
+        signers: Vec::new(),
+    };
+    if payments.iter().any(|p| p.alone) {
+        return payments.chunks(1).map(plan).collect();
+    }
+    match payments.len() {
+        0..=3 => vec![plan(payments)],
+        n => payments.chunks(n - 1).map(plan).collect(),
     }
 }
 

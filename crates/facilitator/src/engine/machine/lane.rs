@@ -353,19 +353,19 @@ impl Turn<'_> {
         });
     }
 
-    /// Allocates a nonce only to free it: the lowest that has no transaction.
-    pub(super) fn allocate_for_gap(&mut self, signer: &Address) {
+    /// Nothing is to be paid under this nonce: a cancellation takes it.
+    pub(super) fn free_nonce(&mut self, key: &SlotKey) {
         let plan = Plan {
             payments: Vec::new(),
             gas_limit: 0,
-            signers: vec![signer.clone()],
+            signers: vec![key.0.clone()],
         };
         let ready = Ready {
             plan: Arc::new(plan),
             ids: Vec::new(),
             planned_at: self.now,
         };
-        self.allocate(signer, ready);
+        self.open_slot(key.clone(), ready);
     }
 
     pub(super) fn allocated(

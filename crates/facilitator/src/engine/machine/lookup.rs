@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tollway_core::{ChainError, Lookup, PaymentId, Proof, Timestamp};
+use tollway_core::{ChainError, Lookup, PaymentId, Proof, Timestamp, TxHash, mistake};
 use tollway_ledger::{Conclusion, LedgerError};
 
 use super::state::{Op, Phase, Turn};
-use super::{Effect, Ticket, Update};
+use super::{Effect, SlotKey, Ticket, Update};
 
 impl Turn<'_> {
     /// Asks who settled the identity: with the proof that our attempt is dead,
@@ -42,6 +42,11 @@ impl Turn<'_> {
             _ => return,
         };
         match result {
+            Ok(Lookup::Settled(s))
+                if mistake::is("paid_by_stranger_denied") && s.by_third_party =>
+            {
+                self.refuse_cannot_land(id);
+            }
             Ok(Lookup::Settled(settled)) => self.conclude(id, Conclusion::Settled(settled)),
             Ok(Lookup::Spent) => self.refuse_cannot_land(id),
             Ok(Lookup::Unused { as_of }) => self.unused(id, proof, asked_at, as_of),
@@ -88,7 +93,7 @@ impl Turn<'_> {
         let deadline = payment.record.payment.deadline;
         let expires_at = payment.expires_at(&rules);
         if asked_at >= expires_at {
-            return match as_of >= deadline {
+            return match as_of >= deadline || mistake::is("expired_by_own_clock") {
                 true => self.conclude(id, Conclusion::Expired),
                 false => self.retry_payment(id),
             };
@@ -122,13 +127,28 @@ impl Turn<'_> {
             return self.after_ledger_error(id, &error);
         }
         payment.unsigned_since = now;
-        // Whatever was wrong with it must not harm others again.
-        payment.alone = true;
+        let tried = payment.attempts;
+        let alone = self.must_go_alone(slot.as_ref(), &proof, tried);
+        if let Some(payment) = self.payment_mut(id) {
+            payment.alone |= alone;
+        }
         self.leave_slots(id, slot.as_ref());
         self.emit(Effect::NotifyWaiters {
             id: id.clone(),
             update: Update::Reopened { proof },
         });
         self.enter(id, Phase::Verify, Op::now());
+    }
+
+    /// What failed among others that settled must not be among others again. A
+    /// transaction that failed as a whole, or was cancelled, was perhaps another
+    /// payment's fault: once more they may share, verified anew.
+    fn must_go_alone(&self, slot: Option<&SlotKey>, proof: &Proof, tried: u32) -> bool {
+        let slot = slot.and_then(|key| self.state.slots.get(key));
+        let cancels = |hash: &TxHash| slot.is_some_and(|s| s.cancels.contains(hash));
+        match proof {
+            Proof::NoTransfer { transaction, .. } if !cancels(transaction) => true,
+            _ => tried > 1,
+        }
     }
 }

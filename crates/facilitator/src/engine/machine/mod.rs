@@ -84,6 +84,11 @@ impl Turn<'_> {
                 ticket,
                 result,
             } => self.nonce_known(&signer, ticket, result),
+            Event::SlotOpened {
+                slot,
+                ticket,
+                result,
+            } => self.gap_opened(&slot, ticket, result),
             Event::Looked { ticket, result } => self.looked(ticket, result),
             Event::Concluded { ticket, results } => self.concluded(ticket, results),
             Event::BlockChecked {

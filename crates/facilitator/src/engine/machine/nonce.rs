@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use tollway_core::{Address, ChainError};
+use tollway_ledger::LedgerError;
 
-use super::state::{LaneWork, Op, Turn};
+use super::state::{Op, Turn};
+use super::types::Records;
 use super::{Effect, SlotKey, Ticket};
 
 impl Turn<'_> {
@@ -122,21 +124,62 @@ impl Turn<'_> {
             // Being sealed just now.
             Some(false) => {}
             None if self.dig_up(&key) => {}
-            None => {
-                let usable = matches!(lane_work(self, signer), Some(LaneWork::Free));
-                if usable {
-                    if let Some(lane) = self.state.lanes.get_mut(signer) {
-                        lane.confirmed = Some(confirmed);
-                        lane.gap_seen = false;
-                    }
-                    self.allocate_for_gap(signer);
-                }
-            }
+            None => self.open_gap(&key),
         }
     }
-}
 
-fn lane_work<'t>(turn: &'t Turn<'_>, signer: &Address) -> Option<&'t LaneWork> {
-    let lane = turn.state.lanes.get(signer)?;
-    lane.lease.is_some().then_some(&lane.work)
+    fn open_gap(&mut self, key: &SlotKey) {
+        let (ticket, now, rules) = (self.ticket(), self.now, Arc::clone(&self.rules));
+        let Some(lane) = self.state.lanes.get_mut(&key.0) else {
+            return;
+        };
+        lane.gap_op.forget_lost(&rules, now);
+        if let Some(lease) = lane.lease.clone()
+            && lane.gap_op.is_due(now)
+        {
+            lane.gap_op.begin(ticket, now);
+            self.emit(Effect::ReopenSlot {
+                slot: key.clone(),
+                lease,
+                ticket,
+            });
+        }
+    }
+
+    /// Bytes that are durable go out again, whatever was thought of their nonce;
+    /// a nonce without bytes is freed by a cancellation.
+    pub(super) fn gap_opened(
+        &mut self,
+        key: &SlotKey,
+        ticket: Ticket,
+        result: Result<Records, LedgerError>,
+    ) {
+        let (now, rules) = (self.now, Arc::clone(&self.rules));
+        let Some(lane) = self.state.lanes.get_mut(&key.0) else {
+            return;
+        };
+        if !lane.gap_op.take(ticket) {
+            return;
+        }
+        let (payments, slots) = match result {
+            Ok(records) => records,
+            Err(LedgerError::LeaseLost { .. }) => return self.lease_lost(&key.0),
+            Err(_) => return lane.gap_op.retry(&rules, now),
+        };
+        lane.gap_op.again_at(now.plus(rules.retry_min));
+        let usable = lane.lease.is_some() && lane.is_free();
+        match slots.first() {
+            Some(slot) if !slot.raws.is_empty() => {
+                lane.gap_seen = false;
+                self.state.closed.remove(key);
+                self.recovered(payments, slots);
+            }
+            Some(_) if usable && !self.state.slots.contains_key(key) => {
+                lane.gap_seen = false;
+                self.state.closed.remove(key);
+                self.free_nonce(key);
+            }
+            _ => {}
+        }
+    }
 }

@@ -264,6 +264,7 @@ impl Turn<'_> {
         let slot = known.and_then(|p| p.slot().cloned());
         self.state.ended.add(id.clone(), self.now);
         self.keep_watching(&record);
+        self.not_overtaken(&id);
         self.leave_slots(&id, slot.as_ref());
         self.emit(Effect::NotifyWaiters {
             id,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tollway_core::PaymentId;
+use tollway_core::{PaymentId, mistake};
 use tollway_ledger::{PaymentRecord, PaymentState, SlotRecord};
 
 use super::payment::first_phase;
@@ -24,7 +24,9 @@ impl Turn<'_> {
             self.adopt_slot(slot, &known);
         }
         for record in known.into_values() {
-            if !is_terminal(record.state) {
+            let forgotten =
+                mistake::is("recovery_forgets_signed") && record.state == PaymentState::Submitted;
+            if !is_terminal(record.state) && !forgotten {
                 self.adopt_open(record);
             }
         }
@@ -53,12 +55,12 @@ impl Turn<'_> {
             .map(|p| p.id.clone())
             .collect();
         if let Some(slot) = self.slot_mut(&key) {
-            if members.is_empty() || matches!(slot.work, Work::Close) {
+            if members.is_empty() {
                 return;
             }
             // Taken back: what it carries is open again.
             slot.members.extend(members);
-            slot.used = false;
+            slot.go_on();
             self.state.watcher.dirty = true;
             return;
         }

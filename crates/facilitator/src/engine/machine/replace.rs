@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tollway_core::{ChainError, Plan, PlannedPayment, Verified};
+use tollway_core::{ChainError, Plan, PlannedPayment, Verified, mistake};
 
 use super::payment::planned;
 use super::state::{Carried, NEVER, Phase, Turn, Work};
@@ -28,6 +28,11 @@ impl Turn<'_> {
         }
         if sent > rules.max_replacements + MOST_CANCELLATIONS {
             return self.not_stuck_before(key, NEVER);
+        }
+        if mistake::is("second_nonce_while_first_can_land") {
+            let members = slot.members.clone();
+            self.not_stuck_before(key, NEVER);
+            return members.iter().for_each(|id| self.back_to_plan(id));
         }
         let work = match sent <= rules.max_replacements && self.is_replaceable(key) {
             true => Work::Verify,

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tollway_core::{ChainError, PaymentId};
+use tollway_core::{ChainError, PaymentId, mistake};
 use tollway_ledger::{LedgerError, PaymentRecord, PaymentState};
 
 use super::alarm::Sleeper;
-use super::state::{Op, Slot, Turn, Work};
+use super::state::{Op, Phase, Slot, Turn, Work};
 use super::types::Records;
 use super::{Effect, SlotKey, Ticket, Update};
 
@@ -28,6 +28,8 @@ pub(super) struct Settled {
     finals_op: Op,
     /// How many of them the marking that is under way has.
     marking: usize,
+    /// What was being decided, by what had been seen before, when blocks were replaced.
+    overtaken: BTreeSet<PaymentId>,
     /// Closed slots, by the block that was newest when they were closed.
     buried: BTreeMap<SlotKey, (u64, Slot)>,
 }
@@ -85,11 +87,20 @@ impl Turn<'_> {
                 .payments
                 .push((record.id.clone(), settled.block_hash.clone()));
         }
+        if self.state.settled.overtaken.remove(&record.id) {
+            self.doubt(settled.block_number);
+        }
+    }
+
+    /// It ended, or is decided anew.
+    pub(super) fn not_overtaken(&mut self, id: &PaymentId) {
+        self.state.settled.overtaken.remove(id);
     }
 
     /// After a start: whether those blocks are still there is not known.
     pub(super) fn recovered_settled(&mut self, payments: &[PaymentRecord]) {
         let mut numbers = BTreeSet::new();
+        let has_looked = self.state.watcher.head.is_some();
         for record in payments {
             let ours = record.payment.identity.network == self.state.network;
             if ours && !self.state.payments.contains_key(&record.id) {
@@ -98,13 +109,17 @@ impl Turn<'_> {
                 numbers.extend(record.settled.as_ref().map(|s| s.block_number));
             }
         }
-        for number in numbers {
+        // The first look doubts all of them.
+        for number in numbers.into_iter().filter(|_| has_looked) {
             self.doubt(number);
         }
     }
 
     /// Blocks from this one on are not what they were.
     pub(super) fn blocks_replaced(&mut self, from: u64) {
+        if mistake::is("reorg_ignored") {
+            return;
+        }
         let numbers: Vec<u64> = self
             .state
             .settled
@@ -115,14 +130,25 @@ impl Turn<'_> {
         for number in numbers {
             self.doubt(number);
         }
+        // What is known of these may be older than the new blocks.
+        let asking = self.state.payments.iter().filter(|(_, p)| {
+            matches!(
+                p.phase,
+                Phase::Conclude { .. }
+                    | Phase::Lookup { .. }
+                    | Phase::LastLook { .. }
+                    | Phase::Observe
+            )
+        });
+        let overtaken: Vec<PaymentId> = asking.map(|(id, _)| id.clone()).collect();
+        self.state.settled.overtaken.extend(overtaken);
         // A nonce that was used may be free again.
         let open: Vec<SlotKey> = self.state.slots.keys().cloned().collect();
         for key in open {
-            if let Some(slot) = self.slot_mut(&key)
-                && !matches!(slot.work, Work::Close)
-            {
-                slot.used = false;
+            if let Some(slot) = self.slot_mut(&key) {
+                slot.go_on();
             }
+            self.mind_the_orphan(&key);
         }
         self.state.watcher.dirty = true;
         let keys: Vec<SlotKey> = self
@@ -165,6 +191,7 @@ impl Turn<'_> {
         if self.state.slots.contains_key(key) {
             return true;
         }
+        slot.disarm();
         slot.members.clear();
         slot.used = false;
         slot.work = Work::Idle;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tollway_core::{Broadcast, ChainError, PaymentId, Raw};
+use tollway_core::{Broadcast, ChainError, PaymentId, Raw, codes, mistake};
 use tollway_ledger::LedgerError;
 
 use super::state::{NEVER, Op, Phase, Turn, Work};
@@ -88,7 +88,14 @@ impl Turn<'_> {
         };
         let first = slot.raws.is_empty();
         match result {
-            Ok(raw) => self.work_on(key, Work::Store { raw, payments }),
+            Ok(raw) => {
+                if mistake::is("send_before_store") {
+                    let (slot, ticket) = (key.clone(), self.ticket());
+                    let raw = raw.clone();
+                    self.emit(Effect::Broadcast { slot, ticket, raw });
+                }
+                self.work_on(key, Work::Store { raw, payments });
+            }
             Err(_) if !first => self.postpone_replacement(key),
             Err(ChainError::Refused(refusal)) => {
                 for id in self.drop_empty_slot(key) {
@@ -266,6 +273,11 @@ impl Turn<'_> {
             Ok(Broadcast::NonceTooHigh) => {
                 slot.send.retry(&rules, now);
                 self.gap_below(&key.0.clone());
+            }
+            Err(_) if mistake::is("refused_on_timeout") => {
+                for id in slot.members.clone() {
+                    self.refuse(&id, codes::SETTLEMENT_FAILED, "The node did not answer.");
+                }
             }
             Err(_) => slot.send.retry(&rules, now),
         }

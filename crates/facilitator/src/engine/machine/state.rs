@@ -319,7 +319,7 @@ impl Payment {
     pub(super) fn new(record: Arc<PaymentRecord>, phase: Phase, now: Timestamp) -> Self {
         Self {
             attempts: record.attempts,
-            alone: record.attempts > 0,
+            alone: record.attempts > 1,
             unsigned_since: now,
             verified_at: now,
             op: Op::now(),
@@ -452,6 +452,21 @@ impl Slot {
         !self.raws.is_empty() && !self.used
     }
 
+    /// No alarm that was set for it counts any more.
+    pub(super) fn disarm(&mut self) {
+        self.armed = NEVER;
+    }
+
+    /// Its nonce may be free again. A closing that is under way does no harm: it
+    /// is closed once more when it is used.
+    pub(super) fn go_on(&mut self) {
+        self.used = false;
+        if matches!(self.work, Work::Close) {
+            self.work = Work::Idle;
+            self.work_op = Op::now();
+        }
+    }
+
     /// Whether its outcome matters and is open.
     pub(super) fn is_watched(&self) -> bool {
         self.is_live() && !self.members.is_empty()
@@ -493,6 +508,8 @@ pub(super) struct Lane {
     pub(super) wants_nonce: bool,
     /// A node misses a nonce below one that is out.
     pub(super) gap_seen: bool,
+    /// Reading the slot that fills it.
+    pub(super) gap_op: Op,
     armed: Timestamp,
 }
 
@@ -507,6 +524,7 @@ impl Default for Lane {
             nonce_op: Op::now(),
             wants_nonce: false,
             gap_seen: false,
+            gap_op: Op::now(),
             armed: NEVER,
         }
     }
@@ -681,7 +699,8 @@ fn lane_alarm(lane: &Lane, rules: &Rules) -> Timestamp {
         true => lane.nonce_op.alarm(rules),
         false => lane.nonce_op.lost_alarm(rules),
     };
-    lane.op.lost_alarm(rules).min(nonce)
+    let gap = lane.gap_op.lost_alarm(rules);
+    lane.op.lost_alarm(rules).min(nonce).min(gap)
 }
 
 /// Whether a record has ended.

@@ -216,6 +216,16 @@ pub enum Effect {
         /// Names this asking.
         ticket: Ticket,
     },
+    /// Open the slot that fills a gap, whether it was closed, or never was at
+    /// all → [`Event::SlotOpened`].
+    ReopenSlot {
+        /// Which.
+        slot: SlotKey,
+        /// The right to use the signer.
+        lease: Lease,
+        /// Names this asking.
+        ticket: Ticket,
+    },
     /// Ask for the hash of the block with this number → [`Event::BlockChecked`].
     CheckBlock {
         /// Names this asking.
@@ -434,6 +444,15 @@ pub enum Event {
         /// The record, if it exists and is this machine's to settle, and the slot
         /// it names with that slot's other payments.
         result: Result<Option<Records>, LedgerError>,
+    },
+    /// Answer to [`Effect::ReopenSlot`].
+    SlotOpened {
+        /// Which.
+        slot: SlotKey,
+        /// Which asking.
+        ticket: Ticket,
+        /// The slot, with the payments that it carries.
+        result: Result<Records, LedgerError>,
     },
     /// Answer to [`Effect::CheckBlock`].
     BlockChecked {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tollway_core::{
-    Amount, ChainError, Head, Outcome, PaymentId, Proof, Sight, Timestamp, Watch, Watched,
+    Amount, ChainError, Head, Outcome, PaymentId, Proof, Sight, Timestamp, Watch, Watched, mistake,
 };
 use tollway_ledger::{Conclusion, Cost};
 
@@ -148,9 +148,11 @@ impl Turn<'_> {
             true => watcher.pace.missed(now),
             false => watcher.pace.seen(sight.head.number, now),
         }
+        // What was seen before there was a head to compare with is in doubt.
+        let first = watcher.head.is_none().then_some(0);
         watcher.head = Some(sight.head);
         let keys = std::mem::take(&mut watcher.asked);
-        if let Some(from) = sight.replaced_from {
+        if let Some(from) = first.or(sight.replaced_from) {
             self.blocks_replaced(from);
         }
         for (key, outcomes) in keys.iter().zip(sight.outcomes) {
@@ -228,6 +230,9 @@ impl Turn<'_> {
         match outcome {
             Outcome::Settled(settled) => self.conclude(id, Conclusion::Settled(settled)),
             Outcome::NotSettled(proof) => self.look_up(id, Some(proof)),
+            Outcome::Unknown if mistake::is("success_on_send") => {
+                self.conclude(id, Conclusion::SettledWithoutTransaction);
+            }
             Outcome::Unknown => {}
         }
     }
