@@ -121,8 +121,8 @@ impl Sweep {
             for place in places {
                 let hit = match n {
                     0 => 1,
-                    1 => chance.between(2, 6),
-                    _ => chance.between(7, 30),
+                    1 => chance.between(2, 3),
+                    _ => chance.between(2, 8),
                 };
                 let death = Death::At {
                     place: place.clone(),
@@ -193,7 +193,11 @@ impl Sweep {
         };
         self.kills += round.kills;
         self.slowest = self.slowest.max(round.took);
-        eprintln!("{head}: {} kills in {:?}", round.kills, round.took);
+        let missed = match wish.place.is_some() && !round.reached {
+            true => ", its place not reached",
+            false => "",
+        };
+        eprintln!("{head}: {} kills in {:?}{missed}", round.kills, round.took);
         let more = round.violations.len().saturating_sub(SHOWN);
         for violation in round.violations.iter().take(SHOWN) {
             eprintln!("     {violation}");
@@ -213,7 +217,7 @@ impl Sweep {
             && wish.tries < 4
         {
             // Not that often, or not with this one: sooner, and elsewhere.
-            *hit = 1.max(*hit / 4);
+            *hit = 1;
             wish.tries += 1;
             (wish.plan.setup, wish.plan.scene) = settings(&place, wish.tries);
             wish.plan.seed = self.chance.any();
