@@ -15,6 +15,7 @@ use hyper::service::Service as HyperService;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use pin_project_lite::pin_project;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +31,9 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Room for a 16 KiB payment header beside ordinary ones.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// Connections at once; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 4096;
+const MAX_CONNECTIONS: u64 = 16_384;
+/// Files that are kept for all else: ledger, nodes, upstream.
+const OTHER_FILES: u64 = 512;
 /// An idle connection is closed after 20 seconds, looked for every 5.
 const IDLENESS: Idleness = Idleness {
     max: Duration::from_secs(20),
@@ -107,7 +110,7 @@ async fn serve_with(
 ) {
     let server = Arc::new(builder());
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(most_connections()));
     while let Some((stream, peer, place)) = next(&listener, &places, &stop).await {
         let (server, service, stop) = (server.clone(), service.clone(), stop.clone());
         connections.spawn(async move {
@@ -123,6 +126,23 @@ async fn serve_with(
     {
         tracing::warn!("some requests did not end in time");
     }
+}
+
+/// As many as the limit of open files allows, raised as far as we may.
+fn most_connections() -> usize {
+    let files = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: files.maximum,
+        maximum: files.maximum,
+    };
+    let files = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => files.maximum,
+        Err(_) => files.current,
+    };
+    let most = files.map_or(MAX_CONNECTIONS, |files| {
+        files.saturating_sub(OTHER_FILES).clamp(64, MAX_CONNECTIONS)
+    });
+    usize::try_from(most).unwrap_or(64)
 }
 
 /// The next connection and its place; `None` once a stop is asked for.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollway_facilitator::{HttpOptions, router};
+use tollway_facilitator::{HttpOptions, service};
 
 use crate::cli::FacilitatorArgs;
 use crate::environment::Environment;
@@ -36,7 +36,7 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
         metrics: Some(metrics::install()?),
         ..HttpOptions::default()
     };
-    let app = router(local.engine.clone(), options);
+    let app = service(local.engine.clone(), options);
     let (listener, address) = serve::bind(listen).await?;
     println!("tollway facilitator: listening on http://{address}");
     serve::serve(listener, app, stop).await;
