@@ -31,7 +31,7 @@ impl Turn<'_> {
         self.want_nonce(signer);
     }
 
-    fn want_nonce(&mut self, signer: &Address) {
+    pub(super) fn want_nonce(&mut self, signer: &Address) {
         if let Some(lane) = self.state.lanes.get_mut(signer) {
             lane.wants_nonce = true;
         }
@@ -80,7 +80,7 @@ impl Turn<'_> {
             .slots_of(signer)
             .any(|(_, s)| s.is_live() && s.members.is_empty());
         if let Some(lane) = self.state.lanes.get_mut(signer) {
-            lane.wants_nonce = orphans || lane.gap_seen;
+            lane.wants_nonce = orphans || lane.gap_seen || lane.gap_since.is_some();
         }
     }
 
@@ -106,13 +106,21 @@ impl Turn<'_> {
             .any(|(key, s)| key.1 > confirmed && s.is_live());
         let key = (signer.clone(), confirmed);
         let held = self.state.slots.get(&key).map(super::state::Slot::is_live);
+        let (now, patience) = (self.now, self.rules.rebroadcast_after);
         let Some(lane) = self.state.lanes.get_mut(signer) else {
             return;
         };
-        if !lane.gap_seen || !above {
+        if !above || (held.is_some() && !lane.gap_seen) {
             lane.gap_seen = false;
+            lane.gap_since = None;
             return;
         }
+        // A node that lags behind says so for a while, too.
+        let since = *lane.gap_since.get_or_insert(now);
+        if !lane.gap_seen && now < since.plus(patience) {
+            return;
+        }
+        lane.gap_since = None;
         match held {
             Some(true) => {
                 lane.gap_seen = false;

@@ -22,6 +22,9 @@ impl Turn<'_> {
             return;
         }
         let sent = slot.raws.len();
+        let members = slot.members.clone();
+        // Perhaps it waits for a nonce below it.
+        self.want_nonce(&key.0);
         let oldest = self.slots_of(&key.0).find(|(_, s)| s.is_live());
         if oldest.is_some_and(|(oldest, _)| oldest != key) {
             return self.not_stuck_before(key, now.plus(rules.stuck_after / 4));
@@ -30,7 +33,6 @@ impl Turn<'_> {
             return self.not_stuck_before(key, NEVER);
         }
         if mistake::is("second_nonce_while_first_can_land") {
-            let members = slot.members.clone();
             self.not_stuck_before(key, NEVER);
             return members.iter().for_each(|id| self.back_to_plan(id));
         }

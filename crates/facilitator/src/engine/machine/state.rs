@@ -508,7 +508,9 @@ pub(super) struct Lane {
     pub(super) wants_nonce: bool,
     /// A node misses a nonce below one that is out.
     pub(super) gap_seen: bool,
-    /// Reading the slot that fills it.
+    /// Since when the chain waits for a nonce that nothing here holds.
+    pub(super) gap_since: Option<Timestamp>,
+    /// Opening the slot that fills it.
     pub(super) gap_op: Op,
     armed: Timestamp,
 }
@@ -524,6 +526,7 @@ impl Default for Lane {
             nonce_op: Op::now(),
             wants_nonce: false,
             gap_seen: false,
+            gap_since: None,
             gap_op: Op::now(),
             armed: NEVER,
         }
