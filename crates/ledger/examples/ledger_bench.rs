@@ -171,11 +171,16 @@ async fn whole_payments(
         last = now;
     };
     let start = Instant::now();
+    let mut confirmed = 0;
     for batch in 0..count / BATCH {
         let from = first + batch * BATCH;
         let ids = accepted(ledger, from).await;
         lap(0);
-        let slot = ledger.allocate_slot(lease, 0, at(from)).await.unwrap();
+        let slot = ledger
+            .allocate_slot(lease, confirmed, at(from))
+            .await
+            .unwrap();
+        confirmed = slot.nonce + 1;
         let slot = (slot.network, slot.signer, slot.nonce);
         ledger
             .store_raw(&slot, &raw(from), &ids, lease, at(from))

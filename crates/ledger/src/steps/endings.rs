@@ -1,7 +1,7 @@
 //! How payments end, and who is told of success.
 
 use serde_json::json;
-use tollway_core::{PaymentId, Settled, Timestamp, TxHash};
+use tollway_core::{PaymentId, Settled, Timestamp, TxHash, mistake};
 
 use super::payments::{by_id, check_owner, conflict, record};
 use crate::sql::{Row, json as text, millis, sql};
@@ -64,7 +64,7 @@ pub(crate) async fn conclude(
     now: Timestamp,
 ) -> Result<PaymentRecord, LedgerError> {
     let (_, mut payment) = load(step, id).await?;
-    end(step, &mut payment, conclusion, acting, now).await?;
+    end(step, &mut payment, conclusion, None, acting, now).await?;
     Ok(payment)
 }
 
@@ -92,21 +92,34 @@ async fn conclude_one(
     now: Timestamp,
 ) -> Ended {
     let (row, mut payment) = load(step, &ending.id).await?;
-    end(step, &mut payment, ending.conclusion.clone(), acting, now).await?;
-    let told = match &ending.hand_out {
+    let key = ending.hand_out.as_ref().map(Option::as_deref);
+    let was_told = payment.is_handed_out;
+    end(
+        step,
+        &mut payment,
+        ending.conclusion.clone(),
+        key,
+        acting,
+        now,
+    )
+    .await?;
+    let told = match key {
+        Some(_) if !was_told && payment.is_handed_out => Some(HandOut::First),
         Some(key) if payment.state == PaymentState::Settled => {
-            Some(tell(step, &row, &mut payment, key.as_deref(), now).await?)
+            Some(tell(step, &row, &mut payment, key, now).await?)
         }
         _ => None,
     };
     Ok((payment, told))
 }
 
-/// Ends a payment in the ledger and in the record.
+/// Ends a payment in the ledger and in the record; tells of success at once if
+/// somebody waits who is the first.
 async fn end(
     step: &mut Step,
     payment: &mut PaymentRecord,
     conclusion: Conclusion,
+    hand_out: Option<Option<&str>>,
     acting: Option<&ReplicaId>,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
@@ -121,19 +134,23 @@ async fn end(
         return if same {
             Ok(())
         } else {
-            Err(conflict(payment, WHAT))
+            Err(conflict(&payment.id, payment.state, WHAT))
         };
     }
     // That the money moved is a fact, whoever saw it.
     if end.settled.is_none() {
-        check_owner(payment, acting, WHAT)?;
+        check_owner(&payment.id, payment.replica.as_ref(), acting, WHAT)?;
     }
     let evidence = end.settled.as_ref().map(text).transpose()?;
     let (code, message) = end.refusal.clone().unzip();
+    let is_settled = end.state == PaymentState::Settled;
+    let first = hand_out.filter(|_| is_settled && !payment.is_handed_out);
     let update = sql(
         "UPDATE payments SET state = $2, is_open = 0, is_watched = $3, settled = $4,
              transaction_id = COALESCE($5, transaction_id), refusal_code = $6,
-             refusal_message = $7, updated_at = $8 WHERE id = $1",
+             refusal_message = $7, updated_at = $8,
+             handed_out_at = COALESCE(handed_out_at, $9),
+             handed_out_key = COALESCE(handed_out_key, $10) WHERE id = $1",
     )
     .bind(payment.id.to_string())
     .bind(end.state.as_str())
@@ -142,11 +159,18 @@ async fn end(
     .bind(end.transaction().map(ToString::to_string))
     .bind(code.clone())
     .bind(message)
-    .bind(millis(now));
+    .bind(millis(now))
+    .bind(first.map(|_| millis(now)))
+    .bind(first.flatten().map(str::to_owned));
     step.run(update).await?;
     let facts = json!({ "evidence": end.settled, "code": code });
     step.tell(payment.id.as_str(), end.state.as_str(), facts, now)
         .await?;
+    if first.is_some() {
+        step.tell(payment.id.as_str(), "handed_out", json!({}), now)
+            .await?;
+        payment.is_handed_out = true;
+    }
     ended(payment, end, now);
     Ok(())
 }
@@ -173,7 +197,7 @@ pub(crate) async fn hand_out(
 ) -> Result<HandOut, LedgerError> {
     let (row, mut payment) = load(step, id).await?;
     if payment.state != PaymentState::Settled {
-        return Err(conflict(&payment, "hand out success"));
+        return Err(conflict(id, payment.state, "hand out success"));
     }
     tell(step, &row, &mut payment, key, now).await
 }
@@ -186,7 +210,7 @@ async fn tell(
     key: Option<&str>,
     now: Timestamp,
 ) -> Result<HandOut, LedgerError> {
-    if payment.is_handed_out {
+    if payment.is_handed_out && !mistake::is("success_twice") {
         let first = row.opt_text("handed_out_key")?;
         let again = key.is_some() && key == first.as_deref();
         return Ok(if again {

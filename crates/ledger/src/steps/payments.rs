@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tollway_core::{Identity, PaymentId, Proof, Timestamp};
+use tollway_core::{Identity, Network, PaymentId, Proof, Timestamp, mistake};
 
 use super::{fresh_name, slots};
 use crate::failure::corrupt;
@@ -143,23 +143,67 @@ pub(crate) async fn load(step: &mut Step, id: &PaymentId) -> Result<PaymentRecor
     }
 }
 
-pub(crate) fn conflict(payment: &PaymentRecord, step: &'static str) -> LedgerError {
+/// Where a payment stands: all that most steps need of it.
+pub(crate) struct Standing {
+    id: PaymentId,
+    pub network: Network,
+    pub state: PaymentState,
+    replica: Option<ReplicaId>,
+    pub slot: Option<SlotRef>,
+}
+
+pub(crate) async fn standing(step: &mut Step, id: &PaymentId) -> Result<Standing, LedgerError> {
+    let found = sql(
+        "SELECT network, state, replica, slot_network, slot_signer, slot_nonce FROM payments
+         WHERE id = $1",
+    );
+    let found = step.find(found.bind(id.to_string())).await?;
+    let row = found.ok_or_else(|| LedgerError::NotFound(id.to_string()))?;
+    Ok(Standing {
+        id: id.clone(),
+        network: row.network("network")?,
+        state: row.word("state", PaymentState::from_word)?,
+        replica: row.opt_text("replica")?.map(ReplicaId::from_text),
+        slot: slot_ref(&row)?,
+    })
+}
+
+impl Standing {
+    pub fn conflict(&self, step: &'static str) -> LedgerError {
+        conflict(&self.id, self.state, step)
+    }
+
+    /// Refuses what a replica wants to do to another one's payment.
+    pub fn check_owner(
+        &self,
+        acting: Option<&ReplicaId>,
+        step: &'static str,
+    ) -> Result<(), LedgerError> {
+        check_owner(&self.id, self.replica.as_ref(), acting, step)
+    }
+
+    pub const fn is_open(&self) -> bool {
+        matches!(self.state, PaymentState::Accepted | PaymentState::Submitted)
+    }
+}
+
+pub(crate) fn conflict(id: &PaymentId, state: PaymentState, step: &'static str) -> LedgerError {
     LedgerError::Conflict {
-        subject: payment.id.to_string(),
-        state: payment.state.to_string(),
+        subject: id.to_string(),
+        state: state.to_string(),
         step,
     }
 }
 
-/// Refuses what a replica wants to do to another one's payment.
 pub(crate) fn check_owner(
-    payment: &PaymentRecord,
+    id: &PaymentId,
+    owner: Option<&ReplicaId>,
     acting: Option<&ReplicaId>,
     step: &'static str,
 ) -> Result<(), LedgerError> {
-    match (&payment.replica, acting) {
+    match (owner, acting) {
         (Some(owner), Some(acting)) if owner != acting => Err(LedgerError::Conflict {
-            subject: payment.id.to_string(),
+            subject: id.to_string(),
             state: "held by another replica".to_owned(),
             step,
         }),
@@ -212,6 +256,10 @@ fn insertion(accepted: &PaymentRecord) -> Result<Statement, LedgerError> {
     let payment = &accepted.payment;
     let identity = &payment.identity;
     let expected = &payment.expected;
+    let key = match mistake::is("dedupe_by_bytes") {
+        true => Sha256::digest(text(&*payment.payload)?).to_vec(),
+        false => digest(identity),
+    };
     // What was asked for is mostly what the payload says it accepts.
     let requirements = (*payment.requirements != payment.payload.accepted)
         .then(|| text(&*payment.requirements))
@@ -226,7 +274,7 @@ fn insertion(accepted: &PaymentRecord) -> Result<Statement, LedgerError> {
          ON CONFLICT DO NOTHING",
     )
     .bind(accepted.id.to_string())
-    .bind(digest(identity))
+    .bind(key)
     .bind(identity.network.to_string())
     .bind(identity.scope.clone())
     .bind(identity.payer.to_string())
@@ -268,10 +316,10 @@ pub(crate) async fn reopen(
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     const WHAT: &str = "open a new attempt";
-    let payment = load(step, id).await?;
-    check_owner(&payment, acting, WHAT)?;
+    let payment = standing(step, id).await?;
+    payment.check_owner(acting, WHAT)?;
     if payment.state != PaymentState::Submitted {
-        return Err(conflict(&payment, WHAT));
+        return Err(payment.conflict(WHAT));
     }
     let update = sql(
         "UPDATE payments SET state = 'accepted', slot_network = NULL, slot_signer = NULL,
@@ -294,7 +342,7 @@ pub(crate) async fn take_back(
 ) -> Result<(), LedgerError> {
     let payment = load(step, id).await?;
     if payment.state != PaymentState::Settled || payment.settled.is_none() {
-        return Err(conflict(&payment, "take it back"));
+        return Err(conflict(id, payment.state, "take it back"));
     }
     let state = match &payment.slot {
         Some(slot) => {
@@ -318,11 +366,7 @@ pub(crate) async fn take_back(
 }
 
 /// Settled payments that may still be reorganised away.
-pub(crate) fn watched(
-    network: &tollway_core::Network,
-    after: Option<&PaymentId>,
-    limit: u32,
-) -> Statement {
+pub(crate) fn watched(network: &Network, after: Option<&PaymentId>, limit: u32) -> Statement {
     sql(
         "SELECT * FROM payments WHERE is_watched = 1 AND network = $1 AND id > $2
          ORDER BY id LIMIT $3",
@@ -334,7 +378,7 @@ pub(crate) fn watched(
 
 /// The same, of one replica and of those that nobody alive works on.
 pub(crate) fn watched_by(
-    network: &tollway_core::Network,
+    network: &Network,
     after: Option<&PaymentId>,
     limit: u32,
     replica: &ReplicaId,

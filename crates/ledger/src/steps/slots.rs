@@ -1,9 +1,9 @@
 //! The steps of slots: one nonce of one signer, and all that was signed for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::json;
-use tollway_core::{PaymentId, Raw, Timestamp, TxHash};
+use tollway_core::{PaymentId, Raw, Timestamp, TxHash, mistake};
 
 use super::{gas, payments, replicas};
 use crate::sql::{Row, Statement, int, json as text, millis, sql};
@@ -239,7 +239,8 @@ async fn next_nonce(step: &mut Step, bottom: &SlotRef) -> Result<u64, LedgerErro
     if i64::try_from(nonce).is_err() || nonce == i64::MAX as u64 {
         return Err(conflict(&from, "beyond every nonce", "allocate a slot"));
     }
-    Ok(nonce)
+    let gap = mistake::is("nonce_gap") && nonce % 4 == 3;
+    Ok(nonce + u64::from(gap))
 }
 
 pub(crate) async fn store_raw(
@@ -289,21 +290,21 @@ async fn submittable(
     lease: &Lease,
 ) -> Result<Vec<bool>, LedgerError> {
     const WHAT: &str = "sign a transaction for it";
-    let mut known = std::collections::HashSet::new();
+    let mut known = HashSet::new();
     let mut firsts = Vec::with_capacity(ids.len());
     for id in ids {
-        let payment = payments::load(step, id).await?;
+        let payment = payments::standing(step, id).await?;
         if !known.insert(id) {
-            return Err(payments::conflict(&payment, "carry it twice in one slot"));
+            return Err(payment.conflict("carry it twice in one slot"));
         }
-        payments::check_owner(&payment, Some(&lease.replica), WHAT)?;
-        if payment.payment.identity.network != slot.0 {
-            return Err(payments::conflict(&payment, "sign it on another network"));
+        payment.check_owner(Some(&lease.replica), WHAT)?;
+        if payment.network != slot.0 {
+            return Err(payment.conflict("sign it on another network"));
         }
         firsts.push(match payment.state {
             PaymentState::Accepted => true,
             PaymentState::Submitted if payment.slot.as_ref() == Some(slot) => false,
-            _ => return Err(payments::conflict(&payment, WHAT)),
+            _ => return Err(payment.conflict(WHAT)),
         });
     }
     Ok(firsts)
@@ -356,6 +357,9 @@ async fn insert_raw(
     raw: &Raw,
     carried: &[PaymentId],
 ) -> Result<(), LedgerError> {
+    if mistake::is("hash_not_stored") && position > 0 {
+        return Ok(());
+    }
     let insert = keyed(
         "INSERT INTO slot_raws (network, signer, nonce, position, hash, bytes)
          VALUES ($1, $2, $3, $4, $5, $6)",

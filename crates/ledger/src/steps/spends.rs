@@ -1,7 +1,7 @@
 //! The steps of spends.
 
 use serde_json::json;
-use tollway_core::{Amount, SpendId, Timestamp, TxHash};
+use tollway_core::{Amount, SpendId, Timestamp, TxHash, mistake};
 
 use super::limits::{self, Change, Money, purses_of};
 use super::spend_rows::{by_id, record};
@@ -39,7 +39,9 @@ pub(crate) async fn reserve(
     limits: &[Limit],
     now: Timestamp,
 ) -> Result<Reservation, LedgerError> {
-    if let Some(open) = open_for_request(step, new).await? {
+    if let Some(open) = open_for_request(step, new).await?
+        && !mistake::is("new_signature_on_retry")
+    {
         return Ok(Reservation::Open(Box::new(open)));
     }
     let at = limits::latest(step, now).await?;
@@ -90,7 +92,10 @@ async fn first_exceeded(
     let scopes = purses_of(new);
     for limit in limits.iter().filter(|l| scopes.contains(&l.scope)) {
         let total = limits::total(step, Money::of(new), limit, at).await?;
-        let used = total.paid.checked_add(total.held).unwrap_or(Amount::MAX);
+        let used = match mistake::is("budget_check_then_act") {
+            true => total.paid,
+            false => total.paid.checked_add(total.held).unwrap_or(Amount::MAX),
+        };
         let after = used.checked_add(new.amount);
         if after.is_none_or(|after| after > limit.max) {
             let limit = limit.clone();

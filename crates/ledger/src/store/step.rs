@@ -1,7 +1,7 @@
 //! One atomic step on the writer's connection: its statements and its events.
 
 use serde_json::Value;
-use tollway_core::Timestamp;
+use tollway_core::{Timestamp, mistake};
 
 use super::chain::{CHECKPOINT_EVERY, ChainHead, Entry, hash, redacted};
 use super::connection::{Connection, Trouble};
@@ -50,10 +50,11 @@ impl Step {
     pub async fn begin(&mut self, is_careful: bool) -> Result<(), Trouble> {
         self.is_careful = is_careful;
         self.has_savepoint = false;
+        self.chain_before_group = self.chain.clone();
         if let Some(chain) = self.conn.begin().await? {
+            self.chain_before_group = chain.clone();
             self.chain = chain;
         }
-        self.chain_before_group = self.chain.clone();
         Ok(())
     }
 
@@ -165,7 +166,11 @@ impl Step {
             kind,
             data: &data,
         };
-        let hash = hash(&self.chain.hash, &entry);
+        let previous = match mistake::is("story_not_chained") {
+            true => "",
+            false => &self.chain.hash,
+        };
+        let hash = hash(previous, &entry);
         let insert = sql(
             "INSERT INTO events (writer, seq, at, subject, kind, data, hash)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
+use tollway_core::mistake;
 
 use super::connection::Trouble;
 use super::step::Step;
@@ -376,7 +377,9 @@ impl Task {
     /// Runs a group until it is committed. An error means that nothing was,
     /// unless it says that this is in doubt.
     async fn commit_group(&mut self, group: &mut [Box<dyn Work>]) -> Fate {
-        let patience = Instant::now() + PATIENCE;
+        // Where it is known that the store is in trouble, nobody waits for long.
+        let is_well = self.shared.problem().is_none();
+        let patience = Instant::now() + if is_well { PATIENCE } else { PROBE_EVERY };
         let mut is_careful = false;
         for round in 1.. {
             if let Some(fatal @ LedgerError::Fatal { .. }) = self.shared.problem() {
@@ -473,6 +476,10 @@ impl Task {
                 "injected",
             ))
         )));
+        if mistake::is("answer_before_commit") {
+            self.step.roll_back().await;
+            return Ok(());
+        }
         self.step.commit().await?;
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         fail::fail_point!("ledger::commit::after");

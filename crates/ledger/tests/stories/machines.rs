@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use sqlx::Executor as _;
 use tokio::task::JoinSet;
 use tollway_ledger::{
     Acceptance, Claim, GrantState, GrantStore as _, LedgerError, NewGrant, PaymentState,
@@ -333,4 +334,59 @@ async fn a_gates_claims_are_orphans_when_its_replica_is_dead() {
         (refused.state, refused.reclaimable),
         (GrantState::Refused, true)
     );
+}
+
+async fn refusal(url: &str) -> String {
+    match Store::open(url).await {
+        Ok(_) => panic!("{url} was opened"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_no_ledger_of_ours_is_left_alone() {
+    let server = Postgres::start();
+    let missing = refusal(&server.url("nowhere")).await;
+    assert!(missing.contains("check the ledger's URL"), "{missing}");
+    let unreadable = refusal("postgres://db:port/tollway").await;
+    assert!(
+        unreadable.contains("write for example postgres://"),
+        "{unreadable}"
+    );
+
+    let theirs = server.database().await;
+    let mut session = server.session("t0").await;
+    session
+        .execute("CREATE TABLE theirs (x INT)")
+        .await
+        .unwrap();
+    let said = refusal(&theirs).await;
+    assert!(said.contains("holds other tables, but no ledger"), "{said}");
+
+    let ours = server.database().await;
+    let ledger = Store::open(&ours).await.unwrap();
+    ledger.accept(payment(1), at(1)).await.unwrap();
+    ledger.close().await;
+    let mut session = server.session("t1").await;
+    for forbidden in ["DELETE FROM events", "UPDATE events SET kind = 'x'"] {
+        let refused = session.execute(forbidden).await.unwrap_err();
+        assert!(refused.to_string().contains("append-only"), "{refused}");
+    }
+    for (tamper, expected) in [
+        (
+            "UPDATE meta SET value = value + 1 WHERE name = 'schema_fingerprint'",
+            "another build",
+        ),
+        (
+            "UPDATE meta SET value = value + 1 WHERE name = 'schema'",
+            "A newer Tollway",
+        ),
+    ] {
+        session.execute(tamper).await.unwrap();
+        let said = refusal(&ours).await;
+        assert!(
+            said.contains(expected) && said.ends_with("name another database."),
+            "{said}"
+        );
+    }
 }
