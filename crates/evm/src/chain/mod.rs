@@ -65,6 +65,7 @@ pub struct EvmChain {
     follower: follow::Follower,
     payers: payers::PayerCache,
     window: window::Window,
+    signatures: presented::Signatures,
     trials: trials::Trials,
     start: start::StartState,
 }
@@ -104,6 +105,7 @@ impl EvmChain {
         Ok(Self {
             chain_id,
             window: window::Window::new(config.rpc.clone(), first, config.limits.payment_gas),
+            signatures: presented::Signatures::default(),
             trials: trials::Trials::default(),
             rpc: config.rpc,
             accounts,

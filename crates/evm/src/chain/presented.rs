@@ -1,9 +1,12 @@
 //! The signature as it was presented, and the call that it settles by.
 
-use alloy_primitives::{B256, Bytes};
+use std::sync::{Mutex, PoisonError};
+
+use alloy_primitives::{B256, Bytes, Keccak256};
 use alloy_sol_types::{SolCall, SolValue};
 use tollway_core::{Refusal, codes};
 
+use super::recent::Recent;
 use crate::abi::{Token as Abi, Wrapped};
 use crate::authorization::SignedAuthorization;
 use crate::refusal::refuse;
@@ -24,23 +27,55 @@ pub(super) struct Presented {
     pub wrapped: bool,
     /// Whether it is the payer's own key's, for payers without code.
     pub by_key: bool,
+    /// What it is known by: what was signed, and these bytes.
+    pub id: B256,
+}
+
+/// Signatures that were recovered a moment ago: a payment is verified before it
+/// is served and again before it is settled.
+#[derive(Debug, Default)]
+pub(super) struct Signatures(Mutex<Recent<B256, ()>>);
+
+impl Signatures {
+    /// Whether a plain account's own key made a signature.
+    fn is_own(&self, id: B256, digest: B256, signed: &SignedAuthorization) -> bool {
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().get(&id).is_some() {
+            return true;
+        }
+        let own = recover(digest, &signed.signature) == Some(signed.authorization.from);
+        if own {
+            known().insert(id, ());
+        }
+        own
+    }
 }
 
 impl Presented {
-    pub fn new(signed: &SignedAuthorization, digest: B256) -> Result<Self, Refusal> {
+    pub fn new(
+        signed: &SignedAuthorization,
+        digest: B256,
+        signatures: &Signatures,
+    ) -> Result<Self, Refusal> {
         let bytes = &signed.signature;
+        let mut id = Keccak256::new();
+        id.update(digest);
+        id.update(bytes);
+        let id = id.finalize();
         if let Some(body) = bytes.strip_suffix(&WRAPPED_SUFFIX) {
             let inner = Wrapped::abi_decode_params(body).map_err(|_| wrong_signature())?;
             return Ok(Self {
                 signature: inner.signature,
                 wrapped: true,
                 by_key: false,
+                id,
             });
         }
         Ok(Self {
-            by_key: recover(digest, bytes) == Some(signed.authorization.from),
+            by_key: signatures.is_own(id, digest, signed),
             signature: bytes.clone(),
             wrapped: false,
+            id,
         })
     }
 }

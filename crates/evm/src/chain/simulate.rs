@@ -49,19 +49,18 @@ pub(super) struct Tried {
 impl EvmChain {
     pub(super) async fn simulate(&self, trial: &Trial<'_>) -> Result<Tried, ChainError> {
         let call = transfer_call(trial.authorization, &trial.presented.signature);
-        let question = question(trial, &call);
         let block = self.follower.watched_block();
         if trial.phase == Phase::Settle
-            && let Some(seen) = self.trials.of(&question, block)
+            && let Some(seen) = self.trials.of(trial.presented.id, block)
         {
             return self.judge_trial(trial, seen).await;
         }
-        let answer = self.window.ask(question.clone()).await?;
+        let answer = self.window.ask(question(trial, &call)).await?;
         if let (Answer::Seen(seen), Some(block)) = (answer, block)
             && seen.succeeds
             && self.follower.watched_block() == Some(block)
         {
-            self.trials.note(&question, seen, block);
+            self.trials.note(trial.presented.id, seen, block);
         }
         match answer {
             Answer::Seen(seen) if seen.payer_has_code => {

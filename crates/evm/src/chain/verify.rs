@@ -28,7 +28,7 @@ impl EvmChain {
         let token = self.check_terms(&intent)?;
         let signed = SignedAuthorization::parse(&intent.payload.payload)?;
         let digest = signed.authorization.digest(&token.domain);
-        let presented = Presented::new(&signed, digest)?;
+        let presented = Presented::new(&signed, digest, &self.signatures)?;
         let payer = signed.authorization.from;
         let known_plain = self.payers.is_plain(payer, self.now());
         if known_plain && !presented.by_key && !presented.wrapped {

@@ -70,9 +70,7 @@ async fn where_log_queries_are_short_older_states_lead_to_the_use() {
 }
 
 #[tokio::test]
-async fn a_cancellation_counts_once_it_is_deep_enough() {
-    // A use that is not deep enough is not told either: what a reorganisation
-    // may take back decides nothing.
+async fn a_use_that_a_reorganisation_may_take_back_decides_nothing() {
     let world = World::new().await;
     let intent = world.pay().await;
     world.send(&intent).await;

@@ -104,6 +104,30 @@ async fn a_payment_that_is_shown_ten_times_at_once_is_as_good_as_one() {
 }
 
 #[tokio::test]
+async fn a_signature_that_was_good_once_makes_no_other_payment_good() {
+    let world = World::new().await;
+    let payer = world.payer(10 * PRICE);
+    let good = world.payment_of(&payer, 1);
+    assert_eq!(code(&world.verify(&good).await), "good");
+    let signature = good.payload.payload["signature"].clone();
+    // Another authorization with those bytes, and those bytes changed.
+    let mut other = world.payment_of(&payer, 2);
+    Arc::make_mut(&mut other.payload).payload["signature"] = signature.clone();
+    let mut twisted = good.clone();
+    let text = signature.as_str().unwrap();
+    let end = if text.ends_with("1b") { "1c" } else { "1b" };
+    let text = format!("{}{end}", &text[..text.len() - 2]);
+    Arc::make_mut(&mut twisted.payload).payload["signature"] = text.into();
+    for bad in [other, twisted] {
+        assert_eq!(
+            code(&world.verify(&bad).await),
+            "invalid_exact_evm_signature"
+        );
+    }
+    assert_eq!(code(&world.verify(&good).await), "good");
+}
+
+#[tokio::test]
 async fn everybody_gets_the_same_verdict_in_company_as_alone() {
     let world = World::new().await;
     let smart = alloy_primitives::Address::repeat_byte(0xc1);
