@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::de::IgnoredAny;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::RpcError;
 use crate::http::Http;
@@ -167,14 +167,22 @@ impl Node {
         })
     }
 
-    async fn exchange(&self, body: Vec<u8>, methods: &[&'static str]) -> Result<Bytes, RpcError> {
-        let waiting = tokio::time::timeout(self.http.timeout, self.places.acquire());
-        // The semaphore is never closed.
-        let Ok(Ok(_place)) = waiting.await else {
-            return Err(RpcError::Timeout {
+    /// One of the requests that may be under way at once.
+    async fn place(&self) -> Result<SemaphorePermit<'_>, RpcError> {
+        if let Ok(free) = self.places.try_acquire() {
+            return Ok(free);
+        }
+        match tokio::time::timeout(self.http.timeout, self.places.acquire()).await {
+            Ok(Ok(free)) => Ok(free),
+            // Nobody closes the places.
+            _ => Err(RpcError::Timeout {
                 host: self.http.host.clone(),
-            });
-        };
+            }),
+        }
+    }
+
+    async fn exchange(&self, body: Vec<u8>, methods: &[&'static str]) -> Result<Bytes, RpcError> {
+        let _place = self.place().await?;
         self.counters.sent(methods);
         self.standing.asked();
         let (status, bytes) = self.http.post(body).await?;
