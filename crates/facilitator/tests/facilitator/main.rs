@@ -14,4 +14,5 @@ mod rng;
 mod scene;
 mod settle_stories;
 mod step_stories;
+mod traffic_stories;
 mod world;

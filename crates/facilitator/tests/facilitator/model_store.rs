@@ -402,6 +402,12 @@ impl ModelStore {
         }
     }
 
+    /// A new day.
+    pub fn forget_gas(&mut self) {
+        self.spent = GasSpent::default();
+        self.spent_by.clear();
+    }
+
     pub fn held(&self, payer: &Address, except: &Identity) -> Amount {
         self.open_payments()
             .iter()

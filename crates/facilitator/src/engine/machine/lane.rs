@@ -1,6 +1,7 @@
 //! Lanes: one signer each, one new nonce at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tollway_core::{Address, ChainError, PaymentId, Plan, PlannedPayment, codes};
 use tollway_ledger::{Lease, SlotRecord};
@@ -11,6 +12,8 @@ use super::state::{Carried, LaneWork, Op, Phase, Ready, Slot, Turn, Work};
 use super::types::NotAllocated;
 use super::{Effect, SlotKey, Subject, Ticket};
 
+/// Longest time for which a batch is gathered.
+const LONGEST_GATHER: Duration = Duration::from_millis(200);
 /// Planned transactions that may wait for lanes before more is planned.
 const MOST_READY: usize = 64;
 
@@ -159,18 +162,9 @@ impl Turn<'_> {
 
     /// Whether the lane was given something to plan.
     fn start_planning(&mut self, signer: &Address) -> bool {
-        let wanted = match self.state.queue.len() {
-            0 => return false,
-            n if n > self.rules.batch_from => n.min(self.rules.batch_max).max(1),
-            _ => 1,
+        let Some(wanted) = self.how_many(signer) else {
+            return false;
         };
-        if wanted > 1 && wanted < self.rules.batch_max {
-            let full_at = self.state.queue.since.plus(self.rules.gather);
-            if self.now < full_at {
-                self.state.alarms.set(full_at, Sleeper::Queue);
-                return false;
-            }
-        }
         let mut ids = Vec::with_capacity(wanted);
         let mut payments = Vec::with_capacity(wanted);
         while ids.len() < wanted
@@ -209,6 +203,30 @@ impl Turn<'_> {
             payments,
         });
         true
+    }
+
+    /// How many payments the lane takes now; none while a batch is gathered.
+    /// The more is in flight, the longer that may take: all of it waits for the
+    /// same next blocks.
+    fn how_many(&mut self, signer: &Address) -> Option<usize> {
+        let (waiting, rules) = (self.state.queue.len(), Arc::clone(&self.rules));
+        let in_flight = self.in_flight(signer);
+        if waiting == 0 {
+            return None;
+        }
+        if rules.batch_max <= 1 || (waiting <= rules.batch_from && in_flight < rules.batch_from) {
+            return Some(1);
+        }
+        if waiting < rules.batch_max {
+            let pressure = u32::try_from(in_flight).unwrap_or(u32::MAX).max(1);
+            let patience = rules.gather.saturating_mul(pressure).min(LONGEST_GATHER);
+            let full_at = self.state.queue.since.plus(patience);
+            if self.now < full_at {
+                self.state.alarms.set(full_at, Sleeper::Queue);
+                return None;
+            }
+        }
+        Some(waiting.min(rules.batch_max))
     }
 
     /// The payment, if it still waits and was verified lately.
