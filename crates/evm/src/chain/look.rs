@@ -16,6 +16,9 @@ use super::reads::Round;
 use crate::node::Receipt;
 use crate::receipt::Uses;
 
+/// How often one look begins anew because blocks come while it reads.
+const MOST_TRIES: u32 = 3;
+
 /// What is to be done about one watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
@@ -37,20 +40,29 @@ impl EvmChain {
     ) -> Result<Sight, ChainError> {
         self.require_check().await?;
         let mut state = self.follower.state.lock().await;
-        let head = self.newest().await?;
         let last = last.cloned().or_else(|| state.head.clone());
         let mut seen = state.seen.clone();
         if let Some(last) = &last {
             seen.note(last);
         }
-        let step = self.step(&seen, last.as_ref(), &head).await?;
-        let newest = match (&step, &last) {
-            (Step::Behind, Some(last)) => last.clone(),
-            _ => head,
+        let mut tries = 0;
+        let (newest, step, tasks, mut round) = loop {
+            let head = self.newest().await?;
+            let step = self.step(&seen, last.as_ref(), &head).await?;
+            let newest = match (&step, &last) {
+                (Step::Behind, Some(last)) => last.clone(),
+                _ => head,
+            };
+            let mut round = Round::new(&newest, watches, state.no_block_receipts);
+            let tasks = self.tasks(&state, &step, watches);
+            self.read(&mut round, &step, &tasks, &state).await?;
+            tries += 1;
+            // A block came while receipts were read: it is to be known by its hash
+            // before it counts, or nobody would notice that it is replaced.
+            if !round.is_overtaken() || tries == MOST_TRIES {
+                break (newest, step, tasks, round);
+            }
         };
-        let mut round = Round::new(&newest, watches, state.no_block_receipts);
-        let tasks = self.tasks(&state, &step, watches);
-        self.read(&mut round, &step, &tasks, &state).await?;
         let mut outcomes = Vec::with_capacity(watches.len());
         let mut changes = Vec::new();
         for (watch, task) in watches.iter().zip(&tasks) {
@@ -133,6 +145,7 @@ impl EvmChain {
         state: &State,
     ) -> Result<(Option<Vec<Outcome>>, Option<Change>), ChainError> {
         let known = state.followed.get(&key(watch));
+        let unknown = || vec![Outcome::Unknown; watch.expected.len()];
         let mut next = Followed {
             hashes: watch.hashes.clone(),
             included: None,
@@ -151,13 +164,16 @@ impl EvmChain {
             next.decided = outcomes.iter().filter(|o| **o != Outcome::Unknown).count();
             return Ok((Some(outcomes), Some((key(watch), open.then_some(next)))));
         }
+        if round.is_ahead(watch) {
+            return Ok((Some(unknown()), Some((key(watch), Some(next)))));
+        }
         match task {
             Task::Rest | Task::Deeper if known.is_some() => return Ok((None, None)),
             Task::Itself { nonce: true } => {}
             // What was in a block that is gone is open again.
             _ => {
                 let first = known.is_none() || task == Task::Itself { nonce: false };
-                let unknown = first.then(|| vec![Outcome::Unknown; watch.expected.len()]);
+                let unknown = first.then(unknown);
                 return Ok((unknown, Some((key(watch), Some(next)))));
             }
         }
@@ -177,7 +193,10 @@ impl EvmChain {
         if round.used(watch).is_none() {
             return Ok(unknown);
         }
-        round.receipts.extend(self.receipts(&[watch]).await?);
+        round.take(self.receipts(&[watch]).await?);
+        if round.is_ahead(watch) {
+            return Ok(unknown);
+        }
         if round.winner(watch).is_some() {
             self.read_tags(round, std::iter::once(watch)).await?;
         }

@@ -22,9 +22,11 @@ const MOST_PAYMENTS: usize = 2_000;
 
 /// What one look asks and hears.
 pub(super) struct Round<'a> {
-    pub head: &'a Head,
+    head: Head,
     pub watches: &'a [Watch],
-    pub receipts: HashMap<TxHash, Receipt>,
+    receipts: HashMap<TxHash, Receipt>,
+    /// Transactions in blocks that are not known yet.
+    ahead: HashSet<TxHash>,
     pub nonces: HashMap<Address, u64>,
     safe: Option<u64>,
     finalized: Option<u64>,
@@ -69,7 +71,7 @@ impl EvmChain {
             self.receipts(&asked),
             self.nonces(asking.into_iter().collect()),
         );
-        round.receipts.extend(receipts?);
+        round.take(receipts?);
         round.nonces.extend(nonces?);
         let found: Vec<&Watch> = watches
             .iter()
@@ -107,7 +109,7 @@ impl EvmChain {
                     return false;
                 }
             };
-            round.receipts.extend(included(receipts));
+            round.take(included(receipts));
         }
         true
     }
@@ -190,16 +192,42 @@ impl EvmChain {
 }
 
 impl<'a> Round<'a> {
-    pub fn new(head: &'a Head, watches: &'a [Watch], no_block_receipts: bool) -> Self {
+    pub fn new(head: &Head, watches: &'a [Watch], no_block_receipts: bool) -> Self {
         Self {
-            head,
+            head: head.clone(),
             watches,
             receipts: HashMap::new(),
+            ahead: HashSet::new(),
             nonces: HashMap::new(),
             safe: None,
             finalized: None,
             no_block_receipts,
         }
+    }
+
+    /// Takes what was read. What lies above the newest block, or beside it, is
+    /// set aside.
+    pub fn take(&mut self, receipts: impl IntoIterator<Item = (TxHash, Receipt)>) {
+        for (hash, receipt) in receipts {
+            let number = receipt.block_number.map_or(0, |number| number.to::<u64>());
+            let block = receipt.block_hash.map(|hash| format!("{hash:#x}"));
+            let beside = number == self.head.number && block.as_ref() != Some(&self.head.hash);
+            if number > self.head.number || beside {
+                self.ahead.insert(hash);
+            } else {
+                self.receipts.insert(hash, receipt);
+            }
+        }
+    }
+
+    /// Whether anything was set aside.
+    pub fn is_overtaken(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// Whether one of a watch's transactions was set aside.
+    pub fn is_ahead(&self, watch: &Watch) -> bool {
+        watch.hashes.iter().any(|hash| self.ahead.contains(hash))
     }
 
     /// The receipt of whichever hash won.

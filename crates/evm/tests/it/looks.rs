@@ -292,19 +292,19 @@ async fn a_batch_whose_block_is_seen_late_is_found_by_its_hash() {
 }
 
 #[tokio::test]
-async fn what_a_node_knows_better_is_asked_for_at_once() {
+async fn what_a_node_knows_better_is_asked_for_at_once_and_counts_with_its_block() {
     let world = waiting().await;
-    let old = world
-        .devnet
-        .request("eth_getBlockByNumber", json!(["latest", false]))
-        .unwrap();
+    let get = ("eth_getBlockByNumber", json!(["latest", false]));
+    let old = world.devnet.request(get.0, get.1).unwrap();
+    let stands = Arc::new(AtomicBool::new(true));
+    let told = Arc::clone(&stands);
     // Its newest block stands still; its other answers do not.
     let rpc = behind(&world.devnet, move |method, params| {
         let newest = method == "eth_getBlockByNumber" && params[0] == "latest";
-        newest.then(|| Ok(old.clone()))
+        (newest && told.load(Ordering::SeqCst)).then(|| Ok(old.clone()))
     })
     .await;
-    let chain = EvmChain::connect(world.config(rpc)).await.unwrap();
+    let chain = EvmChain::connect(world.config(rpc.clone())).await.unwrap();
     let plan = world.plan(&world.payments(1)[0]).await;
     let slot = world.slot().await;
     let raw = chain.seal(&plan, &slot).await.unwrap();
@@ -312,9 +312,41 @@ async fn what_a_node_knows_better_is_asked_for_at_once() {
     let watches = [watch(&plan.payments[0].verified.intent, &slot, &[&raw])];
     let head = look(&chain, None, &watches).await.head;
     world.devnet.mine(1).unwrap();
+    let asked = || rpc.stats().methods["eth_getTransactionReceipt"];
+    let before = asked();
     assert_eq!(look(&chain, Some(&head), &watches).await.outcomes, [None]);
+    assert_eq!(asked(), before);
     assert_eq!(chain.broadcast(&raw).await.unwrap(), Broadcast::NonceUsed);
+    let sight = look(&chain, Some(&head), &watches).await;
+    assert_eq!(sight.outcomes, [Some(vec![Outcome::Unknown])]);
+    assert!(asked() > before);
+    stands.store(false, Ordering::SeqCst);
     assert!(all_settled(&look(&chain, Some(&head), &watches).await));
+}
+
+#[tokio::test]
+async fn a_block_that_comes_while_receipts_are_read_is_known_before_it_counts() {
+    let world = waiting().await;
+    let devnet = world.devnet.clone();
+    let mines = Arc::new(AtomicBool::new(true));
+    let rpc = behind(&world.devnet, move |method, _| {
+        if method == "eth_getTransactionReceipt" && mines.swap(false, Ordering::SeqCst) {
+            devnet.mine(1).unwrap();
+        }
+        None
+    })
+    .await;
+    let chain = EvmChain::connect(world.config(rpc)).await.unwrap();
+    let (_, watch) = world.send(&world.payments(1)[0]).await;
+    let watches = [watch];
+    let sight = look(&chain, None, &watches).await;
+    assert!(all_settled(&sight), "{sight:?}");
+    assert_eq!(sight.head.number, 1);
+    // So its replacement is noticed, though its successor has the same parent.
+    world.devnet.reorg(1, false).unwrap();
+    world.devnet.mine(1).unwrap();
+    let next = look(&chain, Some(&sight.head), &[]).await;
+    assert_eq!(next.replaced_from, Some(1));
 }
 
 #[tokio::test]
