@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::process::Command;
@@ -38,6 +39,7 @@ async fn tools_with(features: &str, folder: &Path) -> Result<Tools, String> {
         tollway: program(&tollway, folder).await?,
         checker: program(&checker, folder).await?,
         mistake: None,
+        postgres: Arc::default(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -10,6 +11,8 @@ use tollway_sweep::{Death, Plan, Round, Scene, Setup, Tools, places, play};
 
 use crate::build;
 
+/// Steps that the ledger offers and no server takes.
+const ELSEWHERE: [&str; 3] = ["saga::conclude::", "saga::note::", "saga::release_signer::"];
 /// Violations of one round that are told.
 const SHOWN: usize = 4;
 
@@ -56,15 +59,17 @@ pub async fn run(arguments: &Arguments) -> Result<bool, String> {
             tollway: tollway.clone(),
             checker: checker.clone(),
             mistake: None,
+            postgres: Arc::default(),
         },
         _ => build::tools(&folder).await?,
     };
     let mut places = places::all(&build::root())?;
     places.retain(|place| {
-        arguments
-            .only
-            .as_ref()
-            .is_none_or(|only| place.contains(only.as_str()))
+        !ELSEWHERE.iter().any(|step| place.starts_with(step))
+            && arguments
+                .only
+                .as_ref()
+                .is_none_or(|only| place.contains(only.as_str()))
     });
     let mut sweep = Sweep::new(arguments, &places);
     sweep.play(tools, arguments.jobs).await?;
@@ -96,18 +101,27 @@ fn settings(place: &str, n: u32) -> (Setup, Scene) {
         "remember",
     ];
     let is_gates = place.starts_with("grant::") || GATES.iter().any(|step| place.contains(step));
+    let is_given_up = place.contains("give_up") || place.contains("given_up");
     let setups = match (is_gates, place) {
-        (true, place) if place.contains("remember") || place.contains("paid") => {
-            &[Setup::Upfront][..]
-        }
+        _ if is_given_up => &[Setup::Pair][..],
+        (true, place) if place.contains("remember") || place.contains("paid") => &[Setup::Upfront],
         (true, _) => &[Setup::Gate, Setup::Upfront],
         (false, place) if place.contains("refuse::") => &[Setup::Gate, Setup::Upfront],
         (false, _) => &[Setup::Facilitator, Setup::Gate, Setup::Facilitator],
     };
     let scene = match place {
         place if place.contains("expired") => Scene::Expiring,
-        place if place.contains("take_back") || place.contains("taken_back") => Scene::Replaced,
-        place if place.contains("refuse") || place.contains("reopen") => Scene::Robbed,
+        place
+            if ["take_back", "taken_back", "reopen_slot"]
+                .iter()
+                .any(|step| place.contains(step)) =>
+        {
+            Scene::Replaced
+        }
+        place if place.contains("reopen") => Scene::Taken,
+        place if place.contains("final") => Scene::Final,
+        _ if is_given_up => Scene::Busy,
+        place if place.contains("refuse") => Scene::Robbed,
         _ => [Scene::Busy, Scene::Replaced, Scene::Robbed][n as usize % 3],
     };
     (setups[n as usize % setups.len()], scene)
@@ -136,8 +150,10 @@ impl Sweep {
             }
         }
         for _ in 0..arguments.rounds {
-            let setup = *chance.one_of(&[Setup::Facilitator, Setup::Gate, Setup::Upfront]);
-            let scene = *chance.one_of(&[Scene::Busy, Scene::Replaced, Scene::Robbed]);
+            let setup =
+                *chance.one_of(&[Setup::Facilitator, Setup::Gate, Setup::Upfront, Setup::Pair]);
+            let scene =
+                *chance.one_of(&[Scene::Busy, Scene::Replaced, Scene::Robbed, Scene::Taken]);
             let death = Death::After(chance.millis(5, 2_500));
             waiting.push_back(Wish {
                 place: None,

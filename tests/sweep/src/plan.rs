@@ -11,6 +11,8 @@ pub enum Setup {
     Gate,
     /// A gate that settles first and serves then.
     Upfront,
+    /// A facilitator without a signer, beside one that has it, over one database.
+    Pair,
 }
 
 /// How the server dies.
@@ -38,6 +40,10 @@ pub enum Scene {
     Expiring,
     /// Blocks are replaced, some of them by blocks without what they held.
     Replaced,
+    /// Now and then somebody else uses the settling account's next nonce.
+    Taken,
+    /// So many blocks that payments become final while somebody looks.
+    Final,
 }
 
 /// A round.

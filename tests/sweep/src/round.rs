@@ -61,9 +61,9 @@ pub struct Round {
 /// If it could not be played to its end.
 pub async fn play(tools: &Tools, plan: &Plan) -> Result<Round, Failure> {
     let mut chance = Chance::new(plan.seed);
-    let world = World::build(&mut chance, plan.scene).await?;
-    let shop_and_host = open_shop(tools, plan, &world).await?;
-    let (shop, host, listen) = shop_and_host;
+    let world = World::build(tools, plan, &mut chance).await?;
+    let partner = partner(tools, plan, &world).await?;
+    let (shop, host, listen) = open_shop(tools, plan, &world).await?;
     let payments = sign(&world, &shop, plan.scene, &mut chance)?;
     let began = Instant::now();
     let mut life = Life {
@@ -85,13 +85,14 @@ pub async fn play(tools: &Tools, plan: &Plan) -> Result<Round, Failure> {
         }
         clients.spawn(shop.clone().show(payment));
     }
-    let replacing = tokio::spawn(replace_blocks(
+    let weather = tokio::spawn(weather(
         world.chain.clone(),
         plan.scene,
         Chance::new(plan.seed ^ 1),
+        Arc::clone(&shop.left),
     ));
     let last = life.die_and_return().await?;
-    let _ = replacing.await;
+    let _ = weather.await;
     let ended = end(&world, clients).await;
     let took = began.elapsed();
     let (kills, reached, mut said) = (life.kills, life.reached, std::mem::take(&mut life.said));
@@ -100,6 +101,9 @@ pub async fn play(tools: &Tools, plan: &Plan) -> Result<Round, Failure> {
         violations.push(late);
     }
     said.push_str(&last.kill().await);
+    if let Some(partner) = partner {
+        said.push_str(&partner.kill().await);
+    }
     let mut remains = None;
     if !violations.is_empty() {
         let _ = std::fs::write(world.path("stderr.txt"), said);
@@ -118,6 +122,22 @@ pub async fn play(tools: &Tools, plan: &Plan) -> Result<Round, Failure> {
     })
 }
 
+/// The other facilitator of a pair: it is first, so it has the signer.
+async fn partner(
+    tools: &Tools,
+    plan: &Plan,
+    world: &World,
+) -> Result<Option<Box<Server>>, Failure> {
+    if plan.setup != Setup::Pair {
+        return Ok(None);
+    }
+    let args = world.args(plan.setup, "127.0.0.1:0");
+    match Server::start(tools, world.dir.path(), &args, None).await? {
+        Started::Up(server) => Ok(Some(server)),
+        Started::Died => Err("the partner died by itself".into()),
+    }
+}
+
 /// The client's side, and how it learns where the server is. A gate is started
 /// once before, to know its terms.
 async fn open_shop(
@@ -132,7 +152,7 @@ async fn open_shop(
     };
     let listen = first.host.clone();
     let terms = match plan.setup {
-        Setup::Facilitator => None,
+        Setup::Facilitator | Setup::Pair => None,
         Setup::Gate | Setup::Upfront => Some(terms(&first.host).await?),
     };
     first.kill().await;
@@ -143,7 +163,7 @@ async fn open_shop(
         recorder: Arc::new(recorder.map_err(|e| e.to_string())?),
         setup: plan.setup,
         terms,
-        left: Arc::new(AtomicUsize::new(IN_FLIGHT + IN_FLIGHT / TWICE)),
+        left: Arc::new(AtomicUsize::new(IN_FLIGHT + IN_FLIGHT / TWICE + 1)),
     };
     Ok((shop, host, listen))
 }
@@ -158,8 +178,8 @@ fn sign(
     let mut payments = Vec::new();
     let mut tricks = Vec::new();
     let seconds = match scene {
-        Scene::Busy | Scene::Robbed | Scene::Replaced => VALID_SECONDS,
         Scene::Expiring => SHORT_SECONDS,
+        _ => VALID_SECONDS,
     };
     for n in 0..IN_FLIGHT {
         let poor = world.poor.get(n).filter(|_| scene == Scene::Robbed);
@@ -179,18 +199,32 @@ fn sign(
     Ok(payments)
 }
 
-/// Replaces the newest blocks a few times while payments are under way, and
-/// then waits until that can be seen.
-async fn replace_blocks(chain: Devnet, scene: Scene, mut chance: Chance) {
-    if scene != Scene::Replaced {
-        return;
+/// What the chain does by itself while payments are under way. Waits at the
+/// end until that can be seen.
+async fn weather(chain: Devnet, scene: Scene, mut chance: Chance, left: Arc<AtomicUsize>) {
+    if matches!(scene, Scene::Replaced | Scene::Taken) {
+        for _ in 0..6 {
+            tokio::time::sleep(chance.millis(150, 500)).await;
+            match scene {
+                // At the very beginning there is nothing to replace.
+                Scene::Replaced => drop(chain.reorg(chance.between(1, 4), chance.coin())),
+                _ => take_nonce(&chain).await,
+            }
+        }
+        tokio::time::sleep(AFTER_LAST).await;
     }
-    for _ in 0..3 {
-        tokio::time::sleep(chance.millis(200, 900)).await;
-        // At the very beginning there is nothing to replace.
-        let _ = chain.reorg(chance.between(1, 4), chance.coin());
+    left.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Uses the nonce of a transaction that waits: it can never land.
+async fn take_nonce(chain: &Devnet) {
+    for _ in 0..50 {
+        if chain.waiting() > 0 {
+            let signer = DEV_ACCOUNTS[0].address;
+            return chain.set_nonce(signer, chain.nonce(signer) + 1);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    tokio::time::sleep(AFTER_LAST).await;
 }
 
 /// The server's lives and deaths.
@@ -278,11 +312,18 @@ impl Life<'_> {
                 let _ = tokio::time::timeout(*time, server.died()).await;
                 true
             }
-            _ => tokio::select! {
-                () = server.died() => true,
-                () = all_ended(&self.left) => false,
-                () = tokio::time::sleep(MOST_LIFE) => false,
-            },
+            _ => {
+                let died = tokio::select! {
+                    died = server.died() => Some(died),
+                    () = all_ended(&self.left, self.plan.scene) => None,
+                    () = tokio::time::sleep(MOST_LIFE) => None,
+                };
+                // Some places come only when it stops.
+                match died {
+                    Some(died) => died,
+                    None => server.stop().await,
+                }
+            }
         };
         self.host.send_replace(None);
         let said = server.kill().await;
@@ -291,11 +332,15 @@ impl Life<'_> {
     }
 }
 
-async fn all_ended(left: &AtomicUsize) {
+async fn all_ended(left: &AtomicUsize, scene: Scene) {
     while left.load(Ordering::Relaxed) > 0 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    tokio::time::sleep(AFTER_LAST).await;
+    let grace = match scene {
+        Scene::Final => AFTER_LAST * 4,
+        _ => AFTER_LAST,
+    };
+    tokio::time::sleep(grace).await;
 }
 
 /// Waits until every client has its answer and the ledger has nothing open.

@@ -13,6 +13,8 @@ use crate::world::Tools;
 
 /// How long a server may take until it listens.
 const READY: Duration = Duration::from_secs(60);
+/// How long it may take to stop.
+const STOPPED: Duration = Duration::from_secs(10);
 /// What an engine waits for is so many times shorter.
 const HASTE: &str = "5";
 /// Lines of its log that a failure shows.
@@ -102,9 +104,21 @@ impl Server {
         }
     }
 
-    /// Waits until it is dead by itself.
-    pub async fn died(&mut self) {
-        let _ = self.child.wait().await;
+    /// Waits until it has ended by itself; whether it died.
+    pub async fn died(&mut self) -> bool {
+        let ended = self.child.wait().await;
+        ended.is_ok_and(|status| status.code().is_none())
+    }
+
+    /// Asks it to stop, and waits for its end; whether it died on the way.
+    pub async fn stop(&mut self) -> bool {
+        if let Some(id) = self.child.id() {
+            let mut kill = Command::new("kill");
+            let _ = kill.args(["-TERM", &id.to_string()]).status().await;
+        }
+        tokio::time::timeout(STOPPED, self.died())
+            .await
+            .unwrap_or(false)
     }
 
     /// SIGKILL; returns what it wrote to stderr.

@@ -2,20 +2,24 @@
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use alloy_primitives::U256;
 use tempfile::TempDir;
 use tollway_devnet::{DEV_ACCOUNTS, Devnet, DevnetServer, Mining, Preset};
+use tollway_test_postgres::Postgres;
 
 use crate::Failure;
 use crate::buyer::{Buyer, NETWORK, PAYEE, PRICE};
-use crate::plan::{Chance, Scene, Setup};
+use crate::plan::{Chance, Plan, Scene, Setup};
 
 /// What only who paid may read.
 pub const GOODS: &str = "sunny, 24 degrees";
 /// Payers; each signs several payments.
 const BUYERS: usize = 8;
+/// Blocks above the payers' money before anything begins.
+const FOUNDATION: u64 = 40;
 /// Payers who can pay once.
 const POOR: usize = 4;
 
@@ -28,6 +32,8 @@ pub struct Tools {
     pub checker: PathBuf,
     /// A deliberate bug, for a binary that has them.
     pub mistake: Option<String>,
+    /// A database server, started by the first round that needs one.
+    pub postgres: Arc<OnceLock<Postgres>>,
 }
 
 /// Where a round takes place.
@@ -42,16 +48,18 @@ pub struct World {
     pub poor: Vec<Buyer>,
     node: DevnetServer,
     upstream: String,
+    database: Option<String>,
 }
 
 impl World {
     /// Builds one, with a block every so often.
-    pub async fn build(chance: &mut Chance, scene: Scene) -> Result<Self, Failure> {
+    pub async fn build(tools: &Tools, plan: &Plan, chance: &mut Chance) -> Result<Self, Failure> {
         let text = |e: std::io::Error| e.to_string();
         let dir = TempDir::with_prefix("tollway-sweep-").map_err(text)?;
         let pause = chance.millis(80, 200);
-        let mining = match scene {
-            Scene::Busy | Scene::Robbed | Scene::Replaced => Mining::Interval(pause),
+        let mining = match plan.scene {
+            Scene::Busy | Scene::Robbed | Scene::Replaced | Scene::Taken => Mining::Interval(pause),
+            Scene::Final => Mining::Interval(Duration::from_millis(15)),
             Scene::Expiring => Mining::Manual,
         };
         let chain = Devnet::builder().preset(Preset::BaseSepolia).mining(mining);
@@ -68,8 +76,14 @@ impl World {
                 minted.map_err(|e| e.to_string())?;
             }
         }
+        // So deep that no replacement of blocks takes the money back.
+        chain.mine(FOUNDATION).map_err(|e| e.to_string())?;
         write_key(&dir.path().join("signer.key")).map_err(text)?;
         let upstream = upstream().await.map_err(text)?;
+        let database = match plan.setup {
+            Setup::Pair => Some(tools.postgres.get_or_init(Postgres::start).database().await),
+            _ => None,
+        };
         Ok(Self {
             dir,
             chain,
@@ -77,6 +91,7 @@ impl World {
             poor,
             node,
             upstream,
+            database,
         })
     }
 
@@ -92,7 +107,8 @@ impl World {
 
     /// The ledger's URL.
     pub fn ledger(&self) -> String {
-        format!("sqlite:{}", self.path("ledger.db").display())
+        let file = || format!("sqlite:{}", self.path("ledger.db").display());
+        self.database.clone().unwrap_or_else(file)
     }
 
     /// The server's arguments, to listen there.
@@ -117,7 +133,7 @@ impl World {
             words.map(str::to_owned).to_vec()
         };
         let mut args = match setup {
-            Setup::Facilitator => vec![
+            Setup::Facilitator | Setup::Pair => vec![
                 "facilitator".to_owned(),
                 "--min-validity".to_owned(),
                 "5".to_owned(),
@@ -139,7 +155,7 @@ impl World {
         args
     }
 
-    /// The settling account.
+    /// The settling account, as all evidence names it.
     pub fn signer() -> String {
         format!("{:#x}", DEV_ACCOUNTS[0].address)
     }

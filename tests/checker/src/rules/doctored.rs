@@ -352,9 +352,14 @@ fn a_second_nonce_while_the_first_can_land_is_seen() {
     let same_block = broken(|e| e.chain.mined[3].block = 10);
     assert_eq!(same_block, ["no_overlap"]);
     let unused = broken(|e| {
+        e.chain.mined.truncate(3);
+        e.chain.nonces.insert(SIGNER.into(), 3);
+    });
+    assert_eq!(unused, ["no_overlap", "no_gaps"]);
+    let taken_by_another = broken(|e| {
         e.chain.mined.remove(2);
     });
-    assert_eq!(unused, ["no_overlap"]);
+    assert_eq!(taken_by_another, [""; 0]);
 }
 
 #[test]

@@ -30,13 +30,26 @@ pub(super) fn hashes_are_kept(evidence: &Evidence, breaches: &mut Breaches<'_>) 
     }
 }
 
-/// The block in which a nonce was used.
-fn used_in(evidence: &Evidence, slot: &Slot) -> Option<u64> {
-    let mined = evidence.chain.mined.iter();
-    mined
-        .filter(|mined| mined.from == slot.signer && mined.nonce == slot.nonce)
-        .map(|mined| mined.block)
-        .next()
+/// How a nonce stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nonce {
+    /// Nobody used it yet.
+    Unused,
+    /// One of our transactions used it, in this block.
+    Ours(u64),
+    /// Somebody else used it: nothing of ours can land under it.
+    Taken,
+}
+
+fn standing(evidence: &Evidence, slot: &Slot) -> Nonce {
+    let mut mined = evidence.chain.mined.iter();
+    let ours = mined.find(|mined| mined.from == slot.signer && mined.nonce == slot.nonce);
+    let next = evidence.chain.nonces.get(&slot.signer).copied();
+    match ours {
+        Some(mined) => Nonce::Ours(mined.block),
+        None if next.is_some_and(|next| slot.nonce < next) => Nonce::Taken,
+        None => Nonce::Unused,
+    }
 }
 
 /// Where one payment was signed under several nonces, each but the last was
@@ -44,14 +57,17 @@ fn used_in(evidence: &Evidence, slot: &Slot) -> Option<u64> {
 pub(super) fn no_overlap(evidence: &Evidence, breaches: &mut Breaches<'_>) {
     for ledger in &evidence.ledgers {
         for (id, slots) in attempts(ledger) {
-            let mut blocks: Vec<Option<u64>> =
-                slots.iter().map(|slot| used_in(evidence, slot)).collect();
-            let unused = blocks.iter().filter(|block| block.is_none()).count();
-            if unused > 1 || (unused == 1 && blocks.len() > 1) {
+            let standings: Vec<Nonce> = slots.iter().map(|s| standing(evidence, s)).collect();
+            if standings.len() > 1 && standings.contains(&Nonce::Unused) {
                 breaches.add(id, "is signed under nonces of which one may still land");
                 continue;
             }
-            blocks.sort();
+            let ours = standings.iter().filter_map(|standing| match standing {
+                Nonce::Ours(block) => Some(*block),
+                Nonce::Unused | Nonce::Taken => None,
+            });
+            let mut blocks: Vec<u64> = ours.collect();
+            blocks.sort_unstable();
             if blocks.windows(2).any(|pair| pair[0] == pair[1]) {
                 breaches.add(id, "is signed under two nonces that were used in one block");
             }
