@@ -24,7 +24,7 @@ use super::{Engine, crash};
 
 enum Accepted {
     New(Arc<PaymentRecord>, Waiting),
-    Known(PaymentRecord),
+    Known(Box<PaymentRecord>),
 }
 
 /// What verifying right before the money moves said.
@@ -77,7 +77,7 @@ impl Engine {
             .await?
         {
             Accepted::New(record, waiting) => self.finish(request, record, waiting).await,
-            Accepted::Known(record) => self.known_payment(request, handle, &intent, record).await,
+            Accepted::Known(record) => self.known_payment(request, handle, &intent, *record).await,
         }
     }
 
@@ -240,7 +240,7 @@ impl Engine {
             crash::point(crash::ACCEPTED.after);
             shared.note_ledger(&result);
             Ok(match result? {
-                Acceptance::Existing(record) => Accepted::Known(record),
+                Acceptance::Existing(record) => Accepted::Known(Box::new(record)),
                 Acceptance::New(record) => {
                     let record = Arc::new(record);
                     let opener = record.payment.opener.as_deref();

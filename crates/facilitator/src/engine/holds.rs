@@ -24,15 +24,35 @@ const TIDIED: usize = 4;
 /// The end of time: held until the payment ends.
 const OPEN: Timestamp = Timestamp::from_millis(u64::MAX);
 
-#[derive(Debug, Default)]
+/// One promise.
+#[derive(Debug)]
+struct Hold {
+    /// The identity's fingerprint.
+    id: u64,
+    amount: Amount,
+    until: Timestamp,
+}
+
+/// Most payers have one payment at a time: a list is the least that it takes.
+#[derive(Debug)]
 struct Account {
-    /// By the identity's fingerprint.
-    holds: HashMap<u64, (Amount, Timestamp)>,
-    /// What is only verified, in the order in which it was.
-    order: VecDeque<(Timestamp, u64)>,
+    holds: Vec<Hold>,
+    /// Nothing ends before this.
+    earliest: Timestamp,
     held: Amount,
     /// What is being verified.
     pending: Amount,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self {
+            holds: Vec::new(),
+            earliest: OPEN,
+            held: Amount::ZERO,
+            pending: Amount::ZERO,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -178,39 +198,44 @@ impl Account {
     }
 
     fn without(&self, id: u64) -> Amount {
-        let own = self.holds.get(&id).map_or(Amount::ZERO, |(a, _)| *a);
+        let own = self.holds.iter().find(|hold| hold.id == id);
+        let own = own.map_or(Amount::ZERO, |hold| hold.amount);
         self.held.checked_sub(own).unwrap_or_default()
     }
 
     /// A hold only becomes longer: an open payment that is verified again stays open.
     fn hold(&mut self, id: u64, amount: Amount, until: Timestamp) {
-        let known = self.holds.get(&id).copied();
-        if let Some((before, _)) = known {
-            self.held = self.held.checked_sub(before).unwrap_or_default();
+        self.earliest = self.earliest.min(until);
+        if let Some(known) = self.holds.iter_mut().find(|hold| hold.id == id) {
+            let rest = self.held.checked_sub(known.amount).unwrap_or_default();
+            self.held = add(rest, amount);
+            known.amount = amount;
+            known.until = known.until.max(until);
+            return;
         }
-        let until = known.map_or(until, |(_, before)| before.max(until));
-        self.holds.insert(id, (amount, until));
+        if self.holds.is_empty() {
+            self.holds.reserve_exact(1);
+        }
+        self.holds.push(Hold { id, amount, until });
         self.held = add(self.held, amount);
-        if until != OPEN {
-            self.order.push_back((until, id));
-        }
     }
 
     fn forget(&mut self, id: u64) {
-        if let Some((amount, _)) = self.holds.remove(&id) {
-            self.held = self.held.checked_sub(amount).unwrap_or_default();
+        if let Some(at) = self.holds.iter().position(|hold| hold.id == id) {
+            let hold = self.holds.swap_remove(at);
+            self.held = self.held.checked_sub(hold.amount).unwrap_or_default();
         }
     }
 
     fn expire(&mut self, now: Timestamp) {
-        while let Some((until, id)) = self.order.front().copied()
-            && until <= now
-        {
-            self.order.pop_front();
-            if self.holds.get(&id).is_some_and(|(_, until)| *until <= now) {
-                self.forget(id);
-            }
+        if now < self.earliest {
+            return;
         }
+        self.holds.retain(|hold| hold.until > now);
+        let sum = |sum, hold: &Hold| add(sum, hold.amount);
+        self.held = self.holds.iter().fold(Amount::ZERO, sum);
+        let ends = self.holds.iter().map(|hold| hold.until);
+        self.earliest = ends.min().unwrap_or(OPEN);
     }
 }
 

@@ -264,7 +264,7 @@ impl World {
             chaos,
             shortest_life: 8,
             next_block: Timestamp::default(),
-            strict: seed % 2 == 0,
+            strict: seed.is_multiple_of(2),
             accepted: 0,
             hashes: 0,
             looked: BTreeMap::new(),

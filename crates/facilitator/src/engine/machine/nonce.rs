@@ -131,8 +131,14 @@ impl Turn<'_> {
             }
             // Being sealed just now.
             Some(false) => {}
-            None if self.dig_up(&key) => {}
-            None => self.open_gap(&key),
+            None => {
+                // It was given out and used before: blocks were replaced, whether
+                // a look said so or not.
+                self.blocks_replaced(0);
+                if !self.state.slots.contains_key(&key) {
+                    self.open_gap(&key);
+                }
+            }
         }
     }
 

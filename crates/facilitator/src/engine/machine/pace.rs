@@ -112,9 +112,8 @@ impl Pace {
         }
         self.base = Some(base);
         let blocks = seen.number.saturating_sub(base.number);
-        if blocks > 0 {
-            self.interval_ms = seen.by.saturating_sub(base.by) / blocks;
-        }
+        let interval = seen.by.saturating_sub(base.by).checked_div(blocks);
+        self.interval_ms = interval.unwrap_or(self.interval_ms);
         let wrong = (base.width + seen.width) / blocks.max(1);
         wrong.min(self.interval_ms / 2).max(2)
     }

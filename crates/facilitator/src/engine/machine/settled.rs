@@ -40,6 +40,8 @@ struct Block {
     /// With the hash that the block had.
     payments: Vec<(PaymentId, String)>,
     doubt: Option<Doubt>,
+    /// It was deep enough, and still there.
+    is_deep: bool,
 }
 
 /// Whether the block is still part of the chain is not known.
@@ -83,6 +85,7 @@ impl Turn<'_> {
                 .blocks
                 .entry(settled.block_number)
                 .or_default();
+            block.is_deep = false;
             block
                 .payments
                 .push((record.id.clone(), settled.block_hash.clone()));
@@ -169,6 +172,7 @@ impl Turn<'_> {
             && !matches!(block.doubt, Some(Doubt::TakeBack(..)))
         {
             block.doubt = Some(Doubt::Check(Op::now()));
+            block.is_deep = false;
         }
         self.wake_block(number);
     }
@@ -216,11 +220,26 @@ impl Turn<'_> {
         settled
             .buried
             .retain(|_, (block, _)| block.saturating_add(depth) > head);
-        while let Some(entry) = settled.blocks.first_entry() {
-            if entry.key().saturating_add(depth) > head || entry.get().doubt.is_some() {
-                break;
-            }
-            let block = entry.remove();
+        let deep = settled
+            .blocks
+            .range_mut(..=head.saturating_sub(depth))
+            .filter(|(_, block)| block.doubt.is_none() && !block.is_deep);
+        let mut numbers = Vec::new();
+        // Once more, before it is final: looks may have missed something.
+        for (number, block) in deep {
+            block.doubt = Some(Doubt::Check(Op::now()));
+            block.is_deep = true;
+            numbers.push(*number);
+        }
+        for number in numbers {
+            self.wake_block(number);
+        }
+    }
+
+    /// A block that is deep enough is there: what settled in it is final.
+    fn is_final(&mut self, number: u64) {
+        let settled = &mut self.state.settled;
+        if let Some(block) = settled.blocks.remove(&number) {
             for (id, _) in block.payments {
                 settled.known.remove(&id);
                 settled.finals.push(id);
@@ -324,10 +343,15 @@ impl Turn<'_> {
                     .filter(|(_, had)| hash.as_ref() != Some(had))
                     .map(|(id, _)| id.clone())
                     .collect();
-                block.doubt = match gone.is_empty() {
-                    true => None,
-                    false => Some(Doubt::TakeBack(Op::now(), gone)),
-                };
+                let is_deep = block.is_deep;
+                if gone.is_empty() {
+                    block.doubt = None;
+                    if is_deep {
+                        self.is_final(number);
+                    }
+                } else {
+                    block.doubt = Some(Doubt::TakeBack(Op::now(), gone));
+                }
             }
         }
         self.wake_block(number);
@@ -355,6 +379,7 @@ impl Turn<'_> {
         };
         let ids = std::mem::take(ids);
         block.doubt = None;
+        block.is_deep = false;
         block.payments.retain(|(id, _)| !ids.contains(id));
         if block.payments.is_empty() {
             self.state.settled.blocks.remove(&number);
