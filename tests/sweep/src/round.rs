@@ -204,16 +204,32 @@ fn sign(
 async fn weather(chain: Devnet, scene: Scene, mut chance: Chance, left: Arc<AtomicUsize>) {
     if matches!(scene, Scene::Replaced | Scene::Taken) {
         for _ in 0..6 {
-            tokio::time::sleep(chance.millis(150, 500)).await;
             match scene {
-                // At the very beginning there is nothing to replace.
-                Scene::Replaced => drop(chain.reorg(chance.between(1, 4), chance.coin())),
-                _ => take_nonce(&chain).await,
+                Scene::Replaced => {
+                    paid_more(&chain).await;
+                    tokio::time::sleep(chance.millis(150, 500)).await;
+                    let _ = chain.reorg(chance.between(2, 6), chance.coin());
+                }
+                _ => {
+                    tokio::time::sleep(chance.millis(150, 500)).await;
+                    take_nonce(&chain).await;
+                }
             }
         }
         tokio::time::sleep(AFTER_LAST).await;
     }
     left.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Waits until the payee has more than now, or for a second.
+async fn paid_more(chain: &Devnet) {
+    let before = chain.balance_of(PAYEE);
+    for _ in 0..100 {
+        if chain.balance_of(PAYEE) > before {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Uses the nonce of a transaction that waits: it can never land.
