@@ -23,8 +23,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const BUSY_PATIENCE: Duration = Duration::from_secs(15);
 /// Statements kept prepared, more than there are.
 const STATEMENTS: usize = 256;
-/// Pages of 4 KiB in the log before they are copied to the file.
-const CHECKPOINT_PAGES: i64 = 4_096;
 /// Pages that the writer keeps in memory, in KiB.
 const CACHE_KIB: i64 = 16 * 1024;
 /// Connections that read.
@@ -57,8 +55,6 @@ impl SqliteConnection {
                 "FULL"
             };
             conn.pragma_update(None, "synchronous", full)?;
-            // Pages that are written again and again are copied once.
-            conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
             // The WAL file gives back what a burst took.
             conn.pragma_update(None, "journal_size_limit", 67_108_864)?;
         }

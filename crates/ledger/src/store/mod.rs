@@ -8,6 +8,7 @@ mod settlements;
 mod spends;
 mod step;
 mod stories;
+mod work;
 mod writer;
 
 use tollway_core::Timestamp;
@@ -21,8 +22,9 @@ use crate::{LedgerError, LedgerHealth, ReplicaId};
 pub(crate) use chain::ChainHead;
 pub(crate) use connection::{Connection, Trouble};
 pub(crate) use step::Step;
+pub(crate) use work::{StepName, step_name};
+pub(crate) use writer::Writer;
 pub use writer::WriterStats;
-pub(crate) use writer::{StepName, Writer, step_name};
 
 /// A ledger that is open: it keeps settlements, grants, spends and stories. A
 /// clone is another handle to the same ledger.

@@ -5,7 +5,6 @@
 //! A group may run more than once: a step that fails after it wrote takes the
 //! group back, which then runs again with a savepoint before every step.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +16,7 @@ use tollway_core::mistake;
 
 use super::connection::Trouble;
 use super::step::Step;
+use super::work::{Call, StepName, Work, stopped};
 use crate::failure::{fatal, unavailable};
 use crate::{LedgerError, LedgerHealth};
 
@@ -34,79 +34,6 @@ const PROBE_EVERY: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How often it does so as a whole.
 const WHOLE_ROUNDS: u32 = 3;
-
-/// A command's names for the failpoints around its statements.
-#[derive(Clone, Copy)]
-pub(crate) struct StepName {
-    pub before: &'static str,
-    pub after: &'static str,
-}
-
-/// A place to crash at in tests; nothing without the feature `failpoints`.
-fn reached(failpoint: &'static str) {
-    let _ = failpoint;
-    fail::fail_point!(failpoint);
-}
-
-macro_rules! step_name {
-    ($step:literal) => {
-        $crate::store::StepName {
-            before: concat!("saga::", $step, "::before_write"),
-            after: concat!("saga::", $step, "::after_write"),
-        }
-    };
-}
-pub(crate) use step_name;
-
-/// A command: its statements, and who waits for what they gave. It may run
-/// several times; what the last run gave is what counts.
-trait Work: Send {
-    /// Gives the step's own failure, if it fails.
-    fn run<'a>(
-        &'a mut self,
-        step: &'a mut Step,
-    ) -> Pin<Box<dyn Future<Output = Option<LedgerError>> + 'a>>;
-
-    /// Takes how the commit went.
-    fn answer(self: Box<Self>, commit: Result<(), LedgerError>);
-}
-
-struct Call<T, F> {
-    name: StepName,
-    step: F,
-    result: Option<Result<T, LedgerError>>,
-    waiting: oneshot::Sender<Result<T, LedgerError>>,
-}
-
-impl<T, F> Work for Call<T, F>
-where
-    T: Send,
-    F: AsyncFnMut(&mut Step) -> Result<T, LedgerError> + Send,
-{
-    fn run<'a>(
-        &'a mut self,
-        step: &'a mut Step,
-    ) -> Pin<Box<dyn Future<Output = Option<LedgerError>> + 'a>> {
-        Box::pin(async move {
-            reached(self.name.before);
-            let result = (self.step)(step).await;
-            reached(self.name.after);
-            let failure = result.as_ref().err().cloned();
-            self.result = Some(result);
-            failure
-        })
-    }
-
-    fn answer(self: Box<Self>, commit: Result<(), LedgerError>) {
-        let result = match (self.result, commit) {
-            (Some(Err(own)), _) => Err(own),
-            (_, Err(lost)) => Err(lost),
-            (Some(Ok(value)), Ok(())) => Ok(value),
-            (None, Ok(())) => Err(stopped()),
-        };
-        let _ = self.waiting.send(result);
-    }
-}
 
 enum Command {
     Work(Box<dyn Work>),
@@ -199,13 +126,8 @@ impl Writer {
             return Err(fatal);
         }
         let (waiting, answer) = oneshot::channel();
-        let call = Call {
-            name,
-            step,
-            result: None,
-            waiting,
-        };
-        self.send(Command::Work(Box::new(call))).await?;
+        let call = Box::new(Call::new(name, step, waiting));
+        self.send(Command::Work(call)).await?;
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
@@ -248,13 +170,6 @@ impl Writer {
             steps: self.shared.steps.load(Ordering::Relaxed),
         }
     }
-}
-
-fn stopped() -> LedgerError {
-    fatal(
-        "The ledger is closed; start again to open it.",
-        "the writer's thread has ended",
-    )
 }
 
 fn no_thread(error: std::io::Error) -> LedgerError {
