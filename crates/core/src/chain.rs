@@ -1,6 +1,6 @@
 //! The trait that the engine holds: one network, seen from the facilitator.
 //!
-//! A payment goes `inspect → verify → plan → seal → broadcast → outcome`; the
+//! A payment goes `inspect → verify → plan → seal → broadcast → look`; the
 //! engine stores what each step gave before it takes the next. How a method
 //! settles is a [`Settlement`]: only [`Settlement::Submit`] is planned.
 
@@ -490,34 +490,16 @@ pub trait Chain: Send + Sync {
     /// Sends what the store already holds. Safe to repeat.
     async fn broadcast(&self, raw: &Raw) -> Result<Broadcast, ChainError>;
 
-    /// What became of the expected transfers, one answer each, in order.
-    async fn outcome(&self, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
-        let _ = watch;
-        Err(ChainError::unavailable("this chain is watched by block"))
-    }
-
     /// The newest block, whether blocks seen before were replaced, and what became
     /// of what is watched. `last` is the head of the look before. Nothing is asked
     /// about watches that were looked at in the same block.
-    async fn look(&self, last: Option<&Head>, watches: &[Watch]) -> Result<Sight, ChainError> {
-        let _ = (last, watches);
-        Err(ChainError::unavailable(
-            "this chain is not watched by block",
-        ))
-    }
+    async fn look(&self, last: Option<&Head>, watches: &[Watch]) -> Result<Sight, ChainError>;
 
     /// The hash of the block that has this number now, if there is one.
-    async fn block_hash(&self, number: u64) -> Result<Option<String>, ChainError> {
-        let _ = number;
-        Err(ChainError::unavailable(
-            "this chain is not watched by block",
-        ))
-    }
+    async fn block_hash(&self, number: u64) -> Result<Option<String>, ChainError>;
 
-    /// How the settling accounts are.
-    async fn signer_states(&self) -> Result<Vec<SignerState>, ChainError> {
-        Ok(Vec::new())
-    }
+    /// How the settling accounts are, those of [`Chain::signers`].
+    async fn signer_states(&self) -> Result<Vec<SignerState>, ChainError>;
 
     /// Did anybody settle this identity?
     async fn lookup(

@@ -16,8 +16,8 @@ use tollway_core::wire::{
 };
 use tollway_core::{
     Address, Amount, Broadcast, Chain, ChainError, Expected, Facilitator, FacilitatorError,
-    Finality, Health, Identity, Intent, Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Raw,
-    Refusal, SettleRequest, Slot, Terms, Verified, VerifyRequest, Watch,
+    Finality, Head, Health, Identity, Intent, Lookup, Network, Phase, Plan, PlannedPayment, Raw,
+    Refusal, SettleRequest, Sight, SignerState, Slot, Terms, Verified, VerifyRequest, Watch,
 };
 use tollway_gate::{Body, Gate, Offer, Route};
 use tollway_ledger::SqliteLedger;
@@ -126,7 +126,15 @@ impl Chain for Nowhere {
         nowhere()
     }
 
-    async fn outcome(&self, _: &Watch) -> Result<Vec<Outcome>, ChainError> {
+    async fn look(&self, _: Option<&Head>, _: &[Watch]) -> Result<Sight, ChainError> {
+        nowhere()
+    }
+
+    async fn block_hash(&self, _: u64) -> Result<Option<String>, ChainError> {
+        nowhere()
+    }
+
+    async fn signer_states(&self) -> Result<Vec<SignerState>, ChainError> {
         nowhere()
     }
 

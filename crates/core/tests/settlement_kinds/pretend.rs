@@ -8,7 +8,7 @@ use tollway_core::wire::{PaymentPayload, PaymentRequirements, SupportedKind};
 use tollway_core::{
     Address, Amount, Broadcast, Chain, ChainError, Expected, Finality, Head, Health, Identity,
     Intent, Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Refusal, Settled,
-    Sight, Slot, Terms, Timestamp, TxHash, Verified, Watch, Watched,
+    Sight, SignerState, Slot, Terms, Timestamp, TxHash, Verified, Watch, Watched,
 };
 
 /// What differs between ways to pay.
@@ -271,6 +271,14 @@ impl<M: Method> Chain for Pretend<M> {
                 fee: Amount::from_atomic(1),
             }),
         })
+    }
+
+    async fn block_hash(&self, number: u64) -> Result<Option<String>, ChainError> {
+        Ok(Some(format!("0x{number:x}")))
+    }
+
+    async fn signer_states(&self) -> Result<Vec<SignerState>, ChainError> {
+        Ok(Vec::new())
     }
 
     async fn confirmed_nonce(&self, _signer: &Address) -> Result<u64, ChainError> {

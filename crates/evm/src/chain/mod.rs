@@ -283,12 +283,6 @@ impl Chain for EvmChain {
         self.send_raw(raw).await
     }
 
-    async fn outcome(&self, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
-        let unknown = vec![Outcome::Unknown; watch.expected.len()];
-        let mut sight = self.look_at(None, std::slice::from_ref(watch)).await?;
-        Ok(sight.outcomes.pop().flatten().unwrap_or(unknown))
-    }
-
     async fn look(&self, last: Option<&Head>, watches: &[Watch]) -> Result<Sight, ChainError> {
         self.look_at(last, watches).await
     }

@@ -490,10 +490,6 @@ impl Chain for FakeChain {
         Ok(answer)
     }
 
-    async fn outcome(&self, watch: &Watch) -> Result<Vec<Outcome>, ChainError> {
-        Ok(self.up()?.outcomes(watch))
-    }
-
     async fn look(&self, last: Option<&Head>, watches: &[Watch]) -> Result<Sight, ChainError> {
         self.fuse.burn().await;
         let mut script = self.up()?;

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use tollway_core::wire::{PaymentPayload, SupportedKind};
 use tollway_core::{
-    Address, Amount, Broadcast, Chain, ChainError, Expected, Finality, Health, Identity, Intent,
-    Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Refusal, Settled,
-    Settlement, Slot, Terms, Timestamp, TxHash, Verified, Watch,
+    Address, Amount, Broadcast, Chain, ChainError, Expected, Finality, Head, Health, Identity,
+    Intent, Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Refusal, Settled,
+    Settlement, Sight, SignerState, Slot, Terms, Timestamp, TxHash, Verified, Watch,
 };
 
 pub struct FakeChain {
@@ -158,8 +158,16 @@ impl Chain for FakeChain {
         Err(ChainError::unavailable("a gate never broadcasts"))
     }
 
-    async fn outcome(&self, _: &Watch) -> Result<Vec<Outcome>, ChainError> {
+    async fn look(&self, _: Option<&Head>, _: &[Watch]) -> Result<Sight, ChainError> {
         Err(ChainError::unavailable("a gate never watches slots"))
+    }
+
+    async fn block_hash(&self, _: u64) -> Result<Option<String>, ChainError> {
+        Err(ChainError::unavailable("a gate never watches blocks"))
+    }
+
+    async fn signer_states(&self) -> Result<Vec<SignerState>, ChainError> {
+        Ok(Vec::new())
     }
 
     async fn lookup(
