@@ -115,6 +115,12 @@ impl Actor {
             shared.moved(&self.performer.network, id, update);
             return None;
         }
+        if let Effect::LeaseLost { signer } = effect {
+            let shared = &self.performer.shared;
+            let mut lost = shared.lost.lock().unwrap_or_else(PoisonError::into_inner);
+            lost.push((self.performer.network.clone(), signer));
+            return None;
+        }
         let mut performing: Performing = Box::pin(Arc::clone(&self.performer).perform(effect));
         // A step that panics is never answered, and is taken again after its time-out.
         let polled = std::future::poll_fn(|context| {

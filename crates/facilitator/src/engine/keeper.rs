@@ -96,15 +96,27 @@ impl Keeper {
 
     /// Takes the signers that are free, and says which are not ours.
     async fn lease(&self, member: &Member, leased: &mut BTreeSet<(Network, Address)>) {
+        let lost = std::mem::take(
+            &mut *self
+                .shared
+                .lost
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for key in lost {
+            leased.remove(&key);
+        }
         for (network, handle) in self.networks.iter() {
             for signer in handle.chain.signers() {
+                if leased.contains(&(network.clone(), signer.clone())) {
+                    continue;
+                }
                 let lease = member
                     .store
                     .lease_signer(&member.id, network, &signer)
                     .await;
                 let key = (network.clone(), signer);
                 let event = match lease {
-                    // The same lease again is no news to the machine.
                     Ok(Some(lease)) => {
                         leased.insert(key);
                         Event::Leased { lease }

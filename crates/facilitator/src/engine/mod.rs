@@ -89,6 +89,7 @@ impl Engine {
             holds: Arc::default(),
             open: holds::Open::default(),
             unused: memory::Memory::of_at_most(REMEMBERED),
+            lost: Vec::new().into(),
             hooks: Vec::new().into(),
             hooked: false.into(),
             config: parts.config,

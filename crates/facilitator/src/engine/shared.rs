@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tollway_core::{Chain, Clock, Network, PaymentId, SignerState, Timestamp, codes};
+use tollway_core::{Address, Chain, Clock, Network, PaymentId, SignerState, Timestamp, codes};
 use tollway_ledger::{LedgerError, PaymentRecord, PaymentState, ReplicaId, SettlementStore};
 
 use super::callers::{Callers, OpenPlace};
@@ -47,6 +47,8 @@ pub(super) struct Shared {
     pub(super) open: Open,
     /// Identities that we verified as unused, by fingerprint.
     pub(super) unused: Memory<u64, ()>,
+    /// Signers whose lease was lost since the keeper looked.
+    pub(super) lost: Mutex<Vec<(Network, Address)>>,
     pub(super) hooks: RwLock<Vec<Hook>>,
     /// Whether anybody listens.
     pub(super) hooked: AtomicBool,

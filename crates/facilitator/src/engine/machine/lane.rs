@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollway_core::{Address, ChainError, PaymentId, Plan, PlannedPayment, codes};
+use tollway_core::{Address, ChainError, PaymentId, Plan, PlannedPayment, Timestamp, codes};
 use tollway_ledger::{Lease, SlotRecord};
 
 use super::alarm::Sleeper;
@@ -205,6 +205,13 @@ impl Turn<'_> {
         true
     }
 
+    fn wake_queue_at(&mut self, at: Timestamp) {
+        if self.state.queue.armed != at {
+            self.state.queue.armed = at;
+            self.state.alarms.set(at, Sleeper::Queue);
+        }
+    }
+
     /// How many payments the lane takes now; none while a batch is gathered.
     /// The more is in flight, the longer that may take: all of it waits for the
     /// same next blocks.
@@ -222,7 +229,7 @@ impl Turn<'_> {
             let patience = rules.gather.saturating_mul(pressure).min(LONGEST_GATHER);
             let full_at = self.state.queue.since.plus(patience);
             if self.now < full_at {
-                self.state.alarms.set(full_at, Sleeper::Queue);
+                self.wake_queue_at(full_at);
                 return None;
             }
         }
@@ -517,7 +524,7 @@ impl Turn<'_> {
         }
         let at = self.state.queue.since.plus(self.rules.patience);
         if self.now < at {
-            self.state.alarms.set(at, Sleeper::Queue);
+            self.wake_queue_at(at);
             return;
         }
         for ready in std::mem::take(&mut self.state.ready) {

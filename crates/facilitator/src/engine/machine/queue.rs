@@ -14,6 +14,8 @@ pub(super) struct FairQueue {
     len: usize,
     /// Since when what waits has been gathered.
     pub(super) since: Timestamp,
+    /// For when the last alarm was set.
+    pub(super) armed: Timestamp,
 }
 
 impl FairQueue {

@@ -26,6 +26,10 @@ pub(super) struct Watcher {
     pub(super) dirty: bool,
     /// Something was sent since the look that is under way began.
     sent_since: bool,
+    /// Whether there is anything to look for.
+    busy: bool,
+    /// The list is older than what is watched.
+    stale: bool,
     watches: Arc<Vec<Watch>>,
     keys: Vec<SlotKey>,
     /// What the look that is under way watches.
@@ -41,6 +45,8 @@ impl Default for Watcher {
             pace: Pace::default(),
             dirty: true,
             sent_since: false,
+            busy: false,
+            stale: true,
             watches: Arc::default(),
             keys: Vec::new(),
             asked: Vec::new(),
@@ -64,9 +70,13 @@ impl Turn<'_> {
     /// Looks at the chain if that is due and something depends on it.
     pub(super) fn look_if_due(&mut self) {
         if self.state.watcher.dirty {
-            self.list_watches();
+            let busy = self.state.slots.values().any(Slot::is_watched);
+            let watcher = &mut self.state.watcher;
+            watcher.busy = busy;
+            watcher.dirty = false;
+            watcher.stale = true;
         }
-        let busy = !self.state.watcher.keys.is_empty();
+        let busy = self.state.watcher.busy;
         if !busy && self.state.settled.is_empty() {
             return;
         }
@@ -91,6 +101,9 @@ impl Turn<'_> {
 
     fn look(&mut self) {
         let (ticket, now) = (self.ticket(), self.now);
+        if self.state.watcher.stale {
+            self.list_watches();
+        }
         let watcher = &mut self.state.watcher;
         watcher.op.begin(ticket, now);
         watcher.sent_since = false;
@@ -106,7 +119,7 @@ impl Turn<'_> {
     fn next_look(&self) -> Timestamp {
         let watcher = &self.state.watcher;
         let soon = watcher.pace.next_look(self.now, self.rules.poll_interval);
-        if !watcher.keys.is_empty() {
+        if watcher.busy {
             return soon;
         }
         let block = watcher.pace.interval().unwrap_or(self.rules.poll_interval);
@@ -130,7 +143,7 @@ impl Turn<'_> {
         let watches = watched().map(|(key, slot)| slot.watch(key)).collect();
         state.watcher.keys = keys;
         state.watcher.watches = Arc::new(watches);
-        state.watcher.dirty = false;
+        state.watcher.stale = false;
     }
 
     pub(super) fn looked(&mut self, ticket: Ticket, result: Result<Sight, ChainError>) {
