@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::cors::Cors;
 use crate::event::{Event, OnEvent};
-use crate::gate::{ChainUse, Gate, Inner, extensions};
+use crate::gate::{ChainUse, Gate, Inner, Settlements, extensions};
 use crate::limits::MAX_ROUTES;
 use crate::{BuildError, Limits, Route};
 
@@ -23,7 +23,7 @@ pub struct GateBuilder {
     facilitator: Arc<dyn Facilitator>,
     facilitator_origin: Option<String>,
     grants: Arc<dyn GrantStore>,
-    settlements: Option<Arc<dyn SettlementStore>>,
+    settlements: Option<Settlements>,
     routes: Vec<Route>,
     chains: Vec<ChainUse>,
     clock: Arc<dyn Clock>,
@@ -99,11 +99,15 @@ impl GateBuilder {
     }
 
     /// Says that the facilitator is an engine of this process that settles from the
-    /// same ledger, and that no other process does: at the start, what the ledger
-    /// holds no payment of was never accepted, and is ended at once.
+    /// same ledger: what it refused there ends here, whoever was waiting. `alone`
+    /// says that no other process settles from it: what the ledger holds no payment
+    /// of when the gate starts was never accepted, and is ended at once.
     #[must_use]
-    pub fn settles_here(mut self, settlements: Arc<dyn SettlementStore>) -> Self {
-        self.settlements = Some(settlements);
+    pub fn settles_here(mut self, settlements: Arc<dyn SettlementStore>, alone: bool) -> Self {
+        self.settlements = Some(Settlements {
+            store: settlements,
+            alone,
+        });
         self
     }
 

@@ -139,6 +139,14 @@ pub(crate) struct ChainUse {
     pub checks: bool,
 }
 
+/// The record of an engine in this process.
+#[derive(Clone)]
+pub(crate) struct Settlements {
+    pub store: Arc<dyn SettlementStore>,
+    /// Whether no other process settles from it.
+    pub alone: bool,
+}
+
 /// A route as it is sold: its final offers, and the answer that offers them.
 #[derive(Debug)]
 pub(crate) struct Sale {
@@ -159,8 +167,8 @@ pub(crate) struct Inner {
     pub facilitator_origin: Option<String>,
     pub chains: BTreeMap<Network, ChainUse>,
     pub grants: Arc<dyn GrantStore>,
-    /// The engine's record, where it is of this process and of this ledger alone.
-    pub settlements: Option<Arc<dyn SettlementStore>>,
+    /// The engine's record, where the engine is of this process.
+    pub settlements: Option<Settlements>,
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
     /// How deep a transfer must lie when the gate itself looks.

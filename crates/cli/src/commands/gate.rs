@@ -322,12 +322,11 @@ fn build(
         Arc::new(ledger.clone()),
     ));
     builder = builder.finality(settings.finality);
-    match part.name() {
-        Some(name) => builder = builder.owner(name, &[]),
-        None if settler.engine().is_some() => {
-            builder = builder.settles_here(Arc::new(ledger.clone()));
-        }
-        None => {}
+    if let Some(name) = part.name() {
+        builder = builder.owner(name, &[]);
+    }
+    if settler.engine().is_some() {
+        builder = builder.settles_here(Arc::new(ledger.clone()), !ledger.is_shared());
     }
     for setting in &settings.routes {
         let mut route = Route::new(&setting.pattern)

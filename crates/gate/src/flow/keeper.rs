@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tollway_core::wire::SettleResponse;
 use tollway_core::{Lookup, PaymentFlow, Timestamp, codes};
-use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError};
+use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, PaymentState};
 
 use super::settle::unchecked_evidence;
 use crate::gate::{Inner, StartReport};
@@ -54,7 +54,7 @@ async fn refuse_orphans(gate: &Inner) -> Result<u64, LedgerError> {
 /// Ends what a dead process was about to settle and its engine never accepted:
 /// nothing was sent for it, nor will be.
 async fn refuse_unaccepted(gate: &Inner) -> Result<u64, LedgerError> {
-    let Some(settlements) = &gate.settlements else {
+    let Some(engine) = gate.settlements.as_ref().filter(|engine| engine.alone) else {
         return Ok(0);
     };
     let mut refused = 0;
@@ -63,7 +63,7 @@ async fn refuse_unaccepted(gate: &Inner) -> Result<u64, LedgerError> {
             continue;
         }
         let identity = &record.grant.identity;
-        let accepted = gate.noted(settlements.payment_by_identity(identity).await)?;
+        let accepted = gate.noted(engine.store.payment_by_identity(identity).await)?;
         if accepted.is_some() {
             continue;
         }
@@ -75,6 +75,28 @@ async fn refuse_unaccepted(gate: &Inner) -> Result<u64, LedgerError> {
         refused += 1;
     }
     Ok(refused)
+}
+
+/// The engine's own record says that a payment ended without money: so does its
+/// grant, whoever died before he could say so. Whether that was so.
+async fn refused_by_engine(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError> {
+    let Some(engine) = &gate.settlements else {
+        return Ok(false);
+    };
+    let identity = &record.grant.identity;
+    let payment = gate.noted(engine.store.payment_by_identity(identity).await)?;
+    let Some(payment) = payment else {
+        return Ok(false);
+    };
+    let (code, message) = match (payment.state, payment.refusal) {
+        (PaymentState::Refused, Some(refusal)) => refusal,
+        (PaymentState::Expired, _) => (
+            codes::AUTHORIZATION_EXPIRED.to_owned(),
+            "The authorization expired unused and no money moved; sign a new payment.".to_owned(),
+        ),
+        _ => return Ok(false),
+    };
+    not_ended_by_others(gate.noted(refuse(gate, record, &code, &message).await))
 }
 
 fn before(now: Timestamp, by: Duration) -> Timestamp {
@@ -112,6 +134,9 @@ async fn end(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError> {
     if let Some(receipt) = success(record) {
         let evidence = unchecked_evidence(gate, &receipt);
         return not_ended_by_others(gate.noted(close(gate, record, &evidence, &receipt).await));
+    }
+    if refused_by_engine(gate, record).await? {
+        return Ok(true);
     }
     let grant = &record.grant;
     let Some(used) = gate.chains.get(&grant.identity.network) else {
