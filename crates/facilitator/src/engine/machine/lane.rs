@@ -14,6 +14,8 @@ use super::{Effect, SlotKey, Subject, Ticket};
 
 /// Longest time for which a batch is gathered.
 const LONGEST_GATHER: Duration = Duration::from_millis(200);
+/// What signing, storing and sending take, with room.
+const SENDING: Duration = Duration::from_millis(80);
 /// Planned transactions that may wait for lanes before more is planned.
 const MOST_READY: usize = 64;
 
@@ -228,7 +230,10 @@ impl Turn<'_> {
             let pressure = u32::try_from(in_flight).unwrap_or(u32::MAX).max(1);
             let patience = rules.gather.saturating_mul(pressure).min(LONGEST_GATHER);
             let full_at = self.state.queue.since.plus(patience);
-            if self.now < full_at {
+            // What is sent shortly before a block must not wait for the one after it.
+            let block = self.state.watcher.pace.expected_from();
+            let missed = |at: Timestamp| at <= self.now || full_at.plus(SENDING) <= at;
+            if self.now < full_at && block.is_none_or(missed) {
                 self.wake_queue_at(full_at);
                 return None;
             }

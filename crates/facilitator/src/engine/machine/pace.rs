@@ -52,6 +52,11 @@ impl Pace {
         self.good >= TRUSTED_AFTER && self.interval_ms > 0
     }
 
+    /// The earliest moment at which the next block is expected, where it can be told.
+    pub(super) fn expected_from(&self) -> Option<Timestamp> {
+        self.is_regular().then(|| Timestamp::from_millis(self.from))
+    }
+
     /// A look saw the same block as before.
     pub(super) fn missed(&mut self, now: Timestamp) {
         self.missed_at = now.millis();
