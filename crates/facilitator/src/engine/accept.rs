@@ -244,7 +244,7 @@ impl Engine {
                 Acceptance::New(record) => {
                     let record = Arc::new(record);
                     let opener = record.payment.opener.as_deref();
-                    let waiting = shared.waiters.subscribe(&record.id, opener);
+                    let waiting = shared.waiters.subscribe(&record.id, opener, opener);
                     shared.opened(&record, place);
                     if shared.hooked.load(std::sync::atomic::Ordering::Acquire) {
                         shared.tell(&SettlementEvent::Accepted {

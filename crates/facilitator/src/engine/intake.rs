@@ -232,7 +232,8 @@ impl Engine {
             return Ok(answer::duplicate(&record));
         }
         let key = request.idempotency_key.as_deref();
-        let waiting = self.shared.waiters.subscribe(&record.id, key);
+        let opener = record.payment.opener.as_deref();
+        let waiting = self.shared.waiters.subscribe(&record.id, key, opener);
         // It may have ended between the reading and the subscribing.
         let again = self.shared.store_now().payment(&record.id).await;
         let record = again

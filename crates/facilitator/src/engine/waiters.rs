@@ -34,6 +34,8 @@ struct Waiter {
 
 #[derive(Debug, Default)]
 struct Line {
+    /// The idempotency key that opened the payment.
+    opener: Option<String>,
     waiters: Vec<Waiter>,
     transaction: Option<TxHash>,
 }
@@ -52,12 +54,20 @@ pub(super) struct Waiters {
 
 impl Waiters {
     /// Takes a place, for the caller with this idempotency key.
-    pub(super) fn subscribe(self: &Arc<Self>, id: &PaymentId, key: Option<&str>) -> Waiting {
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        id: &PaymentId,
+        key: Option<&str>,
+        opener: Option<&str>,
+    ) -> Waiting {
         let (sender, receiver) = oneshot::channel();
         let mut lines = self.lock();
         lines.last_number += 1;
         let number = lines.last_number;
-        let line = lines.lines.entry(id.clone()).or_default();
+        let line = lines.lines.entry(id.clone()).or_insert_with(|| Line {
+            opener: opener.map(str::to_owned),
+            ..Line::default()
+        });
         line.waiters.push(Waiter {
             number,
             key: key.map(str::to_owned),
@@ -81,12 +91,10 @@ impl Waiters {
     /// else who came first. Nobody, if nobody waits.
     pub(super) fn chosen(&self, id: &PaymentId) -> Option<Chosen> {
         let lines = self.lock();
-        let waiter = lines
-            .lines
-            .get(id)?
-            .waiters
-            .iter()
-            .find(|w| !w.sender.is_closed())?;
+        let line = lines.lines.get(id)?;
+        let here = || line.waiters.iter().filter(|w| !w.sender.is_closed());
+        let opener = here().find(|w| w.key.is_some() && w.key == line.opener);
+        let waiter = opener.or_else(|| here().next())?;
         Some(Chosen {
             number: waiter.number,
             key: waiter.key.clone(),
