@@ -218,9 +218,10 @@ impl Settling {
             .any(|word| reason.contains(word));
         let vague = reason.starts_with("unexpected");
         let named = remote && (vague || !response.transaction.is_empty());
-        // An engine in this process refuses only what the ledger that we share
-        // does not hold: no call of ours, however it was lost, was taken.
-        let lost_call = remote && self.uncertain && (caused || vague);
+        // An engine that settles from our own ledger refuses only what that does
+        // not hold: no call of ours, however it was lost, was taken.
+        let shares_ledger = self.gate.settlements.is_some();
+        let lost_call = !shares_ledger && self.uncertain && (caused || vague);
         (consumed && (verified || self.uncertain)) || lost_call || named
     }
 
