@@ -93,7 +93,7 @@ pub async fn play(tools: &Tools, plan: &Plan) -> Result<Round, Failure> {
     ));
     let last = life.die_and_return().await?;
     let _ = weather.await;
-    let ended = end(&world, clients).await;
+    let ended = end(&world, plan.scene, clients).await;
     let took = began.elapsed();
     let (kills, reached, mut said) = (life.kills, life.reached, std::mem::take(&mut life.said));
     let mut violations = judge(tools, &world).await?;
@@ -360,7 +360,11 @@ async fn all_ended(left: &AtomicUsize, scene: Scene) {
 }
 
 /// Waits until every client has its answer and the ledger has nothing open.
-async fn end(world: &World, mut clients: JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
+async fn end(
+    world: &World,
+    scene: Scene,
+    mut clients: JoinSet<Result<(), Failure>>,
+) -> Result<(), Failure> {
     let until = Instant::now() + ENDED;
     let answered = async {
         while let Some(client) = clients.join_next().await {
@@ -372,10 +376,17 @@ async fn end(world: &World, mut clients: JoinSet<Result<(), Failure>>) -> Result
     if let Ok(failed @ Err(_)) = answered {
         return failed;
     }
+    // A server that has just started has yet to see that a settled payment's block
+    // is gone: that nothing is open must last.
+    let mut since: Option<Instant> = None;
     loop {
         let open = open(&Ledger::read(&world.ledger()).await?);
         if open == 0 && answered.is_ok() {
-            return Ok(());
+            if since.get_or_insert_with(Instant::now).elapsed() >= lasting(scene) {
+                return Ok(());
+            }
+        } else {
+            since = None;
         }
         if Instant::now() > until {
             let waiting = clients.len();
@@ -384,6 +395,14 @@ async fn end(world: &World, mut clients: JoinSet<Result<(), Failure>>) -> Result
             ));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// How long nothing must be open before the round is judged.
+const fn lasting(scene: Scene) -> Duration {
+    match scene {
+        Scene::Replaced => Duration::from_secs(3),
+        _ => Duration::ZERO,
     }
 }
 

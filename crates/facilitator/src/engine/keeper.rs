@@ -69,7 +69,7 @@ impl Keeper {
         let config = &self.shared.config;
         let mut leased = BTreeSet::new();
         self.lease(member, &mut leased).await;
-        self.look_back(member).await;
+        self.look_back(member, &leased).await;
         let mut beat = every(config.replica_ttl / 3);
         let mut adopt = every(config.adopt_interval);
         let mut recover = every(config.recover_interval);
@@ -87,7 +87,7 @@ impl Keeper {
                 _ = recover.tick() => self.recover(member).await,
                 _ = adopt.tick() => {
                     self.lease(member, &mut leased).await;
-                    self.adopt(member).await;
+                    self.adopt(member, &leased).await;
                 }
                 _ = signers.tick() => self.look_at_signers(),
             }
@@ -135,10 +135,14 @@ impl Keeper {
         }
     }
 
-    /// Takes over what others left, and goes on with it.
-    async fn adopt(&self, member: &Member) {
+    /// Takes over what others left, and goes on with it: where a signer is ours.
+    /// Without one it would only be given up again, in the way of who has one.
+    async fn adopt(&self, member: &Member, leased: &BTreeSet<(Network, Address)>) {
         let mut adopted = false;
         for network in self.networks.keys() {
+            if !leased.iter().any(|(ours, _)| ours == network) {
+                continue;
+            }
             loop {
                 let taken = member.store.adopt(&member.id, network, AT_ONCE).await;
                 self.shared.note_ledger(&taken);
@@ -178,8 +182,8 @@ impl Keeper {
     }
 
     /// What settled before and could still be reorganised away is watched again.
-    async fn look_back(&self, member: &Member) {
-        self.adopt(member).await;
+    async fn look_back(&self, member: &Member, leased: &BTreeSet<(Network, Address)>) {
+        self.adopt(member, leased).await;
         for (network, handle) in self.networks.iter() {
             let mut after: Option<PaymentId> = None;
             loop {

@@ -17,7 +17,7 @@ use tollway_core::mistake;
 use super::connection::Trouble;
 use super::step::Step;
 use super::work::{Call, StepName, Work, stopped};
-use crate::failure::{fatal, unavailable};
+use crate::failure::unavailable;
 use crate::{LedgerError, LedgerHealth};
 
 /// Commands that share one commit at most.
@@ -386,7 +386,7 @@ impl Task {
 
     async fn commit(&mut self) -> Result<(), Undone> {
         fail::fail_point!("ledger::commit::before", |_| Err(Undone::Trouble(
-            Trouble::Failed(fatal(
+            Trouble::Failed(crate::failure::fatal(
                 "The disk under the ledger failed; check it, then start again.",
                 "injected",
             ))
