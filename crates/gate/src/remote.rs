@@ -192,6 +192,7 @@ impl Facilitator for RemoteFacilitator {
         let answer = Answer::get(call).await.map_err(Broken::at_rest)?;
         match answer.parse::<VerifyResponse>() {
             // A yes with a status of failure is none.
+            Some(_) if answer.is_busy() => Err(FacilitatorError::Unavailable(answer.told())),
             Some(verdict) if !verdict.is_valid || answer.status.is_success() => Ok(verdict),
             Some(_) => Err(FacilitatorError::Protocol(answer.told())),
             None if answer.is_busy() => Err(FacilitatorError::Unavailable(answer.told())),
@@ -214,6 +215,13 @@ impl Facilitator for RemoteFacilitator {
             return Ok(trusted_blindly(&answer, request));
         }
         match answer.parse::<SettleResponse>() {
+            // Trouble at the facilitator is not the payment's.
+            Some(response) if answer.is_busy() && is_trouble(&response) => {
+                Err(match took_nothing(&response) {
+                    true => FacilitatorError::Unavailable(answer.told()),
+                    false => FacilitatorError::Unknown(answer.told()),
+                })
+            }
             Some(mut response) if !response.success || answer.status.is_success() => {
                 response.network = v1::network_from_v1(&response.network);
                 Ok(response)
@@ -246,6 +254,20 @@ fn trusted_blindly(answer: &Answer, request: &SettleRequest) -> SettleResponse {
         network: request.requirements.network.clone(),
         ..said
     }
+}
+
+/// Whether a failure is the facilitator's own, and says nothing of the payment.
+/// Other facilitators put refusals under a status of failure too.
+fn is_trouble(response: &SettleResponse) -> bool {
+    let reason = response.error_reason.as_deref().unwrap_or_default();
+    let unclear = reason == codes::INTERNAL_ERROR || reason.starts_with("unexpected");
+    !response.success && (unclear || took_nothing(response))
+}
+
+/// Whether an answer of trouble says that nothing was accepted.
+fn took_nothing(response: &SettleResponse) -> bool {
+    let reason = response.error_reason.as_deref().unwrap_or_default();
+    response.transaction.is_empty() && NOT_TAKEN.contains(&reason)
 }
 
 /// An answer with its body, of at most 64 KiB.

@@ -232,9 +232,14 @@ impl From<EngineError> for Failure {
             codes::NETWORK_UNAVAILABLE => StatusCode::BAD_GATEWAY,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
+        // What may have been taken must not look like what was not.
+        let code = match error.may_be_accepted {
+            true => codes::UNEXPECTED_SETTLE_ERROR,
+            false => error.code,
+        };
         Self {
             status,
-            code: error.code.to_owned(),
+            code: code.to_owned(),
             message: error.message,
             retry_after: Some(error.retry_after),
         }

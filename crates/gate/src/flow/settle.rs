@@ -218,10 +218,11 @@ impl Settling {
             .any(|word| reason.contains(word));
         let vague = reason.starts_with("unexpected");
         let named = remote && (vague || !response.transaction.is_empty());
-        // An engine that settles from our own ledger refuses only what that does
-        // not hold: no call of ours, however it was lost, was taken.
-        let shares_ledger = self.gate.settlements.is_some();
-        let lost_call = !shares_ledger && self.uncertain && (caused || vague);
+        // The one engine that settles from our own ledger refuses only what that
+        // does not hold: no call of ours, however it was lost, was taken.
+        let engine = self.gate.settlements.as_ref();
+        let is_sure = engine.is_some_and(|engine| engine.alone);
+        let lost_call = !is_sure && self.uncertain && (caused || vague);
         (consumed && (verified || self.uncertain)) || lost_call || named
     }
 

@@ -228,3 +228,36 @@ async fn plain_http_to_another_machine_must_be_allowed() {
         assert!(RemoteFacilitator::new(url).is_ok(), "{url}");
     }
 }
+
+#[tokio::test]
+async fn trouble_at_the_facilitator_is_never_the_payments_refusal() {
+    let request = settle_request().await;
+    let settle = async |status: u16, reason: &str| {
+        let body = format!(
+            r#"{{"success":false,"errorReason":"{reason}","transaction":"","network":"eip155:84532"}}"#
+        );
+        let (address, _) = raw_server(Raw::json(status, &body)).await;
+        remote(&format!("http://{address}")).settle(&request).await
+    };
+    // Nothing was taken: the payment stays good, and is not refused.
+    for (status, reason) in [
+        (503, "ledger_unavailable"),
+        (429, "too_many_requests"),
+        (502, "network_unavailable"),
+        (503, "shutting_down"),
+    ] {
+        let said = settle(status, reason).await;
+        assert!(
+            matches!(said, Err(FacilitatorError::Unavailable(_))),
+            "{reason}: {said:?}"
+        );
+    }
+    // It may have been taken: asked again, and never refused.
+    for reason in ["unexpected_settle_error", "internal_error"] {
+        let said = settle(503, reason).await;
+        assert!(
+            matches!(said, Err(FacilitatorError::Unknown(_))),
+            "{reason}: {said:?}"
+        );
+    }
+}

@@ -107,15 +107,14 @@ impl PostgresWriter {
         let fence = fence.bind(self.writer.clone());
         let rows = self.query(&fence).await?;
         let mark = rows.first().map(|row| row.opt_integer("commits"));
-        match mark {
-            Some(Ok(Some(commits))) => self.commits = commits,
-            _ => {
-                self.conn = None;
-                let gone = "the writer's mark is gone".to_owned();
-                return Err(Trouble::Failed(super::failure::away(gone)));
-            }
-        }
+        let Some(Ok(Some(commits))) = mark else {
+            self.conn = None;
+            let gone = "the writer's mark is gone".to_owned();
+            return Err(Trouble::Failed(super::failure::away(gone)));
+        };
         self.head = Some(self.read_head().await?);
+        // Last: as long as this did not end, the commit in doubt stays in doubt.
+        self.commits = commits;
         Ok(())
     }
 
