@@ -74,7 +74,8 @@ pub(crate) async fn spend(
     Ok(())
 }
 
-/// Open payments and open grants that need a payer's balance.
+/// Open payments and open grants that need a payer's balance. An `upfront` grant
+/// is claimed before anybody verified it: garbage that names a payer holds nothing.
 pub(crate) fn promises(
     network: &Network,
     asset: &Address,
@@ -83,7 +84,7 @@ pub(crate) fn promises(
 ) -> Statement {
     sql("SELECT identity, amount FROM payments WHERE is_open = 1
              AND from_account = $1 AND asset = $2 AND network = $3 AND identity <> $4
-         UNION SELECT identity, amount FROM grants WHERE is_open = 1
+         UNION SELECT identity, amount FROM grants WHERE is_open = 1 AND flow <> 'upfront'
              AND from_account = $1 AND asset = $2 AND network = $3 AND identity <> $4")
     .bind(payer.to_string())
     .bind(asset.to_string())
