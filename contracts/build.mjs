@@ -46,7 +46,7 @@ function artifacts() {
   for (const [source, byName] of Object.entries(contracts)) {
     for (const [contract, { abi, evm }] of Object.entries(byName)) {
       const runtime = evm.deployedBytecode.object;
-      if (abi.length === 0) continue; // an internal library
+      if (abi.length === 0 || runtime === "") continue; // an internal library, an interface, half a contract
       files.set(
         `${contract}.json`,
         JSON.stringify(

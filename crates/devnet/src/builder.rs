@@ -8,7 +8,10 @@ use alloy_sol_types::{SolCall, sol};
 use crate::Devnet;
 use crate::chain::{Chain, Settings};
 use crate::clock::Clock;
-use crate::contracts::{CREATE2_DEPLOYER, CREATE2_DEPLOYER_RUNTIME, Contract, MULTICALL};
+use crate::contracts::{
+    CREATE2_DEPLOYER, CREATE2_DEPLOYER_RUNTIME, Contract, EXACT_PROXY, MULTICALL, PERMIT2,
+    UPTO_PROXY,
+};
 use crate::error::RpcError;
 use crate::pool::WAITING_PER_SENDER;
 use crate::preset::{DEV_ACCOUNTS, Dollar, Preset};
@@ -133,16 +136,7 @@ impl Builder {
     pub fn build(self) -> Result<Devnet, RpcError> {
         let automine = self.mining == Mining::Automine;
         let mut chain = Chain::new(self.settings(), Clock::new(self.fixed_time), automine);
-        chain
-            .world
-            .set_code(MULTICALL, Contract::Multicall.runtime())?;
-        chain
-            .world
-            .set_code(CREATE2_DEPLOYER, CREATE2_DEPLOYER_RUNTIME)?;
-        let executor = Contract::BatchExecutor;
-        chain
-            .world
-            .set_code(executor.create2_address(), executor.runtime())?;
+        place_contracts(&mut chain)?;
         for account in &DEV_ACCOUNTS {
             chain
                 .world
@@ -169,16 +163,46 @@ impl Builder {
     }
 }
 
-fn place_dollar(chain: &mut Chain, dollar: &Dollar) -> Result<(), RpcError> {
+/// What stands at the same address on every chain.
+fn place_contracts(chain: &mut Chain) -> Result<(), RpcError> {
+    let everywhere = [
+        (MULTICALL, Contract::Multicall),
+        (PERMIT2, Contract::StandInPermit2),
+        (EXACT_PROXY, Contract::ExactPermit2Proxy),
+        (UPTO_PROXY, Contract::UptoPermit2Proxy),
+        (
+            Contract::BatchExecutor.create2_address(),
+            Contract::BatchExecutor,
+        ),
+    ];
+    for (address, contract) in everywhere {
+        chain.world.set_code(address, contract.runtime())?;
+    }
     chain
         .world
-        .set_code(dollar.address, Contract::TestDollar.runtime())?;
+        .set_code(CREATE2_DEPLOYER, CREATE2_DEPLOYER_RUNTIME)
+}
+
+/// Places `contract`, a test dollar or one of the cheats made from it, and
+/// gives it the name and version of `dollar`.
+pub(crate) fn place_token(
+    chain: &mut Chain,
+    contract: Contract,
+    dollar: &Dollar,
+) -> Result<(), RpcError> {
+    chain.world.set_code(dollar.address, contract.runtime())?;
     let initialize = TestDollar::initializeCall {
         name: dollar.name.clone(),
         symbol: "USDC".into(),
         version: dollar.version.clone(),
     };
-    chain.system_call(dollar.address, initialize.abi_encode().into())?;
+    chain
+        .system_call(dollar.address, initialize.abi_encode().into())
+        .map(drop)
+}
+
+fn place_dollar(chain: &mut Chain, dollar: &Dollar) -> Result<(), RpcError> {
+    place_token(chain, Contract::TestDollar, dollar)?;
     for account in &DEV_ACCOUNTS {
         mint(
             chain,

@@ -1,10 +1,16 @@
 //! The compiled contracts of `contracts/`, for placing on a chain.
 
-use alloy_primitives::{Address, B256, Bytes, address, bytes};
+use alloy_primitives::{Address, B256, Bytes, address, bytes, keccak256};
 use serde::Deserialize;
 
 /// Where clients expect a multicall on every chain.
 pub const MULTICALL: Address = address!("0xcA11bde05977b3631167028862bE2a173976CA11");
+/// Where Permit2 is on every chain; here [`Contract::StandInPermit2`] is.
+pub const PERMIT2: Address = address!("0x000000000022D473030F116dDEE9F6B43aC78BA3");
+/// The spender of `exact` payments by Permit2.
+pub const EXACT_PROXY: Address = address!("0x402085c248EeA27D92E8b30b2C58ed07f9E20001");
+/// The spender of `upto` payments by Permit2.
+pub const UPTO_PROXY: Address = address!("0x4020A4f3b7b90ccA423B9fabCc0CE57C6C240002");
 /// The deterministic deployment proxy that most chains carry.
 pub const CREATE2_DEPLOYER: Address = address!("0x4e59b44847b379578588920cA78FbF26c0B4956C");
 /// Its runtime: `CREATE2` with the first word of the calldata as the salt.
@@ -28,18 +34,51 @@ pub enum Contract {
     SmartWallet,
     /// Deploys `SmartWallet`s by CREATE2: `deploy(owner, salt)`.
     SmartWalletFactory,
+    /// What payments use of Permit2, written from its interface. It is
+    /// etched where the real one is, and is not the real one.
+    StandInPermit2,
+    /// Settles `exact` payments by Permit2.
+    ExactPermit2Proxy,
+    /// Settles `upto` payments by Permit2.
+    UptoPermit2Proxy,
+    /// Settles EIP-2612 permits to one payee, its constructor argument; see
+    /// [`settler_address`].
+    PermitSettler,
     /// Cheats: authorizations succeed and do nothing.
     SilentToken,
-    /// Cheats: keeps one percent of every transfer.
+    /// Cheats: a test dollar that keeps one percent of every transfer.
     FeeToken,
     /// Cheats: logs a Transfer that did not happen.
     LyingToken,
+    /// Cheats: a test dollar whose transfers answer false and move nothing.
+    FalseToken,
+    /// Cheats: a test dollar that calls somebody in the middle of a transfer,
+    /// after `arm(target, data)`.
+    ReentrantToken,
+    /// Cheats: a test dollar that answers a transfer with very many bytes,
+    /// after `arm(size, reverts)`.
+    BombToken,
+    /// Cheats: a test dollar that burns all gas of a transfer, unless the gas
+    /// price is zero.
+    BurnerToken,
+    /// Cheats: has ERC-20, and takes any other call, such as `permit`, and
+    /// does nothing.
+    PhantomPermitToken,
     /// Cheats: calls every signature valid.
     YesWallet,
     /// Cheats: calls every signature valid, but only at gas price zero.
     TwoFacedWallet,
     /// Cheats: burns all gas when asked about a signature.
     GasBurnerWallet,
+    /// Cheats: what it says depends on the base fee, the gas left, the block,
+    /// the time, who makes the block or who sent the transaction: `set(mood, bound)`.
+    MoodyWallet,
+}
+
+macro_rules! artifact {
+    ($name:literal) => {
+        include_str!(concat!("../../../contracts/artifacts/", $name, ".json"))
+    };
 }
 
 #[derive(Deserialize)]
@@ -50,18 +89,28 @@ struct Artifact {
 
 impl Contract {
     /// Every contract there is.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 21] = [
         Self::TestDollar,
         Self::Multicall,
         Self::BatchExecutor,
         Self::SmartWallet,
         Self::SmartWalletFactory,
+        Self::StandInPermit2,
+        Self::ExactPermit2Proxy,
+        Self::UptoPermit2Proxy,
+        Self::PermitSettler,
         Self::SilentToken,
         Self::FeeToken,
         Self::LyingToken,
+        Self::FalseToken,
+        Self::ReentrantToken,
+        Self::BombToken,
+        Self::BurnerToken,
+        Self::PhantomPermitToken,
         Self::YesWallet,
         Self::TwoFacedWallet,
         Self::GasBurnerWallet,
+        Self::MoodyWallet,
     ];
 
     /// The code that runs at the contract's address.
@@ -89,25 +138,50 @@ impl Contract {
 
     fn json(self) -> &'static str {
         match self {
-            Self::TestDollar => include_str!("../../../contracts/artifacts/TestDollar.json"),
-            Self::Multicall => include_str!("../../../contracts/artifacts/Multicall.json"),
-            Self::BatchExecutor => include_str!("../../../contracts/artifacts/BatchExecutor.json"),
-            Self::SmartWallet => include_str!("../../../contracts/artifacts/SmartWallet.json"),
-            Self::SmartWalletFactory => {
-                include_str!("../../../contracts/artifacts/SmartWalletFactory.json")
-            }
-            Self::SilentToken => include_str!("../../../contracts/artifacts/SilentToken.json"),
-            Self::FeeToken => include_str!("../../../contracts/artifacts/FeeToken.json"),
-            Self::LyingToken => include_str!("../../../contracts/artifacts/LyingToken.json"),
-            Self::YesWallet => include_str!("../../../contracts/artifacts/YesWallet.json"),
-            Self::TwoFacedWallet => {
-                include_str!("../../../contracts/artifacts/TwoFacedWallet.json")
-            }
-            Self::GasBurnerWallet => {
-                include_str!("../../../contracts/artifacts/GasBurnerWallet.json")
-            }
+            Self::TestDollar => artifact!("TestDollar"),
+            Self::Multicall => artifact!("Multicall"),
+            Self::BatchExecutor => artifact!("BatchExecutor"),
+            Self::SmartWallet => artifact!("SmartWallet"),
+            Self::SmartWalletFactory => artifact!("SmartWalletFactory"),
+            Self::StandInPermit2 => artifact!("StandInPermit2"),
+            Self::ExactPermit2Proxy => artifact!("ExactPermit2Proxy"),
+            Self::UptoPermit2Proxy => artifact!("UptoPermit2Proxy"),
+            Self::PermitSettler => artifact!("PermitSettler"),
+            Self::SilentToken => artifact!("SilentToken"),
+            Self::FeeToken => artifact!("FeeToken"),
+            Self::LyingToken => artifact!("LyingToken"),
+            Self::FalseToken => artifact!("FalseToken"),
+            Self::ReentrantToken => artifact!("ReentrantToken"),
+            Self::BombToken => artifact!("BombToken"),
+            Self::BurnerToken => artifact!("BurnerToken"),
+            Self::PhantomPermitToken => artifact!("PhantomPermitToken"),
+            Self::YesWallet => artifact!("YesWallet"),
+            Self::TwoFacedWallet => artifact!("TwoFacedWallet"),
+            Self::GasBurnerWallet => artifact!("GasBurnerWallet"),
+            Self::MoodyWallet => artifact!("MoodyWallet"),
         }
     }
+}
+
+/// The code that deploys the settler of payments to `pay_to`.
+fn settler_creation(pay_to: Address) -> Vec<u8> {
+    let mut code = Contract::PermitSettler.creation().to_vec();
+    code.extend_from_slice(pay_to.into_word().as_slice());
+    code
+}
+
+/// Where the settler of payments to `pay_to` is on every chain:
+/// [`CREATE2_DEPLOYER`] with the payee, as a word, for the salt.
+pub fn settler_address(pay_to: Address) -> Address {
+    CREATE2_DEPLOYER.create2(pay_to.into_word(), keccak256(settler_creation(pay_to)))
+}
+
+/// The calldata for [`CREATE2_DEPLOYER`] that puts the settler of payments to
+/// `pay_to` at its address. A second time the deployer reverts.
+pub fn settler_deployment(pay_to: Address) -> Bytes {
+    [pay_to.into_word().to_vec(), settler_creation(pay_to)]
+        .concat()
+        .into()
 }
 
 #[cfg(test)]

@@ -10,9 +10,10 @@ use alloy_sol_types::SolCall;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::builder::{Builder, Mining, TestDollar, mint};
+use crate::builder::{Builder, Mining, TestDollar, mint, place_token};
 use crate::call::{Overrides, call};
 use crate::chain::{BlockId, Chain};
+use crate::contracts::{CREATE2_DEPLOYER, Contract, settler_address, settler_deployment};
 use crate::error::RpcError;
 use crate::preset::Dollar;
 use crate::rpc;
@@ -164,6 +165,36 @@ impl Devnet {
     /// If the token refuses: the zero address, or the total overflows.
     pub fn mint(&self, to: Address, value: U256) -> Result<(), RpcError> {
         mint(&mut self.write(), self.inner.dollar.address, to, value)
+    }
+
+    /// Places one more token: [`Contract::TestDollar`], or a cheat made from
+    /// it, with the name and version of `dollar` at its address. Nobody has any.
+    ///
+    /// # Errors
+    /// If there is one already, the version is empty, or `contract` is no such token.
+    pub fn place_token(&self, contract: Contract, dollar: &Dollar) -> Result<(), RpcError> {
+        place_token(&mut self.write(), contract, dollar)
+    }
+
+    /// Makes `value` atomic units of the token at `token` for `to`, as [`Self::mint`] does.
+    ///
+    /// # Errors
+    /// As [`Self::mint`], or if it has no `mint`.
+    pub fn mint_token(&self, token: Address, to: Address, value: U256) -> Result<(), RpcError> {
+        mint(&mut self.write(), token, to, value)
+    }
+
+    /// Places the settler of payments to `pay_to` where a deployment would put
+    /// it, and returns its address.
+    ///
+    /// # Errors
+    /// If `pay_to` is the zero address.
+    pub fn place_settler(&self, pay_to: Address) -> Result<Address, RpcError> {
+        let at = settler_address(pay_to);
+        if self.code(at).is_empty() {
+            self.system_call(CREATE2_DEPLOYER, settler_deployment(pay_to))?;
+        }
+        Ok(at)
     }
 
     /// Calls a contract as the chain itself: what it changes stays, but there

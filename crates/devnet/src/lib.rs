@@ -35,7 +35,10 @@ mod simulate;
 mod state;
 
 pub use builder::{Builder, Mining};
-pub use contracts::{CREATE2_DEPLOYER, Contract, MULTICALL};
+pub use contracts::{
+    CREATE2_DEPLOYER, Contract, EXACT_PROXY, MULTICALL, PERMIT2, UPTO_PROXY, settler_address,
+    settler_deployment,
+};
 pub use devnet::Devnet;
 pub use error::RpcError;
 pub use preset::{DEV_ACCOUNTS, DevAccount, Dollar, LOCAL_DOLLAR, Preset};
