@@ -1,0 +1,26 @@
+//! The Starknet family: SNIP-12 and SNIP-9, session keys, verification, plans and
+//! receipts.
+//!
+//! A payer signs a SNIP-9 outside execution of one `transfer`; the facilitator's
+//! own account sends it by `execute_from_outside_v2`. The signature is the
+//! account's own matter: an owner's `[r, s]` and a session's
+//! `[session key, r, s, valid until]` are one way of paying.
+//!
+//! What decides that money moved is a receipt that succeeded with exactly the
+//! expected Transfer in it; simulations and signatures only decide what is worth
+//! sending. A node that fails decides nothing.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod felt;
+pub mod invoke;
+mod key;
+pub mod outside;
+mod payload;
+mod refusal;
+pub mod selectors;
+pub mod typed_data;
+
+pub use felt::Felt;
+pub use key::{KeyError, StarkKey};
+pub use outside::{ANY_CALLER, Call, OutsideExecution};
+pub use payload::{MAX_SIGNATURE_FELTS, SignedExecution};

@@ -1,0 +1,5 @@
+//! Payments on Starknet as a facilitator and as a payer, by stories.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod payloads;
+mod vectors;
