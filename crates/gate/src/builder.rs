@@ -157,7 +157,10 @@ impl GateBuilder {
     }
 
     /// Names this process in the ledger (default: a random name), and the
-    /// processes that share the ledger and live: what others left is ended.
+    /// processes that share the ledger and live: what others left is ended or
+    /// taken over. Where several machines share the ledger, the name is that of
+    /// a replica that beats ([`tollway_ledger::ReplicaStore`]), and whoever else
+    /// beats lives.
     #[must_use]
     pub fn owner(mut self, name: &str, alive: &[String]) -> Self {
         self.owner = Some(name.to_owned());
@@ -196,7 +199,7 @@ impl GateBuilder {
             facilitator: self.facilitator,
             facilitator_origin: self.facilitator_origin,
             chains,
-            grants: self.grants,
+            grants: self.grants.owned_by(&owner),
             settlements: self.settlements,
             clock: self.clock,
             limits: self.limits,

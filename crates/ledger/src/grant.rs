@@ -1,5 +1,7 @@
 //! Grants: what a payment opened at the gate.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tollway_core::{Expected, GrantId, Identity, Timestamp, TxHash};
@@ -126,6 +128,12 @@ pub enum Claim {
 /// What the gate writes.
 #[async_trait]
 pub trait GrantStore: Send + Sync {
+    /// The same store for one owner of grants: `served`, `settling`, `release`,
+    /// `refuse` and `remember_receipt` on a grant that is another owner's are a
+    /// [`LedgerError::Conflict`]. A process that slept, and was taken for dead,
+    /// so finds out before it delivers anything.
+    fn owned_by(&self, owner: &str) -> Arc<dyn GrantStore>;
+
     /// Claims a grant unless its identity or payment identifier is taken. A
     /// refused and reclaimable grant of the same identity is claimed anew.
     ///
@@ -189,6 +197,18 @@ pub trait GrantStore: Send + Sync {
 
     /// Grants that have not ended, oldest first.
     async fn open_grants(&self) -> Result<Vec<GrantRecord>, LedgerError>;
+
+    /// Makes a grant one's own unless its owner lives: one of `alive`, or where
+    /// several machines share the ledger, a replica that beats by the store's
+    /// clock. The grant as it is now, `None` if its owner lives. What has ended
+    /// is given as it is.
+    async fn take_over(
+        &self,
+        id: &GrantId,
+        heir: &str,
+        alive: &[String],
+        now: Timestamp,
+    ) -> Result<Option<GrantRecord>, LedgerError>;
 
     /// Refuses what dead processes left before settling (`claimed`, `served`),
     /// reclaimable; `alive` names the owners that still live. Returns how many.

@@ -118,7 +118,7 @@ pub(super) async fn refuse(
         gate.grants
             .refuse(&record.id, code, message, reclaimable, gate.now())
     );
-    // A grant that cannot be refused now is an orphan, and refused at the next start.
+    // A grant that cannot be refused now is nobody's work: the keeper refuses it.
     let _ = gate.noted(refused);
     gate.emit(&Event::Refused {
         grant: Some(record.id.clone()),

@@ -4,11 +4,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tollway_core::wire::SettleResponse;
-use tollway_core::{Lookup, PaymentFlow, Timestamp, codes};
+use tollway_core::{GrantId, Lookup, PaymentFlow, Timestamp, codes};
 use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, PaymentState};
 
+use super::authorization::give_back;
 use super::settle::unchecked_evidence;
-use crate::gate::{Inner, StartReport};
+use crate::gate::{Active, Inner, StartReport};
 
 /// How often the keeper looks.
 const EVERY: Duration = Duration::from_secs(15);
@@ -53,7 +54,7 @@ async fn refuse_orphans(gate: &Inner) -> Result<u64, LedgerError> {
 
 /// Ends what a dead process was about to settle and its engine never accepted:
 /// nothing was sent for it, nor will be.
-async fn refuse_unaccepted(gate: &Inner) -> Result<u64, LedgerError> {
+async fn refuse_unaccepted(gate: &Arc<Inner>) -> Result<u64, LedgerError> {
     let Some(engine) = gate.settlements.as_ref().filter(|engine| engine.alone) else {
         return Ok(0);
     };
@@ -62,6 +63,13 @@ async fn refuse_unaccepted(gate: &Inner) -> Result<u64, LedgerError> {
         if record.state != GrantState::Settling || record.receipt.is_some() {
             continue;
         }
+        // What a living process is about to settle may be accepted any moment.
+        if gate.alive.contains(&record.grant.owner) {
+            continue;
+        }
+        let Some((record, _active)) = taken(gate, &record.id).await? else {
+            continue;
+        };
         let identity = &record.grant.identity;
         let accepted = gate.noted(engine.store.payment_by_identity(identity).await)?;
         if accepted.is_some() {
@@ -104,8 +112,30 @@ fn before(now: Timestamp, by: Duration) -> Timestamp {
     Timestamp::from_millis(now.millis().saturating_sub(by))
 }
 
-/// Looks up every settlement that nobody here works on; returns how many are
-/// still unknown.
+/// A grant to work on: nobody else of this process does, and its owner is this
+/// process or a dead one, whose it is no more.
+pub(super) async fn taken(
+    gate: &Arc<Inner>,
+    id: &GrantId,
+) -> Result<Option<(GrantRecord, Active)>, LedgerError> {
+    let Some(active) = gate.activate(id) else {
+        return Ok(None);
+    };
+    let taking = gate
+        .grants
+        .take_over(id, &gate.owner, &gate.alive, gate.now());
+    let record = gate.noted(taking.await)?;
+    Ok(record.map(|record| (record, active)))
+}
+
+/// Whether nothing more happens to a grant.
+pub(super) fn has_ended(record: &GrantRecord) -> bool {
+    matches!(record.state, GrantState::Released | GrantState::Refused)
+}
+
+/// Looks up every settlement that nobody works on; returns how many are still
+/// unknown. What this process began and does not work on any more, since the
+/// ledger failed or the task broke down, is given back.
 async fn pass(gate: &Arc<Inner>) -> Result<usize, LedgerError> {
     let now = gate.now();
     let kept_since = before(now, gate.limits.keep_answers);
@@ -114,14 +144,21 @@ async fn pass(gate: &Arc<Inner>) -> Result<usize, LedgerError> {
     gate.noted(gate.grants.forget_refused(refused_since).await)?;
     let open = gate.noted(gate.grants.open_grants().await)?;
     let mut unknown = 0;
-    for record in open.iter().filter(|record| may_be_paid(record)) {
-        let Some(active) = gate.activate(&record.id) else {
+    for record in &open {
+        if !may_be_paid(record) && record.grant.owner != gate.owner {
+            continue;
+        }
+        let Some((record, _active)) = taken(gate, &record.id).await? else {
             continue;
         };
-        if !end(gate, record).await? {
+        if has_ended(&record) {
+            continue;
+        }
+        if !may_be_paid(&record) {
+            give_back(gate, &record, "server_stopped").await;
+        } else if !end(gate, &record).await? {
             unknown += 1;
         }
-        drop(active);
     }
     metrics::gauge!("tollway_gate_unknown_settlements")
         .set(u32::try_from(unknown).unwrap_or(u32::MAX));

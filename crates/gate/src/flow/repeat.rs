@@ -15,7 +15,7 @@ use tollway_ledger::{GrantRecord, GrantState, LedgerError};
 
 use super::authorization::end;
 use super::held::Held;
-use super::keeper::{close, may_be_paid, settles_first, success};
+use super::keeper::{close, has_ended, may_be_paid, settles_first, success, taken};
 use super::not_taken;
 use super::settle::{Settling, unchecked_evidence, unknown_receipt};
 use crate::answer;
@@ -95,27 +95,33 @@ enum Next {
     Wait,
 }
 
-/// Goes on with a grant that may be paid and that nobody in this process works
-/// on: a process died in the middle, gave up, or could not write.
+/// Goes on with a grant that may be paid and that nobody works on: a process
+/// died in the middle, gave up, or could not write.
 async fn go_on(
     gate: &Arc<Inner>,
     purchase: &Arc<Purchase>,
     record: &GrantRecord,
 ) -> Result<Next, LedgerError> {
+    let Some((record, active)) = taken(gate, &record.id).await? else {
+        return Ok(Next::Wait);
+    };
+    if has_ended(&record) {
+        return Ok(Next::Ended);
+    }
     let is_to_be_served = !record.has_answer && purchase.is_same_request(&record.grant);
-    if settles_first(record)
+    if settles_first(&record)
         && !is_to_be_served
-        && let Some(receipt) = success(record)
+        && let Some(receipt) = success(&record)
     {
         let evidence = unchecked_evidence(gate, &receipt);
-        return match gate.noted(close(gate, record, &evidence, &receipt).await) {
+        return match gate.noted(close(gate, &record, &evidence, &receipt).await) {
             Ok(true) => Ok(Next::Ended),
             Ok(false) | Err(LedgerError::Conflict { .. }) => Ok(Next::Wait),
             Err(error) => Err(error),
         };
     }
-    let taken = take_over(gate, purchase, record);
-    Ok(taken.map_or(Next::Wait, Next::Known))
+    let settling = go_on_settling(gate, purchase, record, active);
+    Ok(settling.map_or(Next::Wait, Next::Known))
 }
 
 /// By identifier, else by what makes the payment unique. A grant that may be
@@ -134,17 +140,20 @@ async fn find(gate: &Inner, purchase: &Purchase) -> Result<Option<GrantRecord>, 
     )
 }
 
-/// A settlement that nobody in this process works on: a process died in the
-/// middle, or gave up. The payment is here again, so settling can go on, with
+/// A settlement that nobody works on: a process died in the middle, or gave up. The payment is here again, so settling can go on, with
 /// the same authorization and the same key.
-fn take_over(gate: &Arc<Inner>, purchase: &Arc<Purchase>, record: &GrantRecord) -> Option<Known> {
+fn go_on_settling(
+    gate: &Arc<Inner>,
+    purchase: &Arc<Purchase>,
+    record: GrantRecord,
+    active: Active,
+) -> Option<Known> {
     if record.grant.payload_digest != purchase.payload_digest {
         return None;
     }
-    let active = gate.activate(&record.id)?;
     let same = purchase.is_same_request(&record.grant);
-    if settles_first(record) {
-        return same.then(|| Known::Settled(Box::new(record.clone()), active));
+    if settles_first(&record) {
+        return same.then(|| Known::Settled(Box::new(record), active));
     }
     let (settling, _) = Settling::new(
         Arc::clone(gate),
@@ -153,7 +162,7 @@ fn take_over(gate: &Arc<Inner>, purchase: &Arc<Purchase>, record: &GrantRecord) 
         true,
     );
     gate.tasks.spawn({
-        let (gate, purchase, record) = (Arc::clone(gate), Arc::clone(purchase), record.clone());
+        let (gate, purchase) = (Arc::clone(gate), Arc::clone(purchase));
         async move {
             let settled = settling.run().await;
             let _ = end(&gate, &purchase, &record, settled).await;

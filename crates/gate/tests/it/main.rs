@@ -13,4 +13,5 @@ mod proxied;
 mod remote;
 mod spellings;
 mod terms;
+mod two_gates;
 mod upfront;

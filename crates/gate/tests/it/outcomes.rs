@@ -8,7 +8,7 @@ use http::StatusCode;
 use tollway_core::Chain;
 use tollway_core::wire::SettleResponse;
 use tollway_gate::Route;
-use tollway_ledger::{Evidence, GrantState, GrantStore};
+use tollway_ledger::{Evidence, GrantState, GrantStore, SqliteLedger};
 
 use crate::support::{Payment, Say, World, limits, price};
 
@@ -574,4 +574,42 @@ async fn a_repeat_of_a_failed_payment_is_told_the_same_transaction() {
         let answer = world.send(payment.get("/paid/x")).await;
         assert_eq!(answer.receipt().transaction, HASH);
     }
+}
+
+#[tokio::test]
+async fn a_claim_whose_refusal_was_not_written_is_given_back_while_the_gate_lives() {
+    let world = World::new().await;
+    let payment = world.payment("/paid/x").await;
+    world.upstream.answer_with(StatusCode::SERVICE_UNAVAILABLE);
+    world.store.fail("refuse", 1);
+    world.send(payment.get("/paid/x")).await;
+    assert_eq!(world.ledger.open_grants().await.unwrap().len(), 1);
+    world.gate.recover().await.unwrap();
+    assert_eq!(world.ledger.open_grants().await.unwrap(), []);
+    world.upstream.answer_with(StatusCode::OK);
+    let served = world.send(payment.get("/paid/x")).await;
+    assert!(served.has_secret(), "{served:?}");
+}
+
+#[tokio::test]
+async fn recovering_while_serving_ends_nothing_that_is_being_settled() {
+    let ledger = Arc::new(SqliteLedger::open("sqlite::memory:").await.unwrap());
+    let world = World::on(Arc::clone(&ledger), Arc::default(), |gate| {
+        gate.route(Route::new("/paid/*").unwrap().offer(price()))
+            .settles_here(ledger.clone(), true)
+    });
+    let payment = world.payment("/paid/x").await;
+    world
+        .facilitator
+        .next(Say::Slow(Duration::from_millis(200)));
+    let (answer, ()) = tokio::join!(world.send(payment.get("/paid/x")), async {
+        while world.facilitator.settle_calls.load(SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        world.gate.recover().await.unwrap();
+    });
+    assert!(
+        answer.has_secret() && answer.receipt().success,
+        "{answer:?}"
+    );
 }

@@ -18,6 +18,25 @@ async fn load(step: &mut Step, id: &GrantId) -> Result<GrantRecord, LedgerError>
     }
 }
 
+/// The grant, unless its owner is another than the handle's: whoever was taken
+/// for dead and wakes leaves alone what was taken over from it.
+async fn own(
+    step: &mut Step,
+    id: &GrantId,
+    owner: Option<&str>,
+    what: &'static str,
+) -> Result<GrantRecord, LedgerError> {
+    let grant = load(step, id).await?;
+    match owner {
+        Some(owner) if owner != grant.grant.owner => Err(LedgerError::Conflict {
+            subject: grant.id.to_string(),
+            state: "another gate's".to_owned(),
+            step: what,
+        }),
+        _ => Ok(grant),
+    }
+}
+
 fn conflict(grant: &GrantRecord, step: &'static str) -> LedgerError {
     LedgerError::Conflict {
         subject: grant.id.to_string(),
@@ -158,17 +177,19 @@ fn insertion(claimed: &GrantRecord) -> Statement {
 pub(crate) async fn served(
     step: &mut Step,
     id: &GrantId,
+    owner: Option<&str>,
     answer: Option<&StoredAnswer>,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let grant = load(step, id).await?;
+    const WHAT: &str = "serve it";
+    let grant = own(step, id, owner, WHAT).await?;
     let expected = if settles_first(&grant) {
         GrantState::Settling
     } else {
         GrantState::Claimed
     };
     if grant.state != expected {
-        return Err(conflict(&grant, "serve it"));
+        return Err(conflict(&grant, WHAT));
     }
     begin_story(step, &grant).await?;
     let facts = json!({
@@ -210,16 +231,18 @@ async fn store_answer(
 pub(crate) async fn settling(
     step: &mut Step,
     id: &GrantId,
+    owner: Option<&str>,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let grant = load(step, id).await?;
+    const WHAT: &str = "settle it";
+    let grant = own(step, id, owner, WHAT).await?;
     let expected = if settles_first(&grant) {
         GrantState::Claimed
     } else {
         GrantState::Served
     };
     if grant.state != expected {
-        return Err(conflict(&grant, "settle it"));
+        return Err(conflict(&grant, WHAT));
     }
     let update = sql(
         "UPDATE grants SET state = 'settling', settling_at = $2, updated_at = $2 WHERE id = $1",
@@ -235,11 +258,13 @@ pub(crate) async fn settling(
 pub(crate) async fn release(
     step: &mut Step,
     id: &GrantId,
+    owner: Option<&str>,
     evidence: &Evidence,
     receipt: &Value,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let grant = load(step, id).await?;
+    const WHAT: &str = "release it";
+    let grant = own(step, id, owner, WHAT).await?;
     let allowed = match grant.state {
         GrantState::Settling => !settles_first(&grant),
         // Where nothing was owed there was nothing to settle.
@@ -247,7 +272,7 @@ pub(crate) async fn release(
         _ => false,
     };
     if !allowed {
-        return Err(conflict(&grant, "release it"));
+        return Err(conflict(&grant, WHAT));
     }
     let update = sql(
         "UPDATE grants SET state = 'released', is_open = 0, evidence = $2, receipt = $3,
@@ -265,14 +290,16 @@ pub(crate) async fn release(
 pub(crate) async fn refuse(
     step: &mut Step,
     id: &GrantId,
+    owner: Option<&str>,
     code: &str,
     message: &str,
     reclaimable: bool,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let grant = load(step, id).await?;
+    const WHAT: &str = "refuse it";
+    let grant = own(step, id, owner, WHAT).await?;
     if matches!(grant.state, GrantState::Released | GrantState::Refused) {
-        return Err(conflict(&grant, "refuse it"));
+        return Err(conflict(&grant, WHAT));
     }
     let leaves_no_story = reclaimable && has_no_story(&grant);
     if !leaves_no_story {
@@ -301,13 +328,15 @@ pub(crate) async fn refuse(
 pub(crate) async fn remember_receipt(
     step: &mut Step,
     id: &GrantId,
+    owner: Option<&str>,
     receipt: &Value,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let grant = load(step, id).await?;
+    const WHAT: &str = "remember a receipt";
+    let grant = own(step, id, owner, WHAT).await?;
     let is_settled_first = grant.state == GrantState::Served && settles_first(&grant);
     if grant.state != GrantState::Settling && !is_settled_first {
-        return Err(conflict(&grant, "remember a receipt"));
+        return Err(conflict(&grant, WHAT));
     }
     begin_story(step, &grant).await?;
     let update = sql("UPDATE grants SET receipt = $2, updated_at = $3 WHERE id = $1")
@@ -322,15 +351,10 @@ pub(crate) async fn remember_receipt(
     step.tell(id.as_str(), "receipt", facts, now).await
 }
 
-/// With the flow `upfront`, what was served was settled before: it stays. Where
-/// several machines share the ledger, an owner that is a replica lives as long
-/// as it beats.
-pub(crate) async fn refuse_orphans(
-    step: &mut Step,
-    alive: &[String],
-    now: Timestamp,
-) -> Result<u64, LedgerError> {
-    let mut alive = alive.to_vec();
+/// Who lives: those that are named, and where several machines share the ledger,
+/// every replica that beats, by the store's clock.
+async fn living(step: &mut Step, named: &[String]) -> Result<Vec<String>, LedgerError> {
+    let mut alive = named.to_vec();
     if step.is_shared() {
         let replicas = sql("SELECT id FROM replicas WHERE alive_until > $1");
         let store_now = millis(step.store_now().await?);
@@ -338,6 +362,44 @@ pub(crate) async fn refuse_orphans(
             alive.push(row.text("id")?);
         }
     }
+    Ok(alive)
+}
+
+/// Makes a grant one's own unless its owner lives. In one step with the look at
+/// who lives: of several that try, one gets it.
+pub(crate) async fn take_over(
+    step: &mut Step,
+    id: &GrantId,
+    heir: &str,
+    alive: &[String],
+    now: Timestamp,
+) -> Result<Option<GrantRecord>, LedgerError> {
+    let mut grant = load(step, id).await?;
+    let is_over = matches!(grant.state, GrantState::Released | GrantState::Refused);
+    if is_over || grant.grant.owner == heir {
+        return Ok(Some(grant));
+    }
+    if living(step, alive).await?.contains(&grant.grant.owner) {
+        return Ok(None);
+    }
+    let update = sql("UPDATE grants SET owner = $2 WHERE id = $1");
+    step.run(update.bind(id.to_string()).bind(heir.to_owned()))
+        .await?;
+    let from = std::mem::replace(&mut grant.grant.owner, heir.to_owned());
+    if !has_no_story(&grant) {
+        let facts = json!({ "by": heir, "from": from });
+        step.tell(id.as_str(), "taken_over", facts, now).await?;
+    }
+    Ok(Some(grant))
+}
+
+/// With the flow `upfront`, what was served was settled before: it stays.
+pub(crate) async fn refuse_orphans(
+    step: &mut Step,
+    alive: &[String],
+    now: Timestamp,
+) -> Result<u64, LedgerError> {
+    let alive = living(step, alive).await?;
     let mut refused = 0;
     for row in step.list(open()).await? {
         let grant = record(&row)?;
@@ -345,7 +407,7 @@ pub(crate) async fn refuse_orphans(
             continue;
         }
         let message = "The server stopped before it could answer; send the same payment again.";
-        refuse(step, &grant.id, "server_stopped", message, true, now).await?;
+        refuse(step, &grant.id, None, "server_stopped", message, true, now).await?;
         refused += 1;
     }
     Ok(refused)

@@ -1,5 +1,7 @@
 //! [`GrantStore`]: reading, and the way into the steps.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tollway_core::{GrantId, Identity, Timestamp};
 
@@ -18,6 +20,13 @@ const MAX_REFUSED: i64 = 10_000;
 
 #[async_trait]
 impl GrantStore for Store {
+    fn owned_by(&self, owner: &str) -> Arc<dyn GrantStore> {
+        Arc::new(Self {
+            owner: Some(owner.to_owned()),
+            ..self.clone()
+        })
+    }
+
     async fn claim(&self, new: NewGrant, now: Timestamp) -> Result<Claim, LedgerError> {
         self.write(step_name!("claim"), async move |step: &mut Step| {
             steps::claim(step, &new, now).await
@@ -31,17 +40,17 @@ impl GrantStore for Store {
         answer: Option<StoredAnswer>,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        let id = id.clone();
+        let (id, owner) = (id.clone(), self.owner.clone());
         self.write(step_name!("served"), async move |step: &mut Step| {
-            steps::served(step, &id, answer.as_ref(), now).await
+            steps::served(step, &id, owner.as_deref(), answer.as_ref(), now).await
         })
         .await
     }
 
     async fn settling(&self, id: &GrantId, now: Timestamp) -> Result<(), LedgerError> {
-        let id = id.clone();
+        let (id, owner) = (id.clone(), self.owner.clone());
         self.write(step_name!("settling"), async move |step: &mut Step| {
-            steps::settling(step, &id, now).await
+            steps::settling(step, &id, owner.as_deref(), now).await
         })
         .await
     }
@@ -54,8 +63,9 @@ impl GrantStore for Store {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let (id, evidence, receipt) = (id.clone(), evidence.clone(), receipt.clone());
+        let owner = self.owner.clone();
         self.write(step_name!("release"), async move |step: &mut Step| {
-            steps::release(step, &id, &evidence, &receipt, now).await
+            steps::release(step, &id, owner.as_deref(), &evidence, &receipt, now).await
         })
         .await
     }
@@ -69,8 +79,18 @@ impl GrantStore for Store {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let (id, code, message) = (id.clone(), code.to_owned(), message.to_owned());
+        let owner = self.owner.clone();
         self.write(step_name!("refuse"), async move |step: &mut Step| {
-            steps::refuse(step, &id, &code, &message, reclaimable, now).await
+            steps::refuse(
+                step,
+                &id,
+                owner.as_deref(),
+                &code,
+                &message,
+                reclaimable,
+                now,
+            )
+            .await
         })
         .await
     }
@@ -82,9 +102,12 @@ impl GrantStore for Store {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let (id, receipt) = (id.clone(), receipt.clone());
+        let owner = self.owner.clone();
         self.write(
             step_name!("remember_receipt"),
-            async move |step: &mut Step| steps::remember_receipt(step, &id, &receipt, now).await,
+            async move |step: &mut Step| {
+                steps::remember_receipt(step, &id, owner.as_deref(), &receipt, now).await
+            },
         )
         .await
     }
@@ -114,6 +137,20 @@ impl GrantStore for Store {
     async fn open_grants(&self) -> Result<Vec<GrantRecord>, LedgerError> {
         let rows = by_seq(self.list(open()).await?)?;
         rows.iter().map(record).collect()
+    }
+
+    async fn take_over(
+        &self,
+        id: &GrantId,
+        heir: &str,
+        alive: &[String],
+        now: Timestamp,
+    ) -> Result<Option<GrantRecord>, LedgerError> {
+        let (id, heir, alive) = (id.clone(), heir.to_owned(), alive.to_vec());
+        self.write(step_name!("take_over"), async move |step: &mut Step| {
+            steps::take_over(step, &id, &heir, &alive, now).await
+        })
+        .await
     }
 
     async fn refuse_orphans(&self, alive: &[String], now: Timestamp) -> Result<u64, LedgerError> {

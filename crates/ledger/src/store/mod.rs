@@ -35,6 +35,8 @@ pub struct Store {
     place: Place,
     /// Whom this handle's engine steps are taken for.
     acting: Option<ReplicaId>,
+    /// Whom this handle's steps on grants are taken for.
+    owner: Option<String>,
 }
 
 /// What holds the ledger.
@@ -95,6 +97,7 @@ impl Store {
             readers,
             place,
             acting: None,
+            owner: None,
         })
     }
 

@@ -249,3 +249,44 @@ pub async fn what_was_paid_or_served_has_its_whole_story(store: impl GrantStore 
     assert_eq!(store.forget_refused(at(5)).await.unwrap(), 1);
     assert_eq!(told(&store, &served).await.len(), 4);
 }
+
+pub async fn who_takes_over_from_the_dead_is_the_owner(store: impl GrantStore) {
+    let upfront = |n| NewGrant {
+        flow: "upfront".to_owned(),
+        ..grant(n)
+    };
+    let first = claimed(&store, upfront(1)).await;
+    let (owner, alive) = (first.grant.owner.clone(), [first.grant.owner.clone()]);
+    store.settling(&first.id, at(2)).await.unwrap();
+    let anothers = store.take_over(&first.id, "heir", &alive, at(3)).await;
+    assert_eq!(anothers.unwrap(), None);
+    let taken = store
+        .take_over(&first.id, "heir", &[], at(3))
+        .await
+        .unwrap();
+    assert_eq!(taken.unwrap().grant.owner, "heir");
+
+    let (late, heir) = (store.owned_by(&owner), store.owned_by("heir"));
+    assert_conflict(late.remember_receipt(&first.id, &receipt(), at(4)).await);
+    assert_conflict(late.served(&first.id, None, at(4)).await);
+    assert_conflict(late.refuse(&first.id, "c", "m", true, at(4)).await);
+    heir.remember_receipt(&first.id, &receipt(), at(4))
+        .await
+        .unwrap();
+    heir.served(&first.id, Some(answer()), at(5)).await.unwrap();
+    assert_conflict(
+        late.release(&first.id, &evidence(), &receipt(), at(6))
+            .await,
+    );
+    heir.release(&first.id, &evidence(), &receipt(), at(6))
+        .await
+        .unwrap();
+    let ended = store.take_over(&first.id, "third", &[], at(7)).await;
+    let ended = ended.unwrap().unwrap();
+    assert_eq!(ended.state, GrantState::Released);
+    assert_eq!(ended.grant.owner, "heir", "what has ended stays as it is");
+
+    let second = claimed(&store, grant(2)).await;
+    assert_conflict(heir.settling(&second.id, at(8)).await);
+    assert_conflict(heir.refuse(&second.id, "c", "m", true, at(8)).await);
+}

@@ -390,3 +390,45 @@ async fn a_database_that_is_no_ledger_of_ours_is_left_alone() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_is_taken_over_once_and_only_when_its_owner_is_silent() {
+    let server = Postgres::start();
+    let url = server.database().await;
+    let stores = [
+        Store::open(&url).await.unwrap(),
+        Store::open(&url).await.unwrap(),
+    ];
+    let owner = stores[0].join("one", LONG).await.unwrap().id;
+    let upfront = NewGrant {
+        owner: owner.to_string(),
+        flow: "upfront".to_owned(),
+        ..grant(1)
+    };
+    let Claim::New(record) = stores[0].claim(upfront, at(1)).await.unwrap() else {
+        panic!("a claim of its own");
+    };
+    stores[0].settling(&record.id, at(1)).await.unwrap();
+    let early = stores[1].take_over(&record.id, "two", &[], at(2)).await;
+    assert_eq!(early.unwrap(), None);
+    stores[0].leave(&owner).await.unwrap();
+    let heirs = [
+        stores[0].join("a", LONG).await.unwrap().id,
+        stores[1].join("b", LONG).await.unwrap().id,
+    ];
+    let mut heir_calls = JoinSet::new();
+    for n in 0..20 {
+        let (store, heir, id) = (
+            stores[n % 2].clone(),
+            heirs[n % 2].clone(),
+            record.id.clone(),
+        );
+        heir_calls.spawn(async move {
+            let taken = store.take_over(&id, heir.as_str(), &[], at(3)).await;
+            taken.unwrap().map(|grant| grant.grant.owner)
+        });
+    }
+    let owners: BTreeSet<String> = heir_calls.join_all().await.into_iter().flatten().collect();
+    assert_eq!(owners.len(), 1, "{owners:?}");
+    crate::assert_sound(&stores[1]).await;
+}

@@ -103,6 +103,7 @@ mod told {
             upfront_settles_before_it_serves,
             a_refused_grant_can_be_claimed_again_if_nothing_happened,
             only_the_dead_leave_orphans,
+            who_takes_over_from_the_dead_is_the_owner,
             what_came_to_nothing_is_forgotten_without_a_trace,
             what_was_paid_or_served_has_its_whole_story;
         spends:

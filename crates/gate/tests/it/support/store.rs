@@ -11,19 +11,19 @@ use tollway_ledger::{
 };
 
 pub struct UnsteadyStore {
-    ledger: Arc<SqliteLedger>,
+    ledger: Arc<dyn GrantStore>,
     /// How often each step still fails.
-    failing: Mutex<HashMap<&'static str, usize>>,
+    failing: Arc<Mutex<HashMap<&'static str, usize>>>,
     /// Grants looked for.
-    pub finds: AtomicUsize,
+    pub finds: Arc<AtomicUsize>,
 }
 
 impl UnsteadyStore {
     pub fn new(ledger: Arc<SqliteLedger>) -> Self {
         Self {
             ledger,
-            failing: Mutex::default(),
-            finds: AtomicUsize::new(0),
+            failing: Arc::default(),
+            finds: Arc::default(),
         }
     }
 
@@ -49,6 +49,25 @@ impl UnsteadyStore {
 
 #[async_trait]
 impl GrantStore for UnsteadyStore {
+    fn owned_by(&self, owner: &str) -> Arc<dyn GrantStore> {
+        Arc::new(Self {
+            ledger: self.ledger.owned_by(owner),
+            failing: Arc::clone(&self.failing),
+            finds: Arc::clone(&self.finds),
+        })
+    }
+
+    async fn take_over(
+        &self,
+        id: &GrantId,
+        heir: &str,
+        alive: &[String],
+        now: Timestamp,
+    ) -> Result<Option<GrantRecord>, LedgerError> {
+        self.well("take_over")?;
+        self.ledger.take_over(id, heir, alive, now).await
+    }
+
     async fn claim(&self, new: NewGrant, now: Timestamp) -> Result<Claim, LedgerError> {
         self.well("claim")?;
         self.ledger.claim(new, now).await
