@@ -38,6 +38,7 @@ const OTHER_FILES: u64 = 512;
 const IDLENESS: Idleness = Idleness {
     max: Duration::from_secs(20),
     check: Duration::from_secs(5),
+    unread: Duration::from_secs(60),
 };
 /// In-flight requests get this long to end after a stop is asked for.
 pub const DRAIN_TIME: Duration = Duration::from_secs(90);
@@ -49,6 +50,8 @@ struct Idleness {
     max: Duration,
     /// How often that is looked at, and how long it then has to go by itself.
     check: Duration,
+    /// How much longer an answer may lie there of which the client takes nothing.
+    unread: Duration,
 }
 
 /// Binds an address that the user named.
@@ -201,10 +204,11 @@ async fn attend(
                 asked_to_end = true;
             }
             _ = checks.tick() => {
-                if activity.idle() >= idleness.max + idleness.check {
+                let idle = activity.idle(idleness.unread);
+                if idle >= idleness.max + idleness.check {
                     return;
                 }
-                if activity.idle() >= idleness.max {
+                if idle >= idleness.max {
                     connection.as_mut().graceful_shutdown();
                     asked_to_end = true;
                 }
@@ -232,7 +236,10 @@ fn builder() -> auto::Builder<TokioExecutor> {
 
 /// What a connection is doing, for its idle deadline.
 struct Activity {
-    requests: AtomicUsize,
+    /// Requests whose answer is being made, here or by whom it comes from.
+    making: AtomicUsize,
+    /// Requests whose answer lies ready for the client to take.
+    ready: AtomicUsize,
     /// Milliseconds from the first connection of the process to the last change.
     changed: AtomicU64,
 }
@@ -240,21 +247,30 @@ struct Activity {
 impl Default for Activity {
     fn default() -> Self {
         Self {
-            requests: AtomicUsize::new(0),
+            making: AtomicUsize::new(0),
+            ready: AtomicUsize::new(0),
             changed: AtomicU64::new(now_millis()),
         }
     }
 }
 
 impl Activity {
-    /// How long nothing was asked; zero while a request is in flight.
-    fn idle(&self) -> Duration {
-        match self.requests.load(Ordering::Acquire) {
-            0 => Duration::from_millis(
-                now_millis().saturating_sub(self.changed.load(Ordering::Acquire)),
-            ),
-            _ => Duration::ZERO,
+    /// How long nothing was asked, or an answer lies unread beyond its time; zero
+    /// while an answer is being made.
+    fn idle(&self, unread: Duration) -> Duration {
+        if self.making.load(Ordering::Acquire) > 0 {
+            return Duration::ZERO;
         }
+        let changed = self.changed.load(Ordering::Acquire);
+        let still = Duration::from_millis(now_millis().saturating_sub(changed));
+        match self.ready.load(Ordering::Acquire) {
+            0 => still,
+            _ => still.saturating_sub(unread),
+        }
+    }
+
+    fn moved(&self) {
+        self.changed.store(now_millis(), Ordering::Release);
     }
 }
 
@@ -265,19 +281,48 @@ fn now_millis() -> u64 {
 }
 
 /// A request in flight, from its header to the last byte of its answer.
-struct InFlight(Arc<Activity>);
+struct InFlight {
+    activity: Arc<Activity>,
+    /// Whether it is the client's turn, not ours.
+    is_ready: bool,
+}
 
 impl InFlight {
     fn new(activity: Arc<Activity>) -> Self {
-        activity.requests.fetch_add(1, Ordering::AcqRel);
-        Self(activity)
+        activity.making.fetch_add(1, Ordering::AcqRel);
+        Self {
+            activity,
+            is_ready: false,
+        }
+    }
+
+    /// Whose turn it is from now on.
+    fn turn(&mut self, is_ready: bool) {
+        self.activity.moved();
+        if self.is_ready != is_ready {
+            let (from, to) = self.places(is_ready);
+            to.fetch_add(1, Ordering::AcqRel);
+            from.fetch_sub(1, Ordering::AcqRel);
+            self.is_ready = is_ready;
+        }
+    }
+
+    /// What it leaves, and what it goes to.
+    fn places(&self, to_ready: bool) -> (&AtomicUsize, &AtomicUsize) {
+        let (making, ready) = (&self.activity.making, &self.activity.ready);
+        if to_ready {
+            (making, ready)
+        } else {
+            (ready, making)
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.changed.store(now_millis(), Ordering::Release);
-        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+        self.activity.moved();
+        let (_, place) = self.places(self.is_ready);
+        place.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -323,13 +368,11 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = ready!(this.answer.poll(cx));
-        let in_flight = this.in_flight.take();
-        Poll::Ready(answer.map(|response| {
-            response.map(|body| CountedBody {
-                body,
-                _in_flight: in_flight,
-            })
-        }))
+        let mut in_flight = this.in_flight.take();
+        if let Some(in_flight) = &mut in_flight {
+            in_flight.turn(true);
+        }
+        Poll::Ready(answer.map(|response| response.map(|body| CountedBody { body, in_flight })))
     }
 }
 
@@ -338,7 +381,7 @@ pin_project! {
     struct CountedBody<B> {
         #[pin]
         body: B,
-        _in_flight: Option<InFlight>,
+        in_flight: Option<InFlight>,
     }
 }
 
@@ -350,7 +393,12 @@ impl<B: hyper::body::Body> hyper::body::Body for CountedBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        let frame = this.body.poll_frame(cx);
+        if let Some(in_flight) = this.in_flight {
+            in_flight.turn(frame.is_ready());
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -399,16 +447,20 @@ mod tests {
     const QUICK: Idleness = Idleness {
         max: Duration::from_millis(200),
         check: Duration::from_millis(50),
+        unread: Duration::from_millis(300),
     };
 
+    /// More than the sockets hold.
+    const LARGE: usize = 64 << 20;
+
     async fn served() -> SocketAddr {
-        let app = Router::new().route(
-            "/slow",
-            get(|| async {
-                tokio::time::sleep(Duration::from_millis(700)).await;
-                "done"
-            }),
-        );
+        let slow = get(|| async {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            "done"
+        });
+        let app = Router::new()
+            .route("/slow", slow)
+            .route("/large", get(|| async { vec![b'x'; LARGE] }));
         let (listener, address) = bind("127.0.0.1:0").await.unwrap();
         tokio::spawn(serve_with(listener, app, CancellationToken::new(), QUICK));
         address
@@ -432,6 +484,20 @@ mod tests {
         said_to(b"").await;
         said_to(b"PRI * HTTP/2").await;
         said_to(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_reads_holds_no_place_for_ever() {
+        let mut stream = TcpStream::connect(served().await).await.unwrap();
+        let request = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        // What is left comes from the sockets; the rest was given up.
+        let mut said = Vec::new();
+        let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut said))
+            .await
+            .expect("the connection stays open");
+        assert!(!said.is_empty() && said.len() < LARGE, "{}", said.len());
     }
 
     #[tokio::test]

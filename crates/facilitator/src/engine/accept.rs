@@ -43,14 +43,15 @@ impl Engine {
         handle: &NetworkHandle,
         intent: Intent,
     ) -> Result<SettleResponse, EngineError> {
-        self.admit()?;
-        handle.admit(self.shared.config.queue_limit)?;
-        let place = caller.open()?;
+        let place = match self.admit_new(caller, handle, &intent).await {
+            Ok(place) => place,
+            // What was taken before is no new payment, whatever is full now.
+            Err(error) => match self.known(&intent).await? {
+                Some(record) => return self.known_payment(request, handle, &intent, record).await,
+                None => return Err(error),
+            },
+        };
         let submits = intent.settlement == Settlement::Submit;
-        if submits {
-            handle.admit_signers()?;
-            self.admit_gas(handle, &intent).await?;
-        }
         let entry = submits.then(|| self.enter(&intent));
         let verdict = match self.verdict(handle, &intent, entry.as_ref()).await {
             Ok(verdict) => verdict,
@@ -79,6 +80,23 @@ impl Engine {
             Accepted::New(record, waiting) => self.finish(request, record, waiting).await,
             Accepted::Known(record) => self.known_payment(request, handle, &intent, *record).await,
         }
+    }
+
+    /// Whether another payment is taken now.
+    async fn admit_new(
+        &self,
+        caller: &Caller,
+        handle: &NetworkHandle,
+        intent: &Intent,
+    ) -> Result<OpenPlace, EngineError> {
+        self.admit()?;
+        handle.admit(self.shared.config.queue_limit)?;
+        let place = caller.open()?;
+        if intent.settlement == Settlement::Submit {
+            handle.admit_signers()?;
+            self.admit_gas(handle, intent).await?;
+        }
+        Ok(place)
     }
 
     /// What the ledger knows of the identity.

@@ -211,7 +211,7 @@ impl Engine {
         let fingerprint = self.shared.holds.fingerprint(&intent.identity);
         if let Some(id) = self.shared.open.get(fingerprint) {
             let known = self.shared.store_now().payment(&id).await;
-            if let Some(record) = known.map_err(|e| EngineError::ledger(&e))?
+            if let Some(record) = known.map_err(|e| EngineError::ledger(&e).after_accepting())?
                 && record.payment.identity == intent.identity
             {
                 return self.known_payment(request, handle, &intent, record).await;
@@ -237,7 +237,7 @@ impl Engine {
         // It may have ended between the reading and the subscribing.
         let again = self.shared.store_now().payment(&record.id).await;
         let record = again
-            .map_err(|e| EngineError::ledger(&e))?
+            .map_err(|e| EngineError::ledger(&e).after_accepting())?
             .unwrap_or(record);
         if is_open(&record) && self.shared.is_ours(&record) {
             // Perhaps nobody works on it since a restart: the actor ignores what it knows.

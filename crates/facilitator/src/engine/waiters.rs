@@ -87,14 +87,14 @@ impl Waiters {
         }
     }
 
-    /// Who is to be told of success when it comes: whoever opened the payment,
-    /// else who came first. Nobody, if nobody waits.
+    /// Who is to be told of success when it comes: whoever has the key that opened
+    /// the payment, or who came first where it was opened without one. Nobody, if
+    /// nobody of these waits: what is on chain is public, and proves nothing.
     pub(super) fn chosen(&self, id: &PaymentId) -> Option<Chosen> {
         let lines = self.lock();
         let line = lines.lines.get(id)?;
-        let here = || line.waiters.iter().filter(|w| !w.sender.is_closed());
-        let opener = here().find(|w| w.key.is_some() && w.key == line.opener);
-        let waiter = opener.or_else(|| here().next())?;
+        let mut here = line.waiters.iter().filter(|w| !w.sender.is_closed());
+        let waiter = here.find(|w| line.opener.is_none() || w.key == line.opener)?;
         Some(Chosen {
             number: waiter.number,
             key: waiter.key.clone(),

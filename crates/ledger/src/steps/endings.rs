@@ -144,7 +144,8 @@ async fn end(
     let evidence = end.settled.as_ref().map(text).transpose()?;
     let (code, message) = end.refusal.clone().unzip();
     let is_settled = end.state == PaymentState::Settled;
-    let first = hand_out.filter(|_| is_settled && !payment.is_handed_out);
+    let first =
+        hand_out.filter(|key| is_settled && !payment.is_handed_out && may_hear(payment, *key));
     let update = sql(
         "UPDATE payments SET state = $2, is_open = 0, is_watched = $3, settled = $4,
              transaction_id = COALESCE($5, transaction_id), refusal_code = $6,
@@ -202,6 +203,13 @@ pub(crate) async fn hand_out(
     tell(step, &row, &mut payment, key, now).await
 }
 
+/// Success of a payment that was opened with a key is for that key alone: the
+/// payment itself is public once it is on chain.
+fn may_hear(payment: &PaymentRecord, key: Option<&str>) -> bool {
+    let opener = payment.payment.opener.as_deref();
+    opener.is_none() || key == opener
+}
+
 /// Decides who is told of success; `row` is from before this step.
 async fn tell(
     step: &mut Step,
@@ -210,6 +218,9 @@ async fn tell(
     key: Option<&str>,
     now: Timestamp,
 ) -> Result<HandOut, LedgerError> {
+    if !may_hear(payment, key) {
+        return Ok(HandOut::Duplicate);
+    }
     if payment.is_handed_out && !mistake::is("success_twice") {
         let first = row.opt_text("handed_out_key")?;
         let again = key.is_some() && key == first.as_deref();

@@ -83,6 +83,7 @@ mod told {
             nonces_are_given_out_without_gaps,
             a_payment_ends_once,
             success_is_handed_out_once,
+            success_is_for_the_key_that_opened_the_payment,
             a_reorganisation_brings_the_attempt_back,
             a_gap_is_filled_and_a_freed_nonce_opens_again,
             listings_are_newest_first_and_bounded,

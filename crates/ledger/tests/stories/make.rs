@@ -85,7 +85,15 @@ pub fn payment(n: u64) -> NewPayment {
         payload: Arc::new(serde_json::from_value(payload_json()).unwrap()),
         requirements: Arc::new(serde_json::from_value(requirements_json()).unwrap()),
         caller: Some("seller".to_owned()),
-        opener: Some(format!("key-{n}")),
+        opener: None,
+    }
+}
+
+/// The same, opened with a key.
+pub fn opened_by(key: &str, n: u64) -> NewPayment {
+    NewPayment {
+        opener: Some(key.to_owned()),
+        ..payment(n)
     }
 }
 

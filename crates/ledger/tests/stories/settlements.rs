@@ -7,7 +7,7 @@ use tollway_ledger::{
 };
 
 use crate::make::{
-    address, at, atomic, grant, hash, identity, leased, network, payment, raw, settled,
+    address, at, atomic, grant, hash, identity, leased, network, opened_by, payment, raw, settled,
 };
 
 pub async fn accepted(store: &impl SettlementStore, n: u64) -> PaymentRecord {
@@ -209,6 +209,26 @@ pub async fn success_is_handed_out_once(store: impl SettlementStore) {
         let nobody = store.hand_out(&id, None, at(22)).await.unwrap();
         assert_eq!(nobody, HandOut::Duplicate);
     }
+}
+
+pub async fn success_is_for_the_key_that_opened_the_payment(store: impl SettlementStore) {
+    let new = opened_by("opener", 1);
+    let Acceptance::New(record) = store.accept(new, at(1)).await.unwrap() else {
+        panic!("it was known");
+    };
+    let ending = Ending {
+        id: record.id.clone(),
+        conclusion: Conclusion::Settled(settled(1)),
+        hand_out: Some(Some("thief".to_owned())),
+    };
+    let ended = store.conclude_all(vec![ending], at(2)).await.unwrap();
+    assert_ne!(ended[0].as_ref().unwrap().1, Some(HandOut::First));
+    for thief in [Some("thief"), None] {
+        let told = store.hand_out(&record.id, thief, at(3)).await.unwrap();
+        assert_eq!(told, HandOut::Duplicate);
+    }
+    let told = store.hand_out(&record.id, Some("opener"), at(4)).await;
+    assert_eq!(told.unwrap(), HandOut::First);
 }
 
 pub async fn a_reorganisation_brings_the_attempt_back(store: impl SettlementStore) {

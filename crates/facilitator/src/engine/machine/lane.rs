@@ -103,6 +103,8 @@ impl Turn<'_> {
         if self.state.queue.len() == 0 && self.state.ready.is_empty() {
             return;
         }
+        self.look_at_full_lanes();
+        self.forget_what_left();
         for signer in self.free_lanes() {
             if self.start_ready(&signer) {
                 continue;
@@ -112,6 +114,16 @@ impl Turn<'_> {
             }
         }
         self.give_up_what_waits();
+    }
+
+    /// Plans whose payments went another way, such as past their time, hold no place.
+    fn forget_what_left(&mut self) {
+        let payments = &self.state.payments;
+        let waits = |id: &PaymentId| {
+            let payment = payments.get(id);
+            payment.is_some_and(|p| matches!(p.phase, Phase::Ready))
+        };
+        self.state.ready.retain(|ready| ready.ids.iter().any(waits));
     }
 
     /// Free lanes, the one with the fewest transactions in flight first.
@@ -128,8 +140,36 @@ impl Turn<'_> {
         free.into_iter().map(|(_, signer)| signer.clone()).collect()
     }
 
+    /// Transactions that are not in a block yet. One that is there and not as deep
+    /// as it must be holds nobody up.
     fn in_flight(&self, signer: &Address) -> usize {
-        self.slots_of(signer).filter(|s| s.1.is_live()).count()
+        self.waiting_slots(signer).count()
+    }
+
+    /// Slots whose nonce is not known to be in a block, lowest first.
+    pub(super) fn waiting_slots<'s>(
+        &'s self,
+        signer: &Address,
+    ) -> impl Iterator<Item = (&'s SlotKey, &'s Slot)> {
+        let mined = self.state.lanes.get(signer).map_or(0, |lane| lane.mined);
+        self.slots_of(signer)
+            .filter(move |(key, slot)| key.1 >= mined && slot.is_live())
+    }
+
+    /// A lane that seems full may be full of what is in blocks already.
+    fn look_at_full_lanes(&mut self) {
+        let window = self.rules.window;
+        let full: Vec<Address> = self
+            .state
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.is_free() && lane.is_usable())
+            .map(|(signer, _)| signer.clone())
+            .filter(|signer| self.in_flight(signer) >= window)
+            .collect();
+        for signer in full {
+            self.want_nonce(&signer);
+        }
     }
 
     pub(super) fn slots_of<'s>(

@@ -25,8 +25,8 @@ impl Turn<'_> {
         let members = slot.members.clone();
         // Perhaps it waits for a nonce below it.
         self.want_nonce(&key.0);
-        let oldest = self.slots_of(&key.0).find(|(_, s)| s.is_live());
-        if oldest.is_some_and(|(oldest, _)| oldest != key) {
+        let oldest = self.waiting_slots(&key.0).next();
+        if oldest.is_none_or(|(oldest, _)| oldest != key) {
             return self.not_stuck_before(key, now.plus(rules.stuck_after / 4));
         }
         if sent > rules.max_replacements + MOST_CANCELLATIONS {

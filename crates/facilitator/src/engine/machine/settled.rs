@@ -153,6 +153,9 @@ impl Turn<'_> {
             }
             self.mind_the_orphan(&key);
         }
+        for lane in self.state.lanes.values_mut() {
+            lane.mined = 0;
+        }
         self.state.watcher.dirty = true;
         let keys: Vec<SlotKey> = self
             .state

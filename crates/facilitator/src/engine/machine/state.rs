@@ -501,6 +501,10 @@ pub(super) struct Lane {
     pub(super) op: Op,
     /// By confirmed transactions; forgotten when a node contradicts it.
     pub(super) confirmed: Option<u64>,
+    /// Nonces below this one were in blocks when the chain was last asked, perhaps
+    /// not as deep as they must be. A guess: only what fills the window, and what is
+    /// replaced, depends on it.
+    pub(super) mined: u64,
     /// Asking for the confirmed nonce, to close slots that carry nothing open
     /// and to find gaps.
     pub(super) nonce_op: Op,
@@ -523,6 +527,7 @@ impl Default for Lane {
             work: LaneWork::Free,
             op: Op::now(),
             confirmed: None,
+            mined: 0,
             nonce_op: Op::now(),
             wants_nonce: false,
             gap_seen: false,

@@ -6,12 +6,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tollway_core::{PaymentId, Proof};
 use tollway_ledger::{
-    Acceptance, Conclusion, HandOut, Lease, PaymentState, ReplicaStore as _, SettlementStore as _,
-    SlotRecord, Store,
+    Acceptance, Conclusion, HandOut, Lease, NewPayment, PaymentState, ReplicaStore as _,
+    SettlementStore as _, SlotRecord, Store,
 };
 
 use super::{Answer, answer, done, on_a_fresh_ledger, on_postgres};
-use crate::make::{LONG, address, at, hash, network, payment, raw, settled};
+use crate::make::{LONG, address, at, hash, network, opened_by, payment, raw, settled};
 
 #[derive(Clone, Debug)]
 enum Command {
@@ -228,6 +228,7 @@ impl Model {
     fn hand_out(&mut self, p: usize, key: Option<u8>) -> Answer {
         let payment = self.in_state(p, &[PaymentState::Settled])?;
         let told = match payment.handed_out {
+            _ if has_opener(payment.identity) && key != Some(OPENER) => HandOut::Duplicate,
             None => {
                 payment.handed_out = Some(key);
                 HandOut::First
@@ -236,6 +237,21 @@ impl Model {
             Some(_) => HandOut::Duplicate,
         };
         Ok(format!("{told:?}"))
+    }
+}
+
+/// The key that opened every other payment.
+const OPENER: u8 = 1;
+
+const fn has_opener(identity: u64) -> bool {
+    identity % 2 == 1
+}
+
+fn opened(n: u64) -> NewPayment {
+    if has_opener(n) {
+        opened_by(&OPENER.to_string(), n)
+    } else {
+        payment(n)
     }
 }
 
@@ -277,7 +293,7 @@ impl Real {
         let ledger = &self.ledger;
         match *command {
             Command::Accept(n) => {
-                let accepted = ledger.accept(payment(n), now).await;
+                let accepted = ledger.accept(opened(n), now).await;
                 let ids = &mut self.ids;
                 answer(accepted, |a| match a {
                     Acceptance::New(record) => {
@@ -359,7 +375,7 @@ impl Real {
                 found.settled.map(|s| s.transaction),
                 expected.settled.map(hash)
             );
-            assert_eq!(found.payment, payment(expected.identity));
+            assert_eq!(found.payment, opened(expected.identity));
         }
         let open = self.ledger.open_payments().await.unwrap();
         let open: Vec<_> = open.into_iter().map(|p| p.id).collect();
