@@ -198,6 +198,9 @@ pub struct FacilitatorArgs {
     /// How deep a settlement must lie: included, a number of confirmations, safe, finalized.
     #[arg(long, value_name = "FINALITY")]
     pub finality: Option<String>,
+    /// The deepest finality that a seller may ask for [default: finalized].
+    #[arg(long, value_name = "FINALITY")]
+    pub max_finality: Option<String>,
     /// Payments that share one transaction at most; 1 gives each its own [default: 100].
     #[arg(long, value_name = "N")]
     pub batch: Option<u16>,

@@ -97,6 +97,7 @@ impl FacilitatorArgs {
             signer_key_files: signers(self.signer_key_files, file.signer_key_files, environment),
             ledger: self.ledger.or(file.ledger),
             finality: self.finality.or(file.finality),
+            max_finality: self.max_finality.or(file.max_finality),
             batch: self.batch.or(file.batch),
             max_gas_per_day: self.max_gas_per_day.or(file.max_gas_per_day),
             max_lost_gas_per_payer: self.max_lost_gas_per_payer.or(file.max_lost_gas_per_payer),

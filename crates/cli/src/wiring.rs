@@ -215,11 +215,11 @@ pub fn ledger_url(
     }
 }
 
-/// Reads `--finality`.
-pub fn finality(text: Option<&str>) -> Result<Finality, Failure> {
+/// Reads `--finality` or another flag that names one.
+pub fn finality(text: Option<&str>, flag: &str) -> Result<Finality, Failure> {
     text.map_or(Ok(Finality::default()), |text| {
         text.parse()
-            .map_err(|e| Failure::usage(format!("--finality: {e}.")))
+            .map_err(|e| Failure::usage(format!("{flag}: {e}.")))
     })
 }
 
@@ -240,6 +240,8 @@ pub struct EngineSettings<'a> {
     pub signer_key_files: &'a [PathBuf],
     /// How deep a receipt must lie.
     pub finality: Finality,
+    /// How deep sellers may ask for.
+    pub finality_cap: Finality,
     /// Validity that must remain at verify, where it is not the default.
     pub min_validity: Option<Duration>,
     /// Whether plain http may leave the machine.
@@ -300,6 +302,7 @@ impl EngineSettings<'_> {
     fn config(&self, shared_ledger: bool) -> Result<EngineConfig, Failure> {
         let mut config = EngineConfig {
             finality: self.finality,
+            finality_cap: self.finality_cap,
             gas: GasCaps {
                 per_day: coins(self.max_gas_per_day, "--max-gas-per-day")?,
                 lost_per_payer_and_day: coins(

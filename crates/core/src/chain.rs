@@ -239,6 +239,18 @@ impl Finality {
         }
     }
 
+    /// Blocks that it takes, its own included, as they are reckoned with: an epoch
+    /// is 32 blocks, `safe` lags one to two of them, `finalized` two to three.
+    #[must_use]
+    pub const fn blocks(self) -> u32 {
+        match self {
+            Self::Included => 0,
+            Self::Confirmations(n) => n,
+            Self::Safe => 64,
+            Self::Finalized => 96,
+        }
+    }
+
     /// Comparable: by kind, then by number.
     const fn depth(self) -> (u8, u32) {
         match self {
@@ -380,8 +392,24 @@ pub enum Outcome {
     Settled(Settled),
     /// It did not, and cannot by these transactions.
     NotSettled(Proof),
-    /// Not decided, or not deep enough, or the node could not say.
+    /// One of the transactions is in a block that is not as deep as it must be:
+    /// nothing is decided, but nothing waits to be included either.
+    Included {
+        /// The block's number.
+        block: u64,
+        /// Whether the expected transfer is in it.
+        moved: bool,
+    },
+    /// Not decided, or the node could not say.
     Unknown,
+}
+
+impl Outcome {
+    /// Whether it says what became of the transfer, for good.
+    #[must_use]
+    pub const fn is_decided(&self) -> bool {
+        matches!(self, Self::Settled(_) | Self::NotSettled(_))
+    }
 }
 
 /// What the chain says about an identity, whoever acted on it.

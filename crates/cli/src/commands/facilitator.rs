@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tollway_core::Finality;
 use tollway_facilitator::{HttpOptions, service};
 
 use crate::cli::FacilitatorArgs;
@@ -16,12 +17,16 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
     let args = args.complete(environment)?;
     let listen = required(args.listen.as_deref(), "--listen", "127.0.0.1:4020")?;
     let networks = wiring::networks(&args.networks, environment)?;
-    let finality = wiring::finality(args.finality.as_deref())?;
+    let finality = wiring::finality(args.finality.as_deref(), "--finality")?;
     let ledger = wiring::ledger(args.ledger.as_deref(), "facilitator.db", environment).await?;
     let settings = EngineSettings {
         networks: &networks,
         signer_key_files: &args.signer_key_files,
         finality,
+        finality_cap: match args.max_finality.as_deref() {
+            Some(text) => wiring::finality(Some(text), "--max-finality")?,
+            None => Finality::Finalized,
+        },
         min_validity: args.min_validity.map(Duration::from_secs),
         allow_http: args.allow_http,
         batch: args.batch,

@@ -128,7 +128,7 @@ impl Settings {
                 Settle::Before => PaymentFlow::Upfront,
                 Settle::After => PaymentFlow::Authorization,
             },
-            finality: wiring::finality(args.finality.as_deref())?,
+            finality: wiring::finality(args.finality.as_deref(), "--finality")?,
             facilitator: required(args.facilitator.clone(), "--facilitator", "local")?,
         };
         wiring::http_url(&settings.upstream, "--upstream")?;
@@ -213,6 +213,8 @@ impl Settler {
                 networks: &settings.networks,
                 signer_key_files: &args.signer_key_files,
                 finality: settings.finality,
+                // The routes are the operator's own.
+                finality_cap: Finality::Confirmations(u32::MAX),
                 min_validity: None,
                 allow_http: args.allow_http,
                 batch: args.batch,

@@ -187,6 +187,6 @@ fn end(outcome: Outcome) -> End {
     match outcome {
         Outcome::Settled(settled) => End::Settled(settled),
         Outcome::NotSettled(_) => End::NotSettled,
-        Outcome::Unknown => End::Unknown,
+        Outcome::Unknown | Outcome::Included { .. } => End::Unknown,
     }
 }

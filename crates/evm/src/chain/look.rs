@@ -160,8 +160,8 @@ impl EvmChain {
             let outcomes = self.judge(round, receipt, block, watch)?;
             let outcomes = self.unless_contradicted(receipt, watch, outcomes).await;
             next.included = Some(block);
-            let open = outcomes.contains(&Outcome::Unknown);
-            next.decided = outcomes.iter().filter(|o| **o != Outcome::Unknown).count();
+            let open = is_open(&outcomes);
+            next.decided = outcomes.iter().filter(|o| o.is_decided()).count();
             return Ok((Some(outcomes), Some((key(watch), open.then_some(next)))));
         }
         if round.is_ahead(watch) {
@@ -178,7 +178,7 @@ impl EvmChain {
             }
         }
         let outcomes = self.missing(round, watch).await?;
-        let open = outcomes.contains(&Outcome::Unknown);
+        let open = is_open(&outcomes);
         Ok((Some(outcomes), Some((key(watch), open.then_some(next)))))
     }
 
@@ -222,9 +222,15 @@ impl EvmChain {
         let uses = Uses::of(receipt);
         let items = watch.expected.iter();
         items
-            .map(|item| match round.is_deep(item.finality, block) {
-                true => self.judge_item(&uses, &item.identity, &item.expected),
-                false => Ok(Outcome::Unknown),
+            .map(|item| {
+                let outcome = self.judge_item(&uses, &item.identity, &item.expected)?;
+                Ok(match round.is_deep(item.finality, block) {
+                    true => outcome,
+                    false => Outcome::Included {
+                        block,
+                        moved: matches!(outcome, Outcome::Settled(_)),
+                    },
+                })
             })
             .collect()
     }
@@ -251,6 +257,10 @@ impl EvmChain {
         }
         outcomes
     }
+}
+
+fn is_open(outcomes: &[Outcome]) -> bool {
+    !outcomes.iter().all(Outcome::is_decided)
 }
 
 type Change = (super::follow::Key, Option<Followed>);

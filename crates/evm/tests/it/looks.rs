@@ -185,7 +185,10 @@ async fn a_payment_whose_block_was_replaced_is_open_and_then_settled_again() {
     let seen = look(&world.chain, Some(&start.head), &watches).await;
     assert_eq!(
         seen.outcomes,
-        [Some(vec![Outcome::Unknown])],
+        [Some(vec![Outcome::Included {
+            block: seen.head.number,
+            moved: true
+        }])],
         "not deep enough"
     );
 

@@ -614,7 +614,7 @@ async fn a_receipt_counts_only_at_the_depth_that_was_asked_for() {
         watch.expected[0].finality = finality;
         match world.outcome(&watch).await {
             Outcome::Settled(_) => true,
-            Outcome::Unknown => false,
+            Outcome::Included { moved: true, .. } => false,
             other => panic!("{other:?}"),
         }
     };

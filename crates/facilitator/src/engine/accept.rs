@@ -90,7 +90,7 @@ impl Engine {
         intent: &Intent,
     ) -> Result<OpenPlace, EngineError> {
         self.admit()?;
-        handle.admit(self.shared.config.queue_limit)?;
+        handle.admit(&self.shared.config)?;
         let place = caller.open()?;
         if intent.settlement == Settlement::Submit {
             handle.admit_signers()?;
@@ -189,8 +189,13 @@ impl Engine {
             &identity.payer,
             identity,
         );
-        held.await
-            .map_err(|e| ChainError::unavailable(format!("the ledger did not answer: {e}")))
+        let held = held
+            .await
+            .map_err(|e| ChainError::unavailable(format!("the ledger did not answer: {e}")))?;
+        // What is in a block is less in the balance already.
+        let asset = &intent.expected.asset;
+        let paid = self.shared.holds.paid_besides(identity, asset);
+        Ok(held.checked_sub(paid).unwrap_or_default())
     }
 
     /// Verifies once more. A nonce that was unused when we verified it, and is
@@ -201,6 +206,9 @@ impl Engine {
         intent: &Intent,
         entry: Option<&Entry>,
     ) -> Result<Verdict, EngineError> {
+        if let Err(refusal) = self.shared.config.check(intent) {
+            return Ok(Verdict::Refused(refusal));
+        }
         let verified = match entry {
             Some(entry) => self.verify_held(handle, intent, Phase::Settle, entry).await,
             None => {
@@ -218,7 +226,7 @@ impl Engine {
         if !(was_unused && says_used(refusal.code())) {
             return Ok(Verdict::Refused(refusal));
         }
-        let finality = self.finality_of(intent);
+        let finality = self.shared.config.finality_of(intent);
         let lookup = handle
             .chain
             .lookup(&intent.identity, &intent.expected, finality);
@@ -230,12 +238,6 @@ impl Engine {
             )),
             Err(error) => Err(unavailable(&error)),
         }
-    }
-
-    /// What the seller asks for, but never less than what the operator does.
-    fn finality_of(&self, intent: &Intent) -> tollway_core::Finality {
-        let ours = self.shared.config.finality_on(&intent.identity.network);
-        intent.terms.finality.map_or(ours, |f| f.deeper(ours))
     }
 
     /// Makes the payment durable and gives it to the actor. Once begun, this
@@ -310,7 +312,7 @@ impl Engine {
             expected,
             deadline: intent.deadline,
             settlement: intent.settlement.clone(),
-            finality: self.finality_of(intent),
+            finality: self.shared.config.finality_of(intent),
             payload: Arc::clone(&request.payload),
             requirements: Arc::clone(&request.requirements),
             caller: caller.name().map(str::to_owned),

@@ -146,6 +146,7 @@ impl Actor {
     fn show(&self, state: &State) {
         let (gauge, relaxed) = (&self.gauge, Ordering::Relaxed);
         gauge.open_payments.store(state.open_payments(), relaxed);
+        gauge.included.store(state.included(), relaxed);
         gauge.open_slots.store(state.open_slots(), relaxed);
         gauge.waiting.store(state.waiting(), relaxed);
         gauge.watched.store(state.watched(), relaxed);

@@ -13,9 +13,16 @@ use super::shared::NetworkHandle;
 const LANE_CYCLE: Duration = Duration::from_millis(50);
 
 impl NetworkHandle {
+    /// Payments that wait to be in a block.
+    fn waiting(&self) -> usize {
+        let open = self.gauge.open_payments.load(Ordering::Relaxed);
+        open.saturating_sub(self.gauge.included.load(Ordering::Relaxed))
+    }
+
     /// Whether another payment may be taken.
-    pub(super) fn admit(&self, limit: usize) -> Result<(), EngineError> {
-        if self.gauge.open_payments.load(Ordering::Relaxed) < limit {
+    pub(super) fn admit(&self, config: &EngineConfig) -> Result<(), EngineError> {
+        let open = self.gauge.open_payments.load(Ordering::Relaxed);
+        if self.waiting() < config.queue_limit && open < config.open_limit {
             return Ok(());
         }
         let mut error = EngineError::new(
@@ -53,7 +60,7 @@ impl NetworkHandle {
         deadline: Timestamp,
         now: Timestamp,
     ) -> Result<(), EngineError> {
-        let open = self.gauge.open_payments.load(Ordering::Relaxed);
+        let open = self.waiting();
         if open == 0 {
             return Ok(());
         }

@@ -85,8 +85,14 @@ pub struct EngineConfig {
     /// How often work is looked for that another replica left, and signers that
     /// it let go.
     pub adopt_interval: Duration,
-    /// Open payments per network from which on new ones are not taken.
+    /// How deep a seller may ask for, in blocks as [`Finality::blocks`] counts them.
+    /// What the operator asks for is never too deep.
+    pub finality_cap: Finality,
+    /// Payments per network that wait to be in a block from which on new ones are
+    /// not taken.
     pub queue_limit: usize,
+    /// The same for all that are open: those in blocks that are not deep enough too.
+    pub open_limit: usize,
     /// Pause of intake after the ledger failed, before it is tried again.
     pub ledger_retry: Duration,
     /// Where balances are held between verify and settle.
@@ -119,7 +125,9 @@ impl Default for EngineConfig {
             chain_timeout: Duration::from_secs(15),
             recover_interval: Duration::from_secs(15),
             adopt_interval: Duration::from_secs(2),
+            finality_cap: Finality::Finalized,
             queue_limit: 16_384,
+            open_limit: 262_144,
             ledger_retry: Duration::from_secs(5),
             holds: Holds::Memory,
             hold_for: Duration::from_secs(30),
@@ -135,15 +143,6 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
-    /// How deep a receipt must lie on a network.
-    #[must_use]
-    pub fn finality_on(&self, network: &Network) -> Finality {
-        self.finality_by_network
-            .get(network)
-            .copied()
-            .unwrap_or(self.finality)
-    }
-
     /// What may be spent on gas on a network.
     #[must_use]
     pub fn gas_on(&self, network: &Network) -> GasCaps {

@@ -45,6 +45,8 @@ pub struct NetworkHealth {
     pub problem: Option<String>,
     /// Payments that have not ended.
     pub open_payments: usize,
+    /// Those of them that are in a block, and not as deep as they must be.
+    pub included_payments: usize,
     /// Transactions whose nonce is not known to be used.
     pub open_slots: usize,
     /// Settled payments whose block could still be replaced.
@@ -115,6 +117,7 @@ async fn network_health(network: &str, handle: &NetworkHandle) -> NetworkHealth 
         watched_payments: handle.gauge.watched.load(Ordering::Relaxed),
         low_signers: low.iter().map(|s| s.signer.to_string()).collect(),
         open_payments: handle.gauge.open_payments.load(Ordering::Relaxed),
+        included_payments: handle.gauge.included.load(Ordering::Relaxed),
         open_slots: handle.gauge.open_slots.load(Ordering::Relaxed),
     }
 }

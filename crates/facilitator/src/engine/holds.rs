@@ -31,6 +31,15 @@ struct Hold {
     id: u64,
     amount: Amount,
     until: Timestamp,
+    /// It is in a block: the chain's balance is less by it already.
+    paid: bool,
+}
+
+impl Hold {
+    /// What it takes from the balance that the chain shows.
+    fn takes(&self) -> Amount {
+        if self.paid { Amount::ZERO } else { self.amount }
+    }
 }
 
 /// Most payers have one payment at a time: a list is the least that it takes.
@@ -127,6 +136,28 @@ impl Holds {
         known.hold(id, amount, OPEN);
     }
 
+    /// An open payment came into a block, or left it again.
+    pub(super) fn paid(&self, identity: &Identity, asset: &Address, is_paid: bool) {
+        let account = self.account_of(&identity.network, asset, &identity.payer);
+        let id = self.fingerprint(identity);
+        let mut shard = self.shard(account);
+        if let Some(known) = shard.accounts.get_mut(&account) {
+            known.pay(id, is_paid);
+        }
+    }
+
+    /// What of an account's open payments is in blocks, but for this one.
+    pub(super) fn paid_besides(&self, identity: &Identity, asset: &Address) -> Amount {
+        let account = self.account_of(&identity.network, asset, &identity.payer);
+        let id = self.fingerprint(identity);
+        let shard = self.shard(account);
+        let Some(known) = shard.accounts.get(&account) else {
+            return Amount::ZERO;
+        };
+        let paid = known.holds.iter().filter(|hold| hold.paid && hold.id != id);
+        paid.fold(Amount::ZERO, |sum, hold| add(sum, hold.amount))
+    }
+
     /// The payment ended, or was refused.
     pub(super) fn release(&self, identity: &Identity, asset: &Address) {
         let account = self.account_of(&identity.network, asset, &identity.payer);
@@ -199,7 +230,7 @@ impl Account {
 
     fn without(&self, id: u64) -> Amount {
         let own = self.holds.iter().find(|hold| hold.id == id);
-        let own = own.map_or(Amount::ZERO, |hold| hold.amount);
+        let own = own.map_or(Amount::ZERO, Hold::takes);
         self.held.checked_sub(own).unwrap_or_default()
     }
 
@@ -207,23 +238,36 @@ impl Account {
     fn hold(&mut self, id: u64, amount: Amount, until: Timestamp) {
         self.earliest = self.earliest.min(until);
         if let Some(known) = self.holds.iter_mut().find(|hold| hold.id == id) {
-            let rest = self.held.checked_sub(known.amount).unwrap_or_default();
-            self.held = add(rest, amount);
+            let rest = self.held.checked_sub(known.takes()).unwrap_or_default();
             known.amount = amount;
+            self.held = add(rest, known.takes());
             known.until = known.until.max(until);
             return;
         }
         if self.holds.is_empty() {
             self.holds.reserve_exact(1);
         }
-        self.holds.push(Hold { id, amount, until });
+        self.holds.push(Hold {
+            id,
+            amount,
+            until,
+            paid: false,
+        });
         self.held = add(self.held, amount);
+    }
+
+    fn pay(&mut self, id: u64, is_paid: bool) {
+        if let Some(known) = self.holds.iter_mut().find(|hold| hold.id == id) {
+            let rest = self.held.checked_sub(known.takes()).unwrap_or_default();
+            known.paid = is_paid;
+            self.held = add(rest, known.takes());
+        }
     }
 
     fn forget(&mut self, id: u64) {
         if let Some(at) = self.holds.iter().position(|hold| hold.id == id) {
             let hold = self.holds.swap_remove(at);
-            self.held = self.held.checked_sub(hold.amount).unwrap_or_default();
+            self.held = self.held.checked_sub(hold.takes()).unwrap_or_default();
         }
     }
 
@@ -232,7 +276,7 @@ impl Account {
             return;
         }
         self.holds.retain(|hold| hold.until > now);
-        let sum = |sum, hold: &Hold| add(sum, hold.amount);
+        let sum = |sum, hold: &Hold| add(sum, hold.takes());
         self.held = self.holds.iter().fold(Amount::ZERO, sum);
         let ends = self.holds.iter().map(|hold| hold.until);
         self.earliest = ends.min().unwrap_or(OPEN);

@@ -126,9 +126,11 @@ impl Engine {
             Ok(handle) => handle,
             Err(refusal) => return Ok(answer::invalid(&refusal, None)),
         };
-        handle.admit(self.shared.config.queue_limit)?;
+        handle.admit(&self.shared.config)?;
         let chain = handle.chain.as_ref();
-        let intent = match read_intent(chain, &request.payload, &request.requirements) {
+        let read = read_intent(chain, &request.payload, &request.requirements);
+        let allowed = |intent| self.shared.config.check(&intent).map(|()| intent);
+        let intent = match read.and_then(allowed) {
             Ok(intent) => intent,
             Err(refusal) => return Ok(answer::invalid(&refusal, None)),
         };

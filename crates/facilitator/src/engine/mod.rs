@@ -21,6 +21,7 @@ mod holds;
 mod intake;
 mod intent;
 mod keeper;
+mod limits;
 pub mod machine;
 mod memory;
 mod perform;

@@ -120,6 +120,14 @@ impl Shared {
         self.holds.release(&facts.identity, &facts.expected.asset);
     }
 
+    /// An open payment came into a block, and the chain's balance is less by it; or
+    /// it left its block again.
+    fn hold_less(&self, record: &PaymentRecord, is_paid: bool) {
+        let facts = &record.payment;
+        let (identity, asset) = (&facts.identity, &facts.expected.asset);
+        self.holds.paid(identity, asset, is_paid);
+    }
+
     /// Tells waiters, hooks and counters that a payment moved on.
     pub(super) fn moved(&self, network: &Network, id: PaymentId, update: Update) {
         match &update {
@@ -137,6 +145,8 @@ impl Shared {
                 self.opened(record, OpenPlace::taken(caller));
             }
             Update::Left(record) => self.closed(record),
+            Update::Included(record) => self.hold_less(record, true),
+            Update::LeftBlock(record) => self.hold_less(record, false),
             Update::Rejected { reason, .. } => {
                 tracing::warn!(payment = %id, %network, reason, "a node rejected a transaction");
             }
@@ -241,6 +251,8 @@ pub(super) struct NetworkHandle {
 #[derive(Debug, Default)]
 pub(super) struct NetworkGauge {
     pub(super) open_payments: AtomicUsize,
+    /// Those of them that wait for nothing but blocks on top of theirs.
+    pub(super) included: AtomicUsize,
     pub(super) open_slots: AtomicUsize,
     pub(super) waiting: AtomicUsize,
     /// Settled payments whose block could still be replaced.

@@ -170,7 +170,10 @@ impl Script {
                 };
                 let transaction = hash.clone();
                 if !deep {
-                    Outcome::Unknown
+                    Outcome::Included {
+                        block: receipt.block as u64,
+                        moved: receipt.moved.contains(&item.identity.key()),
+                    }
                 } else if receipt.moved.contains(&item.identity.key()) {
                     let settled = settled(hash, item.expected.amount, false);
                     Outcome::Settled(Settled {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod crash_stories;
+mod deep_stories;
 mod devnet_stories;
 mod fake_chain;
 mod fixtures;

@@ -576,6 +576,7 @@ async fn hooks_hear_the_whole_story_in_order() {
                 Update::Stored { .. } => "stored",
                 Update::Sent { .. } => "sent",
                 Update::Ended(_) => "ended",
+                Update::Included(_) | Update::LeftBlock(_) => "trouble",
                 Update::Resumed(_) | Update::Left(_) | Update::TakenBack { .. } => "trouble",
                 Update::Rejected { .. } | Update::Reopened { .. } => "trouble",
             },

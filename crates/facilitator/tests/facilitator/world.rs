@@ -8,8 +8,8 @@ use std::time::Duration;
 use std::sync::Arc;
 
 use tollway_core::{
-    Address, Amount, Broadcast, ChainError, Head, Identity, Lookup, Outcome, PaymentId, Plan,
-    PlannedPayment, Proof, Raw, Refusal, Settled, Sight, Timestamp, TxHash, Verified, Watch,
+    Address, Amount, Broadcast, ChainError, Finality, Head, Identity, Lookup, Outcome, PaymentId,
+    Plan, PlannedPayment, Proof, Raw, Refusal, Settled, Sight, Timestamp, TxHash, Verified, Watch,
 };
 use tollway_facilitator::engine::machine::{
     Effect, Event, NotAllocated, Rules, State, Update, step,
@@ -398,11 +398,15 @@ impl World {
     pub fn accept_one(&mut self) {
         self.accepted += 1;
         let lifetime = Duration::from_secs(self.shortest_life + self.rng.below(120));
-        let new = new_payment(
+        let mut new = new_payment(
             0xb0 + self.rng.below(3),
             self.accepted,
             self.now.plus(lifetime),
         );
+        if self.accepted.is_multiple_of(3) {
+            let depth = 2 + (self.accepted + self.trace) % 6;
+            new.finality = Finality::Confirmations(u32::try_from(depth).unwrap());
+        }
         let key = new.identity.key();
         self.chain.deadlines.insert(key.clone(), new.deadline);
         let me = self.me.clone();
@@ -884,7 +888,14 @@ impl World {
             .find_map(|h| Some((h.clone(), self.chain.ground.receipts.get(h)?.clone())));
         let confirmed_nonce = self.chain.confirmed(&watch.signer);
         let fee = Amount::from_atomic(100);
-        let judge = |identity: &Identity| match &receipt {
+        let number = self.chain.number();
+        let judge = |identity: &Identity, finality: Finality| match &receipt {
+            Some((_, r)) if number + 1 < r.block + u64::from(finality.blocks()) => {
+                Outcome::Included {
+                    block: r.block,
+                    moved: r.moved.contains(&identity.key()),
+                }
+            }
             Some((hash, r)) if r.moved.contains(&identity.key()) => {
                 Outcome::Settled(self.settled(hash, r.block, false))
             }
@@ -901,7 +912,8 @@ impl World {
             }
             None => Outcome::Unknown,
         };
-        watch.expected.iter().map(|w| judge(&w.identity)).collect()
+        let items = watch.expected.iter();
+        items.map(|w| judge(&w.identity, w.finality)).collect()
     }
 
     fn settled(&self, hash: &TxHash, block: u64, by_third_party: bool) -> Settled {

@@ -45,7 +45,7 @@ impl Settling {
                     reclaimable: false,
                 })
             }
-            Outcome::Unknown => {
+            Outcome::Unknown | Outcome::Included { .. } => {
                 self.uncertain = true;
                 self.wait_with(pending(receipt)).await
             }
@@ -58,7 +58,7 @@ impl Settling {
         let mut pause = Duration::from_millis(100);
         loop {
             match self.look(transaction).await {
-                Ok(Outcome::Unknown) => {}
+                Ok(outcome) if !outcome.is_decided() => {}
                 Ok(decided) => return decided,
                 Err(error) => tracing::warn!(%error, "a settlement cannot be checked"),
             }

@@ -103,7 +103,6 @@ impl Turn<'_> {
         if self.state.queue.len() == 0 && self.state.ready.is_empty() {
             return;
         }
-        self.look_at_full_lanes();
         self.forget_what_left();
         for signer in self.free_lanes() {
             if self.start_ready(&signer) {
@@ -146,30 +145,12 @@ impl Turn<'_> {
         self.waiting_slots(signer).count()
     }
 
-    /// Slots whose nonce is not known to be in a block, lowest first.
+    /// Slots that are in no block yet, as far as is known, lowest nonce first.
     pub(super) fn waiting_slots<'s>(
         &'s self,
         signer: &Address,
     ) -> impl Iterator<Item = (&'s SlotKey, &'s Slot)> {
-        let mined = self.state.lanes.get(signer).map_or(0, |lane| lane.mined);
-        self.slots_of(signer)
-            .filter(move |(key, slot)| key.1 >= mined && slot.is_live())
-    }
-
-    /// A lane that seems full may be full of what is in blocks already.
-    fn look_at_full_lanes(&mut self) {
-        let window = self.rules.window;
-        let full: Vec<Address> = self
-            .state
-            .lanes
-            .iter()
-            .filter(|(_, lane)| lane.is_free() && lane.is_usable())
-            .map(|(signer, _)| signer.clone())
-            .filter(|signer| self.in_flight(signer) >= window)
-            .collect();
-        for signer in full {
-            self.want_nonce(&signer);
-        }
+        self.slots_of(signer).filter(|(_, slot)| slot.is_waiting())
     }
 
     pub(super) fn slots_of<'s>(

@@ -18,6 +18,7 @@
 //! - a signer is used only under its lease.
 
 mod alarm;
+mod included;
 mod lane;
 mod lookup;
 mod nonce;

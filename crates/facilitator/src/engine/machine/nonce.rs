@@ -74,7 +74,6 @@ impl Turn<'_> {
         let Ok(confirmed) = result else {
             return;
         };
-        lane.mined = confirmed;
         self.close_orphans(signer, confirmed);
         self.fill_gap(signer, confirmed);
         let orphans = self

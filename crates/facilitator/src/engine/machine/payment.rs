@@ -224,10 +224,10 @@ impl Turn<'_> {
             Err(ChainError::Refused(refusal)) => {
                 self.refuse(id, refusal.code(), refusal.message());
             }
-            Ok(Outcome::Unknown) if now < payment.expires_at(&rules) => {
+            Ok(Outcome::Unknown | Outcome::Included { .. }) if now < payment.expires_at(&rules) => {
                 payment.op.again_at(now.plus(rules.poll_interval));
             }
-            Ok(Outcome::Unknown) => self.look_up(id, None),
+            Ok(Outcome::Unknown | Outcome::Included { .. }) => self.look_up(id, None),
             Err(ChainError::Unavailable { .. }) => self.retry_payment(id),
         }
     }
@@ -261,6 +261,7 @@ impl Turn<'_> {
     fn done(&mut self, record: Arc<PaymentRecord>) {
         let id = record.id.clone();
         let known = self.state.payments.remove(&id);
+        self.state.included.remove(&id);
         let slot = known.and_then(|p| p.slot().cloned());
         self.state.ended.add(id.clone(), self.now);
         self.keep_watching(&record);
@@ -298,6 +299,7 @@ impl Turn<'_> {
     /// It is not ours, or is read anew.
     fn forget(&mut self, id: &PaymentId) {
         self.leave_slots(id, None);
+        self.state.included.remove(id);
         if let Some(payment) = self.state.payments.remove(id) {
             self.emit(Effect::NotifyWaiters {
                 id: id.clone(),

@@ -60,6 +60,7 @@ impl Turn<'_> {
             }
             // Taken back: what it carries is open again.
             slot.members.extend(members);
+            slot.included = None;
             slot.go_on();
             self.state.watcher.dirty = true;
             return;

@@ -18,7 +18,7 @@ impl Turn<'_> {
         let Some(slot) = self.state.slots.get(key) else {
             return;
         };
-        if !slot.is_live() || !matches!(slot.work, Work::Idle) || now < slot.stuck_at {
+        if !slot.is_waiting() || !matches!(slot.work, Work::Idle) || now < slot.stuck_at {
             return;
         }
         let sent = slot.raws.len();

@@ -87,14 +87,7 @@ impl Rules {
     /// would have reached the finality.
     #[must_use]
     pub fn expiry_lag(&self, finality: Finality) -> Duration {
-        // An epoch is 32 blocks: `safe` lags one to two of them, `finalized` two to three.
-        let blocks = match finality {
-            Finality::Included => 0,
-            Finality::Confirmations(n) => n,
-            Finality::Safe => 64,
-            Finality::Finalized => 96,
-        };
-        self.expiry_grace + self.block_time.saturating_mul(blocks)
+        self.expiry_grace + self.block_time.saturating_mul(finality.blocks())
     }
 
     /// The pause after a number of failures in a row.

@@ -145,6 +145,7 @@ impl Turn<'_> {
         });
         let overtaken: Vec<PaymentId> = asking.map(|(id, _)| id.clone()).collect();
         self.state.settled.overtaken.extend(overtaken);
+        self.leave_blocks(from);
         // A nonce that was used may be free again.
         let open: Vec<SlotKey> = self.state.slots.keys().cloned().collect();
         for key in open {
@@ -152,9 +153,6 @@ impl Turn<'_> {
                 slot.go_on();
             }
             self.mind_the_orphan(&key);
-        }
-        for lane in self.state.lanes.values_mut() {
-            lane.mined = 0;
         }
         self.state.watcher.dirty = true;
         let keys: Vec<SlotKey> = self
@@ -201,6 +199,7 @@ impl Turn<'_> {
         slot.disarm();
         slot.members.clear();
         slot.used = false;
+        slot.included = None;
         slot.work = Work::Idle;
         slot.work_op = Op::now();
         slot.send = Op::now();

@@ -217,7 +217,7 @@ impl Turn<'_> {
         let Some(slot) = self.slot_mut(key) else {
             return;
         };
-        if !slot.is_live() || !slot.send.is_due(now) {
+        if !slot.is_waiting() || !slot.send.is_due(now) {
             return;
         }
         if let Some(raw) = slot.raws.last().cloned() {

@@ -25,6 +25,9 @@ pub struct State {
     pub(super) rules: Arc<Rules>,
     /// Payments that have not ended.
     pub(super) payments: BTreeMap<PaymentId, Payment>,
+    /// Those whose transfer is in a block that is not as deep as it must be, with
+    /// the block's number. They wait for nothing that we could do.
+    pub(super) included: BTreeMap<PaymentId, u64>,
     /// Slots that are not closed.
     pub(super) slots: BTreeMap<SlotKey, Slot>,
     /// Payments that ended lately, so that an old snapshot does not revive them.
@@ -61,6 +64,7 @@ impl State {
             network,
             rules: Arc::new(rules),
             payments: BTreeMap::new(),
+            included: BTreeMap::new(),
             slots: BTreeMap::new(),
             ended: Lately::default(),
             closed: Lately::default(),
@@ -78,6 +82,12 @@ impl State {
     #[must_use]
     pub fn open_payments(&self) -> usize {
         self.payments.len()
+    }
+
+    /// Those of them that are in a block, and not as deep as they must be.
+    #[must_use]
+    pub fn included(&self) -> usize {
+        self.included.len()
     }
 
     /// Slots whose nonce is not known to be used.
@@ -418,6 +428,8 @@ pub(super) struct Slot {
     pub(super) stuck_at: Timestamp,
     /// It is proved that the nonce is used.
     pub(super) used: bool,
+    /// The block that one of its transactions was seen in. It may be replaced.
+    pub(super) included: Option<u64>,
     /// What a node last said against it.
     pub(super) rejected: Option<String>,
     /// What each payment cost, once its receipt was seen.
@@ -440,6 +452,7 @@ impl Slot {
             send: Op::now(),
             stuck_at: NEVER,
             used: false,
+            included: None,
             rejected: None,
             costs: BTreeMap::new(),
             costs_told: false,
@@ -450,6 +463,11 @@ impl Slot {
     /// Whether a transaction under it can still land.
     pub(super) fn is_live(&self) -> bool {
         !self.raws.is_empty() && !self.used
+    }
+
+    /// Whether it is not in a block yet, as far as is known.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_live() && self.included.is_none()
     }
 
     /// No alarm that was set for it counts any more.
@@ -477,11 +495,11 @@ impl Slot {
             Work::Idle => NEVER,
             _ => self.work_op.alarm(rules),
         };
-        let live = match self.is_live() {
+        let live = match self.is_waiting() {
             true => self.send.alarm(rules),
             false => NEVER,
         };
-        let stuck = match self.is_live() && matches!(self.work, Work::Idle) {
+        let stuck = match self.is_waiting() && matches!(self.work, Work::Idle) {
             true => self.stuck_at,
             false => NEVER,
         };
@@ -501,10 +519,6 @@ pub(super) struct Lane {
     pub(super) op: Op,
     /// By confirmed transactions; forgotten when a node contradicts it.
     pub(super) confirmed: Option<u64>,
-    /// Nonces below this one were in blocks when the chain was last asked, perhaps
-    /// not as deep as they must be. A guess: only what fills the window, and what is
-    /// replaced, depends on it.
-    pub(super) mined: u64,
     /// Asking for the confirmed nonce, to close slots that carry nothing open
     /// and to find gaps.
     pub(super) nonce_op: Op,
@@ -527,7 +541,6 @@ impl Default for Lane {
             work: LaneWork::Free,
             op: Op::now(),
             confirmed: None,
-            mined: 0,
             nonce_op: Op::now(),
             wants_nonce: false,
             gap_seen: false,

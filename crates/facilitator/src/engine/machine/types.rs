@@ -50,6 +50,10 @@ pub enum Update {
         /// Why.
         proof: Proof,
     },
+    /// Its transfer is in a block that is not as deep as it must be.
+    Included(Arc<PaymentRecord>),
+    /// That block is no longer part of the chain.
+    LeftBlock(Arc<PaymentRecord>),
     /// It had settled, in a block that is no longer part of the chain.
     TakenBack {
         /// That block's number.

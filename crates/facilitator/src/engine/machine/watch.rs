@@ -191,11 +191,12 @@ impl Turn<'_> {
         if outcomes.len() != slot.carries.len() || outcomes.is_empty() {
             return;
         }
-        if outcomes.iter().all(|o| !matches!(o, Outcome::Unknown)) {
+        if outcomes.iter().all(Outcome::is_decided) {
             slot.used = true;
             slot.rejected = None;
             self.state.watcher.dirty = true;
         }
+        self.slot_included(key, outcomes.iter().find_map(block_of));
         let Some(slot) = self.slot_mut(key) else {
             return;
         };
@@ -203,6 +204,7 @@ impl Turn<'_> {
         let ids: Vec<PaymentId> = slot.carries.iter().map(|c| c.id.clone()).collect();
         for (id, outcome) in ids.into_iter().zip(outcomes) {
             self.note_cost(key, &id, &outcome, share);
+            self.payment_included(&id, key, &outcome);
             self.decided(&id, key, outcome);
         }
         self.close_if_done(key);
@@ -228,16 +230,21 @@ impl Turn<'_> {
         slot.costs.insert(id.clone(), Cost { payer, fee, lost });
     }
 
-    fn decided(&mut self, id: &PaymentId, key: &SlotKey, outcome: Outcome) {
+    /// Whether what the slot's transactions did decides the payment.
+    pub(super) fn is_undecided(&self, id: &PaymentId, key: &SlotKey) -> bool {
         let Some(payment) = self.state.payments.get(id) else {
-            return;
+            return false;
         };
         let undecided = match &payment.phase {
             Phase::Submitted { .. } => true,
             Phase::Lookup { proof, .. } => proof.is_none(),
             _ => false,
         };
-        if !undecided || payment.slot().is_some_and(|s| s != key) {
+        undecided && payment.slot().is_none_or(|s| s == key)
+    }
+
+    fn decided(&mut self, id: &PaymentId, key: &SlotKey, outcome: Outcome) {
+        if !self.is_undecided(id, key) {
             return;
         }
         match outcome {
@@ -246,7 +253,7 @@ impl Turn<'_> {
             Outcome::Unknown if mistake::is("success_on_send") => {
                 self.conclude(id, Conclusion::SettledWithoutTransaction);
             }
-            Outcome::Unknown => {}
+            Outcome::Unknown | Outcome::Included { .. } => {}
         }
     }
 }
@@ -267,5 +274,14 @@ impl Slot {
                 })
                 .collect(),
         }
+    }
+}
+
+/// The block that an outcome was seen in.
+fn block_of(outcome: &Outcome) -> Option<u64> {
+    match outcome {
+        Outcome::Included { block, .. } => Some(*block),
+        Outcome::Settled(settled) => Some(settled.block_number),
+        Outcome::NotSettled(_) | Outcome::Unknown => None,
     }
 }

@@ -1,0 +1,40 @@
+//! What a payment may ask for, said before anything is served.
+
+use tollway_core::{Finality, Intent, Network, Refusal, codes};
+
+use super::config::EngineConfig;
+
+impl EngineConfig {
+    /// Refuses what the operator does not do for anybody.
+    pub(super) fn check(&self, intent: &Intent) -> Result<(), Refusal> {
+        let Some(asked) = intent.terms.finality else {
+            return Ok(());
+        };
+        let ours = self.finality_on(&intent.identity.network);
+        let most = self.finality_cap.blocks().max(ours.blocks());
+        match asked.blocks() <= most {
+            true => Ok(()),
+            false => Err(Refusal::new(
+                codes::FINALITY_TOO_DEEP,
+                format!(
+                    "A payment is watched here for {most} blocks at most; ask for a finality that is not as deep."
+                ),
+            )),
+        }
+    }
+
+    /// What the seller asks for, but never less than what the operator does.
+    pub(super) fn finality_of(&self, intent: &Intent) -> Finality {
+        let ours = self.finality_on(&intent.identity.network);
+        intent.terms.finality.map_or(ours, |f| f.deeper(ours))
+    }
+
+    /// How deep a receipt must lie on a network.
+    #[must_use]
+    pub fn finality_on(&self, network: &Network) -> Finality {
+        self.finality_by_network
+            .get(network)
+            .copied()
+            .unwrap_or(self.finality)
+    }
+}
