@@ -418,8 +418,13 @@ impl ModelStore {
     }
 
     pub fn hand_out(&mut self, id: &PaymentId, key: Option<&str>) -> Answer<HandOut> {
-        if self.load(id)?.state != PaymentState::Settled {
+        let record = self.load(id)?;
+        if record.state != PaymentState::Settled {
             return Err(conflict(id, "not settled", "hand out"));
+        }
+        let opener = record.payment.opener.as_deref();
+        if opener.is_some() && key != opener {
+            return Ok(HandOut::Duplicate);
         }
         Ok(match self.handed_out.get(id) {
             None => {

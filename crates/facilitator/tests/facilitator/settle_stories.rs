@@ -274,6 +274,31 @@ async fn pending_is_a_promise_only_to_the_key_that_opened_the_payment() {
 }
 
 #[tokio::test]
+async fn success_waits_for_the_key_that_opened_the_payment_even_when_only_another_asks() {
+    let mut config = quick();
+    config.settle_wait = Duration::from_millis(80);
+    let scene = Scene::with(FakeChain::new(), config);
+    scene.chain.script().node = Node::Slow;
+    let request = settle_request(1, 1);
+    let keyed = |key: &str| SettleRequest {
+        idempotency_key: Some(key.to_owned()),
+        ..request.clone()
+    };
+    assert_eq!(
+        code(&scene.settle(&keyed("mine")).await),
+        "settlement_pending"
+    );
+    let thief = {
+        let (engine, request) = (scene.engine.clone(), keyed("another"));
+        tokio::spawn(async move { engine.settle(&request).await.unwrap() })
+    };
+    scene.chain.script().include_all();
+    assert_eq!(code(&thief.await.unwrap()), "duplicate_settlement");
+    let mine = scene.settle(&keyed("mine")).await;
+    assert!(mine.success, "{mine:?}");
+}
+
+#[tokio::test]
 async fn a_revert_of_a_good_authorization_is_followed_by_a_new_attempt() {
     let scene = Scene::new();
     scene.chain.script().reverts = 1;
