@@ -192,11 +192,16 @@ pub fn ask(devnet: &Devnet, data: Vec<u8>) -> Result<Bytes, RpcError> {
 
 /// Mines a call to the dollar by dev account 0 and returns its receipt.
 pub fn transact(devnet: &Devnet, data: Vec<u8>) -> Value {
-    let sender = Key::dev(0);
-    let tx = call_tx(devnet.nonce(sender.address), devnet.dollar().address, data);
+    send(devnet, 0, devnet.dollar().address, data)
+}
+
+/// Mines a call by a dev account and returns its receipt.
+pub fn send(devnet: &Devnet, from: usize, to: Address, data: Vec<u8>) -> Value {
+    let sender = Key::dev(from);
     let (hash, raw) = sender.sign_tx(TxEip1559 {
         chain_id: devnet.chain_id(),
-        ..tx
+        gas_limit: 2_000_000,
+        ..call_tx(devnet.nonce(sender.address), to, data)
     });
     devnet.send_raw(&raw).unwrap();
     receipt(devnet, hash)
