@@ -122,7 +122,7 @@ async fn a_gate_with_a_bad_flag_does_not_start() {
         ("--signer-key-file", "/no/such/file", "name a readable file"),
         ("--ledger", "nonsense", "sqlite:"),
         ("--ledger", "mysql://me:secret@127.0.0.1/x", "sqlite:"),
-        ("--ledger", "postgres://", "postgres://user:password@"),
+        ("--ledger", "postgres://", "postgres://user@"),
         ("--ledger", "sqlite:", "sqlite:"),
         ("--ledger", "sqlite:/no/such/folder/gate.db", "/no/such/folder"),
         ("--finality", "soon", "--finality"),

@@ -213,6 +213,31 @@ async fn the_secrets_in_a_nodes_url_are_never_told() {
 }
 
 #[tokio::test]
+async fn a_mistyped_setting_is_refused_without_the_secret_in_it() {
+    let town = Town::new().await;
+    for (flag, text) in [
+        ("--ledger", "postgres:tollway:canary@db.example/x"),
+        ("--ledger", "tollway:canary@db.example/x"),
+        ("--network", "https://node.example/v2/canary"),
+        ("--network", "node.example/v2/canary"),
+        ("--facilitator", "https://me:canary@facilitator.example"),
+        ("--facilitator", "https://facilitator.example/?key=canary"),
+        ("--upstream", "http://me:canary@127.0.0.1:3000"),
+        ("--upstream", "http://127.0.0.1:3000/?key=canary"),
+        ("--public-url", "https://me:canary@api.example"),
+    ] {
+        let mut args = town.gate_args("local", &town.rpc());
+        if args.iter().any(|arg| arg == flag) {
+            args = crate::harness::town::without(&args, flag);
+        }
+        args.extend(strings(&[flag, text]));
+        let done = town.run(&args).await.exits(2);
+        assert!(!done.stderr.contains("canary"), "{text}: {}", done.stderr);
+        assert_eq!(done.stdout, "");
+    }
+}
+
+#[tokio::test]
 async fn the_demo_tells_no_key() {
     let home = tempfile::tempdir().unwrap();
     let mut command = crate::harness::program::tollway(home.path(), &["demo", "--once"]);

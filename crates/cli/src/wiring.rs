@@ -56,6 +56,14 @@ pub fn networks(
 
 /// A network that we can serve, by any of its names.
 pub fn network(name: &str) -> Result<Network, Failure> {
+    // A node's URL where a name belongs may hold a key: it is not told.
+    if name.contains(['/', '@', '?']) {
+        return Err(Failure::coded(
+            Exit::Usage,
+            "invalid_network",
+            "A network has a name before its node's URL; write for example base=https://your.node.",
+        ));
+    }
     let network =
         Network::resolve(name).map_err(|e| Failure::coded(Exit::Usage, "invalid_network", e))?;
     if network.chain_id().is_none() {
@@ -158,14 +166,17 @@ fn check_ledger_url(url: &str) -> Result<(), Failure> {
         return match Url::parse(url) {
             Ok(url) if url.has_host() => Ok(()),
             _ => Err(Failure::usage(
-                "--ledger is no URL of a PostgreSQL database; write for example postgres://user:password@host/database.",
+                "--ledger is no URL of a PostgreSQL database; write for example postgres://user@host/database, with the password in ~/.pgpass.",
             )),
         };
     }
     let bad = |why: String| {
-        let shown = if url.contains("://") { "URL" } else { url };
+        let shown = match url.strip_prefix("sqlite:") {
+            Some(_) => format!(" {url}"),
+            None => String::new(),
+        };
         Failure::usage(format!(
-            "--ledger {shown}: {why}; write for example sqlite:/var/lib/tollway/gate.db."
+            "--ledger{shown}: {why}; write for example sqlite:/var/lib/tollway/gate.db."
         ))
     };
     let path = url

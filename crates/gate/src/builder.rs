@@ -12,6 +12,7 @@ use tollway_ledger::{GrantStore, SettlementStore};
 use url::Url;
 
 use crate::cors::Cors;
+use crate::error::shown;
 use crate::event::{Event, OnEvent};
 use crate::gate::{ChainUse, Gate, Inner, Settlements, extensions};
 use crate::limits::MAX_ROUTES;
@@ -225,7 +226,7 @@ impl GateBuilder {
 
 /// The base URL without its trailing slash.
 fn base_url(text: &str) -> Result<String, BuildError> {
-    let wrong = || BuildError::BaseUrl(text.chars().take(200).collect());
+    let wrong = || BuildError::BaseUrl(shown(text));
     let url = Url::parse(text).map_err(|_| wrong())?;
     let fits = matches!(url.scheme(), "http" | "https")
         && url.host_str().is_some()

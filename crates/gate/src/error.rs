@@ -1,13 +1,31 @@
 //! Why a gate cannot be built.
 
 use tollway_core::{Network, Refusal};
+use url::Url;
+
+/// What of a refused URL may be told: a password, a path or a query may hold
+/// a secret.
+pub(crate) fn shown(text: &str) -> String {
+    match Url::parse(text) {
+        Ok(url) if url.has_host() => {
+            let host: String = url
+                .host_str()
+                .unwrap_or_default()
+                .chars()
+                .take(80)
+                .collect();
+            format!("{}://{host}/…", url.scheme())
+        }
+        _ => "what was given".to_owned(),
+    }
+}
 
 /// Why a gate cannot be built: a defect of its configuration, found before the
 /// first request.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The base URL is not an absolute `http` or `https` URL without query.
-    #[error("`{0}` is not a base URL; write one such as https://api.example.com")]
+    #[error("{0} is not a base URL; write one such as https://api.example.com")]
     BaseUrl(String),
     /// There is no route.
     #[error("the gate has no routes; add at least one")]

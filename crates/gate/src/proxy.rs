@@ -25,6 +25,7 @@ use tollway_core::codes;
 use tower::Service;
 
 use crate::body::{self, Body, BoxError};
+use crate::error::shown;
 use crate::{answer, hygiene};
 
 /// What only a proxy may say; a client's word does not pass.
@@ -50,7 +51,7 @@ pub struct ClientAddress(pub SocketAddr);
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// Not an absolute `http` or `https` URL without query.
-    #[error("`{0}` is not the URL of a server; write one such as http://127.0.0.1:3000")]
+    #[error("{0} is not the URL of a server; write one such as http://127.0.0.1:3000")]
     Url(String),
     /// TLS could not be set up.
     #[error("TLS to the server behind cannot be set up; check the system's certificates")]
@@ -100,7 +101,7 @@ impl ProxyBuilder {
     /// # Errors
     /// [`ProxyError`] says what to correct.
     pub fn build(self) -> Result<Proxy, ProxyError> {
-        let wrong = || ProxyError::Url(self.upstream.chars().take(200).collect());
+        let wrong = || ProxyError::Url(shown(&self.upstream));
         let uri: Uri = self.upstream.parse().map_err(|_| wrong())?;
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return Err(wrong());

@@ -20,6 +20,8 @@ use tollway_core::wire::{
 use tollway_core::{Facilitator, FacilitatorError, SettleRequest, VerifyRequest, codes, mistake};
 use url::{Host, Url};
 
+use crate::error::shown;
+
 /// Codes by which a facilitator says that it took nothing.
 const NOT_TAKEN: [&str; 8] = [
     codes::TOO_MANY_REQUESTS,
@@ -35,12 +37,12 @@ const NOT_TAKEN: [&str; 8] = [
 /// Why a remote facilitator cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// Not an absolute `http` or `https` URL without query.
-    #[error("`{0}` is not a facilitator's URL; write one such as https://facilitator.example.com")]
+    /// Not an absolute `http` or `https` URL without user, password and query.
+    #[error("{0} is not a facilitator's URL; write one such as https://facilitator.example.com")]
     Url(String),
     /// Plain HTTP to another machine.
     #[error(
-        "`{0}` is plain HTTP to another machine, where answers can be forged; use https, or allow plain HTTP explicitly"
+        "{0} is plain HTTP to another machine, where answers can be forged; use https, or allow plain HTTP explicitly"
     )]
     PlainHttp(String),
     /// A token that is no header value.
@@ -355,7 +357,7 @@ fn without_url(error: reqwest::Error) -> String {
 }
 
 fn checked(text: &str, plain_http: bool) -> Result<Url, RemoteError> {
-    let shown: String = text.chars().take(200).collect();
+    let shown = shown(text);
     let url = Url::parse(text).map_err(|_| RemoteError::Url(shown.clone()))?;
     let fits = matches!(url.scheme(), "http" | "https")
         && url.query().is_none()

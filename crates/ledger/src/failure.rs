@@ -16,6 +16,17 @@ pub(crate) fn fatal(message: &str, detail: impl ToString) -> LedgerError {
     }
 }
 
+/// A constraint stood against a step. What it says names rows, and is for the
+/// log only: callers are told of conflicts.
+pub(crate) fn guarded(detail: &str) -> LedgerError {
+    tracing::error!(detail, "a constraint of the ledger stood against a step");
+    LedgerError::Conflict {
+        subject: "a record".to_owned(),
+        state: "guarded by a constraint".to_owned(),
+        step: "write this",
+    }
+}
+
 /// A stored value that does not mean anything.
 pub(crate) fn corrupt(column: &str, detail: impl ToString) -> LedgerError {
     LedgerError::Unavailable {

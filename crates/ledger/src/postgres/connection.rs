@@ -85,8 +85,13 @@ impl PostgresWriter {
                 self.commits += 1;
                 Ok(())
             }
-            Err(Trouble::Away(detail)) => Err(Trouble::InDoubt(detail)),
-            Err(trouble) => Err(trouble),
+            Err(trouble) => {
+                let trouble = in_doubt(trouble);
+                if matches!(trouble, Trouble::InDoubt(_)) {
+                    self.conn = None;
+                }
+                Err(trouble)
+            }
         }
     }
 
@@ -192,6 +197,21 @@ impl PostgresWriter {
         match self.conn {
             Some(conn) => checked(conn.close().await).map_err(Trouble::into_error),
             None => Ok(()),
+        }
+    }
+}
+
+/// What a failed COMMIT means: that others were in the way, or that a constraint
+/// forbids it, is a refusal. Of anything else (a cancelled query, a statement
+/// whose completion the database does not know) it is not known whether the
+/// commit stands.
+fn in_doubt(trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Again(_) | Trouble::Failed(LedgerError::Conflict { .. }) => trouble,
+        Trouble::Away(detail) | Trouble::InDoubt(detail) => Trouble::InDoubt(detail),
+        Trouble::Failed(error) => {
+            let detail = error.detail().unwrap_or_default().to_owned();
+            Trouble::InDoubt(detail)
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::LedgerError;
-use crate::failure::{fatal, unavailable};
+use crate::failure::{fatal, guarded, unavailable};
 use crate::store::Trouble;
 
 /// The SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
@@ -52,11 +52,7 @@ fn failed(code: &str, detail: String) -> LedgerError {
             "The database is out of resources; give it more, and payments go on by themselves.",
             detail,
         ),
-        _ if code.starts_with("23") => LedgerError::Conflict {
-            subject: "a record".to_owned(),
-            state: format!("guarded by a constraint ({detail})"),
-            step: "write this",
-        },
+        _ if code.starts_with("23") => guarded(&detail),
         _ if code.starts_with("28") || code == "42501" || code == "3D000" => unavailable(
             "The database does not let this user in, or there is no such database; check the ledger's URL and the user's rights.",
             detail,

@@ -1,7 +1,7 @@
 //! What SQLite's errors mean for whoever takes payments.
 
 use crate::LedgerError;
-use crate::failure::{fatal, unavailable};
+use crate::failure::{fatal, guarded, unavailable};
 
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
@@ -49,11 +49,7 @@ pub(super) fn storage(error: rusqlite::Error) -> LedgerError {
             "There is too little memory for the ledger; give the process more.",
             detail,
         ),
-        Some(CONSTRAINT) => LedgerError::Conflict {
-            subject: "a record".to_owned(),
-            state: format!("guarded by a constraint ({detail})"),
-            step: "write this",
-        },
+        Some(CONSTRAINT) => guarded(&detail),
         Some(CORRUPT | NOT_A_DATABASE) => fatal(
             "The ledger's file is damaged or no ledger at all; restore it from a backup, or name another file.",
             detail,

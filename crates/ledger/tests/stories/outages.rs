@@ -166,3 +166,56 @@ async fn a_server_that_crashes_and_returns_loses_nothing_told() {
     writing.await.unwrap();
     assert_one(&ledger, 300).await;
 }
+
+/// Lets the first commit that accepts a payment fail with this code; the next
+/// ones pass.
+async fn fails_once_at_commit(url: &str, code: &str) {
+    use sqlx::{Connection as _, Executor as _};
+    let mut conn = sqlx::PgConnection::connect(url).await.unwrap();
+    let script = format!(
+        "CREATE SEQUENCE attempts;
+         CREATE FUNCTION fail_once() RETURNS trigger AS $$
+         BEGIN
+             IF nextval('attempts') = 1 THEN
+                 RAISE EXCEPTION 'a row of somebody' USING ERRCODE = '{code}';
+             END IF;
+             RETURN NULL;
+         END
+         $$ LANGUAGE plpgsql;
+         CREATE CONSTRAINT TRIGGER failing AFTER INSERT ON payments
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail_once();"
+    );
+    let script = sqlx::raw_sql(sqlx::AssertSqlSafe(script));
+    conn.execute(script).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_was_cancelled_or_answered_vaguely_is_asked_about_and_done() {
+    let server = Postgres::start();
+    for code in ["57014", "40003"] {
+        let url = server.database().await;
+        let ledger = Store::open(&url).await.unwrap();
+        fails_once_at_commit(&url, code).await;
+        let acceptance = ledger.accept(payment(1), at(1)).await;
+        assert!(
+            matches!(acceptance, Ok(Acceptance::New(_))),
+            "{code}: {acceptance:?}"
+        );
+        assert_one(&ledger, 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_constraint_guards_is_not_told_to_callers() {
+    let server = Postgres::start();
+    let url = server.database().await;
+    let ledger = Store::open(&url).await.unwrap();
+    fails_once_at_commit(&url, "23514").await;
+    let refused = ledger.accept(payment(1), at(1)).await.unwrap_err();
+    assert!(
+        matches!(refused, LedgerError::Conflict { .. }),
+        "{refused:?}"
+    );
+    assert!(!refused.to_string().contains("somebody"), "{refused}");
+    assert_one(&ledger, 0).await;
+}
