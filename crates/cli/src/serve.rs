@@ -32,7 +32,7 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: u64 = 16_384;
-/// Files that are kept for all else: ledger, nodes, upstream.
+/// Files that are kept for all else: ledger, nodes, what is paid and asked behind.
 const OTHER_FILES: u64 = 512;
 /// An idle connection is closed after 20 seconds, looked for every 5.
 const IDLENESS: Idleness = Idleness {
@@ -131,8 +131,9 @@ async fn serve_with(
     }
 }
 
-/// As many as the limit of open files allows, raised as far as we may.
-fn most_connections() -> usize {
+/// As many as half of the open files allow, whose limit is raised as far as we
+/// may: the other half is for connections to the server behind.
+pub fn most_connections() -> usize {
     let files = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: files.maximum,
@@ -143,7 +144,8 @@ fn most_connections() -> usize {
         Err(_) => files.current,
     };
     let most = files.map_or(MAX_CONNECTIONS, |files| {
-        files.saturating_sub(OTHER_FILES).clamp(64, MAX_CONNECTIONS)
+        let half = files.saturating_sub(OTHER_FILES) / 2;
+        half.clamp(64, MAX_CONNECTIONS)
     });
     usize::try_from(most).unwrap_or(64)
 }

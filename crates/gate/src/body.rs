@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, StreamBody};
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a gate hands to the service behind it, and what it answers with.
-pub struct Body(Kind);
+pub struct Body(Kind, Option<Box<dyn Send>>);
 
 enum Kind {
     /// Bytes that are there already, until they are taken.
@@ -71,21 +71,26 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    Body(Kind::Boxed(body.map_err(Into::into).boxed_unsync()))
+    Body(Kind::Boxed(body.map_err(Into::into).boxed_unsync()), None)
+}
+
+/// A body that keeps something until it is dropped, such as a place.
+pub(crate) fn keeping(mut body: Body, kept: impl Send + 'static) -> Body {
+    body.1 = Some(Box::new(kept));
+    body
 }
 
 /// A body without bytes.
 #[must_use]
 pub fn empty() -> Body {
-    Body(Kind::Whole(None))
+    Body(Kind::Whole(None), None)
 }
 
 /// A body of these bytes.
 #[must_use]
 pub fn full(bytes: impl Into<Bytes>) -> Body {
-    Body(Kind::Whole(
-        Some(bytes.into()).filter(|bytes| !bytes.is_empty()),
-    ))
+    let bytes = Some(bytes.into()).filter(|bytes| !bytes.is_empty());
+    Body(Kind::Whole(bytes), None)
 }
 
 /// A body of these bytes that ends with trailers.

@@ -55,6 +55,7 @@ mod purchase;
 mod remote;
 mod route;
 mod service;
+mod tunnel;
 
 pub use body::{Body, BoxError, boxed, empty, full};
 pub use builder::GateBuilder;

@@ -21,12 +21,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls_platform_verifier::BuilderVerifierExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tollway_core::codes;
 use tower::Service;
 
 use crate::body::{self, Body, BoxError};
 use crate::error::shown;
-use crate::{answer, hygiene};
+use crate::{answer, hygiene, tunnel};
 
 /// What only a proxy may say; a client's word does not pass.
 const FORWARDED: [&str; 7] = [
@@ -47,6 +48,10 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(pub SocketAddr);
 
+/// Put into the extensions of a paid request: the gate counts those itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HasPlace;
+
 /// Why a proxy cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
@@ -65,9 +70,29 @@ pub struct ProxyBuilder {
     preserve_host: bool,
     public_scheme: &'static str,
     http2_only: bool,
+    max_connections: usize,
+    tunnel_idle: Duration,
 }
 
 impl ProxyBuilder {
+    /// Most connections to the server behind at once (default 4096): one for
+    /// each request until its answer is read, two for each switched protocol,
+    /// whose client's connection nobody else counts. What comes beyond is
+    /// answered 503, but for what is paid: that is counted by the gate.
+    #[must_use]
+    pub fn max_connections(mut self, most: usize) -> Self {
+        self.max_connections = most.min(Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// How long a switched protocol may be silent both ways before it is ended
+    /// (default 5 min).
+    #[must_use]
+    pub fn tunnel_idle(mut self, idle: Duration) -> Self {
+        self.tunnel_idle = idle;
+        self
+    }
+
     /// How long the server behind may take to begin its answer (default 110 s).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -125,6 +150,8 @@ impl ProxyBuilder {
                 timeout: self.timeout,
                 preserve_host: self.preserve_host,
                 public_scheme: HeaderValue::from_static(self.public_scheme),
+                places: Arc::new(Semaphore::new(self.max_connections)),
+                tunnel_idle: self.tunnel_idle,
             }),
         })
     }
@@ -145,6 +172,9 @@ struct Shared {
     timeout: Duration,
     preserve_host: bool,
     public_scheme: HeaderValue,
+    /// One for each connection.
+    places: Arc<Semaphore>,
+    tunnel_idle: Duration,
 }
 
 impl Proxy {
@@ -165,6 +195,8 @@ impl Proxy {
             preserve_host: false,
             public_scheme: "http",
             http2_only: false,
+            max_connections: 4096,
+            tunnel_idle: Duration::from_secs(300),
         }
     }
 }
@@ -192,6 +224,10 @@ where
 impl Shared {
     async fn forward(&self, mut request: Request<Body>) -> Response<Body> {
         let switch = Switch::asked(&mut request);
+        let place = match self.place(&request, switch.is_some()) {
+            Ok(place) => place,
+            Err(response) => return *response,
+        };
         let Some(uri) = self.target(request.uri()) else {
             return answer::problem(
                 StatusCode::BAD_REQUEST,
@@ -204,7 +240,7 @@ impl Shared {
         match answered {
             Ok(Ok(mut response)) => {
                 self.relocate(response.headers_mut());
-                finish(response, switch)
+                self.finish(response, switch, place)
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the server behind the gate cannot be reached");
@@ -220,6 +256,61 @@ impl Shared {
                 "The server behind the gate did not answer in time; nothing was charged, try again later.",
             ),
         }
+    }
+
+    /// A place among the connections. A paid request has one at the gate.
+    fn place(
+        &self,
+        request: &Request<Body>,
+        switches: bool,
+    ) -> Result<Option<OwnedSemaphorePermit>, Box<Response<Body>>> {
+        if request.extensions().get::<HasPlace>().is_some() {
+            return Ok(None);
+        }
+        let connections = if switches { 2 } else { 1 };
+        let place = Arc::clone(&self.places).try_acquire_many_owned(connections);
+        place.map(Some).map_err(|_| {
+            Box::new(answer::unavailable(
+                codes::TOO_MANY_REQUESTS,
+                "The server behind the gate is asked too much at once; try again later.",
+            ))
+        })
+    }
+
+    /// The answer for the client; after a switch, bytes flow both ways.
+    fn finish(
+        &self,
+        mut response: Response<hyper::body::Incoming>,
+        switch: Option<Switch>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Response<Body> {
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let protocol = response.headers().get(UPGRADE).cloned();
+        hygiene::remove_hop_by_hop(response.headers_mut());
+        let Some(switch) = switch.filter(|_| switched) else {
+            if switched {
+                return answer::problem(
+                    StatusCode::BAD_GATEWAY,
+                    codes::UPSTREAM_UNAVAILABLE,
+                    "The server behind the gate switched protocols unasked; tell its operator.",
+                );
+            }
+            return response.map(|answer| body::keeping(body::boxed(answer), place));
+        };
+        let server = hyper::upgrade::on(&mut response);
+        let idle = self.tunnel_idle;
+        tokio::spawn(async move {
+            let _place = place;
+            let (Ok(client), Ok(server)) = tokio::join!(switch.client, server) else {
+                return;
+            };
+            tunnel::carry(TokioIo::new(client), TokioIo::new(server), idle).await;
+        });
+        let mut response = response.map(|_| body::empty());
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        put(headers, UPGRADE, protocol);
+        response
     }
 
     /// A redirect to the upstream's own address means the same place here.
@@ -312,36 +403,6 @@ impl Switch {
         let client = request.extensions_mut().remove::<OnUpgrade>()?;
         Some(Self { protocol, client })
     }
-}
-
-/// The answer for the client; after a switch, bytes flow both ways.
-fn finish(mut response: Response<hyper::body::Incoming>, switch: Option<Switch>) -> Response<Body> {
-    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let protocol = response.headers().get(UPGRADE).cloned();
-    hygiene::remove_hop_by_hop(response.headers_mut());
-    let Some(switch) = switch.filter(|_| switched) else {
-        if switched {
-            return answer::problem(
-                StatusCode::BAD_GATEWAY,
-                codes::UPSTREAM_UNAVAILABLE,
-                "The server behind the gate switched protocols unasked; tell its operator.",
-            );
-        }
-        return response.map(body::boxed);
-    };
-    let server = hyper::upgrade::on(&mut response);
-    tokio::spawn(async move {
-        let (Ok(client), Ok(server)) = tokio::join!(switch.client, server) else {
-            return;
-        };
-        let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
-        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-    });
-    let mut response = response.map(|_| body::empty());
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    put(headers, UPGRADE, protocol);
-    response
 }
 
 /// Certificates are loaded only where TLS is spoken.

@@ -180,7 +180,7 @@ fn bad_route(refusal: Refusal) -> Failure {
 }
 
 fn proxy(upstream: &str, base_url: &str) -> Result<Proxy, Failure> {
-    let mut builder = Proxy::builder(upstream);
+    let mut builder = Proxy::builder(upstream).max_connections(serve::most_connections());
     if base_url.starts_with("https://") {
         builder = builder.public_https();
     }

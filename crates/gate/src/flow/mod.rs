@@ -31,6 +31,7 @@ use crate::body::{self, Body};
 use crate::crash::durably;
 use crate::event::Event;
 use crate::gate::{Active, Inner};
+use crate::proxy::HasPlace;
 use crate::purchase::{Purchase, Rejection};
 use crate::{answer, challenge, hygiene};
 
@@ -125,6 +126,7 @@ impl Work {
     fn request_for(&mut self, record: &GrantRecord) -> Request<Body> {
         let request = std::mem::take(&mut self.request);
         let mut request = request.map(body::full);
+        request.extensions_mut().insert(HasPlace);
         let headers = request.headers_mut();
         let payer = record.grant.identity.payer.as_str();
         for (name, text) in [

@@ -39,8 +39,12 @@ async fn listen(app: Router) -> SocketAddr {
 
 /// A gate that sells `/paid/*` of an upstream.
 async fn gate_before(upstream: &str) -> (SocketAddr, World) {
+    gate_before_proxy(Proxy::new(upstream).unwrap()).await
+}
+
+async fn gate_before_proxy(proxy: Proxy) -> (SocketAddr, World) {
     let world = World::with(|gate| gate.route(Route::new("/paid/*").unwrap().offer(price()))).await;
-    let gated = world.gate.layer().layer(Proxy::new(upstream).unwrap());
+    let gated = world.gate.layer().layer(proxy);
     (listen(Router::new().fallback_service(gated)).await, world)
 }
 
@@ -191,6 +195,66 @@ async fn a_protocol_switch_is_tunnelled_on_free_routes_only() {
     let answer = raw_client(gate, ask("/paid/x").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 402"), "{answer}");
     assert!(!answer.contains("over the tunnel"), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_to_the_server_behind_are_bounded_and_what_is_paid_has_its_place() {
+    let answering = async |request: Request| match request.uri().path() {
+        "/endless" => axum::body::Body::from_stream(futures_util::stream::pending::<
+            Result<bytes::Bytes, std::io::Error>,
+        >()),
+        _ => axum::body::Body::from(SECRET),
+    };
+    let upstream = listen(Router::new().fallback(any(answering))).await;
+    let proxy = Proxy::builder(&format!("http://{upstream}"));
+    let (gate, world) = gate_before_proxy(proxy.max_connections(1).build().unwrap()).await;
+    let mut holding = tokio::net::TcpStream::connect(gate).await.unwrap();
+    let ask = b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n";
+    holding.write_all(ask).await.unwrap();
+    assert!(holding.read(&mut [0; 512]).await.unwrap() > 0);
+    let beyond = get(gate, "/free", "").await;
+    assert!(beyond.starts_with("HTTP/1.1 503"), "{beyond}");
+    assert!(beyond.contains("too_many_requests"), "{beyond}");
+    let payment = world.payment("/paid/x").await;
+    let (name, value) = payment.headers().into_iter().next().unwrap();
+    let header = format!("{}: {}\r\n", name.unwrap(), value.to_str().unwrap());
+    let paid = get(gate, "/paid/x", &header).await;
+    assert!(paid.ends_with(SECRET), "{paid}");
+    drop(holding);
+    let freed = async {
+        while !get(gate, "/free", "").await.starts_with("HTTP/1.1 200") {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let freed = tokio::time::timeout(std::time::Duration::from_secs(5), freed).await;
+    assert!(freed.is_ok(), "the place is given back");
+}
+
+#[tokio::test]
+async fn a_tunnel_counts_on_both_sides_and_ends_when_it_is_silent() {
+    let upstream = switching_server().await;
+    let builder = || Proxy::builder(&format!("http://{upstream}"));
+    let ask =
+        "GET /free HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nhello";
+    let one = builder().max_connections(1).build().unwrap();
+    let refused = raw_client(gate_before_proxy(one).await.0, ask.as_bytes()).await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    let idle = std::time::Duration::from_millis(100);
+    let two = builder().max_connections(2).tunnel_idle(idle);
+    let (gate, _world) = gate_before_proxy(two.build().unwrap()).await;
+    for _ in 0..2 {
+        let mut client = tokio::net::TcpStream::connect(gate).await.unwrap();
+        client.write_all(ask.as_bytes()).await.unwrap();
+        let mut all = Vec::new();
+        let ended = client.read_to_end(&mut all);
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(5), ended).await;
+        ended.expect("the tunnel ends by itself").unwrap();
+        let text = String::from_utf8_lossy(&all).into_owned();
+        assert!(
+            text.starts_with("HTTP/1.1 101") && text.ends_with("hello"),
+            "{text}"
+        );
+    }
 }
 
 #[tokio::test]
