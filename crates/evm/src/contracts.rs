@@ -11,6 +11,13 @@ pub const MULTICALL3: Address = address!("cA11bde05977b3631167028862bE2a173976CA
 /// creation code.
 pub const CREATE2_DEPLOYER: Address = address!("4e59b44847b379578588920cA78FbF26c0B4956C");
 
+/// Permit2, on every chain that has it.
+pub const PERMIT2: Address = address!("000000000022D473030F116dDEE9F6B43aC78BA3");
+/// x402ExactPermit2Proxy: the spender of permits of scheme `exact`.
+pub const EXACT_PROXY: Address = address!("402085c248EeA27D92E8b30b2C58ed07f9E20001");
+/// x402UptoPermit2Proxy: the spender of permits of scheme `upto`.
+pub const UPTO_PROXY: Address = address!("4020A4f3b7b90ccA423B9fabCc0CE57C6C240002");
+
 /// Creation code that tries transfers and answers what each would do.
 pub(crate) static TRANSFER_PROBE: LazyLock<Bytes> = LazyLock::new(|| {
     read(include_str!(
@@ -49,6 +56,32 @@ pub fn executor_deployment() -> Bytes {
     [B256::ZERO.as_slice(), &BATCH_EXECUTOR.bytecode]
         .concat()
         .into()
+}
+
+static PERMIT_SETTLER: LazyLock<Artifact> = LazyLock::new(|| {
+    read(include_str!(
+        "../../../contracts/artifacts/PermitSettler.json"
+    ))
+});
+
+/// The settler of a payee: the contract that EIP-2612 permits name as spender,
+/// and that can pay nobody else. The same address on every chain, since only its
+/// code and the payee decide it.
+#[must_use]
+pub fn settler_address(pay_to: Address) -> Address {
+    let salt = pay_to.into_word();
+    CREATE2_DEPLOYER.create2(salt, keccak256(settler_code(pay_to)))
+}
+
+/// What anybody sends to [`CREATE2_DEPLOYER`] to put a payee's settler there.
+#[must_use]
+pub fn settler_deployment(pay_to: Address) -> Bytes {
+    let salt = pay_to.into_word();
+    [salt.as_slice(), &settler_code(pay_to)].concat().into()
+}
+
+fn settler_code(pay_to: Address) -> Vec<u8> {
+    [&PERMIT_SETTLER.bytecode, pay_to.into_word().as_slice()].concat()
 }
 
 /// Whether this is the executor's code.

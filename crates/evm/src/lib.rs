@@ -9,9 +9,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod abi;
-mod authorization;
 mod chain;
 mod contracts;
+mod methods;
 mod node;
 mod receipt;
 mod refusal;
@@ -20,8 +20,16 @@ mod token;
 pub mod typed_data;
 mod wallet;
 
-pub use authorization::{MAX_SIGNATURE_BYTES, SignedAuthorization};
 pub use chain::{BatchWay, EvmChain, EvmConfig, EvmLimits, StartError};
-pub use contracts::{CREATE2_DEPLOYER, MULTICALL3, executor_address, executor_deployment};
+pub use contracts::{
+    CREATE2_DEPLOYER, EXACT_PROXY, MULTICALL3, PERMIT2, UPTO_PROXY, executor_address,
+    executor_deployment, settler_address, settler_deployment,
+};
+pub use methods::MAX_SIGNATURE_BYTES;
+pub use methods::eip2612::SignedPermit;
+pub use methods::eip3009::SignedAuthorization;
+pub use methods::permit2::{SignedPermit2, permit2_domain};
+pub use methods::sponsoring::{EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING};
+pub use methods::txid::SignedProof;
 pub use signer::{EvmSigner, KeyError, recover};
 pub use wallet::{EvmWallet, sign_authorization};

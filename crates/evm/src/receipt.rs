@@ -6,17 +6,20 @@ use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolEvent;
 use tollway_core::mistake;
 
-use crate::abi::Token as Abi;
+use crate::abi::{Settler, Token as Abi};
+use crate::contracts::settler_address;
+use crate::methods::identity::Key;
 use crate::node::{Log, Receipt};
 
-/// One authorization's expected effect, as the chain spells it.
+/// One payment's expected effect, as the chain spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Effect {
     pub asset: Address,
     pub from: Address,
     pub to: Address,
+    /// How much, exactly; for a transaction shown as proof at least.
     pub value: U256,
-    pub nonce: B256,
+    pub key: Key,
 }
 
 /// What each authorization of a receipt did.
@@ -27,11 +30,11 @@ pub(crate) struct Effect {
 /// it comes after the authorization's own transfer.
 pub(crate) struct Uses<'a> {
     pub receipt: &'a Receipt,
-    by_key: HashMap<Key, Use<'a>>,
+    by_key: HashMap<Place, Use<'a>>,
 }
 
 /// Asset, payer and nonce.
-type Key = (Address, B256, B256);
+type Place = (Address, B256, B256);
 
 #[derive(Default)]
 struct Use<'a> {
@@ -42,8 +45,8 @@ struct Use<'a> {
 impl<'a> Uses<'a> {
     /// Reads the logs once.
     pub fn of(receipt: &'a Receipt) -> Self {
-        let mut by_key: HashMap<Key, Use<'a>> = HashMap::new();
-        let mut last: HashMap<Address, Key> = HashMap::new();
+        let mut by_key: HashMap<Place, Use<'a>> = HashMap::new();
+        let mut last: HashMap<Address, Place> = HashMap::new();
         for log in &receipt.logs {
             match log.topics.as_slice() {
                 [topic, payer, nonce] if *topic == Abi::AuthorizationUsed::SIGNATURE_HASH => {
@@ -62,25 +65,125 @@ impl<'a> Uses<'a> {
         Self { receipt, by_key }
     }
 
-    /// The log that pays an authorization: used once, and moved exactly so.
-    pub fn paying(&self, effect: &Effect) -> Option<&'a Log> {
+    /// The log that pays, and how much moved by it.
+    ///
+    /// Permit2 logs nothing of its nonces: there the transfer is only known to be
+    /// this payment's where the transaction is known to be its settlement, among
+    /// our own because no other of the same payer shares it.
+    pub fn paying(&self, effect: &Effect) -> Option<(&'a Log, U256)> {
         if mistake::is("logs_ignored") {
-            return self.receipt.logs.first();
+            return self.receipt.logs.first().map(|log| (log, effect.value));
         }
-        let key = (effect.asset, effect.from.into_word(), effect.nonce);
+        let exactly = |log| (log, effect.value);
+        match effect.key {
+            Key::Authorization(nonce) => self.authorized(effect, nonce).map(exactly),
+            Key::Permit2(_) => self.transfers(effect).next().map(exactly),
+            Key::Permit(nonce) => self.permitted(effect, nonce).map(exactly),
+            Key::Transaction(hash, index) => self.shown(effect, hash, index),
+        }
+    }
+
+    /// All that moved exactly so.
+    pub fn transfers(&self, effect: &Effect) -> impl Iterator<Item = &'a Log> {
+        let logs = self.receipt.logs.iter();
+        logs.filter(move |log| is_transfer(log, effect))
+    }
+
+    /// Whether a transfer belongs to an EIP-3009 authorization of its payer.
+    pub fn is_authorized(&self, log: &Log, payer: Address) -> bool {
+        self.by_key.iter().any(|((_, by, _), used)| {
+            let first = used.transfers.iter().find(|l| moves_from(l, payer));
+            *by == payer.into_word() && first.is_some_and(|first| std::ptr::eq(*first, log))
+        })
+    }
+
+    /// The settler says it after it moved exactly so.
+    fn permitted(&self, effect: &Effect, nonce: U256) -> Option<&'a Log> {
+        let settler = settler_address(effect.to);
+        let topics = [
+            Settler::Settled::SIGNATURE_HASH,
+            effect.asset.into_word(),
+            effect.from.into_word(),
+            B256::from(nonce),
+        ];
+        let logs = &self.receipt.logs;
+        let at = logs.iter().position(|log| {
+            log.address == settler
+                && log.topics == topics
+                && log.data.as_ref() == effect.value.to_be_bytes::<32>()
+        })?;
+        let before = logs.get(..at)?.iter().rev();
+        before.into_iter().find(|log| is_transfer(log, effect))
+    }
+
+    /// A transfer of at least the amount in a transaction that its payer shows.
+    fn shown(&self, effect: &Effect, hash: B256, index: Option<u64>) -> Option<(&'a Log, U256)> {
+        if self.receipt.transaction_hash != hash {
+            return None;
+        }
+        let (log, to, value) = self.shown_by(effect.asset, effect.from, index)?;
+        (to == effect.to && value >= effect.value && !value.is_zero()).then_some((log, value))
+    }
+
+    /// The transfer of an asset by its payer that an index means, with its payee
+    /// and value. Where the payer has one transfer only, no index means it, and no
+    /// other name is good for it.
+    pub fn shown_by(
+        &self,
+        asset: Address,
+        payer: Address,
+        index: Option<u64>,
+    ) -> Option<(&'a Log, Address, U256)> {
+        let logs = &self.receipt.logs;
+        let own = |log: &&Log| log.address == asset && moves_from(log, payer);
+        let several = logs.iter().filter(own).nth(1).is_some();
+        let log = match index {
+            None => logs.iter().find(own).filter(|_| !several),
+            Some(index) => logs
+                .get(usize::try_from(index).ok()?)
+                .filter(own)
+                .filter(|_| several),
+        }?;
+        let (_, to, value) = transfer_of(log)?;
+        Some((log, to, value))
+    }
+
+    /// The log that pays an authorization: used once, and moved exactly so.
+    fn authorized(&self, effect: &Effect, nonce: B256) -> Option<&'a Log> {
+        let key = (effect.asset, effect.from.into_word(), nonce);
         let used = self.by_key.get(&key).filter(|used| used.times == 1)?;
         let mut transfers = used.transfers.iter().copied();
         transfers.find(|log| is_transfer(log, effect))
     }
 }
 
+fn moves_from(log: &Log, payer: Address) -> bool {
+    transfer_of(log).is_some_and(|(from, _, _)| from == payer)
+}
+
+/// From whom, to whom and how much, if it is an ERC-20 transfer.
+pub(crate) fn transfer_of(log: &Log) -> Option<(Address, Address, U256)> {
+    match log.topics.as_slice() {
+        [topic, from, to] if *topic == Abi::Transfer::SIGNATURE_HASH && log.data.len() == 32 => {
+            Some((
+                Address::from_word(*from),
+                Address::from_word(*to),
+                U256::from_be_slice(&log.data),
+            ))
+        }
+        _ => None,
+    }
+}
+
 fn is_transfer(log: &Log, effect: &Effect) -> bool {
-    log.topics.as_slice()
-        == [
-            Abi::Transfer::SIGNATURE_HASH,
-            effect.from.into_word(),
-            effect.to.into_word(),
-        ]
+    let topics = log.address == effect.asset;
+    topics
+        && log.topics.as_slice()
+            == [
+                Abi::Transfer::SIGNATURE_HASH,
+                effect.from.into_word(),
+                effect.to.into_word(),
+            ]
         && log.data.as_ref() == effect.value.to_be_bytes::<32>()
 }
 
@@ -102,7 +205,7 @@ mod tests {
             from: FROM,
             to: TO,
             value: U256::from(10),
-            nonce,
+            key: Key::Authorization(nonce),
         }
     }
 
@@ -152,7 +255,7 @@ mod tests {
         let receipt = receipt(logs);
         Uses::of(&receipt)
             .paying(&effect(nonce))
-            .map(|log| log.log_index.unwrap().to())
+            .map(|(log, _)| log.log_index.unwrap().to())
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The tokens that are settled here: our own table, hashed once.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -17,6 +18,7 @@ pub(crate) struct Token {
     pub name: String,
     pub version: String,
     pub domain: Domain,
+    methods: Cow<'static, [Method]>,
     state: AtomicU8,
 }
 
@@ -34,14 +36,33 @@ pub(crate) enum TokenState {
 }
 
 impl Token {
-    pub fn new(address: Address, name: &str, version: &str, chain_id: u64) -> Self {
-        Self {
+    fn of(row: &AssetInfo, chain_id: u64) -> Option<Self> {
+        if row.methods.is_empty() {
+            return None;
+        }
+        let (name, version) = (row.name.as_deref()?, row.version.as_deref()?);
+        let address = row.address.as_str().parse().ok()?;
+        Some(Self {
             address,
             name: name.to_owned(),
             version: version.to_owned(),
             domain: Domain::new(name, version, chain_id, address),
+            methods: row.methods.clone(),
             state: AtomicU8::new(0),
-        }
+        })
+    }
+
+    /// Whether it is settled by a method. Every token has transfers that can be
+    /// shown as proof.
+    pub fn moves_by(&self, method: Method) -> bool {
+        method == Method::Txid || self.methods.contains(&method)
+    }
+
+    /// Whether anything is signed in its own domain.
+    pub fn signs_itself(&self) -> bool {
+        [Method::Eip3009, Method::Eip2612]
+            .iter()
+            .any(|method| self.methods.contains(method))
     }
 
     pub fn state(&self) -> TokenState {
@@ -69,15 +90,9 @@ impl Token {
 pub(crate) struct Tokens(HashMap<Address, Token>);
 
 impl Tokens {
-    /// The tokens of a network that move by EIP-3009 and whose domain is known.
+    /// The tokens of a network that can be moved and whose domain is known.
     pub fn from_table(table: &AssetTable, network: &Network, chain_id: u64) -> Self {
-        let token = |row: &AssetInfo| {
-            row.methods.contains(&Method::Eip3009).then_some(())?;
-            let (name, version) = (row.name.as_deref()?, row.version.as_deref()?);
-            let address = row.address.as_str().parse().ok()?;
-            Some(Token::new(address, name, version, chain_id))
-        };
-        let tokens = table.on(network).filter_map(token);
+        let tokens = table.on(network).filter_map(|row| Token::of(row, chain_id));
         Self(tokens.map(|t| (t.address, t)).collect())
     }
 

@@ -15,7 +15,7 @@ use tollway_core::{
 use tollway_rpc::RpcClient;
 
 use crate::abi::Token as Abi;
-use crate::authorization::SignedAuthorization;
+use crate::methods::eip3009::SignedAuthorization;
 use crate::node::{CallRequest, LATEST, ask};
 use crate::refusal::refuse;
 use crate::signer::EvmSigner;

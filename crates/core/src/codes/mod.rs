@@ -15,6 +15,7 @@ macro_rules! codes {
 }
 
 mod batch_settlement_evm;
+mod evm_own;
 mod exact_evm;
 mod exact_starknet;
 mod exact_svm;
@@ -28,6 +29,7 @@ mod siwx;
 mod upto_evm;
 
 pub use batch_settlement_evm::*;
+pub use evm_own::*;
 pub use exact_evm::*;
 pub use exact_starknet::*;
 pub use exact_svm::*;
@@ -53,6 +55,10 @@ const GROUPS: &[(&str, &[(&str, &str)])] = &[
     (
         "Scheme `batch-settlement` on EVM networks",
         batch_settlement_evm::TABLE,
+    ),
+    (
+        "Our own: EIP-2612 permits and transaction proofs on EVM networks",
+        evm_own::TABLE,
     ),
     ("Scheme `exact` on Starknet networks", exact_starknet::TABLE),
     (

@@ -22,6 +22,19 @@ pub(super) fn by_multicall(calls: Vec<(Account, Bytes)>) -> (Account, Bytes) {
     (MULTICALL3, call.abi_encode().into())
 }
 
+/// Two calls, of which the second must succeed.
+pub(super) fn in_order(first: (Account, Bytes), second: (Account, Bytes)) -> (Account, Bytes) {
+    let call = |(target, data): (Account, Bytes), may_fail| Multicall3::Call3 {
+        target,
+        allowFailure: may_fail,
+        callData: data,
+    };
+    let call = Multicall3::aggregate3Call {
+        calls: vec![call(first, true), call(second, false)],
+    };
+    (MULTICALL3, call.abi_encode().into())
+}
+
 /// By the account's own code, no call with more gas than `each`.
 pub(super) fn by_itself(
     account: Account,

@@ -17,6 +17,14 @@ pub struct EvmConfig {
     pub rpc: RpcClient,
     /// The accounts that settle and pay the gas; none to only verify.
     pub signers: Vec<EvmSigner>,
+    /// An account without rights, that holds nothing but money for gas. It deploys
+    /// smart wallets that pay before they exist, from [`EvmConfig::wallet_factories`],
+    /// and pays for and sends approvals that payers hand over
+    /// (`erc20ApprovalGasSponsoring`). Without it neither is taken. It must not be
+    /// one of `signers`.
+    pub helper: Option<EvmSigner>,
+    /// Contracts that may deploy a paying smart wallet (EIP-6492); none by default.
+    pub wallet_factories: Vec<alloy_primitives::Address>,
     /// Our own table: tokens that are not in it are not settled.
     pub assets: AssetTable,
     /// Time.
@@ -34,6 +42,8 @@ impl EvmConfig {
             network,
             rpc,
             signers,
+            helper: None,
+            wallet_factories: Vec::new(),
             assets: AssetTable::builtin(),
             clock: Arc::new(SystemClock),
             limits,
@@ -73,6 +83,12 @@ pub struct EvmLimits {
     pub batch_way: BatchWay,
     /// Gas that an account's `isValidSignature` may burn when it is asked.
     pub signature_gas: u64,
+    /// Gas of deploying a payee's settler or a paying smart wallet.
+    pub deployment_gas: u64,
+    /// Most wei that one sponsored approval may cost.
+    pub approval_cost: u128,
+    /// How long a transaction of the helper's is waited for.
+    pub helper_wait: Duration,
     /// Gas limit of cancelling a nonce.
     pub cancel_gas: u64,
     /// Most wei per gas that are ever offered.
@@ -133,6 +149,9 @@ impl EvmLimits {
             batch_gas: MOST_TRANSACTION_GAS,
             batch_way: BatchWay::Multicall3,
             signature_gas: 250_000,
+            deployment_gas: 1_500_000 + posting,
+            approval_cost: 10_000_000_000_000_000,
+            helper_wait: Duration::from_secs(15),
             cancel_gas: 21_000 + posting,
             max_fee_per_gas: 500_000_000_000,
             min_priority_fee: 1,

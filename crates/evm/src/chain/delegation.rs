@@ -17,7 +17,7 @@ use super::config::BatchWay;
 use super::seal::{signature, signed};
 use crate::EvmSigner;
 use crate::contracts::{
-    CREATE2_DEPLOYER, MULTICALL3, executor_address, executor_deployment, is_executor,
+    CREATE2_DEPLOYER, MULTICALL3, UPTO_PROXY, executor_address, executor_deployment, is_executor,
 };
 use crate::node::{Block, LATEST, Receipt, ask, typed, unavailable_because};
 
@@ -37,6 +37,7 @@ impl EvmChain {
     pub(super) fn ask_sharing(&self, batch: &mut Batch) {
         batch.push("eth_getBlockByNumber", &(LATEST, false));
         batch.push("eth_getCode", &(MULTICALL3, LATEST));
+        batch.push("eth_getCode", &(UPTO_PROXY, LATEST));
         if self.limits.batch_way == BatchWay::SelfCall {
             batch.push("eth_getCode", &(executor_address(), LATEST));
             for signer in &self.signers {
@@ -53,6 +54,8 @@ impl EvmChain {
         self.start
             .multicall
             .store(!multicall.is_empty(), Ordering::Release);
+        let upto: Bytes = typed("eth_getCode", answers.next())?;
+        self.start.no_upto.store(upto.is_empty(), Ordering::Release);
         if self.limits.batch_way != BatchWay::SelfCall {
             return Ok(());
         }
@@ -69,6 +72,11 @@ impl EvmChain {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = delegated;
         Ok(())
+    }
+
+    /// Whether `upto` is settled here, as far as is known.
+    pub(super) fn settles_upto(&self) -> bool {
+        !self.start.no_upto.load(Ordering::Acquire)
     }
 
     /// The settling accounts that run our executor's code.
@@ -163,7 +171,7 @@ impl EvmChain {
             .map(Some)
     }
 
-    async fn code(&self, account: Account) -> Result<Bytes, ChainError> {
+    pub(super) async fn code(&self, account: Account) -> Result<Bytes, ChainError> {
         ask(&self.rpc, "eth_getCode", (account, LATEST)).await
     }
 

@@ -6,60 +6,167 @@ use tollway_core::{ChainError, Refusal, codes};
 use tollway_rpc::Batch;
 
 use super::EvmChain;
-use crate::abi::Token as Abi;
+use super::simulate::Trial;
+use crate::abi::{Allowances, Permit2, Settler, Token as Abi};
+use crate::contracts::PERMIT2;
+use crate::methods::Payment;
+use crate::methods::eip2612::SignedPermit;
+use crate::methods::permit2::SignedPermit2;
 use crate::node::{CallRequest, LATEST, is_revert, unavailable};
 use crate::refusal::refuse;
 use crate::token::Token;
 use crate::typed_data::Authorization;
 
 /// A fact about the token; `None` where it would not say.
-type Fact = Option<Bytes>;
+pub(super) type Fact = Option<Bytes>;
 
 impl EvmChain {
     /// The reason for a failed simulation. A node that cannot be asked gives
     /// no reason: then nothing is known.
     pub(super) async fn why(
         &self,
-        token: &Token,
-        authorization: &Authorization,
+        trial: &Trial<'_>,
         detail: impl std::fmt::Display,
     ) -> ChainError {
-        match self.facts(token, authorization).await {
-            Ok(facts) => {
-                ChainError::Refused(explain(token, authorization, &facts).with_detail(detail))
-            }
+        let refusal = match trial.payment {
+            Payment::Eip3009(signed) => self.why_authorization(trial, &signed.authorization).await,
+            Payment::Permit2(signed) => self.why_permit2(trial, signed).await,
+            Payment::Eip2612(signed) => self.why_permit(trial, signed).await,
+            Payment::Txid(_) => Ok(fails(trial)),
+        };
+        match refusal {
+            Ok(refusal) => ChainError::Refused(refusal.with_detail(detail)),
             Err(unknown) => unknown,
         }
     }
 
-    async fn facts(
+    async fn why_authorization(
         &self,
-        token: &Token,
+        trial: &Trial<'_>,
         authorization: &Authorization,
-    ) -> Result<[Fact; 4], ChainError> {
+    ) -> Result<Refusal, ChainError> {
         let account = authorization.from;
-        let nonce = authorization.nonce;
-        let authorizer = account;
-        let questions = [
-            Abi::authorizationStateCall { authorizer, nonce }.abi_encode(),
-            Abi::nameCall {}.abi_encode(),
-            Abi::versionCall {}.abi_encode(),
-            Abi::balanceOfCall { account }.abi_encode(),
-        ];
+        let (authorizer, nonce) = (account, authorization.nonce);
+        let token = trial.token.address;
+        let facts = self
+            .facts([
+                (
+                    token,
+                    Abi::authorizationStateCall { authorizer, nonce }.abi_encode(),
+                ),
+                (token, Abi::nameCall {}.abi_encode()),
+                (token, Abi::versionCall {}.abi_encode()),
+                (token, Abi::balanceOfCall { account }.abi_encode()),
+            ])
+            .await?;
+        Ok(explain(trial.token, authorization, &facts))
+    }
+
+    async fn why_permit2(
+        &self,
+        trial: &Trial<'_>,
+        signed: &SignedPermit2,
+    ) -> Result<Refusal, ChainError> {
+        let owner = signed.from;
+        let token = trial.token.address;
+        let word = signed.permit.nonce >> 8;
+        let allowance = Allowances::allowanceCall {
+            owner,
+            spender: PERMIT2,
+        };
+        let [bitmap, balance, allowance] = self
+            .facts([
+                (
+                    PERMIT2,
+                    Permit2::nonceBitmapCall { owner, word }.abi_encode(),
+                ),
+                (token, Abi::balanceOfCall { account: owner }.abi_encode()),
+                (token, allowance.abi_encode()),
+            ])
+            .await?;
+        let there = self.code(trial.call.target).await?;
+        let number = |fact: Fact| fact.and_then(|bytes| number_of(&bytes));
+        let bit = usize::try_from(signed.permit.nonce & U256::from(0xff)).unwrap_or(0);
+        if number(bitmap).is_some_and(|word| word.bit(bit)) {
+            return Ok(refuse(
+                codes::PERMIT2_INVALID_NONCE,
+                "sign a new permit if this one did not pay",
+            ));
+        }
+        if there.is_empty() {
+            return Ok(refuse(
+                codes::PERMIT2_PROXY_NOT_DEPLOYED,
+                "choose another transfer method",
+            ));
+        }
+        if number(balance).is_none_or(|held| held < trial.value) {
+            return Ok(refuse(trial.words.funds, "fund the paying account"));
+        }
+        if number(allowance).is_none_or(|allowed| allowed < trial.value) {
+            return Ok(allowance_required(trial));
+        }
+        Ok(fails(trial))
+    }
+
+    async fn why_permit(
+        &self,
+        trial: &Trial<'_>,
+        signed: &SignedPermit,
+    ) -> Result<Refusal, ChainError> {
+        let permit = &signed.permit;
+        let (owner, token) = (permit.owner, trial.token.address);
+        let [settled, next, balance] = self
+            .facts([
+                (
+                    permit.spender,
+                    Settler::nextNonceCall { token, owner }.abi_encode(),
+                ),
+                (token, Allowances::noncesCall { owner }.abi_encode()),
+                (token, Abi::balanceOfCall { account: owner }.abi_encode()),
+            ])
+            .await?;
+        let number = |fact: Fact| fact.and_then(|bytes| number_of(&bytes));
+        if number(settled).is_some_and(|next| next > permit.nonce) {
+            return Ok(refuse(
+                codes::INVALID_EXACT_EVM_EIP2612_ALREADY_SETTLED,
+                "sign a new permit if this one did not pay",
+            ));
+        }
+        let Some(next) = number(next) else {
+            return Ok(refuse(
+                codes::INVALID_EXACT_EVM_EIP2612_NOT_SUPPORTED,
+                "choose another transfer method",
+            ));
+        };
+        // One that somebody submitted already still pays, while it is the last one.
+        if next != permit.nonce && next != permit.nonce.saturating_add(U256::ONE) {
+            return Ok(refuse(
+                codes::INVALID_EXACT_EVM_EIP2612_NONCE,
+                &format!("sign with nonce {next}"),
+            ));
+        }
+        if number(balance).is_none_or(|held| held < trial.value) {
+            return Ok(refuse(trial.words.funds, "fund the paying account"));
+        }
+        Ok(fails(trial))
+    }
+
+    /// Asks contracts about facts; `None` where one would not say.
+    pub(super) async fn facts<const N: usize>(
+        &self,
+        questions: [(alloy_primitives::Address, Vec<u8>); N],
+    ) -> Result<[Fact; N], ChainError> {
         let mut batch = Batch::new();
-        for question in questions {
+        for (target, question) in questions {
             let question = Bytes::from(question);
-            batch.push(
-                "eth_call",
-                &(CallRequest::new(token.address, &question), LATEST),
-            );
+            batch.push("eth_call", &(CallRequest::new(target, &question), LATEST));
         }
         let answers = self
             .rpc
             .batch::<Bytes>(batch)
             .await
             .map_err(unavailable("diagnosis"))?;
-        let mut facts = [const { None }; 4];
+        let mut facts = [const { None }; N];
         for (fact, answer) in facts.iter_mut().zip(answers) {
             *fact = match answer {
                 Ok(bytes) => Some(bytes),
@@ -69,6 +176,26 @@ impl EvmChain {
         }
         Ok(facts)
     }
+}
+
+/// One word that a contract answered.
+pub(super) fn number_of(answer: &Bytes) -> Option<U256> {
+    (answer.len() == 32).then(|| U256::from_be_slice(answer))
+}
+
+fn fails(trial: &Trial<'_>) -> Refusal {
+    refuse(trial.words.fails, "sign a new payment")
+}
+
+/// The payer has to let Permit2 move the token, once and for all payments.
+pub(super) fn allowance_required(trial: &Trial<'_>) -> Refusal {
+    refuse(
+        codes::PERMIT2_ALLOWANCE_REQUIRED,
+        &format!(
+            "call approve({PERMIT2}, amount) on {} with the paying account, once, and pay again",
+            trial.token.address
+        ),
+    )
 }
 
 fn explain(token: &Token, authorization: &Authorization, facts: &[Fact; 4]) -> Refusal {

@@ -1,14 +1,18 @@
-//! Did anybody settle it? The token's own record, and the log that wrote it.
+//! Did anybody settle it? The chain's own record of the nonce, and the log that
+//! was written with it.
 
-use alloy_primitives::{Address, B256, Bytes, U64};
+use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_sol_types::{SolCall, SolEvent};
 use serde::Serialize;
-use tollway_core::{ChainError, Expected, Finality, Identity, Lookup, Timestamp};
+use tollway_core::{ChainError, Expected, Finality, Identity, Lookup, Outcome, Timestamp};
 use tollway_rpc::{Batch, RpcError};
 
 use super::EvmChain;
-use super::outcome::{effect, succeeded};
-use crate::abi::Token as Abi;
+use super::diagnose::number_of;
+use super::outcome::{effect, hash_text, succeeded};
+use crate::abi::{Permit2, Settler, Token as Abi};
+use crate::contracts::{PERMIT2, settler_address};
+use crate::methods::identity::Key;
 use crate::node::{
     Block, CallRequest, LATEST, Log, Receipt, ask, ask_all, is_revert, typed, unavailable,
 };
@@ -21,29 +25,53 @@ const GROWTH: u64 = 4;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct LogQuery {
+struct LogQuery<'a> {
     address: Address,
     from_block: U64,
     to_block: U64,
-    topics: (Vec<B256>, B256, B256),
+    topics: Vec<&'a [B256]>,
 }
 
-impl LogQuery {
-    /// The use or the cancellation of one authorization.
-    fn new(effect: &Effect, from_block: u64, to_block: u64) -> Self {
-        Self {
-            address: effect.asset,
-            from_block: U64::from(from_block),
-            to_block: U64::from(to_block),
-            topics: (
-                vec![
+/// The logs that tell what became of a payment.
+pub(super) struct Wanted {
+    pub address: Address,
+    /// Any of these first.
+    pub events: Vec<B256>,
+    /// And then these.
+    pub topics: Vec<B256>,
+}
+
+impl Wanted {
+    /// The use or the cancellation of one authorization, the settlement of one
+    /// permit, or all that moved between two accounts.
+    pub fn of(effect: &Effect) -> Self {
+        let (asset, payer) = (effect.asset, effect.from.into_word());
+        match effect.key {
+            Key::Authorization(nonce) => Self {
+                address: asset,
+                events: vec![
                     Abi::AuthorizationUsed::SIGNATURE_HASH,
                     Abi::AuthorizationCanceled::SIGNATURE_HASH,
                 ],
-                effect.from.into_word(),
-                effect.nonce,
-            ),
+                topics: vec![payer, nonce],
+            },
+            Key::Permit(nonce) => Self {
+                address: settler_address(effect.to),
+                events: vec![Settler::Settled::SIGNATURE_HASH],
+                topics: vec![asset.into_word(), payer, B256::from(nonce)],
+            },
+            Key::Permit2(_) | Key::Transaction(..) => Self {
+                address: asset,
+                events: vec![Abi::Transfer::SIGNATURE_HASH],
+                topics: vec![payer, effect.to.into_word()],
+            },
         }
+    }
+
+    fn fits(&self, log: &Log) -> bool {
+        log.address == self.address
+            && log.topics.first().is_some_and(|t| self.events.contains(t))
+            && log.topics.get(1..) == Some(&self.topics[..])
     }
 }
 
@@ -57,11 +85,21 @@ impl EvmChain {
         // Another chain behind the URL would say that nothing was used.
         self.require_check().await?;
         let effect = effect(identity, expected)?;
-        let (used, newest, as_of) = self.authorization_state(&effect).await?;
+        if let Key::Transaction(hash, _) = effect.key {
+            return self
+                .look_at_transaction(hash, identity, expected, finality)
+                .await;
+        }
+        let (used, newest, as_of) = self.nonce_state(&effect).await?;
         match used {
             None => return Ok(Lookup::Unknown),
             Some(false) => return Ok(Lookup::Unused { as_of }),
             Some(true) => {}
+        }
+        if let Key::Permit2(_) = effect.key {
+            return self
+                .look_for_permit2(&effect, newest, (identity, expected, finality))
+                .await;
         }
         let Some(log) = self.find_use(&effect, newest).await? else {
             return Ok(Lookup::Unknown);
@@ -88,24 +126,34 @@ impl EvmChain {
         }
     }
 
-    /// Whether the token counts the nonce as used, if it says, and number and
+    /// A transaction shown as proof: what became of it is all there is to know.
+    async fn look_at_transaction(
+        &self,
+        hash: B256,
+        identity: &Identity,
+        expected: &Expected,
+        finality: Finality,
+    ) -> Result<Lookup, ChainError> {
+        let hash = hash_text(hash);
+        let outcome = self.observe_transaction(&hash, identity, expected, finality);
+        Ok(match outcome.await? {
+            Outcome::Settled(settled) => Lookup::Settled(settled),
+            Outcome::NotSettled(_) => Lookup::Spent,
+            Outcome::Unknown => Lookup::Unknown,
+        })
+    }
+
+    /// Whether the chain counts the nonce as used, if it says, and number and
     /// time of the newest block. The block is asked for first: the state may be
     /// newer than its time, never older.
-    async fn authorization_state(
+    async fn nonce_state(
         &self,
         effect: &Effect,
     ) -> Result<(Option<bool>, u64, Timestamp), ChainError> {
-        let question = Abi::authorizationStateCall {
-            authorizer: effect.from,
-            nonce: effect.nonce,
-        };
-        let question = Bytes::from(question.abi_encode());
+        let (target, question) = nonce_question(effect);
         let mut batch = Batch::new();
         batch.push("eth_getBlockByNumber", &(LATEST, false));
-        batch.push(
-            "eth_call",
-            &(CallRequest::new(effect.asset, &question), LATEST),
-        );
+        batch.push("eth_call", &(CallRequest::new(target, &question), LATEST));
         let mut answers = ask_all(&self.rpc, batch).await?;
         let block: Block = typed("eth_getBlockByNumber", answers.next())?;
         let (Some(number), Some(time)) = (block.number, block.timestamp) else {
@@ -114,8 +162,8 @@ impl EvmChain {
         let used = match answers.next() {
             Some(Err(error)) if is_revert(&error) => None,
             answer => {
-                let bytes: Bytes = typed("authorizationState", answer)?;
-                Abi::authorizationStateCall::abi_decode_returns(&bytes).ok()
+                let bytes: Bytes = typed("nonce state", answer)?;
+                is_used(effect, &bytes)
             }
         };
         Ok((used, number.to(), Timestamp::from_secs(time.to())))
@@ -172,33 +220,78 @@ impl EvmChain {
         Ok(Some(used))
     }
 
-    /// Whether an authorization was used at a block. A token that was not there
-    /// yet had used nothing.
-    async fn used_at(&self, effect: &Effect, block: u64) -> Result<Option<bool>, ChainError> {
-        let question = Abi::authorizationStateCall {
-            authorizer: effect.from,
-            nonce: effect.nonce,
-        };
-        let question = Bytes::from(question.abi_encode());
-        let request = CallRequest::new(effect.asset, &question);
+    /// Whether a nonce was used at a block. A contract that was not there yet had
+    /// used nothing.
+    pub(super) async fn used_at(
+        &self,
+        effect: &Effect,
+        block: u64,
+    ) -> Result<Option<bool>, ChainError> {
+        let (target, question) = nonce_question(effect);
+        let request = CallRequest::new(target, &question);
         let answer: Result<Bytes, RpcError> =
             self.rpc.call("eth_call", (request, U64::from(block))).await;
         match answer {
             Ok(bytes) if bytes.is_empty() => Ok(Some(false)),
-            Ok(bytes) => Ok(Abi::authorizationStateCall::abi_decode_returns(&bytes).ok()),
+            Ok(bytes) => Ok(is_used(effect, &bytes)),
             Err(error) if error.is_refusal() => Ok(None),
-            Err(error) => Err(unavailable("authorizationState")(error)),
+            Err(error) => Err(unavailable("nonce state")(error)),
         }
     }
 
-    /// Logs of the authorization; a node's filter is not believed.
-    async fn logs(&self, effect: &Effect, from: u64, to: u64) -> Result<Vec<Log>, RpcError> {
-        let query = LogQuery::new(effect, from, to);
+    /// Logs that tell what became of a payment; a node's filter is not believed.
+    pub(super) async fn logs(
+        &self,
+        effect: &Effect,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<Log>, RpcError> {
+        let wanted = Wanted::of(effect);
+        let mut topics = vec![&wanted.events[..]];
+        topics.extend(wanted.topics.iter().map(std::slice::from_ref));
+        let query = LogQuery {
+            address: wanted.address,
+            from_block: U64::from(from),
+            to_block: U64::from(to),
+            topics,
+        };
         let mut logs: Vec<Log> = self.rpc.call("eth_getLogs", [&query]).await?;
-        logs.retain(|log| {
-            log.address == effect.asset
-                && log.topics.get(1..) == Some(&[effect.from.into_word(), effect.nonce][..])
-        });
+        logs.retain(|log| wanted.fits(log));
         Ok(logs)
+    }
+}
+
+/// Who knows whether a nonce is used, and how it is asked.
+fn nonce_question(effect: &Effect) -> (Address, Bytes) {
+    let (token, owner) = (effect.asset, effect.from);
+    match effect.key {
+        Key::Authorization(nonce) => {
+            let authorizer = owner;
+            let call = Abi::authorizationStateCall { authorizer, nonce };
+            (token, call.abi_encode().into())
+        }
+        Key::Permit2(nonce) => {
+            let word = nonce >> 8;
+            let call = Permit2::nonceBitmapCall { owner, word };
+            (PERMIT2, call.abi_encode().into())
+        }
+        Key::Permit(_) | Key::Transaction(..) => {
+            let call = Settler::nextNonceCall { token, owner };
+            (settler_address(effect.to), call.abi_encode().into())
+        }
+    }
+}
+
+/// What that answer says. A settler that is not there has settled nothing.
+fn is_used(effect: &Effect, answer: &Bytes) -> Option<bool> {
+    match effect.key {
+        Key::Authorization(_) => Abi::authorizationStateCall::abi_decode_returns(answer).ok(),
+        Key::Permit2(nonce) => {
+            let bit = usize::try_from(nonce & U256::from(0xff)).ok()?;
+            number_of(answer).map(|word| word.bit(bit))
+        }
+        Key::Permit(_) | Key::Transaction(..) if answer.is_empty() => Some(false),
+        Key::Permit(nonce) => number_of(answer).map(|next| next > nonce),
+        Key::Transaction(..) => None,
     }
 }

@@ -1,10 +1,12 @@
 //! [`EvmChain`]: one EVM network, seen from the facilitator.
 //!
 //! One file per step: `start` (is this the right chain, are these the right
-//! tokens), `verify` (rules), `simulate` with `window` and `probe` (the chain's
+//! tokens), `verify` and `rules` (each method's), `simulate` with `window` and `probe` (the chain's
 //! word, asked for many at once) and `diagnose`, `plan` and `batch` (who shares a
 //! transaction), `seal`, `fees` and `delegation`, `send`, `look` with `head`, `follow`
-//! and `reads` (what became of it), `outcome` (receipts) and `lookup` (what others did).
+//! and `reads` (what became of it), `outcome` (receipts) and `lookup` with
+//! `spent` (what others did); `proof` (transactions that buyers show), and what a
+//! payment may need first: `settlers` and `helper`.
 
 mod batch;
 mod config;
@@ -14,6 +16,7 @@ mod fees;
 mod follow;
 mod funds;
 mod head;
+mod helper;
 mod look;
 mod lookup;
 mod outcome;
@@ -21,11 +24,15 @@ mod payers;
 mod plan;
 mod presented;
 mod probe;
+mod proof;
 mod reads;
 mod recent;
+mod rules;
 mod seal;
 mod send;
+mod settlers;
 mod simulate;
+mod spent;
 mod start;
 mod trials;
 mod verify;
@@ -33,9 +40,8 @@ mod window;
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address as Account, B256};
+use alloy_primitives::Address as Account;
 use async_trait::async_trait;
-use tollway_core::assets::Method;
 use tollway_core::wire::{Object, PaymentPayload, SupportedKind};
 use tollway_core::{
     Address, Amount, Broadcast, Chain, ChainError, Clock, Expected, Finality, Head, Health,
@@ -48,10 +54,12 @@ pub use config::{BatchWay, EvmConfig, EvmLimits};
 pub use start::StartError;
 
 use crate::EvmSigner;
-use crate::authorization::SignedAuthorization;
+use crate::methods::Payment;
+use crate::methods::permit2::permit2_domain;
 use crate::token::{Token, Tokens};
+use crate::typed_data::Domain;
 
-/// One EVM network: verifies, settles and finds EIP-3009 payments.
+/// One EVM network: verifies, settles and finds payments.
 pub struct EvmChain {
     network: Network,
     chain_id: u64,
@@ -67,6 +75,9 @@ pub struct EvmChain {
     window: window::Window,
     signatures: presented::Signatures,
     trials: trials::Trials,
+    permit2: Domain,
+    helper: helper::Helper,
+    settlers: settlers::Settlers,
     start: start::StartState,
 }
 
@@ -107,6 +118,9 @@ impl EvmChain {
             window: window::Window::new(config.rpc.clone(), first, config.limits.payment_gas),
             signatures: presented::Signatures::default(),
             trials: trials::Trials::default(),
+            permit2: permit2_domain(chain_id),
+            helper: helper::Helper::new(config.helper, config.wallet_factories),
+            settlers: settlers::Settlers::default(),
             rpc: config.rpc,
             accounts,
             signers: config.signers,
@@ -155,6 +169,12 @@ impl EvmChain {
             })
     }
 
+    /// One of our accounts, as the engine names it.
+    fn account_of(&self, account: Account) -> Option<Address> {
+        let at = self.signers.iter().position(|s| s.address() == account)?;
+        self.accounts.get(at).cloned()
+    }
+
     fn token(&self, asset: &Address) -> Option<&Token> {
         self.tokens.get(&account(asset)?)
     }
@@ -193,9 +213,17 @@ fn account_text(network: &Network, account: Account) -> Result<Address, Refusal>
         .map_err(|e| Refusal::new(tollway_core::codes::INVALID_NETWORK, e.to_string()))
 }
 
-/// The nonce as identities carry it.
-fn nonce_text(nonce: B256) -> String {
-    format!("{nonce:#x}")
+/// How a payment comes to be settled.
+fn settlement(payment: &Payment, terms: &Terms) -> Settlement {
+    match payment {
+        Payment::Txid(proof) => Settlement::Observe {
+            transaction: TxHash::new(&format!("{:#x}", proof.tx_hash)),
+        },
+        Payment::Permit2(_) if terms.scheme == Scheme::Upto && terms.amount.is_zero() => {
+            Settlement::Nothing
+        }
+        _ => Settlement::Submit,
+    }
 }
 
 #[async_trait]
@@ -205,12 +233,22 @@ impl Chain for EvmChain {
     }
 
     fn kinds(&self) -> Vec<SupportedKind> {
-        vec![SupportedKind {
+        let kind = |scheme: Scheme, extra: Object| SupportedKind {
             x402_version: 2,
-            scheme: Scheme::Exact.as_str().to_owned(),
+            scheme: scheme.as_str().to_owned(),
             network: self.network.to_string(),
-            extra: Some(Object::new()),
-        }]
+            extra: Some(extra),
+        };
+        let mut kinds = vec![kind(Scheme::Exact, Object::new())];
+        // Whoever settles `upto` is named in what the buyer signs.
+        if let Some(signer) = self.signers.first()
+            && self.settles_upto()
+        {
+            let address = signer.address().to_checksum(None);
+            let extra = [("facilitatorAddress".to_owned(), address.into())];
+            kinds.push(kind(Scheme::Upto, extra.into_iter().collect()));
+        }
+        kinds
     }
 
     fn signers(&self) -> Vec<Address> {
@@ -228,25 +266,15 @@ impl Chain for EvmChain {
                 "The requirements name another network; send them to its facilitator.",
             ));
         }
-        if terms
-            .method()
-            .is_some_and(|m| m != Method::Eip3009.as_str())
-        {
-            return Err(Refusal::new(
-                tollway_core::codes::UNSUPPORTED_PAYLOAD_TYPE,
-                "This network settles EIP-3009 authorizations only; offer that method.",
-            ));
-        }
-        let signed = SignedAuthorization::parse(&payload.payload)?;
-        let authorization = &signed.authorization;
-        let payer = account_text(&self.network, authorization.from)?;
-        let deadline = u64::try_from(authorization.valid_before).unwrap_or(u64::MAX);
+        let payment = Payment::parse(&payload.payload, terms)?;
+        let payer = account_text(&self.network, payment.payer())?;
+        let (scope, nonce) = payment.scope_and_nonce(terms.asset.as_str());
         Ok(Intent {
             identity: Identity {
                 network: self.network.clone(),
-                scope: terms.asset.to_string(),
+                scope,
                 payer: payer.clone(),
-                nonce: nonce_text(authorization.nonce),
+                nonce,
             },
             expected: Expected {
                 asset: terms.asset.clone(),
@@ -254,8 +282,8 @@ impl Chain for EvmChain {
                 to: terms.pay_to.clone(),
                 amount: terms.amount,
             },
-            deadline: Timestamp::from_secs(deadline),
-            settlement: Settlement::Submit,
+            deadline: Timestamp::from_secs(payment.deadline(terms)?),
+            settlement: settlement(&payment, terms),
             payload: Arc::clone(payload),
             terms: Arc::clone(terms),
         })
@@ -267,7 +295,7 @@ impl Chain for EvmChain {
         phase: Phase,
         held: Amount,
     ) -> Result<Verified, ChainError> {
-        self.verify_authorization(intent, phase, held).await
+        self.verify_payment(intent, phase, held).await
     }
 
     async fn plan(&self, payments: &[PlannedPayment]) -> Result<Vec<Plan>, ChainError> {

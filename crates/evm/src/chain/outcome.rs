@@ -8,6 +8,7 @@ use tollway_core::{
 
 use super::EvmChain;
 use crate::EvmSigner;
+use crate::methods::identity::{Key, key_of};
 use crate::node::{Block, Receipt, ask};
 use crate::receipt::{Effect, Uses};
 
@@ -28,6 +29,9 @@ impl EvmChain {
         match receipt.filter(asked) {
             Some(receipt) if self.is_deep_enough(&receipt, finality).await? => {
                 let outcome = self.judge_item(&Uses::of(&receipt), identity, expected)?;
+                let outcome = self
+                    .unless_anothers(outcome, &receipt, identity, expected)
+                    .await?;
                 let hash = receipt.transaction_hash;
                 match outcome {
                     Outcome::NotSettled(_)
@@ -40,6 +44,29 @@ impl EvmChain {
             }
             _ => Ok(Outcome::Unknown),
         }
+    }
+
+    /// A transfer by Permit2 says nothing of its nonce: in a transaction that
+    /// somebody names it may be another payment's.
+    async fn unless_anothers(
+        &self,
+        outcome: Outcome,
+        receipt: &Receipt,
+        identity: &Identity,
+        expected: &Expected,
+    ) -> Result<Outcome, ChainError> {
+        let effect = effect(identity, expected)?;
+        let (Outcome::Settled(settled), Key::Permit2(_)) = (&outcome, effect.key) else {
+            return Ok(outcome);
+        };
+        Ok(match self.is_spent_by(&effect, receipt).await? {
+            Some(true) => outcome,
+            Some(false) => Outcome::NotSettled(Proof::NoTransfer {
+                transaction: settled.transaction.clone(),
+                fee: Amount::from(receipt.fee()),
+            }),
+            None => Outcome::Unknown,
+        })
     }
 
     /// What a transaction did for one payment.
@@ -74,7 +101,7 @@ impl EvmChain {
         if succeeded(receipt) != Some(true) {
             return Ok(None);
         }
-        let (Some(log), Some(number), Some(block)) = (
+        let (Some((log, moved)), Some(number), Some(block)) = (
             uses.paying(&effect),
             receipt.block_number,
             receipt.block_hash,
@@ -87,7 +114,7 @@ impl EvmChain {
             block_number: number.to(),
             block_hash: format!("{block:#x}"),
             log_index: log.log_index.map(|index| index.to()),
-            amount: Amount::from(effect.value),
+            amount: Amount::from(moved),
             gas_used: receipt.gas_used.to(),
             fee: Amount::from(receipt.fee()),
             by_third_party: !ours.into_iter().any(|account| account == receipt.from),
@@ -206,15 +233,11 @@ pub(super) fn hash_text(hash: B256) -> TxHash {
 }
 
 pub(super) fn effect(identity: &Identity, expected: &Expected) -> Result<Effect, ChainError> {
-    let nonce = identity
-        .nonce
-        .parse()
-        .map_err(|_| ChainError::unavailable(format!("{} is not a nonce", identity.nonce)))?;
     Ok(Effect {
         asset: super::known_account(&expected.asset)?,
         from: super::known_account(&expected.from)?,
         to: super::known_account(&expected.to)?,
         value: expected.amount.as_u256(),
-        nonce,
+        key: key_of(identity)?,
     })
 }

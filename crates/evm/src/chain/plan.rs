@@ -23,7 +23,7 @@ impl EvmChain {
         let mut plans: Vec<Plan> = Vec::new();
         let mut open = None;
         for payment in payments {
-            let shares = sharing.is_some() && shares(payment);
+            let shares = sharing.is_some() && self.shares(payment);
             if shares
                 && let Some(plan) = open.and_then(|at| plans.get_mut(at))
                 && let Some(gas) = self.room(plan, payment)
@@ -62,7 +62,9 @@ impl EvmChain {
 
     /// The gas limit with one more payment, if there is room for it.
     fn room(&self, plan: &Plan, payment: &PlannedPayment) -> Option<u64> {
-        if plan.payments.len() >= self.limits.batch_max {
+        if plan.payments.len() >= self.limits.batch_max
+            || plan.payments.iter().any(|other| are_alike(other, payment))
+        {
             return None;
         }
         let all = || {
@@ -82,6 +84,11 @@ impl EvmChain {
         };
         let limit = gas.saturating_add(self.limits.transaction_gas);
         (limit <= self.most_gas()).then_some(limit)
+    }
+
+    fn shares(&self, payment: &PlannedPayment) -> bool {
+        let verified = &payment.verified;
+        !payment.alone && verified.signers.is_empty() && !self.deploys(&verified.intent)
     }
 
     /// Most gas of a shared transaction: one that takes much of a block waits
@@ -120,6 +127,13 @@ impl EvmChain {
     }
 }
 
-fn shares(payment: &PlannedPayment) -> bool {
-    !payment.alone && payment.verified.signers.is_empty()
+/// Whether two payments could be taken for one another by their logs: a token
+/// logs the nonces of its own authorizations, Permit2 logs nothing.
+fn are_alike(one: &PlannedPayment, other: &PlannedPayment) -> bool {
+    let (one, other) = (
+        &one.verified.intent.identity,
+        &other.verified.intent.identity,
+    );
+    let both_logged = one.nonce.starts_with("0x") && other.nonce.starts_with("0x");
+    !both_logged && one.payer == other.payer
 }

@@ -1,17 +1,15 @@
-//! The signature as it was presented, and the call that it settles by.
+//! The signature as it was presented.
 
 use std::sync::{Mutex, PoisonError};
 
-use alloy_primitives::{B256, Bytes, Keccak256};
-use alloy_sol_types::{SolCall, SolValue};
-use tollway_core::{Refusal, codes};
+use alloy_primitives::{Address, B256, Bytes, Keccak256};
+use alloy_sol_types::SolValue;
+use tollway_core::Refusal;
 
 use super::recent::Recent;
-use crate::abi::{Token as Abi, Wrapped};
-use crate::authorization::SignedAuthorization;
+use crate::abi::Wrapped;
 use crate::refusal::refuse;
 use crate::signer::recover;
-use crate::typed_data::Authorization;
 
 /// EIP-6492: a signature of an account that does not exist yet ends so.
 const WRAPPED_SUFFIX: [u8; 32] = [
@@ -21,10 +19,10 @@ const WRAPPED_SUFFIX: [u8; 32] = [
 
 /// A signature, as far as it can be told without the chain.
 pub(super) struct Presented {
-    /// The bytes that the token gets: those inside an EIP-6492 wrapper.
+    /// The bytes that the chain gets: those inside an EIP-6492 wrapper.
     pub signature: Bytes,
-    /// Whether it came wrapped.
-    pub wrapped: bool,
+    /// What an EIP-6492 wrapper says: who deploys the account, by which call.
+    pub deployment: Option<(Address, Bytes)>,
     /// Whether it is the payer's own key's, for payers without code.
     pub by_key: bool,
     /// What it is known by: what was signed, and these bytes.
@@ -38,12 +36,12 @@ pub(super) struct Signatures(Mutex<Recent<B256, ()>>);
 
 impl Signatures {
     /// Whether a plain account's own key made a signature.
-    fn is_own(&self, id: B256, digest: B256, signed: &SignedAuthorization) -> bool {
+    fn is_own(&self, id: B256, digest: B256, payer: Address, signature: &[u8]) -> bool {
         let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known().get(&id).is_some() {
             return true;
         }
-        let own = recover(digest, &signed.signature) == Some(signed.authorization.from);
+        let own = recover(digest, signature) == Some(payer);
         if own {
             known().insert(id, ());
         }
@@ -51,78 +49,58 @@ impl Signatures {
     }
 }
 
+/// Who is said to have signed what.
+#[derive(Clone, Copy)]
+pub(super) struct Claim<'a> {
+    pub payer: Address,
+    pub digest: B256,
+    pub signature: &'a Bytes,
+    /// The code for a signature that is not the payer's.
+    pub wrong: &'static str,
+}
+
 impl Presented {
-    pub fn new(
-        signed: &SignedAuthorization,
-        digest: B256,
-        signatures: &Signatures,
-    ) -> Result<Self, Refusal> {
-        let bytes = &signed.signature;
+    pub fn new(claim: Claim<'_>, signatures: &Signatures) -> Result<Self, Refusal> {
+        let (digest, bytes) = (claim.digest, claim.signature);
         let mut id = Keccak256::new();
         id.update(digest);
         id.update(bytes);
         let id = id.finalize();
         if let Some(body) = bytes.strip_suffix(&WRAPPED_SUFFIX) {
-            let inner = Wrapped::abi_decode_params(body).map_err(|_| wrong_signature())?;
+            let inner = unwrapped(body, claim.wrong)?;
             return Ok(Self {
                 signature: inner.signature,
-                wrapped: true,
+                deployment: Some((inner.factory, inner.factoryCalldata)),
                 by_key: false,
                 id,
             });
         }
         Ok(Self {
-            by_key: signatures.is_own(id, digest, signed),
+            by_key: signatures.is_own(id, digest, claim.payer, bytes),
             signature: bytes.clone(),
-            wrapped: false,
+            deployment: None,
             id,
         })
     }
+
+    /// Whether it came in an EIP-6492 wrapper.
+    pub const fn is_wrapped(&self) -> bool {
+        self.deployment.is_some()
+    }
 }
 
-/// The token's call: `v, r, s` for 65 bytes, `bytes` for anything else.
-pub(super) fn transfer_call(a: &Authorization, signature: &Bytes) -> Bytes {
-    let data = match <&[u8; 65]>::try_from(signature.as_ref()) {
-        Ok(short) => Abi::transferWithAuthorization_0Call {
-            from: a.from,
-            to: a.to,
-            value: a.value,
-            validAfter: a.valid_after,
-            validBefore: a.valid_before,
-            nonce: a.nonce,
-            v: short[64],
-            r: B256::from_slice(&short[..32]),
-            s: B256::from_slice(&short[32..64]),
-        }
-        .abi_encode(),
-        Err(_) => Abi::transferWithAuthorization_1Call {
-            from: a.from,
-            to: a.to,
-            value: a.value,
-            validAfter: a.valid_after,
-            validBefore: a.valid_before,
-            nonce: a.nonce,
-            signature: signature.clone(),
-        }
-        .abi_encode(),
-    };
-    data.into()
+/// The signature that the chain gets: the one inside an EIP-6492 wrapper.
+pub(super) fn inner_signature(bytes: &Bytes, wrong: &'static str) -> Result<Bytes, Refusal> {
+    match bytes.strip_suffix(&WRAPPED_SUFFIX) {
+        Some(body) => Ok(unwrapped(body, wrong)?.signature),
+        None => Ok(bytes.clone()),
+    }
 }
 
-/// The call that settles a payment that was presented so.
-pub(super) fn settle_call(signed: &SignedAuthorization) -> Result<Bytes, Refusal> {
-    let inner = match signed.signature.strip_suffix(&WRAPPED_SUFFIX) {
-        Some(body) => Wrapped::abi_decode_params(body)
-            .map(|wrapped| wrapped.signature)
-            .map_err(|_| wrong_signature())?,
-        None => signed.signature.clone(),
-    };
-    Ok(transfer_call(&signed.authorization, &inner))
+fn unwrapped(body: &[u8], wrong: &'static str) -> Result<Wrapped, Refusal> {
+    Wrapped::abi_decode_params(body).map_err(|_| wrong_signature(wrong))
 }
 
-pub(super) fn wrong_signature() -> Refusal {
-    refuse(
-        codes::INVALID_EXACT_EVM_SIGNATURE,
-        "sign the authorization with the paying account",
-    )
+pub(super) fn wrong_signature(code: &'static str) -> Refusal {
+    refuse(code, "sign with the paying account")
 }

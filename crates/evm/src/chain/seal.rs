@@ -5,15 +5,18 @@ use std::sync::atomic::Ordering;
 use alloy_consensus::{SignableTransaction, Transaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::{Decodable2718, Encodable2718};
 use alloy_primitives::{Address as Account, Bytes, Signature, TxKind, U256};
-use tollway_core::{ChainError, Plan, PlannedPayment, Raw, Slot, TxHash};
+use tollway_core::{ChainError, Phase, Plan, PlannedPayment, Raw, Slot, TxHash, codes};
 
 use super::EvmChain;
 use super::batch::{by_itself, by_multicall};
 use super::config::BatchWay;
 use super::fees::Fees;
-use super::presented::settle_call;
+use super::presented::inner_signature;
+use super::rules::{check_charge, proxy_of};
 use crate::EvmSigner;
-use crate::authorization::SignedAuthorization;
+use crate::methods::Payment;
+use crate::methods::eip3009::transfer_call;
+use crate::methods::sponsoring::{Payer, SponsoredPermit};
 
 impl EvmChain {
     pub(super) async fn seal_transaction(
@@ -22,7 +25,7 @@ impl EvmChain {
         slot: &Slot,
     ) -> Result<Raw, ChainError> {
         let signer = self.signer(&slot.signer)?;
-        let (to, input) = self.effect(plan, slot, signer.address())?;
+        let (to, input) = self.effect(plan, slot, signer.address()).await?;
         let mut fees = self.current_fees().await?;
         if let Some(old) = &slot.replaces {
             fees = self.outbid(fees_of(old, slot.nonce)?, fees)?;
@@ -43,7 +46,7 @@ impl EvmChain {
 
     /// What the transaction calls: the token, several through a batch, or the
     /// signer itself with nothing.
-    fn effect(
+    async fn effect(
         &self,
         plan: &Plan,
         slot: &Slot,
@@ -51,11 +54,14 @@ impl EvmChain {
     ) -> Result<(Account, Bytes), ChainError> {
         let calls = match plan.payments.as_slice() {
             [] => return Ok((signer, Bytes::new())),
-            [payment] => return settling_call(payment),
-            several => several
-                .iter()
-                .map(settling_call)
-                .collect::<Result<Vec<_>, _>>()?,
+            [payment] => return self.settling_call(payment).await,
+            several => {
+                let mut calls = Vec::with_capacity(several.len());
+                for payment in several {
+                    calls.push(self.settling_call(payment).await?);
+                }
+                calls
+            }
         };
         match self.sharing() {
             Some((BatchWay::SelfCall, delegated)) if delegated.contains(&slot.signer) => {
@@ -70,21 +76,62 @@ impl EvmChain {
             )),
         }
     }
+
+    /// The contract and the calldata that settle a payment.
+    async fn settling_call(
+        &self,
+        payment: &PlannedPayment,
+    ) -> Result<(Account, Bytes), ChainError> {
+        let intent = &payment.verified.intent;
+        let charge = payment.charge.amount.as_u256();
+        let asset = super::known_account(&intent.expected.asset)?;
+        match Payment::parse(&intent.payload.payload, &intent.terms)? {
+            Payment::Eip3009(signed) => {
+                let authorization = &signed.authorization;
+                require_whole(authorization.value == charge)?;
+                let wrong = codes::INVALID_EXACT_EVM_SIGNATURE;
+                let signature = inner_signature(&signed.signature, wrong)?;
+                Ok((asset, transfer_call(authorization, &signature)))
+            }
+            Payment::Permit2(signed) => {
+                check_charge(&signed, charge)?;
+                let wrong = codes::INVALID_PERMIT2_SIGNATURE;
+                let signature = inner_signature(&signed.signature, wrong)?;
+                let extensions = intent.payload.extensions.as_ref();
+                let payer = self.sponsored_payer(&signed, Phase::Settle);
+                // It was in time when it was verified; where it is late by now the
+                // allowance decides, as it does for one that somebody else used.
+                let payer = Payer {
+                    not_before: 0,
+                    ..payer
+                };
+                let sponsored = SponsoredPermit::find(extensions, payer)?;
+                let call = signed.settle_call(charge, &signature, sponsored.as_ref());
+                Ok((proxy_of(&signed), call))
+            }
+            Payment::Eip2612(signed) => {
+                require_whole(signed.permit.value == charge)?;
+                let payee = super::known_account(&intent.expected.to)?;
+                let call = (signed.permit.spender, signed.settle_call(asset));
+                self.call_with_settler(payee, call).await
+            }
+            Payment::Txid(_) => Err(ChainError::unavailable(
+                "a transaction proof is looked at, not sent",
+            )),
+        }
+    }
 }
 
-/// The token and the calldata that settle a payment.
-fn settling_call(payment: &PlannedPayment) -> Result<(Account, Bytes), ChainError> {
-    let intent = &payment.verified.intent;
-    let presented = SignedAuthorization::parse(&intent.payload.payload)?;
-    if presented.authorization.value != payment.charge.amount.as_u256() {
-        return Err(crate::refusal::refuse(
-            tollway_core::codes::INVALID_EXACT_EVM_PAYLOAD_AUTHORIZATION_VALUE_MISMATCH,
+/// Only `upto` is charged in part.
+fn require_whole(whole: bool) -> Result<(), ChainError> {
+    match whole {
+        true => Ok(()),
+        false => Err(crate::refusal::refuse(
+            codes::INVALID_EXACT_EVM_PAYLOAD_AUTHORIZATION_VALUE_MISMATCH,
             "an exact payment is charged whole",
         )
-        .into());
+        .into()),
     }
-    let asset = super::known_account(&intent.expected.asset)?;
-    Ok((asset, settle_call(&presented)?))
 }
 
 /// Signs a transaction of whatever type.

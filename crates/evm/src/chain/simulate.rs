@@ -9,13 +9,13 @@ use tollway_core::{ChainError, Phase, Refusal, codes};
 use tollway_rpc::{Batch, RpcError};
 
 use super::EvmChain;
-use super::presented::{Presented, transfer_call, wrong_signature};
+use super::presented::{Presented, wrong_signature};
 use super::probe::{Answer, Question, Seen};
 use crate::abi::{Account as AccountAbi, Token as TokenAbi};
+use crate::methods::{Payment, Words};
 use crate::node::{CallRequest, LATEST, ask_all, is_revert, typed, unavailable};
 use crate::refusal::refuse;
 use crate::token::{Token, TokenState};
-use crate::typed_data::Authorization;
 
 /// What `isValidSignature` answers for yes.
 const VALID_SIGNATURE: [u8; 4] = [0x16, 0x26, 0xba, 0x7e];
@@ -30,12 +30,29 @@ const FIRST_TOUCH_GAS: u64 = 45_000;
 /// One payment before the chain.
 pub(super) struct Trial<'a> {
     pub token: &'a Token,
-    pub authorization: &'a Authorization,
+    pub payer: Account,
+    pub payee: Account,
+    /// Most that it moves.
+    pub value: U256,
+    pub payment: &'a Payment,
+    /// The call that settles it.
+    pub call: SettleCall,
+    pub words: &'static Words,
     pub digest: B256,
     pub presented: &'a Presented,
     /// What else of the payer's balance is promised.
     pub held: U256,
     pub phase: Phase,
+}
+
+/// The call that settles a payment.
+pub(super) struct SettleCall {
+    pub target: Account,
+    pub data: Bytes,
+    /// Who must call, if that matters.
+    pub caller: Option<Account>,
+    /// Gas that it takes beside the payment's own.
+    pub gas_beside: u64,
 }
 
 /// A payment that would go through.
@@ -48,14 +65,17 @@ pub(super) struct Tried {
 
 impl EvmChain {
     pub(super) async fn simulate(&self, trial: &Trial<'_>) -> Result<Tried, ChainError> {
-        let call = transfer_call(trial.authorization, &trial.presented.signature);
+        let Payment::Eip3009(signed) = trial.payment else {
+            return self.simulate_alone(trial).await;
+        };
+        let nonce = signed.authorization.nonce;
         let block = self.follower.watched_block();
         if trial.phase == Phase::Settle
             && let Some(seen) = self.trials.of(trial.presented.id, block)
         {
             return self.judge_trial(trial, seen).await;
         }
-        let answer = self.window.ask(question(trial, &call)).await?;
+        let answer = self.window.ask(question(trial, nonce)).await?;
         if let (Answer::Seen(seen), Some(block)) = (answer, block)
             && seen.succeeds
             && self.follower.watched_block() == Some(block)
@@ -65,31 +85,27 @@ impl EvmChain {
         match answer {
             Answer::Seen(seen) if seen.payer_has_code => {
                 require_funds(trial, seen.balance)?;
-                self.simulate_contract_payer(trial, &call).await
+                self.simulate_contract_payer(trial).await
             }
             Answer::Seen(seen) => {
-                self.payers.saw_plain(trial.authorization.from, self.now());
+                self.payers.saw_plain(trial.payer, self.now());
                 self.judge_trial(trial, seen).await
             }
-            Answer::Alone => self.simulate_alone(trial, &call).await,
+            Answer::Alone => self.simulate_alone(trial).await,
         }
     }
 
     async fn judge_trial(&self, trial: &Trial<'_>, seen: Seen) -> Result<Tried, ChainError> {
-        require_key(trial.presented)?;
+        require_key(trial)?;
         require_deployed(trial.token)?;
         if !seen.succeeds {
             let detail = format!("the transfer fails after {} gas", seen.gas);
-            let why = self.why(trial.token, trial.authorization, detail).await;
+            let why = self.why(trial, detail).await;
             // Alone it would go through: another payment takes the money.
-            let taken = seen.left < trial.authorization.value;
+            let taken = seen.left < trial.value;
             return Err(match why {
-                ChainError::Refused(refusal)
-                    if taken
-                        && refusal.code()
-                            == codes::INVALID_EXACT_EVM_TRANSACTION_SIMULATION_FAILED =>
-                {
-                    too_little().into()
+                ChainError::Refused(refusal) if taken && refusal.code() == trial.words.fails => {
+                    too_little(trial).into()
                 }
                 why => why,
             });
@@ -107,16 +123,13 @@ impl EvmChain {
 
     /// One round trip for this payment alone: has the payer code (unless that was
     /// seen a moment ago), how much money, and would the transfer go through?
-    async fn simulate_alone(&self, trial: &Trial<'_>, call: &Bytes) -> Result<Tried, ChainError> {
-        let payer = trial.authorization.from;
+    pub(super) async fn simulate_alone(&self, trial: &Trial<'_>) -> Result<Tried, ChainError> {
+        let payer = trial.payer;
         let plain = self.payers.is_plain(payer, self.now());
         let balance = TokenAbi::balanceOfCall { account: payer };
         let balance = Bytes::from(balance.abi_encode());
         let mut batch = Batch::new();
-        batch.push(
-            "eth_call",
-            &(self.settle_request(trial.token, call), LATEST),
-        );
+        batch.push("eth_call", &(self.settle_request(&trial.call), LATEST));
         let balance = CallRequest::new(trial.token.address, &balance);
         batch.push("eth_call", &(balance, LATEST));
         if !plain {
@@ -132,38 +145,38 @@ impl EvmChain {
             let code = answers.next().ok_or_else(missing)?;
             if !code.map_err(unavailable("eth_getCode"))?.is_empty() {
                 require_funds(trial, funds)?;
-                return self.simulate_contract_payer(trial, call).await;
+                return self.simulate_contract_payer(trial).await;
             }
             self.payers.saw_plain(payer, self.now());
         }
-        require_key(trial.presented)?;
+        require_key(trial)?;
         require_deployed(trial.token)?;
         if let Err(error) = simulated(transfer)? {
-            return Err(self.why(trial.token, trial.authorization, error).await);
+            return Err(self.why(trial, error).await);
         }
         require_funds(trial, funds)?;
         Ok(Tried {
-            gas: self.limits.payment_gas,
+            gas: self.limits.payment_gas + trial.call.gas_beside,
             by_contract: false,
         })
     }
 
     /// A payer with code decides by EIP-1271, never by its key: its code is
     /// asked, and the transfer simulated with a gas price, as it will be sent.
-    async fn simulate_contract_payer(
+    pub(super) async fn simulate_contract_payer(
         &self,
         trial: &Trial<'_>,
-        call: &Bytes,
     ) -> Result<Tried, ChainError> {
         let question = AccountAbi::isValidSignatureCall {
             hash: trial.digest,
             signature: trial.presented.signature.clone(),
         };
         let question = Bytes::from(question.abi_encode());
-        let mut ask_account = CallRequest::new(trial.authorization.from, &question);
+        let mut ask_account = CallRequest::new(trial.payer, &question);
         ask_account.gas = Some(U64::from(self.limits.signature_gas));
-        let mut settle = self.settle_request(trial.token, call);
-        settle.gas = Some(U64::from(self.limits.contract_payment_gas));
+        let mut settle = self.settle_request(&trial.call);
+        let limit = self.limits.contract_payment_gas + trial.call.gas_beside;
+        settle.gas = Some(U64::from(limit));
         if !self.signers.is_empty() {
             settle.gas_price = Some(U128::from(self.current_fees().await?.max_fee));
         }
@@ -172,7 +185,7 @@ impl EvmChain {
         batch.push("eth_call", &(settle, LATEST));
         let mut answers = ask_all(&self.rpc, batch).await?;
         if !says_valid(answers.next())? {
-            return Err(wrong_signature().into());
+            return Err(wrong_signature(trial.words.signature).into());
         }
         require_deployed(trial.token)?;
         let answer = answers
@@ -181,24 +194,22 @@ impl EvmChain {
         match simulated(answer)? {
             // The transaction gets the very limit that it was simulated with.
             Ok(()) => Ok(Tried {
-                gas: self
-                    .limits
-                    .contract_payment_gas
-                    .saturating_sub(self.limits.transaction_gas),
+                gas: limit.saturating_sub(self.limits.transaction_gas),
                 by_contract: true,
             }),
-            Err(error) => Err(self.why(trial.token, trial.authorization, error).await),
+            Err(error) => Err(self.why(trial, error).await),
         }
     }
 
-    /// The transfer as the first settling account would send it.
-    fn settle_request<'a>(&self, token: &Token, call: &'a Bytes) -> CallRequest<'a> {
+    /// The call as the account that must send it would, or the first one.
+    fn settle_request<'a>(&self, call: &'a SettleCall) -> CallRequest<'a> {
+        let first = || self.signers.first().map(crate::EvmSigner::address);
         CallRequest {
-            from: self.signers.first().map(crate::EvmSigner::address),
-            to: token.address,
-            data: call,
+            from: call.caller.or_else(first),
+            to: call.target,
+            data: &call.data,
             gas: Some(U64::from(
-                self.limits.payment_gas + self.limits.transaction_gas,
+                self.limits.payment_gas + self.limits.transaction_gas + call.gas_beside,
             )),
             gas_price: None,
         }
@@ -206,17 +217,16 @@ impl EvmChain {
 }
 
 /// Only what a plain payer's key has signed is worth trying.
-fn question(trial: &Trial<'_>, call: &Bytes) -> Question {
-    let a = trial.authorization;
+fn question(trial: &Trial<'_>, nonce: B256) -> Question {
     Question {
         token: trial.token.address,
-        payer: a.from,
-        payee: a.to,
-        value: a.value,
-        nonce: a.nonce,
+        payer: trial.payer,
+        payee: trial.payee,
+        value: trial.value,
+        nonce,
         call: match trial.presented.by_key {
-            true => call.clone(),
-            false => selector_and_payer(call, a.from),
+            true => trial.call.data.clone(),
+            false => selector_and_payer(&trial.call.data, trial.payer),
         },
     }
 }
@@ -227,23 +237,20 @@ fn selector_and_payer(call: &Bytes, payer: Account) -> Bytes {
 }
 
 /// Money for this payment and for what is promised already.
-fn require_funds(trial: &Trial<'_>, balance: U256) -> Result<(), Refusal> {
-    let needed = trial.authorization.value.saturating_add(trial.held);
+pub(super) fn require_funds(trial: &Trial<'_>, balance: U256) -> Result<(), Refusal> {
+    let needed = trial.value.saturating_add(trial.held);
     if balance < needed {
-        return Err(too_little());
+        return Err(too_little(trial));
     }
     Ok(())
 }
 
-fn too_little() -> Refusal {
-    refuse(
-        codes::INVALID_EXACT_EVM_INSUFFICIENT_BALANCE,
-        "fund the paying account",
-    )
+fn too_little(trial: &Trial<'_>) -> Refusal {
+    refuse(trial.words.funds, "fund the paying account")
 }
 
 /// A token that shows no balance has none for us.
-fn read_balance(answer: Result<Bytes, RpcError>) -> Result<U256, ChainError> {
+pub(super) fn read_balance(answer: Result<Bytes, RpcError>) -> Result<U256, ChainError> {
     match answer {
         Ok(bytes) => Ok(TokenAbi::balanceOfCall::abi_decode_returns(&bytes).unwrap_or_default()),
         Err(error) if is_revert(&error) => Ok(U256::ZERO),
@@ -252,7 +259,9 @@ fn read_balance(answer: Result<Bytes, RpcError>) -> Result<U256, ChainError> {
 }
 
 /// Keeps "it would revert" apart from "the node could not say".
-fn simulated<T>(answer: Result<T, RpcError>) -> Result<Result<(), RpcError>, ChainError> {
+pub(super) fn simulated<T>(
+    answer: Result<T, RpcError>,
+) -> Result<Result<(), RpcError>, ChainError> {
     match answer {
         Ok(_) => Ok(Ok(())),
         Err(error) if is_revert(&error) => Ok(Err(error)),
@@ -261,7 +270,7 @@ fn simulated<T>(answer: Result<T, RpcError>) -> Result<Result<(), RpcError>, Cha
 }
 
 /// Exactly the magic value, alone or in a word of its own.
-fn says_valid(answer: Option<Result<Value, RpcError>>) -> Result<bool, ChainError> {
+pub(super) fn says_valid(answer: Option<Result<Value, RpcError>>) -> Result<bool, ChainError> {
     if let Some(Err(error)) = &answer
         && is_revert(error)
     {
@@ -273,17 +282,19 @@ fn says_valid(answer: Option<Result<Value, RpcError>>) -> Result<bool, ChainErro
         && bytes.iter().take(32).skip(4).all(|b| *b == 0))
 }
 
-fn require_key(presented: &Presented) -> Result<(), Refusal> {
-    if presented.wrapped {
+pub(super) fn require_key(trial: &Trial<'_>) -> Result<(), Refusal> {
+    if trial.presented.is_wrapped() {
         return Err(refuse(
             codes::EIP6492_FACTORY_NOT_ALLOWED,
             "deploy the account first, then pay from it",
         ));
     }
-    presented.by_key.then_some(()).ok_or_else(wrong_signature)
+    let own = trial.presented.by_key;
+    own.then_some(())
+        .ok_or_else(|| wrong_signature(trial.words.signature))
 }
 
-fn require_deployed(token: &Token) -> Result<(), ChainError> {
+pub(super) fn require_deployed(token: &Token) -> Result<(), ChainError> {
     match token.state() {
         TokenState::NoCode => {
             Err(refuse(codes::ASSET_NOT_DEPLOYED_CONTRACT, "choose another asset").into())

@@ -25,7 +25,7 @@ pub enum StartError {
     #[error("{0} is not an EVM network; configure one as eip155:<chain id>")]
     NotEvm(String),
     /// Nothing in the asset table can be settled there.
-    #[error("no asset with EIP-3009 is known on {0}; add one to the asset table")]
+    #[error("no asset that can be settled is known on {0}; add one to the asset table")]
     NoAsset(String),
     /// The node serves another chain.
     #[error(
@@ -72,6 +72,8 @@ pub(super) struct StartState {
     passed: AtomicBool,
     /// Whether Multicall3 is there.
     pub multicall: AtomicBool,
+    /// Whether the proxy of `upto` is missing.
+    pub no_upto: AtomicBool,
     /// Which settling accounts run our executor's code, by their place.
     pub delegated: Mutex<Vec<bool>>,
     /// Gas that the newest block may hold; zero while it is unknown.
@@ -148,10 +150,13 @@ impl EvmChain {
         let question = Bytes::from(Abi::DOMAIN_SEPARATORCall {}.abi_encode());
         let tokens: Vec<&Token> = self.tokens.iter().collect();
         for token in &tokens {
-            batch.push(
-                "eth_call",
-                &(CallRequest::new(token.address, &question), LATEST),
-            );
+            match token.signs_itself() {
+                true => batch.push(
+                    "eth_call",
+                    &(CallRequest::new(token.address, &question), LATEST),
+                ),
+                false => batch.push("eth_getCode", &(token.address, LATEST)),
+            };
         }
         for signer in &self.signers {
             batch.push("eth_getBalance", &(signer.address(), LATEST));
@@ -199,6 +204,14 @@ impl EvmChain {
         token: &Token,
         answer: Option<Result<Value, RpcError>>,
     ) -> Result<(), StartError> {
+        if !token.signs_itself() {
+            let code: Bytes = typed("eth_getCode", answer).map_err(|e| self.node_failed(&e))?;
+            token.set_state(match code.is_empty() {
+                true => TokenState::NoCode,
+                false => TokenState::Good,
+            });
+            return Ok(());
+        }
         let separator = match answer {
             Some(Err(error)) if is_revert(&error) => self.domain_in_parts(token).await?,
             answer => {

@@ -332,5 +332,6 @@ fn says_used(code: &str) -> bool {
         codes::INVALID_EXACT_EVM_NONCE_ALREADY_USED
             | codes::NONCE_ALREADY_USED
             | codes::PERMIT2_INVALID_NONCE
+            | codes::INVALID_EXACT_EVM_EIP2612_ALREADY_SETTLED
     )
 }

@@ -1,7 +1,16 @@
-//! EIP-712 hashes of EIP-3009 authorizations.
+//! EIP-712 hashes of what payers sign: EIP-3009 authorizations here, and beside
+//! them Permit2's permits, EIP-2612's, and the proofs of transactions.
 //!
 //! Written out by hand over fixed buffers, since every payment is hashed: the
 //! type hashes are constants and a domain is hashed once ([`Domain`]).
+
+mod permit;
+mod permit2;
+mod proof;
+
+pub use permit::{PERMIT_TYPE_HASH, Permit};
+pub use permit2::{EXACT_PERMIT_TYPE_HASH, Permit2Transfer, UPTO_PERMIT_TYPE_HASH, Witness};
+pub use proof::{PROOF_TYPE, TransactionProof};
 
 use alloy_primitives::{Address, B256, U256, b256, keccak256};
 
@@ -13,7 +22,15 @@ pub const DOMAIN_TYPE_HASH: B256 =
 pub const TRANSFER_TYPE_HASH: B256 =
     b256!("7c7c6cdb67a18743f49ec6fa9b35f50d52ed05cbed4cc592e13b44501c1a2267");
 
-/// A token's EIP-712 domain, hashed.
+/// `EIP712Domain(string name,uint256 chainId,address verifyingContract)`
+pub const UNVERSIONED_DOMAIN_TYPE_HASH: B256 =
+    b256!("8cad95687ba82c2ce50e74f7b754645e5117c3a5bec8151c0726d5857980a866");
+
+/// `EIP712Domain(string name,string version,uint256 chainId)`
+pub const PLACELESS_DOMAIN_TYPE_HASH: B256 =
+    b256!("c2f8787176b8ac6bf7215b4adcc1e069bf4ab82d9ab1df05a57a91d425935b6e");
+
+/// An EIP-712 domain, hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Domain {
     separator: B256,
@@ -34,6 +51,34 @@ impl Domain {
         write_words(&mut words, &parts);
         Self {
             separator: keccak256(words),
+        }
+    }
+
+    /// The domain of a contract that states no version: Permit2.
+    #[must_use]
+    pub fn unversioned(name: &str, chain_id: u64, contract: Address) -> Self {
+        let parts = [
+            UNVERSIONED_DOMAIN_TYPE_HASH,
+            keccak256(name),
+            B256::from(U256::from(chain_id)),
+            contract.into_word(),
+        ];
+        Self {
+            separator: hash_words(&parts),
+        }
+    }
+
+    /// The domain of what no contract verifies.
+    #[must_use]
+    pub fn placeless(name: &str, version: &str, chain_id: u64) -> Self {
+        let parts = [
+            PLACELESS_DOMAIN_TYPE_HASH,
+            keccak256(name),
+            keccak256(version),
+            B256::from(U256::from(chain_id)),
+        ];
+        Self {
+            separator: hash_words(&parts),
         }
     }
 
@@ -96,6 +141,13 @@ impl Authorization {
     }
 }
 
+/// `keccak256` over at most twelve words.
+fn hash_words(words: &[B256]) -> B256 {
+    let mut bytes = [0_u8; 12 * 32];
+    write_words(&mut bytes, words);
+    keccak256(bytes.get(..words.len() * 32).unwrap_or_default())
+}
+
 fn write_words(out: &mut [u8], words: &[B256]) {
     for (slot, word) in out.chunks_exact_mut(32).zip(words) {
         slot.copy_from_slice(word.as_slice());
@@ -113,6 +165,14 @@ mod tests {
             keccak256(
                 "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
             )
+        );
+        assert_eq!(
+            UNVERSIONED_DOMAIN_TYPE_HASH,
+            keccak256("EIP712Domain(string name,uint256 chainId,address verifyingContract)")
+        );
+        assert_eq!(
+            PLACELESS_DOMAIN_TYPE_HASH,
+            keccak256("EIP712Domain(string name,string version,uint256 chainId)")
         );
         assert_eq!(
             TRANSFER_TYPE_HASH,

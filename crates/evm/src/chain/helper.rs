@@ -1,0 +1,311 @@
+//! An account without rights, for what somebody else's signature wants done
+//! before a payment can settle: deploying a smart wallet (EIP-6492) and sending
+//! an approval of the payer's. It never signs anything that could move more than
+//! its own gas money, and no settling account ever makes such a call.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use alloy_consensus::TxEip1559;
+use alloy_primitives::{Address as Account, Bytes, TxKind, U64, U128, U256};
+use alloy_sol_types::SolCall;
+use tollway_core::{ChainError, Phase, Raw, Refusal, TxHash, codes};
+
+use super::EvmChain;
+use super::batch::in_order;
+use super::diagnose::{allowance_required, number_of};
+use super::seal::signed;
+use super::simulate::{Trial, Tried, require_deployed, require_funds, require_key};
+use crate::EvmSigner;
+use crate::abi::{Allowances, Token as Abi};
+use crate::contracts::PERMIT2;
+use crate::methods::sponsoring::SponsoredApproval;
+use crate::node::{CallRequest, LATEST, Receipt, ask, is_revert, unavailable, unavailable_because};
+use crate::refusal::refuse;
+
+/// Gas of sending somebody money for gas.
+const FUNDING_GAS: u64 = 21_000;
+
+/// How often a transaction is looked for.
+const HELPER_POLL: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// The helping account, and whom it may call.
+pub(super) struct Helper {
+    signer: Option<EvmSigner>,
+    factories: Vec<Account>,
+    /// One transaction at a time: its nonce is the chain's.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Helper {
+    pub fn new(signer: Option<EvmSigner>, factories: Vec<Account>) -> Self {
+        Self {
+            signer,
+            factories,
+            turn: tokio::sync::Mutex::new(()),
+        }
+    }
+}
+
+impl EvmChain {
+    /// A payment whose signature came in an EIP-6492 wrapper. An account that is
+    /// there by now signs as any contract does.
+    pub(super) async fn simulate_wrapped(
+        &self,
+        trial: &Trial<'_>,
+        (factory, deployment): &(Account, Bytes),
+    ) -> Result<Tried, ChainError> {
+        if !self.code(trial.payer).await?.is_empty() {
+            return self.simulate_alone(trial).await;
+        }
+        if !self.helper.factories.contains(factory) {
+            return Err(refuse(
+                codes::EIP6492_FACTORY_NOT_ALLOWED,
+                "deploy the account first, then pay from it",
+            )
+            .into());
+        }
+        let multicall = self.start.multicall.load(Ordering::Acquire);
+        if self.helper.signer.is_none() || !multicall || trial.call.caller.is_some() {
+            return Err(undeployed().into());
+        }
+        require_deployed(trial.token)?;
+        require_funds(trial, self.balance_of(trial).await?)?;
+        self.try_deployed(trial, (*factory, deployment.clone()))
+            .await?;
+        if trial.phase == Phase::Settle {
+            self.deploy_wallet(trial, *factory, deployment).await?;
+            return self.simulate_alone(trial).await;
+        }
+        Ok(Tried {
+            gas: self
+                .limits
+                .contract_payment_gas
+                .saturating_sub(self.limits.transaction_gas),
+            by_contract: true,
+        })
+    }
+
+    /// The deployment and the settlement in one call that changes nothing. Only
+    /// the settlement must succeed: it asks the account's code.
+    async fn try_deployed(
+        &self,
+        trial: &Trial<'_>,
+        deployment: (Account, Bytes),
+    ) -> Result<(), ChainError> {
+        let settle = (trial.call.target, trial.call.data.clone());
+        let (target, data) = in_order(deployment, settle);
+        let mut request = CallRequest::new(target, &data);
+        request.from = self.helper.signer.as_ref().map(EvmSigner::address);
+        let limit = self.limits.contract_payment_gas + self.limits.deployment_gas;
+        request.gas = Some(U64::from(limit));
+        request.gas_price = Some(U128::from(self.current_fees().await?.max_fee));
+        let answer = self.rpc.call::<Bytes>("eth_call", (request, LATEST)).await;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(error) if is_revert(&error) => Err(self.why(trial, error).await),
+            Err(error) => Err(unavailable("simulation")(error)),
+        }
+    }
+
+    async fn deploy_wallet(
+        &self,
+        trial: &Trial<'_>,
+        factory: Account,
+        deployment: &Bytes,
+    ) -> Result<(), ChainError> {
+        let _turn = self.helper.turn.lock().await;
+        if !self.code(trial.payer).await?.is_empty() {
+            return Ok(());
+        }
+        let gas = self.limits.deployment_gas;
+        self.help(factory, deployment.clone(), U256::ZERO, gas)
+            .await?;
+        match self.code(trial.payer).await?.is_empty() {
+            false => Ok(()),
+            true => Err(refuse(
+                codes::SMART_WALLET_DEPLOYMENT_FAILED,
+                "deploy the account first, then pay from it",
+            )
+            .into()),
+        }
+    }
+
+    /// A payment that brings its own approval. Where the allowance is there
+    /// already nothing is sent. Before the goods are made only the payment's own
+    /// parts can be tried; right before the money moves the approval is sent,
+    /// waited for, and the whole tried.
+    pub(super) async fn simulate_approved(
+        &self,
+        trial: &Trial<'_>,
+        approval: &SponsoredApproval,
+    ) -> Result<Tried, ChainError> {
+        if self.allowance_of(trial).await? >= trial.value {
+            return self.simulate_alone(trial).await;
+        }
+        if self.helper.signer.is_none() {
+            return Err(allowance_required(trial).into());
+        }
+        if approval.cost > U256::from(self.limits.approval_cost) {
+            return Err(refuse(
+                codes::ERC20_APPROVAL_TX_PARSE_FAILED,
+                "sign one with lower fees",
+            )
+            .into());
+        }
+        // An approval is a plain account's own transaction.
+        require_key(trial)?;
+        if !self.code(trial.payer).await?.is_empty() {
+            return Err(allowance_required(trial).into());
+        }
+        require_deployed(trial.token)?;
+        require_funds(trial, self.balance_of(trial).await?)?;
+        if self.transaction_count(trial.payer).await? != approval.nonce {
+            return Err(refuse(
+                codes::ERC20_APPROVAL_TX_FAILED,
+                "sign it with the account's next nonce",
+            )
+            .into());
+        }
+        if trial.phase == Phase::Verify {
+            // The permit's own parts: all but the allowance.
+            return match self.why(trial, "before the approval").await {
+                ChainError::Refused(refusal)
+                    if refusal.code() == codes::PERMIT2_ALLOWANCE_REQUIRED =>
+                {
+                    Ok(Tried {
+                        gas: self.limits.payment_gas,
+                        by_contract: false,
+                    })
+                }
+                why => Err(why),
+            };
+        }
+        self.send_approval(trial, approval).await?;
+        self.simulate_alone(trial).await
+    }
+
+    /// Pays for a payer's approval what it lacks, sends it and waits for it.
+    async fn send_approval(
+        &self,
+        trial: &Trial<'_>,
+        approval: &SponsoredApproval,
+    ) -> Result<(), ChainError> {
+        let _turn = self.helper.turn.lock().await;
+        let held: U256 = ask(&self.rpc, "eth_getBalance", (trial.payer, LATEST)).await?;
+        let lacks = approval.cost.saturating_sub(held);
+        if !lacks.is_zero() {
+            self.help(trial.payer, Bytes::new(), lacks, FUNDING_GAS)
+                .await?;
+        }
+        let raw = Raw {
+            hash: TxHash::new(&format!("{:#x}", approval.hash)),
+            bytes: approval.raw.to_vec(),
+        };
+        match self.until_included(&raw).await? {
+            Some(true) => Ok(()),
+            Some(false) => Err(refuse(
+                codes::ERC20_APPROVAL_TX_FAILED,
+                "approve Permit2 yourself, once, and pay again",
+            )
+            .into()),
+            None => Err(refuse(
+                codes::ERC20_APPROVAL_BROADCAST_FAILED,
+                "sign it again with the account's next nonce",
+            )
+            .into()),
+        }
+    }
+
+    /// One transaction of the helping account, included. Whoever calls holds its turn.
+    async fn help(
+        &self,
+        to: Account,
+        input: Bytes,
+        value: U256,
+        gas_limit: u64,
+    ) -> Result<(), ChainError> {
+        let Some(signer) = &self.helper.signer else {
+            return Err(unhelped("no helping account"));
+        };
+        let fees = self.current_fees().await?;
+        let transaction = TxEip1559 {
+            chain_id: self.chain_id,
+            nonce: self.transaction_count(signer.address()).await?,
+            gas_limit,
+            max_fee_per_gas: fees.max_fee,
+            max_priority_fee_per_gas: fees.priority,
+            to: TxKind::Call(to),
+            value,
+            input,
+            ..TxEip1559::default()
+        };
+        match self.until_included(&signed(transaction, signer)).await? {
+            Some(_) => Ok(()),
+            None => Err(unhelped(
+                "the node did not take the helping account's transaction",
+            )),
+        }
+    }
+
+    /// Sends, and waits: whether it succeeded, or `None` where no node takes it.
+    async fn until_included(&self, raw: &Raw) -> Result<Option<bool>, ChainError> {
+        let until = Instant::now() + self.limits.helper_wait;
+        loop {
+            let said = self.send_raw(raw).await?;
+            let receipt: Option<Receipt> =
+                ask(&self.rpc, "eth_getTransactionReceipt", [&raw.hash]).await?;
+            match (receipt, said) {
+                (Some(receipt), _) => return Ok(Some(receipt.status == Some(U64::from(1)))),
+                (None, tollway_core::Broadcast::Rejected(why)) => {
+                    tracing::warn!(network = %self.network, why, "a helping transaction was not taken");
+                    return Ok(None);
+                }
+                (None, tollway_core::Broadcast::NonceUsed) => return Ok(None),
+                (None, _) if Instant::now() >= until => {
+                    return Err(unhelped("a helping transaction was not included in time"));
+                }
+                (None, _) => tokio::time::sleep(HELPER_POLL).await,
+            }
+        }
+    }
+
+    async fn allowance_of(&self, trial: &Trial<'_>) -> Result<U256, ChainError> {
+        let question = Allowances::allowanceCall {
+            owner: trial.payer,
+            spender: PERMIT2,
+        };
+        let [answer] = self
+            .facts([(trial.token.address, question.abi_encode())])
+            .await?;
+        Ok(answer
+            .and_then(|bytes| number_of(&bytes))
+            .unwrap_or_default())
+    }
+
+    async fn balance_of(&self, trial: &Trial<'_>) -> Result<U256, ChainError> {
+        let question = Abi::balanceOfCall {
+            account: trial.payer,
+        };
+        let [answer] = self
+            .facts([(trial.token.address, question.abi_encode())])
+            .await?;
+        Ok(answer
+            .and_then(|bytes| number_of(&bytes))
+            .unwrap_or_default())
+    }
+}
+
+fn undeployed() -> Refusal {
+    refuse(
+        codes::INVALID_EXACT_EVM_PAYLOAD_UNDEPLOYED_SMART_WALLET,
+        "deploy the account first, then pay from it",
+    )
+}
+
+fn unhelped(detail: &str) -> ChainError {
+    unavailable_because(
+        "What must come before this payment could not be done now; try again later.",
+        detail,
+    )
+}

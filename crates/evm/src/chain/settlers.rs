@@ -1,0 +1,104 @@
+//! The settlers of payees: which are there, and how a missing one gets there in
+//! the transaction that needs it.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+
+use alloy_primitives::{Address as Account, Bytes};
+use tollway_core::{ChainError, Intent, Refusal, codes};
+
+use super::EvmChain;
+use super::batch::in_order;
+use super::recent::Recent;
+use super::simulate::SettleCall;
+use crate::contracts::{CREATE2_DEPLOYER, settler_address, settler_deployment};
+use crate::methods::Way;
+use crate::refusal::refuse;
+
+/// Payees whose settler was seen: it never goes away.
+#[derive(Debug, Default)]
+pub(super) struct Settlers(Mutex<Recent<Account, ()>>);
+
+impl EvmChain {
+    /// Whether a payee's settler is known to be there.
+    fn knows_settler(&self, payee: Account) -> bool {
+        let seen = self
+            .settlers
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        seen.get(&payee).is_some()
+    }
+
+    /// Whether a payee's settler is there; asked for until it is.
+    async fn has_settler(&self, payee: Account) -> Result<bool, ChainError> {
+        if self.knows_settler(payee) {
+            return Ok(true);
+        }
+        let there = !self.code(settler_address(payee)).await?.is_empty();
+        if there {
+            let mut seen = self
+                .settlers
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            seen.insert(payee, ());
+        }
+        Ok(there)
+    }
+
+    /// The call of a permit, after the deployment of its settler where that is
+    /// missing.
+    pub(super) async fn with_settler(
+        &self,
+        call: SettleCall,
+        payee: Account,
+    ) -> Result<SettleCall, ChainError> {
+        if self.has_settler(payee).await? {
+            return Ok(call);
+        }
+        let (target, data) = self.deploying(payee, (call.target, call.data))?;
+        Ok(SettleCall {
+            target,
+            data,
+            gas_beside: self.limits.deployment_gas,
+            ..call
+        })
+    }
+
+    /// The same for a call that is about to be signed.
+    pub(super) async fn call_with_settler(
+        &self,
+        payee: Account,
+        call: (Account, Bytes),
+    ) -> Result<(Account, Bytes), ChainError> {
+        match self.has_settler(payee).await? {
+            true => Ok(call),
+            false => Ok(self.deploying(payee, call)?),
+        }
+    }
+
+    fn deploying(
+        &self,
+        payee: Account,
+        call: (Account, Bytes),
+    ) -> Result<(Account, Bytes), Refusal> {
+        if !self.start.multicall.load(Ordering::Acquire) {
+            return Err(refuse(
+                codes::INVALID_EXACT_EVM_EIP2612_NOT_SUPPORTED,
+                &format!("put the settler {} there first", settler_address(payee)),
+            ));
+        }
+        Ok(in_order(
+            (CREATE2_DEPLOYER, settler_deployment(payee)),
+            call,
+        ))
+    }
+
+    /// Whether settling a payment deploys something first. It does not share a
+    /// transaction: deploying what is there by then takes nearly all of its gas.
+    pub(super) fn deploys(&self, intent: &Intent) -> bool {
+        matches!(Way::of(&intent.terms), Ok(Way::Eip2612))
+            && super::account(&intent.terms.pay_to).is_some_and(|payee| !self.knows_settler(payee))
+    }
+}

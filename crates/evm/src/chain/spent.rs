@@ -1,0 +1,230 @@
+//! Which transaction used a nonce of Permit2's: Permit2 keeps a bit and logs
+//! nothing, so a transfer is told to be a permit's by the call that made it.
+
+use alloy_primitives::{Address, B256, Bytes};
+use alloy_sol_types::SolCall;
+use serde::Deserialize;
+use tollway_core::{ChainError, Expected, Finality, Identity, Lookup};
+
+use super::EvmChain;
+use super::outcome::succeeded;
+use crate::abi::Multicall3;
+use crate::contracts::{EXACT_PROXY, MULTICALL3, UPTO_PROXY};
+use crate::methods::identity::Key;
+use crate::methods::permit2::SignedPermit2;
+use crate::node::{Log, Receipt, ask, unavailable};
+use crate::receipt::{Effect, Uses};
+
+/// A transaction, as far as it tells whom it settles for.
+#[derive(Debug, Deserialize)]
+struct Sent {
+    to: Option<Address>,
+    input: Bytes,
+    hash: B256,
+}
+
+/// Whose settlement a transaction is, by its calldata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Calls {
+    /// This permit's, and no other of the same payer's.
+    This,
+    /// Others' only.
+    Others,
+    /// That cannot be told.
+    Unclear,
+}
+
+impl EvmChain {
+    /// Finds the transaction that used a nonce which is used.
+    pub(super) async fn look_for_permit2(
+        &self,
+        effect: &Effect,
+        newest: u64,
+        payment: (&Identity, &Expected, Finality),
+    ) -> Result<Lookup, ChainError> {
+        let Some(block) = self.first_used(effect, newest).await? else {
+            return self.search_permit2(effect, newest, payment).await;
+        };
+        let logs = self.logs(effect, block, block).await;
+        let logs = logs.map_err(unavailable("eth_getLogs"))?;
+        // In the block in which the nonce was used its transfer is one of these.
+        match self.settling(effect, &logs, true).await? {
+            Some(receipt) => self.settled_or_unknown(&receipt, payment).await,
+            None => Ok(Lookup::Spent),
+        }
+    }
+
+    /// Older states are not known: only a call that names the nonce tells.
+    async fn search_permit2(
+        &self,
+        effect: &Effect,
+        newest: u64,
+        payment: (&Identity, &Expected, Finality),
+    ) -> Result<Lookup, ChainError> {
+        let (mut to, mut span) = (newest, self.limits.lookup_chunk.max(1));
+        for _ in 0..self.limits.lookup_queries {
+            let from = to.saturating_sub(span - 1);
+            match self.logs(effect, from, to).await {
+                Ok(logs) => {
+                    if let Some(receipt) = self.settling(effect, &logs, false).await? {
+                        return self.settled_or_unknown(&receipt, payment).await;
+                    }
+                    let Some(next) = from.checked_sub(1) else {
+                        return Ok(Lookup::Unknown);
+                    };
+                    to = next;
+                }
+                Err(error) if error.is_refusal() && span > 10 => span = (span / 4).max(10),
+                Err(error) => return Err(unavailable("eth_getLogs")(error)),
+            }
+        }
+        Ok(Lookup::Unknown)
+    }
+
+    async fn settled_or_unknown(
+        &self,
+        receipt: &Receipt,
+        (identity, expected, finality): (&Identity, &Expected, Finality),
+    ) -> Result<Lookup, ChainError> {
+        if !self.is_deep_enough(receipt, finality).await? {
+            return Ok(Lookup::Unknown);
+        }
+        let settled = self.settled(&Uses::of(receipt), identity, expected)?;
+        Ok(settled.map_or(Lookup::Unknown, Lookup::Settled))
+    }
+
+    /// The block in which a nonce that is used at `newest` was used: back in steps
+    /// that grow until it was not, and then by halving. `None` where the node does
+    /// not know states that old.
+    async fn first_used(&self, effect: &Effect, newest: u64) -> Result<Option<u64>, ChainError> {
+        let (mut used, mut step) = (newest, 1);
+        let mut unused = loop {
+            let before = used.saturating_sub(step);
+            match self.used_at(effect, before).await? {
+                Some(true) if before == 0 => return Ok(Some(0)),
+                Some(true) => (used, step) = (before, step * 4),
+                Some(false) => break before,
+                None => return Ok(None),
+            }
+        };
+        while used - unused > 1 {
+            let middle = unused + (used - unused) / 2;
+            match self.used_at(effect, middle).await? {
+                Some(true) => used = middle,
+                Some(false) => unused = middle,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(used))
+    }
+
+    /// The receipt of the newest of these transfers that settles the permit.
+    /// `unclear`: whether one will do whose call does not tell, since it is known
+    /// otherwise that the nonce was used right there.
+    async fn settling(
+        &self,
+        effect: &Effect,
+        logs: &[Log],
+        unclear: bool,
+    ) -> Result<Option<Receipt>, ChainError> {
+        let mut perhaps = None;
+        let exact = effect.value.to_be_bytes::<32>();
+        for log in logs.iter().rev().filter(|log| log.data.as_ref() == exact) {
+            let Some(hash) = log.transaction_hash else {
+                continue;
+            };
+            let receipt: Option<Receipt> =
+                ask(&self.rpc, "eth_getTransactionReceipt", [hash]).await?;
+            let Some(receipt) = receipt.filter(|r| r.transaction_hash == hash) else {
+                continue;
+            };
+            match self.calls_of(effect, &receipt).await? {
+                Calls::This => return Ok(Some(receipt)),
+                Calls::Unclear if unclear && perhaps.is_none() => perhaps = Some(receipt),
+                Calls::Unclear | Calls::Others => {}
+            }
+        }
+        Ok(perhaps)
+    }
+
+    /// Whether a transaction that holds the exact transfer settled this permit.
+    pub(super) async fn is_spent_by(
+        &self,
+        effect: &Effect,
+        receipt: &Receipt,
+    ) -> Result<Option<bool>, ChainError> {
+        match self.calls_of(effect, receipt).await? {
+            Calls::This => return Ok(Some(true)),
+            Calls::Others => return Ok(Some(false)),
+            Calls::Unclear => {}
+        }
+        // The nonce says it: unused before that block, used in it.
+        let block = receipt.block_number.map_or(0, |number| number.to::<u64>());
+        let after = self.used_at(effect, block).await?;
+        let before = self.used_at(effect, block.saturating_sub(1)).await?;
+        Ok(match (before, after) {
+            (Some(false), Some(true)) => Some(true),
+            (Some(true), _) | (_, Some(false)) => Some(false),
+            _ => None,
+        })
+    }
+
+    async fn calls_of(&self, effect: &Effect, receipt: &Receipt) -> Result<Calls, ChainError> {
+        let hash = receipt.transaction_hash;
+        let uses = Uses::of(receipt);
+        let mut own = uses.transfers(effect);
+        if succeeded(receipt) != Some(true) || own.all(|log| uses.is_authorized(log, effect.from)) {
+            return Ok(Calls::Others);
+        }
+        let sent: Option<Sent> = ask(&self.rpc, "eth_getTransactionByHash", [hash]).await?;
+        let count = uses.transfers(effect).count();
+        Ok(match sent.filter(|sent| sent.hash == hash) {
+            Some(sent) => calls(effect, &sent, count),
+            None => Calls::Unclear,
+        })
+    }
+}
+
+/// What a transaction with so many exact transfers calls.
+fn calls(effect: &Effect, sent: &Sent, transfers: usize) -> Calls {
+    let Key::Permit2(nonce) = effect.key else {
+        return Calls::Unclear;
+    };
+    let named = |target: Address, data: &[u8]| match is_proxy(target) {
+        true => SignedPermit2::nonce_of_call(data),
+        false => None,
+    };
+    let Some(to) = sent.to else {
+        return Calls::Unclear;
+    };
+    if is_proxy(to) {
+        return match named(to, &sent.input) {
+            Some(called) if called == (effect.from, nonce) => Calls::This,
+            Some(_) => Calls::Others,
+            None => Calls::Unclear,
+        };
+    }
+    let Ok(batch) = Multicall3::aggregate3Call::abi_decode(&sent.input) else {
+        return Calls::Unclear;
+    };
+    let clear = to == MULTICALL3
+        && batch
+            .calls
+            .iter()
+            .all(|call| is_proxy(call.target) || call.target == effect.asset);
+    let own: Vec<_> = batch
+        .calls
+        .iter()
+        .filter_map(|call| named(call.target, &call.callData))
+        .filter(|(payer, _)| *payer == effect.from)
+        .collect();
+    match own.as_slice() {
+        [(_, only)] if clear && *only == nonce && transfers == 1 => Calls::This,
+        several if clear && !several.iter().any(|(_, other)| *other == nonce) => Calls::Others,
+        _ => Calls::Unclear,
+    }
+}
+
+fn is_proxy(target: Address) -> bool {
+    target == EXACT_PROXY || target == UPTO_PROXY
+}

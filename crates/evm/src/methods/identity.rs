@@ -1,0 +1,121 @@
+//! What the chain makes unique about a payment, as the text of an identity and
+//! back.
+//!
+//! | method | scope | nonce |
+//! |---|---|---|
+//! | eip3009 | the asset | `0x` and 64 hex digits |
+//! | permit2, also for `upto` | Permit2 | decimal |
+//! | eip2612 | the asset | `permit:` and decimal |
+//! | txid | `tx:` and the asset | the hash, and `:` and the log where there are several |
+
+use alloy_primitives::{Address, B256, U256};
+use tollway_core::{ChainError, Identity};
+
+use super::Payment;
+use super::fields::decimal;
+use crate::contracts::PERMIT2;
+
+/// What tells that a payment was settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    /// The nonce of an EIP-3009 authorization.
+    Authorization(B256),
+    /// A bit of the payer's bitmap in Permit2.
+    Permit2(U256),
+    /// A nonce of the payer's in the token, spent through a settler.
+    Permit(U256),
+    /// A transaction, and which of its logs.
+    Transaction(B256, Option<u64>),
+}
+
+impl Payment {
+    /// Scope and nonce of its identity.
+    pub fn scope_and_nonce(&self, asset: &str) -> (String, String) {
+        match self {
+            Self::Eip3009(signed) => (
+                asset.to_owned(),
+                format!("{:#x}", signed.authorization.nonce),
+            ),
+            Self::Permit2(signed) => (permit2_scope(), signed.permit.nonce.to_string()),
+            Self::Eip2612(signed) => (asset.to_owned(), format!("permit:{}", signed.permit.nonce)),
+            Self::Txid(proof) => (format!("tx:{asset}"), proof.nonce()),
+        }
+    }
+}
+
+/// The scope of Permit2's nonces: one space for all of an owner's tokens.
+pub(crate) fn permit2_scope() -> String {
+    address_text(PERMIT2)
+}
+
+fn address_text(address: Address) -> String {
+    format!("{address:#x}")
+}
+
+/// Reads an identity that was made here.
+pub(crate) fn key_of(identity: &Identity) -> Result<Key, ChainError> {
+    let nonce = identity.nonce.as_str();
+    let key = if identity.scope.starts_with("tx:") {
+        let (hash, index) = match nonce.split_once(':') {
+            None => (nonce, Some(None)),
+            Some((hash, index)) => (hash, index.parse().ok().map(Some)),
+        };
+        hash.parse()
+            .ok()
+            .zip(index)
+            .map(|(hash, index)| Key::Transaction(hash, index))
+    } else if let Some(nonce) = nonce.strip_prefix("permit:") {
+        decimal(nonce).map(Key::Permit)
+    } else if identity.scope == permit2_scope() {
+        decimal(nonce).map(Key::Permit2)
+    } else {
+        nonce.parse().ok().map(Key::Authorization)
+    };
+    key.ok_or_else(|| ChainError::unavailable(format!("{nonce} is not a nonce")))
+}
+
+#[cfg(test)]
+mod tests {
+    use tollway_core::Network;
+
+    use super::*;
+
+    fn key(scope: &str, nonce: &str) -> Option<Key> {
+        let network = Network::eip155(84532);
+        let payer = network.address(&format!("0x{:040x}", 7)).unwrap();
+        key_of(&Identity {
+            network,
+            scope: scope.to_owned(),
+            payer,
+            nonce: nonce.to_owned(),
+        })
+        .ok()
+    }
+
+    #[test]
+    fn an_identity_says_by_which_method_it_settles() {
+        let asset = format!("0x{:040x}", 5);
+        let hash = format!("0x{:064x}", 9);
+        let word = B256::from(U256::from(9));
+        assert_eq!(key(&asset, &hash), Some(Key::Authorization(word)));
+        assert_eq!(
+            key(&permit2_scope(), "9"),
+            Some(Key::Permit2(U256::from(9)))
+        );
+        assert_eq!(key(&asset, "permit:9"), Some(Key::Permit(U256::from(9))));
+        let tx = format!("tx:{asset}");
+        assert_eq!(key(&tx, &hash), Some(Key::Transaction(word, None)));
+        assert_eq!(
+            key(&tx, &format!("{hash}:3")),
+            Some(Key::Transaction(word, Some(3)))
+        );
+        for (scope, nonce) in [
+            (&asset, "permit:01"),
+            (&asset, "9x"),
+            (&tx, "9"),
+            (&permit2_scope(), "0x9"),
+        ] {
+            assert_eq!(key(scope, nonce), None, "{scope} {nonce}");
+        }
+    }
+}
