@@ -139,7 +139,7 @@ impl EvmChain {
         Ok(match outcome.await? {
             Outcome::Settled(settled) => Lookup::Settled(settled),
             Outcome::NotSettled(_) => Lookup::Spent,
-            Outcome::Unknown => Lookup::Unknown,
+            Outcome::Included { .. } | Outcome::Unknown => Lookup::Unknown,
         })
     }
 
