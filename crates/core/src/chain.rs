@@ -486,6 +486,13 @@ pub trait Chain: Send + Sync {
     /// The accounts that settle.
     fn signers(&self) -> Vec<Address>;
 
+    /// Which of them can settle now, the best first: they have gas, and nobody
+    /// else uses them. Whatever must be settled by one account in particular is
+    /// verified from now on as one of these, if it may be any. None: not known.
+    fn prefer(&self, signers: &[Address]) {
+        let _ = signers;
+    }
+
     /// Decodes: identity, expected effect, deadline. Pure.
     ///
     /// Asked twice for one payment: at verify with the terms as offered, and at

@@ -217,7 +217,10 @@ impl Engine {
             }
         };
         let refusal = match verified {
-            Ok(verified) => return Ok(Verdict::Good(Box::new(verified))),
+            Ok(verified) => {
+                handle.admit_pinned(&verified.signers)?;
+                return Ok(Verdict::Good(Box::new(verified)));
+            }
             Err(ChainError::Refused(refusal)) => refusal,
             Err(error @ ChainError::Unavailable { .. }) => return Err(unavailable(&error)),
         };

@@ -121,6 +121,10 @@ impl Actor {
             lost.push((self.performer.network.clone(), signer));
             return None;
         }
+        if let Effect::Prefer { signers } = effect {
+            self.performer.chain.prefer(&signers);
+            return None;
+        }
         let mut performing: Performing = Box::pin(Arc::clone(&self.performer).perform(effect));
         // A step that panics is never answered, and is taken again after its time-out.
         let polled = std::future::poll_fn(|context| {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tollway_core::{Timestamp, codes};
+use tollway_core::{Address, Timestamp, codes};
 
 use super::config::EngineConfig;
 use super::error::EngineError;
@@ -42,14 +42,19 @@ impl NetworkHandle {
             ));
         }
         if self.gauge.drained.load(Ordering::Relaxed) {
-            let mut error = EngineError::new(
-                codes::SIGNER_UNAVAILABLE,
-                "No settling account has enough for gas; try again later or settle at another facilitator.",
-            );
-            error.retry_after = Duration::from_secs(30);
-            return Err(error);
+            return Err(no_gas());
         }
         Ok(())
+    }
+
+    /// The same for a payment that only these accounts may settle, if any are named.
+    pub(super) fn admit_pinned(&self, pinned: &[Address]) -> Result<(), EngineError> {
+        let low = self.gauge.low_signers();
+        let is_low = |pin: &Address| low.iter().any(|state| state.signer == *pin);
+        match pinned.is_empty() || !pinned.iter().all(is_low) {
+            true => Ok(()),
+            false => Err(no_gas()),
+        }
     }
 
     /// Whether a payment with this deadline would settle in time, after all that
@@ -91,4 +96,13 @@ impl NetworkHandle {
         let cycles = u32::try_from(waiting / (lanes * batch) + 1).unwrap_or(u32::MAX);
         block.saturating_mul(blocks) + LANE_CYCLE.saturating_mul(cycles)
     }
+}
+
+fn no_gas() -> EngineError {
+    let mut error = EngineError::new(
+        codes::SIGNER_UNAVAILABLE,
+        "No account that may settle this has enough for gas; try again later or settle at another facilitator.",
+    );
+    error.retry_after = Duration::from_secs(30);
+    error
 }

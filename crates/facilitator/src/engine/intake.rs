@@ -138,7 +138,8 @@ impl Engine {
         let verdict = self.verify_intent(handle, &intent).await;
         let payer = &intent.identity.payer;
         let (response, refusal) = match verdict? {
-            Ok(_) => {
+            Ok(verified) => {
+                handle.admit_pinned(&verified.signers)?;
                 let fingerprint = self.shared.holds.fingerprint(&intent.identity);
                 self.shared.unused.put(fingerprint, ());
                 if mistake::is("verify_commits") {

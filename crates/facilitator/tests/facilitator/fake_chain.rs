@@ -69,6 +69,12 @@ pub struct Script {
     pub plans_hang: bool,
     /// Its newest block stays an old one.
     pub stands_still: bool,
+    /// Payers with code: only one account settles for each.
+    pub contracts: HashSet<Address>,
+    /// That account, where it is not the first of those that can settle.
+    pub pin: Option<Address>,
+    /// The accounts that can settle, as the engine says.
+    pub preferred: Vec<Address>,
     pub verified: usize,
     /// Every broadcast, repeats too.
     pub sent: Vec<TxHash>,
@@ -429,11 +435,18 @@ impl Chain for FakeChain {
             let refusal = Refusal::new("insufficient_funds", "Fund the account.");
             return Err(refusal.into());
         }
+        let first = script.preferred.first().unwrap_or(&self.signers[0]);
+        let pinned = script.pin.as_ref().unwrap_or(first);
+        let has_code = script.contracts.contains(&intent.identity.payer);
         Ok(Verified {
+            signers: has_code.then(|| pinned.clone()).into_iter().collect(),
             intent,
             gas: 60_000,
-            signers: Vec::new(),
         })
+    }
+
+    fn prefer(&self, signers: &[Address]) {
+        self.script().preferred = signers.to_vec();
     }
 
     async fn plan(&self, payments: &[PlannedPayment]) -> Result<Vec<Plan>, ChainError> {
@@ -450,9 +463,16 @@ impl Chain for FakeChain {
             return Ok(vec![plan(Vec::new())]);
         }
         let one_each = self.script().one_each;
-        let (single, shared): (Vec<_>, Vec<_>) =
-            payments.iter().cloned().partition(|p| p.alone || one_each);
-        let mut plans: Vec<Plan> = single.into_iter().map(|p| plan(vec![p])).collect();
+        let pinned = |p: &PlannedPayment| !p.verified.signers.is_empty();
+        let (single, shared): (Vec<_>, Vec<_>) = payments
+            .iter()
+            .cloned()
+            .partition(|p| p.alone || one_each || pinned(p));
+        let one = |p: PlannedPayment| Plan {
+            signers: p.verified.signers.clone(),
+            ..plan(vec![p])
+        };
+        let mut plans: Vec<Plan> = single.into_iter().map(one).collect();
         if !shared.is_empty() {
             plans.push(plan(shared));
         }

@@ -10,6 +10,7 @@ mod fuse;
 mod http_stories;
 mod memory_store;
 mod model_store;
+mod pinned_stories;
 mod recovery_stories;
 mod rng;
 mod scene;

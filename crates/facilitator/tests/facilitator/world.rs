@@ -805,7 +805,7 @@ impl World {
                 };
                 Event::GivenUp { id, ticket, result }
             }
-            Effect::LeaseLost { .. } => return None,
+            Effect::LeaseLost { .. } | Effect::Prefer { .. } => return None,
             Effect::NotifyWaiters {
                 update: Update::TakenBack { .. },
                 ..

@@ -1,23 +1,13 @@
 //! Lanes: one signer each, one new nonce at a time.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tollway_core::{Address, ChainError, PaymentId, Plan, PlannedPayment, Timestamp, codes};
+use tollway_core::{Address, ChainError, PaymentId, Plan, PlannedPayment, codes};
 use tollway_ledger::{Lease, SlotRecord};
 
-use super::alarm::Sleeper;
-use super::payment::planned;
 use super::state::{Carried, LaneWork, Op, Phase, Ready, Slot, Turn, Work};
 use super::types::NotAllocated;
-use super::{Effect, SlotKey, Subject, Ticket};
-
-/// Longest time for which a batch is gathered.
-const LONGEST_GATHER: Duration = Duration::from_millis(200);
-/// What signing, storing and sending take, with room.
-const SENDING: Duration = Duration::from_millis(80);
-/// Planned transactions that may wait for lanes before more is planned.
-const MOST_READY: usize = 64;
+use super::{Effect, SlotKey, Ticket};
 
 impl Turn<'_> {
     pub(super) fn leased(&mut self, lease: Lease) {
@@ -26,6 +16,16 @@ impl Turn<'_> {
                 lane.confirmed = None;
             }
             lane.lease = Some(lease);
+        }
+        self.tell_usable();
+    }
+
+    /// Tells the chain which signers can settle, where that changed.
+    fn tell_usable(&mut self) {
+        let usable = self.state.usable();
+        if self.state.told_usable != usable {
+            self.state.told_usable.clone_from(&usable);
+            self.emit(Effect::Prefer { signers: usable });
         }
     }
 
@@ -36,15 +36,21 @@ impl Turn<'_> {
             lane.lease = None;
             lane.confirmed = None;
         }
+        self.tell_usable();
         for key in keys {
             self.forget_slot(&key);
         }
         self.stop_lane(signer);
+        self.scatter(signer);
     }
 
     pub(super) fn funded(&mut self, signer: &Address, enough: bool) {
         if let Some(lane) = self.state.lanes.get_mut(signer) {
             lane.drained = !enough;
+        }
+        self.tell_usable();
+        if !enough {
+            self.scatter(signer);
         }
     }
 
@@ -72,61 +78,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Verified payments wait again, before all others.
-    fn back_to_queue(&mut self, ids: &[PaymentId], payments: &[PlannedPayment]) {
-        for (id, planned) in ids.iter().zip(payments).rev() {
-            let verified = Box::new(planned.verified.clone());
-            let Some(payment) = self.payment_mut(id) else {
-                continue;
-            };
-            if !matches!(
-                payment.phase,
-                Phase::Planning | Phase::Ready | Phase::OnLane
-            ) {
-                continue;
-            }
-            payment.phase = Phase::Wait(verified);
-            payment.op = Op::now();
-            self.put_back(id);
-        }
-    }
-
-    fn put_back(&mut self, id: &PaymentId) {
-        if let Some(payment) = self.state.payments.get(id) {
-            let caller = payment.caller();
-            self.state.queue.push_front(caller, id.clone());
-        }
-    }
-
-    /// Gives waiting payments to free lanes.
-    pub(super) fn fill_lanes(&mut self) {
-        if self.state.queue.len() == 0 && self.state.ready.is_empty() {
-            return;
-        }
-        self.forget_what_left();
-        for signer in self.free_lanes() {
-            if self.start_ready(&signer) {
-                continue;
-            }
-            if self.state.ready.len() >= MOST_READY || !self.start_planning(&signer) {
-                break;
-            }
-        }
-        self.give_up_what_waits();
-    }
-
-    /// Plans whose payments went another way, such as past their time, hold no place.
-    fn forget_what_left(&mut self) {
-        let payments = &self.state.payments;
-        let waits = |id: &PaymentId| {
-            let payment = payments.get(id);
-            payment.is_some_and(|p| matches!(p.phase, Phase::Ready))
-        };
-        self.state.ready.retain(|ready| ready.ids.iter().any(waits));
-    }
-
     /// Free lanes, the one with the fewest transactions in flight first.
-    fn free_lanes(&self) -> Vec<Address> {
+    pub(super) fn free_lanes(&self) -> Vec<Address> {
         let mut free: Vec<(usize, &Address)> = self
             .state
             .lanes
@@ -141,7 +94,7 @@ impl Turn<'_> {
 
     /// Transactions that are not in a block yet. One that is there and not as deep
     /// as it must be holds nobody up.
-    fn in_flight(&self, signer: &Address) -> usize {
+    pub(super) fn in_flight(&self, signer: &Address) -> usize {
         self.waiting_slots(signer).count()
     }
 
@@ -163,7 +116,7 @@ impl Turn<'_> {
     }
 
     /// Whether a planned transaction took the lane.
-    fn start_ready(&mut self, signer: &Address) -> bool {
+    pub(super) fn start_ready(&mut self, signer: &Address) -> bool {
         let fits = |r: &Ready| may_sign(&r.plan, signer);
         while let Some(index) = self.state.ready.iter().position(fits) {
             let Some(ready) = self.state.ready.remove(index) else {
@@ -181,102 +134,6 @@ impl Turn<'_> {
             self.back_to_queue(&ready.ids, &ready.plan.payments);
         }
         false
-    }
-
-    /// Whether the lane was given something to plan.
-    fn start_planning(&mut self, signer: &Address) -> bool {
-        let Some(wanted) = self.how_many(signer) else {
-            return false;
-        };
-        let mut ids = Vec::with_capacity(wanted);
-        let mut payments = Vec::with_capacity(wanted);
-        while ids.len() < wanted
-            && let Some(id) = self.state.queue.pop()
-        {
-            let alone = self.state.payments.get(&id).is_some_and(|p| p.alone);
-            if alone && !ids.is_empty() {
-                self.put_back(&id);
-                break;
-            }
-            if let Some(planned) = self.take_waiting(&id) {
-                ids.push(id);
-                payments.push(planned);
-                if alone {
-                    break;
-                }
-            }
-        }
-        self.state.queue.since = self.now;
-        if ids.is_empty() {
-            return true;
-        }
-        let (ticket, now) = (self.ticket(), self.now);
-        let payments = Arc::new(payments);
-        if let Some(lane) = self.state.lanes.get_mut(signer) {
-            lane.op = Op::now();
-            lane.op.begin(ticket, now);
-            lane.work = LaneWork::Plan {
-                ids,
-                payments: Arc::clone(&payments),
-            };
-        }
-        self.emit(Effect::Plan {
-            subject: Subject::Lane(signer.clone()),
-            ticket,
-            payments,
-        });
-        true
-    }
-
-    fn wake_queue_at(&mut self, at: Timestamp) {
-        if self.state.queue.armed != at {
-            self.state.queue.armed = at;
-            self.state.alarms.set(at, Sleeper::Queue);
-        }
-    }
-
-    /// How many payments the lane takes now; none while a batch is gathered.
-    /// The more is in flight, the longer that may take: all of it waits for the
-    /// same next blocks.
-    fn how_many(&mut self, signer: &Address) -> Option<usize> {
-        let (waiting, rules) = (self.state.queue.len(), Arc::clone(&self.rules));
-        let in_flight = self.in_flight(signer);
-        if waiting == 0 {
-            return None;
-        }
-        if rules.batch_max <= 1 || (waiting <= rules.batch_from && in_flight < rules.batch_from) {
-            return Some(1);
-        }
-        if waiting < rules.batch_max {
-            let pressure = u32::try_from(in_flight).unwrap_or(u32::MAX).max(1);
-            let patience = rules.gather.saturating_mul(pressure).min(LONGEST_GATHER);
-            let full_at = self.state.queue.since.plus(patience);
-            // What is sent shortly before a block must not wait for the one after it.
-            let block = self.state.watcher.pace.expected_from();
-            let missed = |at: Timestamp| at <= self.now || full_at.plus(SENDING) <= at;
-            if self.now < full_at && block.is_none_or(missed) {
-                self.wake_queue_at(full_at);
-                return None;
-            }
-        }
-        Some(waiting.min(rules.batch_max))
-    }
-
-    /// The payment, if it still waits and was verified lately.
-    fn take_waiting(&mut self, id: &PaymentId) -> Option<PlannedPayment> {
-        let (now, verified_for) = (self.now, self.rules.verified_for);
-        let payment = self.payment_mut(id)?;
-        if !matches!(payment.phase, Phase::Wait(_)) {
-            return None;
-        }
-        if now >= payment.verified_at.plus(verified_for) {
-            self.enter(id, Phase::Verify, Op::now());
-            return None;
-        }
-        match std::mem::replace(&mut payment.phase, Phase::Planning) {
-            Phase::Wait(verified) => Some(planned(&payment.record, *verified, payment.alone)),
-            _ => None,
-        }
     }
 
     pub(super) fn planned_for_lane(
@@ -542,29 +399,8 @@ impl Turn<'_> {
         }
         self.ask_nonce_if_due(signer);
     }
-
-    /// Without a lease of any signer, payments are another machine's to settle.
-    fn give_up_what_waits(&mut self) {
-        if self.state.lanes.is_empty() || self.state.lanes.values().any(|l| l.lease.is_some()) {
-            return;
-        }
-        let at = self.state.queue.since.plus(self.rules.patience);
-        if self.now < at {
-            self.wake_queue_at(at);
-            return;
-        }
-        for ready in std::mem::take(&mut self.state.ready) {
-            self.back_to_queue(&ready.ids, &ready.plan.payments);
-        }
-        while let Some(id) = self.state.queue.pop() {
-            let waits = self.state.payments.get(&id);
-            if waits.is_some_and(|p| matches!(p.phase, Phase::Wait(_))) {
-                self.enter(&id, Phase::GiveUp, Op::now());
-            }
-        }
-    }
 }
 
-fn may_sign(plan: &Plan, signer: &Address) -> bool {
+pub(super) fn may_sign(plan: &Plan, signer: &Address) -> bool {
     plan.signers.is_empty() || plan.signers.contains(signer)
 }

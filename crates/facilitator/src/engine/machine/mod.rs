@@ -32,6 +32,7 @@ mod settled;
 mod slot;
 mod state;
 mod types;
+mod waiting;
 mod watch;
 
 pub use rules::Rules;

@@ -59,22 +59,6 @@ impl Turn<'_> {
         let _ = self.payment_mut(&id);
     }
 
-    /// It is verified: a lane may take it.
-    pub(super) fn wait_in_queue(&mut self, id: &PaymentId, verified: Box<Verified>) {
-        let now = self.now;
-        let Some(payment) = self.payment_mut(id) else {
-            return;
-        };
-        payment.alone |= verified.intent.terms.settles_alone;
-        payment.phase = Phase::Wait(verified);
-        payment.op = Op::now();
-        payment.verified_at = now;
-        if let Some(payment) = self.state.payments.get(id) {
-            let caller = payment.caller();
-            self.state.queue.push_back(caller, id.clone(), now);
-        }
-    }
-
     /// Moves a payment on and asks what the new phase needs.
     pub(super) fn enter(&mut self, id: &PaymentId, phase: Phase, op: Op) {
         if let Some(payment) = self.payment_mut(id) {

@@ -35,8 +35,12 @@ pub struct State {
     /// Slots that were closed lately.
     pub(super) closed: Lately<SlotKey>,
     pub(super) lanes: BTreeMap<Address, Lane>,
-    /// Verified payments that wait for a lane.
+    /// Verified payments that wait for a lane, whichever.
     pub(super) queue: FairQueue,
+    /// Those that wait for one lane, the only one that may settle them.
+    pub(super) pinned: BTreeMap<Address, FairQueue>,
+    /// The signers that the chain knows as usable.
+    pub(super) told_usable: Vec<Address>,
     /// Planned transactions that wait for a lane, oldest first.
     pub(super) ready: VecDeque<Ready>,
     pub(super) alarms: Alarms,
@@ -70,6 +74,8 @@ impl State {
             closed: Lately::default(),
             lanes,
             queue: FairQueue::default(),
+            pinned: BTreeMap::new(),
+            told_usable: Vec::new(),
             ready: VecDeque::new(),
             alarms: Alarms::default(),
             watcher: Watcher::default(),
@@ -99,7 +105,8 @@ impl State {
     /// Payments that wait for a lane.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.queue.len()
+        let pinned: usize = self.pinned.values().map(FairQueue::len).sum();
+        self.queue.len() + pinned
     }
 
     /// Settled payments whose block could still be replaced.
@@ -110,8 +117,9 @@ impl State {
 
     /// Signers that are leased and have gas.
     #[must_use]
-    pub fn usable_signers(&self) -> usize {
-        self.lanes.values().filter(|lane| lane.is_usable()).count()
+    pub fn usable(&self) -> Vec<Address> {
+        let usable = self.lanes.iter().filter(|(_, lane)| lane.is_usable());
+        usable.map(|(signer, _)| signer.clone()).collect()
     }
 
     /// How long blocks take here, as far as it was seen.
@@ -517,6 +525,8 @@ pub(super) struct Lane {
     pub(super) drained: bool,
     pub(super) work: LaneWork,
     pub(super) op: Op,
+    /// What it last took was what only it may settle: the next is of the others.
+    pub(super) pinned_last: bool,
     /// By confirmed transactions; forgotten when a node contradicts it.
     pub(super) confirmed: Option<u64>,
     /// Asking for the confirmed nonce, to close slots that carry nothing open
@@ -540,6 +550,7 @@ impl Default for Lane {
             drained: false,
             work: LaneWork::Free,
             op: Op::now(),
+            pinned_last: false,
             confirmed: None,
             nonce_op: Op::now(),
             wants_nonce: false,

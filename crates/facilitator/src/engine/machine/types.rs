@@ -260,6 +260,11 @@ pub enum Effect {
         /// Names this asking.
         ticket: Ticket,
     },
+    /// These signers can settle now. Not answered.
+    Prefer {
+        /// Which, the best first.
+        signers: Vec<Address>,
+    },
     /// The lease of a signer was lost. Not answered.
     LeaseLost {
         /// Whose.
