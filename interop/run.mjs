@@ -35,7 +35,7 @@ async function selected({ only, baseline }) {
 async function main() {
   const values = options();
   if (values.help) return console.log(USAGE);
-  install();
+  await install();
   const runs = await selected(values);
   if (values.list) return runs.forEach(({ id }) => console.log(id));
   if (runs.length === 0) throw new Error("no case has such a name; see --list");

@@ -1,18 +1,25 @@
-// A local chain that poses as a public network: our test dollar stands at the
-// real token address, so that unmodified programs with built-in asset tables
-// find what they expect. The same class drives anvil and `tollway devnet`.
+// A local chain that poses as a public network: a dollar stands at the real
+// token address, so that unmodified programs with built-in asset tables find
+// what they expect. On anvil it is Circle's own contract, and Permit2 and
+// Multicall3 are the real ones; on `tollway devnet` all are ours.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createPublicClient, createWalletClient, defineChain, encodeFunctionData, getAddress, http, parseEventLogs } from "viem";
 import { generatePrivateKey, mnemonicToAccount, privateKeyToAccount } from "viem/accounts";
 import { networks } from "./networks.mjs";
 import { anvilBinary, project } from "./paths.mjs";
+import { MULTICALL, placeRealContracts } from "./real.mjs";
 import { Process } from "./process.mjs";
 import { tollwayBinary } from "./tollway.mjs";
 
-const MULTICALL = "0xcA11bde05977b3631167028862bE2a173976CA11";
+/** Where x402 has its Permit2 proxies; on test chains they are ours, by the published interface. */
+export const PROXIES = {
+  ExactPermit2Proxy: "0x402085c248EeA27D92E8b30b2C58ed07f9E20001",
+  UptoPermit2Proxy: "0x4020A4f3b7b90ccA423B9fabCc0CE57C6C240002",
+};
 const DEV_MNEMONIC = "test test test test test test test test test test test junk";
 const ONE_ETHER = 10n ** 18n;
+const BLOCK_SECONDS = 1;
 
 function artifact(contract) {
   return JSON.parse(readFileSync(join(project, "contracts", "artifacts", `${contract}.json`), "utf8"));
@@ -21,12 +28,12 @@ function artifact(contract) {
 export const dollar = artifact("TestDollar");
 
 function startAnvil(network) {
-  const args = ["--host", "127.0.0.1", "--port", "0", "--chain-id", String(network.chainId), "--block-time", "1"];
+  const args = ["--host", "127.0.0.1", "--port", "0", "--chain-id", String(network.chainId)];
   return new Process(`anvil ${network.name}`, anvilBinary(), args);
 }
 
 function startDevnet(network) {
-  const args = ["devnet", "--listen", "127.0.0.1:0", "--chain-id", String(network.chainId), "--block-time", "1"];
+  const args = ["devnet", "--listen", "127.0.0.1:0", "--chain-id", String(network.chainId), "--block-time", String(BLOCK_SECONDS)];
   return new Process(`tollway devnet ${network.name}`, tollwayBinary(), args);
 }
 
@@ -70,15 +77,16 @@ export class Chain {
   }
 
   async #placeContracts() {
-    const place = (address, contract) => this.read.request({ method: "anvil_setCode", params: [address, artifact(contract).runtime] });
-    await place(this.network.token, "TestDollar");
-    await place(MULTICALL, "Multicall");
-    const { name, version } = this.network.domain;
-    await this.#callToken("initialize", [name, "USDC", version]);
+    for (const [contract, address] of Object.entries(PROXIES)) {
+      await this.read.request({ method: "anvil_setCode", params: [address, artifact(contract).runtime] });
+    }
+    await placeRealContracts(this);
+    // Until here each transaction had a block at once.
+    await this.read.request({ method: "evm_setIntervalMining", params: [BLOCK_SECONDS] });
   }
 
   /** Sends from the funding account, one nonce after the other, and waits for the receipt. */
-  async #send(transaction) {
+  async send(transaction) {
     const sent = this.queue.then(async () => {
       const hash = await this.funder.sendTransaction({ gas: 300_000n, nonce: this.nonce, ...transaction });
       this.nonce += 1;
@@ -87,10 +95,11 @@ export class Chain {
     this.queue = sent.catch(() => {});
     const receipt = await this.read.waitForTransactionReceipt({ hash: await sent, timeout: 20_000 });
     if (receipt.status !== "success") throw new Error(`a funding transaction reverted on ${this.server.name}`);
+    return receipt;
   }
 
   #callToken(functionName, args) {
-    return this.#send({ to: this.network.token, data: encodeFunctionData({ abi: dollar.abi, functionName, args }) });
+    return this.send({ to: this.network.token, data: encodeFunctionData({ abi: dollar.abi, functionName, args }) });
   }
 
   /** A fresh key that holds test dollars (atomic units) and nothing else. */
@@ -105,7 +114,7 @@ export class Chain {
   async signer() {
     const key = generatePrivateKey();
     const { address } = privateKeyToAccount(key);
-    await this.#send({ to: address, value: ONE_ETHER });
+    await this.send({ to: address, value: ONE_ETHER });
     return { key, address };
   }
 

@@ -48,7 +48,8 @@ function installPython() {
   writeFileSync(stamp, wanted);
 }
 
-export function install() {
+export async function install() {
   installNode();
   installPython();
+  (await import("./real.mjs")).compilePermit2();
 }
