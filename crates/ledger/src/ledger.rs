@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    EngineLock, GrantStore, LedgerError, LedgerHealth, ReplicaStore, SettlementStore, SpendStore,
-    Store, StoryStore,
+    EngineLock, GrantStore, LedgerError, LedgerHealth, PassStore, ReplicaStore, SettlementStore,
+    SpendStore, Store, StoryStore,
 };
 
 /// A ledger by its URL, whichever store is behind it. A clone is another
@@ -30,6 +30,12 @@ impl Ledger {
     /// For the gate.
     #[must_use]
     pub fn grants(&self) -> Arc<dyn GrantStore> {
+        Arc::new(self.0.clone())
+    }
+
+    /// For the gate that sells passes.
+    #[must_use]
+    pub fn passes(&self) -> Arc<dyn PassStore> {
         Arc::new(self.0.clone())
     }
 

@@ -1,8 +1,8 @@
 //! The durable record: settlements, grants and spending.
 //!
-//! Three traits, one for each state machine's owner: the engine writes through
-//! [`SettlementStore`], the gate through [`GrantStore`], the payer through
-//! [`SpendStore`]. Every method is one atomic, durable step: when it returns
+//! A trait for each state machine's owner: the engine writes through
+//! [`SettlementStore`], the gate through [`GrantStore`] and [`PassStore`], the
+//! payer through [`SpendStore`]. Every method is one atomic, durable step: when it returns
 //! `Ok`, the step survives a power loss; a store that cannot do that says so.
 //! Each step appends an event to the record's story in the same commit.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -12,6 +12,7 @@ mod failure;
 mod grant;
 mod health;
 mod ledger;
+mod pass;
 mod postgres;
 mod replica;
 mod schema;
@@ -28,6 +29,10 @@ pub use error::LedgerError;
 pub use grant::{Claim, Evidence, GrantRecord, GrantState, GrantStore, NewGrant, StoredAnswer};
 pub use health::LedgerHealth;
 pub use ledger::Ledger;
+pub use pass::{
+    ExposureCap, Issue, NewPass, Notice, Outstanding, PassEnd, PassId, PassRecord, PassStore,
+    Revocations, UNSETTLED_GRACE,
+};
 pub use replica::{Lease, Replica, ReplicaId, ReplicaStore};
 pub use schema::SCHEMA_VERSION;
 pub use settlement::{

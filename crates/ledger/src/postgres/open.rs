@@ -22,12 +22,15 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(15);
 /// Statements kept prepared, more than there are.
 const STATEMENTS: usize = 256;
 
-/// The first version's statements, in this database's words.
+/// Each version's statements, in this database's words.
 static SCHEMA: Schema = Schema {
-    migrations: &[(
-        include_str!("../../migrations/0001_first.sql"),
-        include_str!("../../migrations/0001_guards.postgres.sql"),
-    )],
+    migrations: &[
+        (
+            include_str!("../../migrations/0001_first.sql"),
+            include_str!("../../migrations/0001_guards.postgres.sql"),
+        ),
+        (include_str!("../../migrations/0002_passes.sql"), ""),
+    ],
     translate: Some(translated),
     place: "database",
 };
@@ -106,13 +109,17 @@ async fn try_migrate(options: &PgConnectOptions) -> Result<(), Trouble> {
     let found = version(&mut conn).await?;
     if found != 0 {
         let stored = fingerprint(&mut conn).await?;
-        return SCHEMA.check(found, stored).map_err(Trouble::Failed);
+        SCHEMA.check(found, stored).map_err(Trouble::Failed)?;
+        if found == SCHEMA_VERSION {
+            return Ok(());
+        }
     }
     let script = format!(
         "BEGIN ISOLATION LEVEL SERIALIZABLE; {} \
-         INSERT INTO meta (name, value) VALUES ('schema', {SCHEMA_VERSION}), ('schema_fingerprint', {}); \
+         INSERT INTO meta (name, value) VALUES ('schema', {SCHEMA_VERSION}), ('schema_fingerprint', {}) \
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value; \
          COMMIT;",
-        SCHEMA.script(0),
+        SCHEMA.script(found),
         SCHEMA.fingerprint(SCHEMA_VERSION),
     );
     match conn.execute(sqlx::raw_sql(AssertSqlSafe(script))).await {

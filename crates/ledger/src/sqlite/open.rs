@@ -14,10 +14,13 @@ use crate::sql::{Row, Statement, int, sql};
 use crate::store::{Connection, Step, Trouble, Writer, writer_name};
 
 static SCHEMA: Schema = Schema {
-    migrations: &[(
-        include_str!("../../migrations/0001_first.sql"),
-        include_str!("../../migrations/0001_guards.sqlite.sql"),
-    )],
+    migrations: &[
+        (
+            include_str!("../../migrations/0001_first.sql"),
+            include_str!("../../migrations/0001_guards.sqlite.sql"),
+        ),
+        (include_str!("../../migrations/0002_passes.sql"), ""),
+    ],
     translate: None,
     place: "file",
 };

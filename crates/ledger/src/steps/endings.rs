@@ -3,6 +3,7 @@
 use serde_json::json;
 use tollway_core::{PaymentId, Settled, Timestamp, TxHash, mistake};
 
+use super::passes;
 use super::payments::{by_id, check_owner, conflict, record};
 use crate::sql::{Row, json as text, millis, sql};
 use crate::store::Step;
@@ -171,6 +172,10 @@ async fn end(
         step.tell(payment.id.as_str(), "handed_out", json!({}), now)
             .await?;
         payment.is_handed_out = true;
+    }
+    if !is_settled {
+        let code = code.unwrap_or_default();
+        passes::failed(step, &payment.payment.identity, &code, now).await?;
     }
     ended(payment, end, now);
     Ok(())

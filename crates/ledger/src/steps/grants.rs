@@ -3,15 +3,15 @@
 use serde_json::{Value, json};
 use tollway_core::{GrantId, Timestamp, mistake};
 
-use super::fresh_name;
 use super::grant_rows::{by_id, by_identifier, by_identity, open, record};
 use super::payments::digest;
+use super::{fresh_name, passes};
 use crate::failure::corrupt;
 use crate::sql::{Statement, json as text, millis, sql};
 use crate::store::Step;
 use crate::{Claim, Evidence, GrantRecord, GrantState, LedgerError, NewGrant, StoredAnswer};
 
-async fn load(step: &mut Step, id: &GrantId) -> Result<GrantRecord, LedgerError> {
+pub(super) async fn load(step: &mut Step, id: &GrantId) -> Result<GrantRecord, LedgerError> {
     match step.find(by_id(id)).await? {
         Some(row) => record(&row),
         None => Err(LedgerError::NotFound(id.to_string())),
@@ -85,7 +85,7 @@ fn has_no_story(grant: &GrantRecord) -> bool {
 
 /// Tells what was kept back of a grant's story; called before every step but
 /// those that leave it without one.
-async fn begin_story(step: &mut Step, grant: &GrantRecord) -> Result<(), LedgerError> {
+pub(super) async fn begin_story(step: &mut Step, grant: &GrantRecord) -> Result<(), LedgerError> {
     if !has_no_story(grant) {
         return Ok(());
     }
@@ -255,6 +255,28 @@ pub(crate) async fn settling(
     step.tell(id.as_str(), "settling", json!({}), now).await
 }
 
+/// A grant that is settled in the background: it opened a pass, and settling
+/// begins with its claim.
+pub(super) async fn settles_at_once(
+    step: &mut Step,
+    mut grant: GrantRecord,
+    now: Timestamp,
+) -> Result<GrantRecord, LedgerError> {
+    let update = sql(
+        "UPDATE grants SET state = 'settling', settling_at = $2, updated_at = $2 WHERE id = $1",
+    );
+    step.run(update.bind(grant.id.to_string()).bind(millis(now)))
+        .await?;
+    step.tell(grant.id.as_str(), "settling", json!({}), now)
+        .await?;
+    grant.state = GrantState::Settling;
+    Ok(grant)
+}
+
+fn is_in_background(grant: &GrantRecord) -> bool {
+    grant.grant.flow == "background"
+}
+
 pub(crate) async fn release(
     step: &mut Step,
     id: &GrantId,
@@ -283,6 +305,9 @@ pub(crate) async fn release(
     .bind(text(receipt)?)
     .bind(millis(now));
     step.run(update).await?;
+    if is_in_background(&grant) {
+        passes::settled(step, id, receipt, now).await?;
+    }
     let facts = json!({ "evidence": evidence });
     step.tell(id.as_str(), "released", facts, now).await
 }
@@ -301,6 +326,8 @@ pub(crate) async fn refuse(
     if matches!(grant.state, GrantState::Released | GrantState::Refused) {
         return Err(conflict(&grant, WHAT));
     }
+    // Its token has left: nobody claims it again.
+    let reclaimable = reclaimable && !is_in_background(&grant);
     let leaves_no_story = reclaimable && has_no_story(&grant);
     if !leaves_no_story {
         begin_story(step, &grant).await?;
@@ -316,6 +343,9 @@ pub(crate) async fn refuse(
     .bind(i64::from(reclaimable))
     .bind(millis(now));
     step.run(update).await?;
+    if is_in_background(&grant) {
+        passes::failed(step, &grant.grant.identity, code, now).await?;
+    }
     // No answer leaves any more, so none is kept.
     let delete = sql("DELETE FROM answers WHERE grant_id = $1");
     step.run(delete.bind(id.to_string())).await?;

@@ -1,10 +1,13 @@
 //! The steps of each state machine: SQL that is written once, for every store.
 
 pub(crate) mod endings;
+pub(crate) mod exposures;
 pub(crate) mod gas;
 pub(crate) mod grant_rows;
 pub(crate) mod grants;
 pub(crate) mod limits;
+pub(crate) mod notices;
+pub(crate) mod passes;
 pub(crate) mod payments;
 pub(crate) mod replicas;
 pub(crate) mod slots;

@@ -3,6 +3,7 @@
 mod chain;
 mod connection;
 mod grants;
+mod passes;
 mod replicas;
 mod settlements;
 mod spends;

@@ -16,6 +16,10 @@ CREATE INDEX grants_open ON grants (from_account, asset) WHERE is_open = 1;
 
 CREATE INDEX grants_reclaimable ON grants (updated_at) WHERE reclaimable = 1;
 
+CREATE INDEX notices_due ON notices (due_at, id);
+
+CREATE INDEX passes_expired ON passes (expires_at);
+
 CREATE INDEX payments_failed ON payments (accepted_at, seq)
     WHERE state IN ('refused', 'expired');
 
@@ -24,6 +28,8 @@ CREATE INDEX payments_newest ON payments (accepted_at, seq);
 CREATE INDEX payments_open ON payments (from_account, asset) WHERE is_open = 1;
 
 CREATE INDEX payments_watched ON payments (network, id) WHERE is_watched = 1;
+
+CREATE INDEX revocations_expired ON revocations (expires_at);
 
 CREATE INDEX slots_open ON slots (network, signer, nonce) WHERE closed = 0;
 
@@ -57,6 +63,14 @@ CREATE TABLE events (
     data    TEXT NOT NULL,
     hash    TEXT NOT NULL,
     UNIQUE (writer, seq)
+) STRICT;
+
+CREATE TABLE exposures (
+    network TEXT NOT NULL,
+    asset   TEXT NOT NULL,
+    payer   TEXT NOT NULL,
+    amount  TEXT NOT NULL,
+    PRIMARY KEY (network, asset, payer)
 ) STRICT;
 
 CREATE TABLE gas (
@@ -114,6 +128,37 @@ CREATE TABLE leases (
 CREATE TABLE meta (
     name  TEXT NOT NULL PRIMARY KEY,
     value INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE notices (
+    id       TEXT NOT NULL PRIMARY KEY,
+    kind     TEXT NOT NULL,
+    body     TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    due_at   INTEGER NOT NULL,
+    at       INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE passes (
+    id             TEXT NOT NULL PRIMARY KEY,
+    grant_id       TEXT NOT NULL UNIQUE,
+    identity       BLOB NOT NULL UNIQUE,
+    network        TEXT NOT NULL,
+    payer          TEXT NOT NULL,
+    asset          TEXT NOT NULL,
+    amount         TEXT NOT NULL,
+    audience       TEXT NOT NULL,
+    quota          INTEGER,
+    uses_left      INTEGER,
+    deadline       INTEGER NOT NULL,
+    expires_at     INTEGER NOT NULL,
+    status         TEXT NOT NULL CHECK (status IN ('active', 'revoked')),
+    is_settled     INTEGER NOT NULL CHECK (is_settled IN (0, 1)),
+    payload        TEXT,
+    requirements   TEXT,
+    is_told        INTEGER NOT NULL CHECK (is_told IN (0, 1)),
+    issued_at      INTEGER NOT NULL,
+    updated_at     INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE payments (
@@ -184,6 +229,12 @@ CREATE TABLE replicas (
     name        TEXT NOT NULL,
     alive_until INTEGER NOT NULL,
     joined_at   INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE revocations (
+    seq        INTEGER NOT NULL PRIMARY KEY,
+    pass       TEXT NOT NULL,
+    expires_at INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE slot_raws (

@@ -8,6 +8,7 @@ mod machines;
 mod make;
 mod model;
 mod outages;
+mod passes;
 mod processes;
 mod races;
 mod replicas;
@@ -107,6 +108,15 @@ mod told {
             who_takes_over_from_the_dead_is_the_owner,
             what_came_to_nothing_is_forgotten_without_a_trace,
             what_was_paid_or_served_has_its_whole_story;
+        passes:
+            one_payment_opens_one_pass,
+            no_more_is_promised_than_the_cap,
+            a_pass_dies_with_its_payment,
+            what_the_engine_refuses_kills_its_pass_at_once,
+            what_the_chain_takes_back_is_not_trusted_unread,
+            a_pass_for_calls_opens_as_many,
+            a_pass_comes_with_a_release_too,
+            a_notice_is_due_again_until_it_was_told;
         spends:
             a_spend_comes_back_as_it_was_signed,
             states_follow_their_order,

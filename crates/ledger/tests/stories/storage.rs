@@ -123,6 +123,32 @@ async fn a_newer_ledger_is_refused() {
     assert!(said.contains(&expected), "{said}");
 }
 
+/// What the first version wrote, as its statements and their number say.
+#[tokio::test]
+async fn a_ledger_of_the_first_format_is_brought_up_to_date() {
+    let (_folder, path) = place();
+    let first = concat!(
+        include_str!("../../migrations/0001_first.sql"),
+        include_str!("../../migrations/0001_guards.sqlite.sql")
+    );
+    let digest = <sha2::Sha256 as sha2::Digest>::digest(first);
+    let number = digest[..7]
+        .iter()
+        .fold(0_i64, |n, byte| n << 8 | i64::from(*byte));
+    std::fs::write(&path, "").unwrap();
+    let conn = raw_connection(&path);
+    conn.execute_batch(first).unwrap();
+    let format = format!("INSERT INTO meta VALUES ('schema', 1), ('schema_fingerprint', {number})");
+    conn.execute_batch(&format).unwrap();
+    drop(conn);
+    for _ in 0..2 {
+        let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
+        let found = tollway_ledger::PassStore::latest_revocation(&ledger).await;
+        assert_eq!(found.unwrap(), 0);
+        ledger.close().await;
+    }
+}
+
 /// Two builds in development may differ under one format number.
 #[tokio::test]
 async fn a_ledger_with_another_schema_of_the_same_format_is_refused() {
