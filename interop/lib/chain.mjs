@@ -4,11 +4,11 @@
 // Multicall3 are the real ones; on `tollway devnet` all are ours.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { createPublicClient, createWalletClient, defineChain, encodeFunctionData, getAddress, http, parseEventLogs } from "viem";
+import { createPublicClient, createWalletClient, defineChain, encodeFunctionData, getAddress, http, maxUint256, parseEventLogs } from "viem";
 import { generatePrivateKey, mnemonicToAccount, privateKeyToAccount } from "viem/accounts";
 import { networks } from "./networks.mjs";
 import { anvilBinary, project } from "./paths.mjs";
-import { MULTICALL, placeRealContracts } from "./real.mjs";
+import { MULTICALL, PERMIT2, placeRealContracts } from "./real.mjs";
 import { Process } from "./process.mjs";
 import { tollwayBinary } from "./tollway.mjs";
 
@@ -116,6 +116,15 @@ export class Chain {
     const { address } = privateKeyToAccount(key);
     await this.send({ to: address, value: ONE_ETHER });
     return { key, address };
+  }
+
+  /** The buyer sends the one transaction that Permit2 needs: from then on it may take the token, signature by signature. */
+  async approvePermit2(buyer) {
+    await this.send({ to: buyer.address, value: ONE_ETHER });
+    const wallet = createWalletClient({ account: privateKeyToAccount(buyer.key), chain: this.viem, transport: http(this.url) });
+    const args = [PERMIT2, maxUint256];
+    const hash = await wallet.writeContract({ address: this.network.token, abi: dollar.abi, functionName: "approve", args });
+    await this.read.waitForTransactionReceipt({ hash, timeout: 20_000 });
   }
 
   balance(address) {

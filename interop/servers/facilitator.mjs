@@ -1,8 +1,9 @@
-// A facilitator made of the official code: @x402/core and the exact scheme of
-// @x402/evm, both protocol versions, behind the three endpoints.
+// A facilitator made of the official code: @x402/core and the schemes exact and
+// upto of @x402/evm, both protocol versions, behind the three endpoints.
 import { x402Facilitator } from "@x402/core/facilitator";
 import { toFacilitatorEvmSigner } from "@x402/evm";
 import { registerExactEvmScheme } from "@x402/evm/exact/facilitator";
+import { UptoEvmScheme } from "@x402/evm/upto/facilitator";
 import express from "express";
 import { createWalletClient, defineChain, http, publicActions } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
@@ -17,11 +18,10 @@ const chain = defineChain({
 const account = privateKeyToAccount(options.key);
 const wallet = createWalletClient({ account, chain, transport: http(), pollingInterval: 100 }).extend(publicActions);
 
+const signer = toFacilitatorEvmSigner({ ...wallet, address: account.address });
 const facilitator = new x402Facilitator();
-registerExactEvmScheme(facilitator, {
-  signer: toFacilitatorEvmSigner({ ...wallet, address: account.address }),
-  networks: [options.network],
-});
+registerExactEvmScheme(facilitator, { signer, networks: [options.network] });
+facilitator.register([options.network], new UptoEvmScheme(signer));
 
 const app = express();
 app.use(express.json());

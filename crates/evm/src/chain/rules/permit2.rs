@@ -95,7 +95,7 @@ impl EvmChain {
         match self.signers.iter().any(|signer| signer.address() == named) {
             true => Ok(()),
             false => Err(refuse(
-                codes::UPTO_UNAUTHORIZED_FACILITATOR,
+                codes::UPTO_FACILITATOR_MISMATCH,
                 "name the facilitatorAddress that /supported lists in the witness",
             )),
         }

@@ -1,0 +1,119 @@
+// Payments by Permit2: scheme exact, scheme upto, and both ways in which a
+// facilitator pays for the buyer's allowance.
+import { strict as assert } from "node:assert";
+import { HTTPFacilitatorClient } from "@x402/core/server";
+import { expectBalances, expectDelivered, expectMoved, expectReceipt } from "../lib/expect.mjs";
+import { price } from "../lib/networks.mjs";
+import { baselineCase, paidPath, tollwayCase } from "./case.mjs";
+import { spoiltPermit2 } from "./payments.mjs";
+
+const amountOf = ({ token, domain }) => ({ amount: String(price.atomic), asset: token, extra: domain });
+
+/** The official server and client, with `facilitator` behind them. */
+async function bought(test, facilitator, { scheme = "exact", approved = true, sponsoring, due } = {}) {
+  const [{ url }, buyer] = await Promise.all([facilitator(test), test.chain.buyer()]);
+  if (approved) await test.chain.approvePermit2(buyer);
+  const { caip2: network } = test.network;
+  const server = await test.server("permit2-express.mjs", {
+    facilitator: url,
+    network,
+    scheme,
+    sponsoring,
+    due,
+    amount: amountOf(test.network),
+  });
+  const outcome = await test.client("permit2-fetch.mjs", { url: server.url + paidPath, key: buyer.key, rpcUrl: test.chain.url });
+  return { outcome, buyer, server };
+}
+
+const ours = (test) => test.tollway.facilitator();
+const official = (test) => test.officialFacilitator();
+
+const pays = (facilitator, options) => async (test) => {
+  const { outcome, buyer, server } = await bought(test, facilitator, options);
+  expectDelivered(test, outcome);
+  const { transaction, amount } = expectReceipt(test, outcome, { version: 2, buyer });
+  const moved = options?.moved ?? price.atomic;
+  if (options?.scheme === "upto") assert.equal(amount, String(moved), "the receipt of an upto payment says how much was charged");
+  await expectMoved(test, { transaction, buyer, amount: moved });
+  assert.equal(server.handled(), 1);
+};
+
+/** Nothing is due: the content arrives, and no transaction is made for it. */
+const owesNothing = (facilitator) => async (test) => {
+  const { outcome, buyer } = await bought(test, facilitator, { scheme: "upto", due: "0" });
+  expectDelivered(test, outcome);
+  const { transaction, amount } = expectReceipt(test, outcome, { version: 2, buyer });
+  assert.deepEqual([transaction, amount], ["", "0"]);
+  await expectBalances(test, { buyer, spent: 0n });
+};
+
+/** Without an allowance, and without somebody who pays for one, the answer says what is missing. */
+const lacksAllowance = (facilitator) => async (test) => {
+  const { outcome, buyer, server } = await bought(test, facilitator, { approved: false });
+  assert.equal(outcome.status, 412, outcome.body);
+  assert.equal(server.handled(), 0);
+  await expectBalances(test, { buyer, spent: 0n });
+};
+
+/** More than was permitted is not settled, and the content does not arrive. */
+const asksTooMuch = (facilitator) => async (test) => {
+  const { outcome, buyer } = await bought(test, facilitator, { scheme: "upto", due: String(price.atomic + 1n) });
+  assert.equal(outcome.status, 402, outcome.body);
+  assert.ok(!outcome.body.includes(test.secret));
+  await expectBalances(test, { buyer, spent: 0n });
+};
+
+/** Bad payments get the verdicts that the official code gives. */
+const verdicts = (facilitator) => async (test) => {
+  const [{ url }, buyer, pauper, stranger] = await Promise.all([
+    facilitator(test),
+    test.chain.buyer(),
+    test.chain.buyer(1n),
+    test.chain.buyer(),
+  ]);
+  await Promise.all([buyer, pauper].map((each) => test.chain.approvePermit2(each)));
+  const client = new HTTPFacilitatorClient({ url });
+  const { kinds } = await client.getSupported();
+  const { facilitatorAddress } = kinds.find(({ scheme }) => scheme === "upto").extra;
+  for (const [what, payload, terms, code] of await spoiltPermit2(test, { buyer, pauper, stranger, facilitatorAddress })) {
+    const { isValid, invalidReason } = await verdictOf(client, payload, terms);
+    assert.deepEqual([isValid, invalidReason], [code === undefined, code], what);
+  }
+};
+
+/** A missing allowance is an error answer of its own, which the official client of a facilitator throws. */
+const verdictOf = (client, payload, terms) =>
+  client.verify(payload, terms).catch((error) => {
+    if (error.invalidReason === undefined) throw error;
+    return { isValid: false, invalidReason: error.invalidReason };
+  });
+
+/** /supported names the account that buyers of upto must sign for. */
+async function supported(test) {
+  const { url, signer } = await test.tollway.facilitator();
+  const { kinds } = await new HTTPFacilitatorClient({ url }).getSupported();
+  const upto = kinds.filter(({ scheme }) => scheme === "upto");
+  assert.deepEqual(upto.map(({ network }) => network), [test.network.caip2]);
+  assert.equal(upto[0].extra.facilitatorAddress.toLowerCase(), signer.address.toLowerCase());
+}
+
+const everywhere = (name, story, ...options) => [
+  baselineCase(name, story(official, ...options)),
+  tollwayCase(`facilitator-${name}`, story(ours, ...options)),
+];
+
+export const cases = [
+  tollwayCase("facilitator-supports-upto", supported),
+  ...everywhere("permit2-verdicts", verdicts),
+  ...everywhere("permit2-exact", pays),
+  tollwayCase("facilitator-permit2-exact-sei", pays(ours), ["sei-testnet"]),
+  ...everywhere("permit2-exact-permit-sponsored", pays, { approved: false, sponsoring: "permit" }),
+  ...everywhere("permit2-without-allowance-is-412", lacksAllowance),
+  ...everywhere("permit2-upto", pays, { scheme: "upto", due: "1234", moved: 1_234n }),
+  ...everywhere("permit2-upto-whole", pays, { scheme: "upto" }),
+  ...everywhere("permit2-upto-percent", pays, { scheme: "upto", due: "25%", moved: 2_500n }),
+  ...everywhere("permit2-upto-permit-sponsored", pays, { scheme: "upto", approved: false, sponsoring: "permit", due: "5000", moved: 5_000n }),
+  ...everywhere("permit2-upto-nothing-due", owesNothing),
+  ...everywhere("permit2-upto-asks-too-much", asksTooMuch),
+];
