@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tollway_core::wire::{SettleResponse, VerifyResponse};
 use tollway_core::{
-    Amount, ChainError, Intent, Network, Phase, Refusal, SettleRequest, Settlement, TxHash,
+    Amount, ChainError, Intent, Lookup, Network, Phase, Refusal, SettleRequest, Settlement, TxHash,
     Verified, VerifyRequest, codes, mistake,
 };
-use tollway_ledger::{HandOut, PaymentRecord, PaymentState};
+use tollway_ledger::{HandOut, LedgerError, PaymentRecord, PaymentState};
 
 use super::answer::{self, refused};
 use super::callers::Caller;
@@ -27,6 +27,8 @@ use crate::telemetry::Call;
 const LONG_LOOK: Duration = Duration::from_secs(2);
 /// The same while another machine settles it.
 const SHORT_LOOK: Duration = Duration::from_millis(200);
+/// How long a caller waits on while success is being recorded as its own.
+const RECORDING: Duration = Duration::from_secs(20);
 
 impl Engine {
     /// Would this settle now? Commits nothing. A refusal is an answer.
@@ -234,6 +236,11 @@ impl Engine {
         if !is_same_payment(request, intent, &record) {
             return Ok(answer::duplicate(&record));
         }
+        if !self.is_as_deep(handle, intent, &record).await {
+            let settled = record.settled.as_ref().map(|s| s.transaction.clone());
+            let transaction = settled.or_else(|| record.transaction.clone());
+            return self.still_open(request, &record, transaction);
+        }
         let key = request.idempotency_key.as_deref();
         let opener = record.payment.opener.as_deref();
         let waiting = self.shared.waiters.subscribe(&record.id, key, opener);
@@ -247,6 +254,43 @@ impl Engine {
             self.wake(handle, &record).await;
         }
         self.finish(request, Arc::new(record), waiting).await
+    }
+
+    /// Whether success of the payment is as deep as this seller asks for. Whoever
+    /// opened it may have asked for less; then the chain says how deep it lies.
+    /// (How many share its transaction changes nothing for anybody.)
+    async fn is_as_deep(
+        &self,
+        handle: &NetworkHandle,
+        intent: &Intent,
+        record: &PaymentRecord,
+    ) -> bool {
+        let known = &record.payment;
+        let failed = !is_open(record) && record.state != PaymentState::Settled;
+        let asked = intent.terms.finality;
+        let Some(asked) = asked.filter(|asked| known.finality.deeper(*asked) != known.finality)
+        else {
+            return true;
+        };
+        let on_chain = matches!(
+            known.settlement,
+            Settlement::Submit | Settlement::Observe { .. }
+        );
+        if failed || !on_chain {
+            return true;
+        }
+        let end = Instant::now() + self.shared.config.settle_wait;
+        loop {
+            let lookup = handle.chain.lookup(&known.identity, &known.expected, asked);
+            if let Ok(Lookup::Settled(_)) = ask(&self.shared, lookup).await {
+                return true;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            tokio::time::sleep(left.min(LONG_LOOK)).await;
+        }
     }
 
     async fn wake(&self, handle: &NetworkHandle, record: &PaymentRecord) {
@@ -284,7 +328,7 @@ impl Engine {
         }
         let handed = match handed {
             Some(handed) => handed,
-            None => self.hand_out(request, &record).await?,
+            None => self.hand_out(&waiting.voice, &record).await?,
         };
         match handed {
             HandOut::First | HandOut::Again => Ok(answer::success(&record)),
@@ -292,15 +336,14 @@ impl Engine {
         }
     }
 
-    async fn hand_out(
-        &self,
-        request: &SettleRequest,
-        record: &PaymentRecord,
-    ) -> Result<HandOut, EngineError> {
-        let key = request.idempotency_key.as_deref();
+    async fn hand_out(&self, voice: &str, record: &PaymentRecord) -> Result<HandOut, EngineError> {
         let store = self.shared.store_now();
+        let step = || store.hand_out(&record.id, Some(voice), self.shared.now());
         crash::point(crash::HANDED_OUT.before);
-        let handed = store.hand_out(&record.id, key, self.shared.now()).await;
+        let mut handed = step().await;
+        if matches!(handed, Err(LedgerError::InDoubt { .. })) {
+            handed = step().await;
+        }
         crash::point(crash::HANDED_OUT.after);
         self.shared.note_ledger(&handed);
         handed.map_err(|e| EngineError::ledger(&e).after_accepting())
@@ -318,8 +361,14 @@ impl Engine {
             let pause = if ours { LONG_LOOK } else { SHORT_LOOK };
             let mut progress = waiting.wait(left.min(pause)).await;
             progress.transaction = progress.transaction.or(seen.take());
-            if progress.ended.is_some() || left <= pause {
+            if progress.ended.is_some() {
                 return progress;
+            }
+            if left <= pause {
+                return match waiting.give_up() {
+                    true => progress,
+                    false => waiting.wait(RECORDING).await,
+                };
             }
             if !ours && let Ok(Some(now)) = self.shared.store_now().payment(&record.id).await {
                 if !is_open(&now) {

@@ -69,7 +69,8 @@ impl Keeper {
         let config = &self.shared.config;
         let mut leased = BTreeSet::new();
         self.lease(member, &mut leased).await;
-        self.look_back(member, &leased).await;
+        self.adopt(member, &leased).await;
+        self.look_back(member).await;
         let mut beat = every(config.replica_ttl / 3);
         let mut adopt = every(config.adopt_interval);
         let mut recover = every(config.recover_interval);
@@ -86,16 +87,21 @@ impl Keeper {
                 }
                 _ = recover.tick() => self.recover(member).await,
                 _ = adopt.tick() => {
-                    self.lease(member, &mut leased).await;
-                    self.adopt(member, &leased).await;
+                    let gained = self.lease(member, &mut leased).await;
+                    let adopted = self.adopt(member, &leased).await;
+                    if gained || adopted {
+                        self.look_back(member).await;
+                    }
                 }
                 _ = signers.tick() => self.look_at_signers(),
             }
         }
     }
 
-    /// Takes the signers that are free, and says which are not ours.
-    async fn lease(&self, member: &Member, leased: &mut BTreeSet<(Network, Address)>) {
+    /// Takes the signers that are free, and says which are not ours. Whether one
+    /// was taken.
+    async fn lease(&self, member: &Member, leased: &mut BTreeSet<(Network, Address)>) -> bool {
+        let mut gained = false;
         let lost = std::mem::take(
             &mut *self
                 .shared
@@ -118,7 +124,7 @@ impl Keeper {
                 let key = (network.clone(), signer);
                 let event = match lease {
                     Ok(Some(lease)) => {
-                        leased.insert(key);
+                        gained |= leased.insert(key);
                         Event::Leased { lease }
                     }
                     Ok(None) => {
@@ -133,11 +139,13 @@ impl Keeper {
                 let _ = handle.events.send(event);
             }
         }
+        gained
     }
 
     /// Takes over what others left, and goes on with it: where a signer is ours.
     /// Without one it would only be given up again, in the way of who has one.
-    async fn adopt(&self, member: &Member, leased: &BTreeSet<(Network, Address)>) {
+    /// Whether anything was taken.
+    async fn adopt(&self, member: &Member, leased: &BTreeSet<(Network, Address)>) -> bool {
         let mut adopted = false;
         for network in self.networks.keys() {
             if !leased.iter().any(|(ours, _)| ours == network) {
@@ -156,6 +164,7 @@ impl Keeper {
         if adopted {
             self.recover(member).await;
         }
+        adopted
     }
 
     /// Compares what the ledger holds open with memory.
@@ -181,9 +190,9 @@ impl Keeper {
         }
     }
 
-    /// What settled before and could still be reorganised away is watched again.
-    async fn look_back(&self, member: &Member, leased: &BTreeSet<(Network, Address)>) {
-        self.adopt(member, leased).await;
+    /// What settled before and could still be reorganised away is watched again:
+    /// ours, and what a machine that is gone settled.
+    async fn look_back(&self, member: &Member) {
         for (network, handle) in self.networks.iter() {
             let mut after: Option<PaymentId> = None;
             loop {

@@ -336,7 +336,7 @@ impl Performer {
             );
             let waiter = settles.then(|| self.shared.waiters.chosen(&id)).flatten();
             asked.push(Ending {
-                hand_out: waiter.as_ref().map(|w| w.key.clone()),
+                hand_out: waiter.as_ref().map(|w| Some(w.voice.clone())),
                 id: id.clone(),
                 conclusion,
             });

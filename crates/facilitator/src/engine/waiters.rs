@@ -1,6 +1,8 @@
 //! Callers that wait for a payment to end.
 
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ pub(super) struct Progress {
 struct Waiter {
     number: u64,
     key: Option<String>,
+    /// Success is being recorded as this one's: it must not go.
+    chosen: bool,
     sender: oneshot::Sender<Ended>,
 }
 
@@ -50,6 +54,7 @@ struct Lines {
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     lines: Mutex<Lines>,
+    secret: RandomState,
 }
 
 impl Waiters {
@@ -71,11 +76,13 @@ impl Waiters {
         line.waiters.push(Waiter {
             number,
             key: key.map(str::to_owned),
+            chosen: false,
             sender,
         });
         Waiting {
             id: id.clone(),
             number,
+            voice: self.voice(key, number),
             receiver: Some(receiver),
             waiters: Arc::clone(self),
         }
@@ -91,14 +98,25 @@ impl Waiters {
     /// the payment, or who came first where it was opened without one. Nobody, if
     /// nobody of these waits: what is on chain is public, and proves nothing.
     pub(super) fn chosen(&self, id: &PaymentId) -> Option<Chosen> {
-        let lines = self.lock();
-        let line = lines.lines.get(id)?;
-        let mut here = line.waiters.iter().filter(|w| !w.sender.is_closed());
+        let mut lines = self.lock();
+        let line = lines.lines.get_mut(id)?;
+        let mut here = line.waiters.iter_mut().filter(|w| !w.sender.is_closed());
         let waiter = here.find(|w| line.opener.is_none() || w.key == line.opener)?;
+        waiter.chosen = true;
         Some(Chosen {
             number: waiter.number,
-            key: waiter.key.clone(),
+            voice: self.voice(waiter.key.as_deref(), waiter.number),
         })
+    }
+
+    /// What success is recorded under for a caller: its key, or what nobody else
+    /// can know, so that a step that is repeated finds the same caller again.
+    fn voice(&self, key: Option<&str>, number: u64) -> String {
+        let own = || {
+            let half = |part: u8| self.secret.hash_one((number, part));
+            format!("caller-{:016x}{:016x}", half(0), half(1))
+        };
+        key.map_or_else(own, str::to_owned)
     }
 
     /// Tells everybody who waits; the chosen one with what was decided for it.
@@ -130,7 +148,7 @@ impl Waiters {
 #[derive(Clone, Debug)]
 pub(super) struct Chosen {
     pub(super) number: u64,
-    pub(super) key: Option<String>,
+    pub(super) voice: String,
 }
 
 /// One caller's place. Dropping it gives the place up.
@@ -138,6 +156,8 @@ pub(super) struct Chosen {
 pub(super) struct Waiting {
     id: PaymentId,
     number: u64,
+    /// What success is recorded under for this caller.
+    pub(super) voice: String,
     receiver: Option<oneshot::Receiver<Ended>>,
     waiters: Arc<Waiters>,
 }
@@ -160,6 +180,23 @@ impl Waiting {
                 .and_then(|l| l.transaction.clone()),
             ended,
         }
+    }
+}
+
+impl Waiting {
+    /// Goes, unless success is being recorded as this caller's.
+    pub(super) fn give_up(&mut self) -> bool {
+        let mut lines = self.waiters.lock();
+        let Some(line) = lines.lines.get_mut(&self.id) else {
+            // It ended just now.
+            return false;
+        };
+        let chosen = |w: &Waiter| w.number == self.number && w.chosen;
+        if line.waiters.iter().any(chosen) {
+            return false;
+        }
+        line.waiters.retain(|w| w.number != self.number);
+        true
     }
 }
 

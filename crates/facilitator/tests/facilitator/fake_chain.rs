@@ -67,6 +67,10 @@ pub struct Script {
     pub balance: Option<u128>,
     /// The next plans are not given.
     pub plans_hang: bool,
+    /// It cannot say what became of a nonce that is used.
+    pub cannot_look_up: bool,
+    /// Sealing these is refused.
+    pub unsealable: HashSet<String>,
     /// Its newest block stays an old one.
     pub stands_still: bool,
     /// Payers with code: only one account settles for each.
@@ -482,6 +486,14 @@ impl Chain for FakeChain {
     async fn seal(&self, plan: &Plan, slot: &Slot) -> Result<Raw, ChainError> {
         self.fuse.burn().await;
         let mut script = self.up()?;
+        let bad = |p: &PlannedPayment| {
+            script
+                .unsealable
+                .contains(&p.verified.intent.identity.key())
+        };
+        if plan.payments.iter().any(bad) {
+            return Err(Refusal::new("invalid_payload", "Send it as it was signed.").into());
+        }
         script.sealed += 1;
         let fee = match &slot.replaces {
             Some(raw) => script.txs[&raw.hash].fee * 5 / 4,
@@ -546,9 +558,11 @@ impl Chain for FakeChain {
         &self,
         identity: &Identity,
         expected: &Expected,
-        _finality: Finality,
+        finality: Finality,
     ) -> Result<Lookup, ChainError> {
         let chain = self.up()?;
+        let newest = chain.blocks.len();
+        let shallow = |block: usize| newest + 1 < block + finality.blocks() as usize;
         Ok(match chain.used.get(&identity.key()) {
             // Unless it stands still, it mines without end: its time is everybody's.
             None => Lookup::Unused {
@@ -557,6 +571,7 @@ impl Chain for FakeChain {
                     false => Timestamp::from_millis(u64::MAX),
                 },
             },
+            Some((.., block)) if chain.cannot_look_up || shallow(*block) => Lookup::Unknown,
             Some((hash, third, block)) => Lookup::Settled(Settled {
                 block_number: *block as u64,
                 block_hash: chain.block_hash(*block as u64).unwrap(),

@@ -4,6 +4,7 @@
 mod crash_stories;
 mod deep_stories;
 mod devnet_stories;
+mod edge_stories;
 mod fake_chain;
 mod fixtures;
 mod fuse;

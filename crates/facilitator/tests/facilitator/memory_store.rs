@@ -1,6 +1,6 @@
 //! The model ledger behind the trait, with a disk that can be made to fail.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -19,6 +19,10 @@ use crate::model_store::{ModelStore, me};
 pub struct Disk {
     model: Mutex<ModelStore>,
     full: AtomicBool,
+    /// Ending payments takes so long, in milliseconds.
+    pub slow_to_end: AtomicU64,
+    /// So many times ending is done, and then answered as if that were not known.
+    pub doubtful_ends: AtomicU64,
     /// Burns before and after each write.
     pub fuse: Fuse,
 }
@@ -237,7 +241,18 @@ impl SettlementStore for MemoryStore {
         endings: Vec<Ending>,
         now: Timestamp,
     ) -> Result<Vec<Ended>, LedgerError> {
-        self.change(|m| Ok(m.conclude_all(endings, now))).await
+        let millis = self.slow_to_end.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        let ended = self.change(|m| Ok(m.conclude_all(endings, now))).await;
+        let left = |left: u64| left.checked_sub(1);
+        let doubts = &self.doubtful_ends;
+        match doubts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left) {
+            Ok(_) => Err(LedgerError::InDoubt {
+                message: "It is not known whether the step stands; ask again.".to_owned(),
+                detail: "the connection broke".to_owned(),
+            }),
+            Err(_) => ended,
+        }
     }
 
     async fn take_back(

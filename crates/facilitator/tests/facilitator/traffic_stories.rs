@@ -365,6 +365,28 @@ async fn the_work_of_a_dead_machine_is_taken_over() {
     assert_eq!(two.chain.script().distinct().len(), 1);
 }
 
+#[tokio::test]
+async fn what_a_dead_machine_settled_is_watched_by_who_takes_its_signer() {
+    let two = two().await;
+    let request = settle_request(1, 1);
+    assert!(two.first.settle(&request).await.unwrap().success);
+    until("its slot is closed", || {
+        two.store.model().open_slots().is_empty()
+    })
+    .await;
+    drop(two.first);
+    let dead = two.store.model().payments.values().next().unwrap().clone();
+    two.store.model().alive.remove(&dead.replica.unwrap());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    two.chain.script().reorganise(1);
+    assert_eq!(two.chain.script().transfers(), 0);
+    until("the money moved again", || {
+        two.chain.script().transfers() == 1
+    })
+    .await;
+    drop(two.second);
+}
+
 fn caller(name: &str, key: &str, per_minute: u32, open: u32) -> CallerRule {
     CallerRule {
         name: name.to_owned(),

@@ -67,6 +67,8 @@ impl Turn<'_> {
         match result {
             Ok(Lookup::Settled(settled)) => self.conclude(id, Conclusion::Settled(settled)),
             Ok(Lookup::Unused { .. } | Lookup::Spent) => self.refuse(id, code, message),
+            // The nonce is used, and by what is not known yet: perhaps it is paid.
+            Ok(Lookup::Unknown) if !self.is_expired(id) => self.retry_payment(id),
             Ok(Lookup::Unknown) | Err(_) if self.is_unsigned_for_too_long(id) => {
                 self.refuse_not_signed(id);
             }

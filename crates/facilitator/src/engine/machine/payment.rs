@@ -71,6 +71,11 @@ impl Turn<'_> {
     /// Ends a payment: the ledger first.
     pub(super) fn conclude(&mut self, id: &PaymentId, conclusion: Conclusion) {
         let slot = self.state.payments.get(id).and_then(|p| p.slot().cloned());
+        if let (Some(key), Conclusion::Settled(settled)) = (&slot, &conclusion)
+            && settled.by_third_party
+        {
+            self.forgive(key, id);
+        }
         let conclusion = Box::new(conclusion);
         self.enter(id, Phase::Conclude { slot, conclusion }, Op::now());
     }
@@ -101,6 +106,12 @@ impl Turn<'_> {
         let (now, rules) = (self.now, &self.rules);
         let payment = self.state.payments.get(id);
         payment.is_some_and(|p| p.is_late(rules, now))
+    }
+
+    /// Whether its deadline passed so long ago that finality shows it.
+    pub(super) fn is_expired(&self, id: &PaymentId) -> bool {
+        let payment = self.state.payments.get(id);
+        payment.is_none_or(|p| self.now >= p.expires_at(&self.rules))
     }
 
     pub(super) fn refuse_cannot_land(&mut self, id: &PaymentId) {

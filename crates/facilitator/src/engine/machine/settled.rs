@@ -106,7 +106,8 @@ impl Turn<'_> {
         let has_looked = self.state.watcher.head.is_some();
         for record in payments {
             let ours = record.payment.identity.network == self.state.network;
-            if ours && !self.state.payments.contains_key(&record.id) {
+            let known = self.state.settled.known.contains(&record.id);
+            if ours && !known && !self.state.payments.contains_key(&record.id) {
                 self.state.ended.add(record.id.clone(), self.now);
                 self.keep_watching(record);
                 numbers.extend(record.settled.as_ref().map(|s| s.block_number));

@@ -98,8 +98,16 @@ impl Turn<'_> {
             }
             Err(_) if !first => self.postpone_replacement(key),
             Err(ChainError::Refused(refusal)) => {
-                for id in self.drop_empty_slot(key) {
-                    self.refuse_unsigned(&id, refusal.code(), refusal.message());
+                let ids = self.drop_empty_slot(key);
+                if let [id] = ids.as_slice() {
+                    return self.refuse_unsigned(id, refusal.code(), refusal.message());
+                }
+                // One of many is bad: each goes by itself.
+                for id in ids {
+                    if let Some(payment) = self.payment_mut(&id) {
+                        payment.alone = true;
+                    }
+                    self.back_to_plan(&id);
                 }
             }
             Err(ChainError::Unavailable { .. }) => {

@@ -217,9 +217,13 @@ impl Turn<'_> {
         };
         let (fee, lost) = match outcome {
             Outcome::Settled(s) if !s.by_third_party => (s.fee, false),
-            Outcome::NotSettled(
-                Proof::Reverted { fee, transaction } | Proof::NoTransfer { fee, transaction },
-            ) => (*fee, !slot.cancels.contains(transaction)),
+            Outcome::NotSettled(Proof::NoTransfer { fee, transaction }) => {
+                (*fee, !slot.cancels.contains(transaction))
+            }
+            // Of several, one may have undone it for all: nobody knows which.
+            Outcome::NotSettled(Proof::Reverted { fee, transaction }) => {
+                (*fee, share == 1 && !slot.cancels.contains(transaction))
+            }
             _ => return,
         };
         let payer = slot.carries.iter().find(|c| c.id == *id);
@@ -228,6 +232,14 @@ impl Turn<'_> {
         };
         let fee = Amount::from_atomic(fee.as_u128().unwrap_or(u128::MAX) / share.max(1));
         slot.costs.insert(id.clone(), Cost { payer, fee, lost });
+    }
+
+    /// Somebody else settled it ahead of us: the payer lost us nothing.
+    pub(super) fn forgive(&mut self, key: &SlotKey, id: &PaymentId) {
+        let cost = self.slot_mut(key).and_then(|slot| slot.costs.get_mut(id));
+        if let Some(cost) = cost {
+            cost.lost = false;
+        }
     }
 
     /// Whether what the slot's transactions did decides the payment.
