@@ -179,6 +179,12 @@ struct BoundJson {
 }
 
 impl InvokeJson {
+    /// Who sends it.
+    #[must_use]
+    pub fn sender(&self) -> Option<Felt> {
+        felt::parse(&self.sender_address).ok()
+    }
+
     /// Nonce, tip and bounds, to outbid it.
     #[must_use]
     pub fn terms(&self) -> Option<(u64, u64, Bounds)> {

@@ -11,16 +11,25 @@
 //! sending. A node that fails decides nothing.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod account;
+mod chain;
 pub mod felt;
 pub mod invoke;
 mod key;
+mod node;
 pub mod outside;
 mod payload;
 mod refusal;
+pub mod rules;
 pub mod selectors;
+mod transfer;
 pub mod typed_data;
+mod wallet;
 
+pub use account::{Signer, StarknetAccount};
+pub use chain::{StarknetChain, StarknetConfig, StarknetLimits, StartError};
 pub use felt::Felt;
 pub use key::{KeyError, StarkKey};
 pub use outside::{ANY_CALLER, Call, OutsideExecution};
 pub use payload::{MAX_SIGNATURE_FELTS, SignedExecution};
+pub use wallet::{StarknetWallet, random_nonce};

@@ -24,6 +24,7 @@ mod gas_sponsoring;
 mod gate;
 mod payer;
 mod permit2;
+mod session;
 mod shared;
 mod siwx;
 mod upto_evm;
@@ -38,6 +39,7 @@ pub use gas_sponsoring::*;
 pub use gate::*;
 pub use payer::*;
 pub use permit2::*;
+pub use session::*;
 pub use shared::*;
 pub use siwx::*;
 pub use upto_evm::*;
@@ -65,6 +67,7 @@ const GROUPS: &[(&str, &[(&str, &str)])] = &[
         "Scheme `exact` on Solana networks; answered by others only",
         exact_svm::TABLE,
     ),
+    ("Our own: session keys on Starknet", session::TABLE),
     ("Sign-in with a wallet", siwx::TABLE),
     ("Our own: what the seller's side answers", gate::TABLE),
     (
