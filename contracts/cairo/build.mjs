@@ -1,0 +1,80 @@
+// Compiles src/ into artifacts/Account.json with the compiler and the core library that
+// the PyPI package cairo-lang 0.12.3 carries (Cairo 2.1.0, static x86-64 Linux binaries).
+//   node build.mjs           writes the artifact
+//   node build.mjs --check   exits 1 if the committed artifact differs from what the sources give
+// The package is downloaded once, checked by its hash, and kept in ../../target/cairo-lang.
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(fileURLToPath(import.meta.url));
+const sourceDir = join(root, "src");
+const artifact = join(root, "artifacts", "Account.json");
+const cache = join(root, "..", "..", "target", "cairo-lang");
+const version = "0.12.3";
+const packageSha256 = "651abdaa5f911d1d8f5605749e3540e7fc4efb7fb625925e5a499c4ca04fcc85";
+const inside = `cairo-lang-${version}/starkware/starknet/compiler/v1/sierra-compiler-major-1`;
+
+const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
+const run = (program, args, options) => execFileSync(program, args, { stdio: ["ignore", "pipe", "inherit"], ...options });
+
+function compilerFolder() {
+  const folder = join(cache, inside);
+  if (existsSync(join(folder, "bin", "starknet-compile"))) return folder;
+  mkdirSync(cache, { recursive: true });
+  const zip = join(cache, `cairo-lang-${version}.zip`);
+  if (!existsSync(zip)) run("python3", ["-m", "pip", "download", "--quiet", "--no-deps", `cairo-lang==${version}`, "--dest", cache]);
+  const found = sha256(readFileSync(zip));
+  if (found !== packageSha256) {
+    rmSync(zip);
+    throw new Error(`the package has hash ${found}, not ${packageSha256}; download it again`);
+  }
+  run("python3", ["-m", "zipfile", "-e", zip, cache]);
+  chmodSync(join(folder, "bin", "starknet-compile"), 0o755);
+  return folder;
+}
+
+function compile() {
+  const folder = compilerFolder();
+  const out = mkdtempSync(join(tmpdir(), "cairo-"));
+  const sierra = join(out, "sierra.json");
+  try {
+    // The compiler looks for its core library from where it runs.
+    run(join(folder, "bin", "starknet-compile"), [root, sierra], { cwd: folder });
+    return JSON.parse(readFileSync(sierra, "utf8"));
+  } finally {
+    rmSync(out, { recursive: true });
+  }
+}
+
+// The digest covers every source and the project file.
+function sourceDigest() {
+  const hash = createHash("sha256");
+  const names = readdirSync(sourceDir).filter((name) => name.endsWith(".cairo")).sort();
+  for (const name of names) hash.update(`${name}\0${readFileSync(join(sourceDir, name), "utf8")}\0`);
+  return hash.update(readFileSync(join(root, "cairo_project.toml"), "utf8")).digest("hex");
+}
+
+function artifactText() {
+  const { sierra_program, contract_class_version, entry_points_by_type, abi } = compile();
+  const contractClass = { sierra_program, contract_class_version, entry_points_by_type, abi };
+  const about = { contract: "Account", compiler: "cairo 2.1.0", sourceSha256: sourceDigest() };
+  const classSha256 = sha256(JSON.stringify(contractClass));
+  return `${JSON.stringify({ ...about, classSha256 }).slice(0, -1)},\n"class":${JSON.stringify(contractClass)}}\n`;
+}
+
+const text = artifactText();
+if (process.argv.includes("--check")) {
+  if (!existsSync(artifact) || readFileSync(artifact, "utf8") !== text) {
+    console.error("artifacts/Account.json differs from the sources. Run: node build.mjs");
+    process.exit(1);
+  }
+  console.log("the account's artifact matches its sources");
+} else {
+  mkdirSync(dirname(artifact), { recursive: true });
+  writeFileSync(artifact, text);
+  console.log("wrote artifacts/Account.json");
+}
