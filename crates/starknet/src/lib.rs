@@ -22,6 +22,7 @@ mod payload;
 mod refusal;
 pub mod rules;
 pub mod selectors;
+mod trace;
 mod transfer;
 pub mod typed_data;
 mod wallet;

@@ -15,8 +15,6 @@ use crate::outside::Call;
 /// The newest block that consensus has accepted. What is being built is never
 /// read: it can still change.
 pub(crate) const LATEST: &str = "latest";
-/// Deepest nesting of calls in a trace that is read.
-const MAX_DEPTH: usize = 64;
 
 /// A felt as nodes write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +23,9 @@ pub(crate) struct Num(pub Felt);
 impl<'de> Deserialize<'de> for Num {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        felt::parse(&text).map(Self).map_err(serde::de::Error::custom)
+        felt::parse(&text)
+            .map(Self)
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -115,72 +115,6 @@ impl Receipt {
             _ => None,
         }
     }
-}
-
-/// A call in a trace, with what it called.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Frame {
-    pub contract_address: Num,
-    #[serde(default)]
-    pub is_reverted: bool,
-    #[serde(default)]
-    pub events: Vec<FrameEvent>,
-    #[serde(default)]
-    pub calls: Vec<Frame>,
-}
-
-/// An event in its frame: the frame's contract is who emitted it.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct FrameEvent {
-    pub keys: Vec<Num>,
-    pub data: Vec<Num>,
-}
-
-impl Frame {
-    /// The events of what took effect, each with the contract that emitted it;
-    /// `None` where the trace is nested deeper than anything sensible.
-    pub fn effective_events(&self) -> Option<Vec<Event>> {
-        let mut out = Vec::new();
-        self.collect(&mut out, MAX_DEPTH).then_some(out)
-    }
-
-    fn collect(&self, out: &mut Vec<Event>, depth: usize) -> bool {
-        if self.is_reverted {
-            return true;
-        }
-        out.extend(self.events.iter().map(|event| Event {
-            from_address: self.contract_address,
-            keys: event.keys.clone(),
-            data: event.data.clone(),
-        }));
-        depth > 0 && self.calls.iter().all(|call| call.collect(out, depth - 1))
-    }
-}
-
-/// A simulated transaction.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Simulated {
-    pub transaction_trace: Trace,
-    pub fee_estimation: Estimate,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Trace {
-    pub execute_invocation: Execution,
-}
-
-/// What `__execute__` did.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Execution {
-    Reverted { revert_reason: String },
-    Done(Frame),
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Estimate {
-    pub l2_gas_consumed: Num,
-    pub l1_data_gas_consumed: Num,
 }
 
 /// Parameters of `starknet_call`.

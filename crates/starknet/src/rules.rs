@@ -3,8 +3,8 @@
 //! compared as numbers.
 
 use starknet_crypto::Felt;
-use tollway_core::{Amount, Phase, Refusal, Scheme, Terms, Timestamp, codes};
 use tollway_core::wire::PaymentPayload;
+use tollway_core::{Amount, Phase, Refusal, Scheme, Terms, Timestamp, codes};
 
 use crate::felt;
 use crate::outside::{ANY_CALLER, OutsideExecution};
@@ -40,7 +40,9 @@ pub fn fee_payer(terms: &Terms) -> Result<Felt, Refusal> {
     number
         .filter(|number| *number != Felt::ZERO && *number != ANY_CALLER)
         .ok_or_else(|| {
-            requirements("name the facilitator's account, as /supported gives it, in extra.feePayer")
+            requirements(
+                "name the facilitator's account, as /supported gives it, in extra.feePayer",
+            )
         })
 }
 
@@ -85,7 +87,11 @@ pub fn check_terms(
 }
 
 fn check_offer(terms: &Terms, executors: &[Felt], margins: Margins) -> Result<Felt, Refusal> {
-    let method = terms.wire.extra.as_ref().and_then(|extra| extra.get("assetTransferMethod"));
+    let method = terms
+        .wire
+        .extra
+        .as_ref()
+        .and_then(|extra| extra.get("assetTransferMethod"));
     if method.is_some_and(|method| !method.is_null() && method != "default") {
         return Err(requirements("leave assetTransferMethod away on Starknet"));
     }

@@ -41,7 +41,10 @@ impl Effect {
     pub fn find(&self, events: &[Event]) -> Option<usize> {
         let mut found = None;
         for (index, event) in events.iter().enumerate() {
-            let names_transfer = event.keys.first().is_some_and(|key| key.0 == TRANSFER_EVENT);
+            let names_transfer = event
+                .keys
+                .first()
+                .is_some_and(|key| key.0 == TRANSFER_EVENT);
             if event.from_address.0 != self.asset || !names_transfer {
                 continue;
             }
@@ -124,15 +127,27 @@ mod tests {
     fn nothing_but_exactly_one_transfer_of_the_asset_itself_counts() {
         let cases: &[(&str, Vec<Event>)] = &[
             ("none", vec![]),
-            ("another contract", vec![event(0xb, &[PAYER, PAYEE], &[7, 0])]),
+            (
+                "another contract",
+                vec![event(0xb, &[PAYER, PAYEE], &[7, 0])],
+            ),
             ("twice", vec![keyed(), keyed()]),
             ("another payer", vec![event(ASSET, &[3, PAYEE], &[7, 0])]),
             ("another payee", vec![event(ASSET, &[PAYER, 3], &[7, 0])]),
             ("less", vec![event(ASSET, &[PAYER, PAYEE], &[6, 0])]),
             ("more", vec![event(ASSET, &[PAYER, PAYEE], &[7, 1])]),
-            ("beside another from the payer", vec![keyed(), event(ASSET, &[PAYER, 3], &[1, 0])]),
-            ("beside an unknown layout", vec![keyed(), event(ASSET, &[PAYER], &[PAYEE, 7, 0])]),
-            ("unknown layout", vec![event(ASSET, &[PAYER, PAYEE, 7], &[])]),
+            (
+                "beside another from the payer",
+                vec![keyed(), event(ASSET, &[PAYER, 3], &[1, 0])],
+            ),
+            (
+                "beside an unknown layout",
+                vec![keyed(), event(ASSET, &[PAYER], &[PAYEE, 7, 0])],
+            ),
+            (
+                "unknown layout",
+                vec![event(ASSET, &[PAYER, PAYEE, 7], &[])],
+            ),
         ];
         for (what, events) in cases {
             assert_eq!(effect().find(events), None, "{what}");

@@ -89,25 +89,27 @@ impl StarknetWallet {
     /// # Errors
     /// A refusal with the payer's codes, or `session_expired` where the session
     /// ends before the payment does.
-    pub fn sign(
-        &self,
-        terms: &Terms,
-        limits: &Limits,
-        nonce: Felt,
-    ) -> Result<Prepared, Refusal> {
+    pub fn sign(&self, terms: &Terms, limits: &Limits, nonce: Felt) -> Result<Prepared, Refusal> {
         if !self.supports(terms) {
-            return Err(refuse(codes::NO_ACCEPTABLE_TERMS, "choose another way to pay"));
+            return Err(refuse(
+                codes::NO_ACCEPTABLE_TERMS,
+                "choose another way to pay",
+            ));
         }
         if terms.amount > limits.max_amount {
-            return Err(refuse(codes::PRICE_ABOVE_LIMIT, "raise the limit to pay it"));
+            return Err(refuse(
+                codes::PRICE_ABOVE_LIMIT,
+                "raise the limit to pay it",
+            ));
         }
         let (execution, before) = self.intend(terms, limits, nonce)?;
         let chain_id = felt::chain_id(&terms.network)
             .ok_or_else(|| refuse(codes::INVALID_NETWORK, "pay on a Starknet network"))?;
         let hash = execution.hash(&chain_id, &self.account);
-        let signature = self.signer.sign(&hash).map_err(|e| {
-            refuse(codes::WALLET_UNAVAILABLE, "try again").with_detail(e)
-        })?;
+        let signature = self
+            .signer
+            .sign(&hash)
+            .map_err(|e| refuse(codes::WALLET_UNAVAILABLE, "try again").with_detail(e))?;
         let signed = SignedExecution {
             from: self.account,
             execution,
@@ -150,15 +152,23 @@ impl StarknetWallet {
             ));
         }
         let before = self.clock.now().secs().saturating_add(timeout);
-        if self.signer.valid_until().is_some_and(|until| until < before) {
+        if self
+            .signer
+            .valid_until()
+            .is_some_and(|until| until < before)
+        {
             return Err(refuse(
                 codes::SESSION_EXPIRED,
                 "renew the session, or pay with the owner's key",
             ));
         }
         let number = |address: &Address| {
-            felt::of_address(address)
-                .ok_or_else(|| refuse(codes::INVALID_PAYMENT_REQUIREMENTS, "name Starknet accounts"))
+            felt::of_address(address).ok_or_else(|| {
+                refuse(
+                    codes::INVALID_PAYMENT_REQUIREMENTS,
+                    "name Starknet accounts",
+                )
+            })
         };
         let [low, high] = felt::split(terms.amount);
         let transfer = Call {

@@ -259,10 +259,7 @@ pub(super) async fn receipts(
     Ok(found)
 }
 
-fn receipt(
-    hash: &TxHash,
-    answer: Result<Value, RpcError>,
-) -> Result<Option<Receipt>, ChainError> {
+fn receipt(hash: &TxHash, answer: Result<Value, RpcError>) -> Result<Option<Receipt>, ChainError> {
     let what = "starknet_getTransactionReceipt";
     match answer {
         Ok(value) => {

@@ -22,13 +22,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use starknet_crypto::Felt;
+use tollway_core::assets::AssetTable;
 use tollway_core::wire::{Object, PaymentPayload, SupportedKind};
 use tollway_core::{
     Address, Amount, Broadcast, Chain, ChainError, Clock, Expected, Finality, Head, Health,
     Identity, Intent, Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Raw, Refusal, Scheme,
     Settlement, Sight, SignerState, Slot, Terms, Timestamp, TxHash, Verified, Watch, codes,
 };
-use tollway_core::assets::AssetTable;
 use tollway_rpc::{Probe, RpcClient};
 
 pub use config::{StarknetConfig, StarknetLimits};

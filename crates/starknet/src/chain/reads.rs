@@ -39,8 +39,14 @@ impl StarknetChain {
         let address = felt::text(&payer);
         batch.push("starknet_getClassHashAt", &json!([LATEST, address]));
         batch.push("starknet_call", &call_params(&self.signature_call(signed)));
-        batch.push("starknet_call", &call_params(&nonce_call(&payer, &signed.execution.nonce)));
-        batch.push("starknet_call", &call_params(&balance_call(asset, payer, BALANCE_OF)));
+        batch.push(
+            "starknet_call",
+            &call_params(&nonce_call(&payer, &signed.execution.nonce)),
+        );
+        batch.push(
+            "starknet_call",
+            &call_params(&balance_call(asset, payer, BALANCE_OF)),
+        );
         batch.push("starknet_getNonce", &json!([LATEST, felt::text(sender)]));
         let answers = self.rpc.batch::<Value>(batch).await;
         let mut answers = answers.map_err(unavailable("batch"))?.into_iter();
@@ -62,7 +68,10 @@ impl StarknetChain {
     }
 
     fn signature_call(&self, signed: &SignedExecution) -> Call {
-        let mut calldata = vec![signed.hash(&self.chain_id), Felt::from(signed.signature.len())];
+        let mut calldata = vec![
+            signed.hash(&self.chain_id),
+            Felt::from(signed.signature.len()),
+        ];
         calldata.extend(&signed.signature);
         Call {
             to: signed.from,
@@ -169,9 +178,7 @@ fn accepts(answer: Answer) -> Result<(), ChainError> {
         )
     };
     match answer {
-        Some(Err(error)) if is_contract_failure(&error) => {
-            Err(refusal().with_detail(error).into())
-        }
+        Some(Err(error)) if is_contract_failure(&error) => Err(refusal().with_detail(error).into()),
         answer => {
             let said: Vec<Num> = typed("is_valid_signature", answer)?;
             match said == [Num(VALID)] {

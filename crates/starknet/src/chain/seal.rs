@@ -88,6 +88,8 @@ fn terms_of(raw: &Raw, nonce: u64) -> Result<(u64, Bounds), ChainError> {
         Some((old, ..)) => Err(ChainError::unavailable(format!(
             "the replaced transaction has nonce {old}, the slot {nonce}"
         ))),
-        None => Err(ChainError::unavailable("the replaced transaction's numbers")),
+        None => Err(ChainError::unavailable(
+            "the replaced transaction's numbers",
+        )),
     }
 }

@@ -48,7 +48,10 @@ impl StarknetChain {
         };
         let taken = |error: &RpcError| refused_with(error) == Some(code::DUPLICATE);
         let params = json!({ "invoke_transaction": json });
-        let answer = self.rpc.submit::<Added>(method, params, spread, taken).await;
+        let answer = self
+            .rpc
+            .submit::<Added>(method, params, spread, taken)
+            .await;
         match answer {
             Ok(None) => Ok(Broadcast::Accepted),
             Ok(Some(added)) if felt::text(&added.transaction_hash.0) == raw.hash.as_str() => {
@@ -62,9 +65,10 @@ impl StarknetChain {
             Err(NotTaken { error, .. }) if refused_with(&error) == Some(code::INVALID_NONCE) => {
                 self.nonce_fault(&json).await
             }
-            Err(NotTaken { error, perhaps_taken: false }) => {
-                meaning(&error).ok_or_else(|| unavailable(method)(error))
-            }
+            Err(NotTaken {
+                error,
+                perhaps_taken: false,
+            }) => meaning(&error).ok_or_else(|| unavailable(method)(error)),
             Err(NotTaken { error, .. }) => Err(unavailable(method)(error)),
         }
     }

@@ -1,7 +1,7 @@
 //! The settlement as it would happen now: the only check that sees a session's
 //! whitelist, its call counter and its spending policy before gas is spent.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use starknet_crypto::Felt;
 use tollway_core::{ChainError, codes};
 
@@ -9,9 +9,10 @@ use super::StarknetChain;
 use super::seal::settling_calldata;
 use crate::felt;
 use crate::invoke::{Bound, Bounds, Invoke};
-use crate::node::{Execution, LATEST, Simulated, code, refused_with, unavailable};
+use crate::node::{LATEST, code, refused_with, unavailable};
 use crate::payload::SignedExecution;
 use crate::refusal::refuse;
+use crate::trace::Simulated;
 use crate::transfer::Effect;
 
 impl StarknetChain {
@@ -36,27 +37,26 @@ impl StarknetChain {
             "simulation_flags": ["SKIP_VALIDATE", "SKIP_FEE_CHARGE"],
         });
         let method = "starknet_simulateTransactions";
-        let answer = self.rpc.call::<Value>(method, params).await;
-        let answer = match answer {
+        let answer = self.rpc.call::<[Simulated; 1]>(method, params).await;
+        let [simulated] = match answer {
             Err(error) if refused_with(&error) == Some(code::EXECUTION_ERROR) => {
                 return Err(fails(error).into());
             }
             answer => answer.map_err(unavailable(method))?,
         };
-        let [simulated]: [Simulated; 1] = serde_json::from_value(answer)
-            .map_err(|e| ChainError::unavailable(format!("{method}: {e}")))?;
         self.judge_trace(&simulated, effect)
     }
 
     fn judge_trace(&self, simulated: &Simulated, effect: &Effect) -> Result<u64, ChainError> {
-        let frame = match &simulated.transaction_trace.execute_invocation {
-            Execution::Reverted { revert_reason } => return Err(fails(revert_reason).into()),
-            Execution::Done(frame) => frame,
-        };
-        let events = frame
-            .effective_events()
+        let execution = &simulated.transaction_trace.execute_invocation;
+        if let Some(reason) = &execution.revert_reason {
+            return Err(fails(reason).into());
+        }
+        let events = execution
+            .events
+            .as_ref()
             .ok_or_else(|| fails("the trace is nested too deeply"))?;
-        if effect.find(&events).is_none() {
+        if effect.find(events).is_none() {
             return Err(fails("not exactly the expected transfer").into());
         }
         let data = felt::to_u64(&simulated.fee_estimation.l1_data_gas_consumed.0);

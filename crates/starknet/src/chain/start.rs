@@ -27,7 +27,9 @@ pub enum StartError {
     #[error("no asset is known on {0}; add one to the asset table")]
     NoAsset(String),
     /// The node serves another chain.
-    #[error("the node at {host} serves chain {found}, not {expected}; correct its RPC URL or the network")]
+    #[error(
+        "the node at {host} serves chain {found}, not {expected}; correct its RPC URL or the network"
+    )]
     WrongChain {
         /// Configured.
         expected: String,
@@ -37,7 +39,9 @@ pub enum StartError {
         host: String,
     },
     /// The node's interface is too old.
-    #[error("the node at {host} speaks RPC {found}; use a node that speaks 0.8 or later (many have it under /rpc/v0_8 or /v0_9)")]
+    #[error(
+        "the node at {host} speaks RPC {found}; use a node that speaks 0.8 or later (many have it under /rpc/v0_8 or /v0_9)"
+    )]
     OldNode {
         /// Its version.
         found: String,
@@ -45,7 +49,9 @@ pub enum StartError {
         host: String,
     },
     /// A settling account has no class.
-    #[error("the settling account {0} is not deployed; deploy it, or correct its address or the network")]
+    #[error(
+        "the settling account {0} is not deployed; deploy it, or correct its address or the network"
+    )]
     NoAccount(String),
     /// The node could not be asked.
     #[error("the node of {network} cannot be asked; correct its RPC URL or try again later")]
@@ -156,7 +162,12 @@ impl StarknetChain {
     }
 
     fn host(&self) -> String {
-        self.rpc.hosts().first().copied().unwrap_or_default().to_owned()
+        self.rpc
+            .hosts()
+            .first()
+            .copied()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     pub(super) async fn read_health(&self) -> Health {

@@ -32,7 +32,9 @@ impl StarknetChain {
         rules::check_execution(&signed, terms, &fee_payer, self.now(), phase, margins)?;
 
         self.require_check().await?;
-        let nonce = self.check_account(&signed, &intent, &fee_payer, held).await?;
+        let nonce = self
+            .check_account(&signed, &intent, &fee_payer, held)
+            .await?;
         let effect = Effect::of(&intent.expected)
             .ok_or_else(|| ChainError::unavailable("an expected account is none of Starknet"))?;
         let gas = self.simulate(&signed, &fee_payer, nonce, &effect).await?;

@@ -2,4 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod payloads;
+mod settle;
+mod support;
 mod vectors;
+mod verify;
+mod wallet;
