@@ -60,6 +60,16 @@ impl Bounds {
     }
 }
 
+/// Tip and bounds as transactions of version 3 hash them.
+pub(crate) fn fees_hash(tip: u64, bounds: &Bounds) -> Felt {
+    poseidon_hash_many(&[
+        Felt::from(tip),
+        bounds.l1_gas.packed(NAMES[0]),
+        bounds.l2_gas.packed(NAMES[1]),
+        bounds.l1_data_gas.packed(NAMES[2]),
+    ])
+}
+
 /// An INVOKE version 3 that is not signed. Data availability is Ethereum's,
 /// nobody else pays, and the sender exists already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,23 +90,12 @@ impl Invoke {
     /// The transaction's hash, which the sender signs.
     #[must_use]
     pub fn hash(&self, chain_id: &Felt) -> Felt {
-        let Bounds {
-            l1_gas,
-            l2_gas,
-            l1_data_gas,
-        } = &self.bounds;
-        let fees = poseidon_hash_many(&[
-            Felt::from(self.tip),
-            l1_gas.packed(NAMES[0]),
-            l2_gas.packed(NAMES[1]),
-            l1_data_gas.packed(NAMES[2]),
-        ]);
         let nothing = poseidon_hash_many(&[]);
         poseidon_hash_many(&[
             PREFIX,
             Felt::THREE,
             self.sender,
-            fees,
+            fees_hash(self.tip, &self.bounds),
             nothing,
             *chain_id,
             Felt::from(self.nonce),
@@ -109,10 +108,6 @@ impl Invoke {
     /// As nodes take it (`BROADCASTED_INVOKE_TXN`).
     #[must_use]
     pub fn signed(&self, signature: &[Felt]) -> InvokeJson {
-        let bound = |bound: &Bound| BoundJson {
-            max_amount: format!("{:#x}", bound.amount),
-            max_price_per_unit: format!("{:#x}", bound.price),
-        };
         InvokeJson {
             kind: "INVOKE".to_owned(),
             version: "0x3".to_owned(),
@@ -120,11 +115,7 @@ impl Invoke {
             calldata: felt::texts(&self.calldata),
             signature: felt::texts(signature),
             nonce: format!("{:#x}", self.nonce),
-            resource_bounds: BoundsJson {
-                l1_gas: bound(&self.bounds.l1_gas),
-                l2_gas: bound(&self.bounds.l2_gas),
-                l1_data_gas: bound(&self.bounds.l1_data_gas),
-            },
+            resource_bounds: BoundsJson::from(&self.bounds),
             tip: format!("{:#x}", self.tip),
             paymaster_data: Vec::new(),
             account_deployment_data: Vec::new(),
@@ -165,10 +156,24 @@ impl std::fmt::Debug for InvokeJson {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BoundsJson {
+pub(crate) struct BoundsJson {
     l1_gas: BoundJson,
     l2_gas: BoundJson,
     l1_data_gas: BoundJson,
+}
+
+impl From<&Bounds> for BoundsJson {
+    fn from(bounds: &Bounds) -> Self {
+        let bound = |bound: &Bound| BoundJson {
+            max_amount: format!("{:#x}", bound.amount),
+            max_price_per_unit: format!("{:#x}", bound.price),
+        };
+        Self {
+            l1_gas: bound(&bounds.l1_gas),
+            l2_gas: bound(&bounds.l2_gas),
+            l1_data_gas: bound(&bounds.l1_data_gas),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,15 +13,19 @@
 
 mod account;
 mod chain;
+mod deploy;
 pub mod felt;
 pub mod invoke;
 mod key;
 mod node;
 pub mod outside;
 mod payload;
+mod prices;
 mod refusal;
 pub mod rules;
 pub mod selectors;
+mod sender;
+pub mod session;
 mod trace;
 mod transfer;
 pub mod typed_data;
@@ -29,8 +33,10 @@ mod wallet;
 
 pub use account::{Signer, StarknetAccount};
 pub use chain::{StarknetChain, StarknetConfig, StarknetLimits, StartError};
+pub use deploy::NewAccount;
 pub use felt::Felt;
 pub use key::{KeyError, StarkKey};
 pub use outside::{ANY_CALLER, Call, OutsideExecution};
 pub use payload::{MAX_SIGNATURE_FELTS, SignedExecution};
+pub use sender::OwnerSender;
 pub use wallet::{StarknetWallet, random_nonce};

@@ -82,6 +82,11 @@ impl StarknetWallet {
         self
     }
 
+    /// The account.
+    pub(crate) const fn number(&self) -> Felt {
+        self.account
+    }
+
     /// Signs a payment under a nonce of one's own choice. Whoever signs anew what
     /// was not settled in time uses the same nonce: only one of the two can ever
     /// execute.

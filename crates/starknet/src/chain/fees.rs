@@ -5,39 +5,19 @@ use std::sync::{Mutex, PoisonError};
 use tollway_core::{ChainError, Timestamp, codes};
 
 use super::StarknetChain;
-use crate::felt;
-use crate::invoke::{Bound, Bounds};
-use crate::node::{Block, Price, unavailable_because};
-
-/// Fri per unit of each resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Prices {
-    l1: u128,
-    l2: u128,
-    data: u128,
-}
+use crate::invoke::Bounds;
+use crate::node::{Block, unavailable_because};
+use crate::prices::Prices;
 
 /// The last block's prices and when they were read.
 #[derive(Debug, Default)]
 pub(super) struct PriceCache(Mutex<Option<(Timestamp, Prices)>>);
 
-/// A block's price may rise before the transaction is included: half as much
-/// again is offered, and what is not needed is not taken.
-const fn with_headroom(price: u128) -> u128 {
-    price.saturating_add(price / 2).saturating_add(1)
-}
-
 impl StarknetChain {
     pub(super) fn saw_prices(&self, block: &Block) {
-        let read = |price: &Price| felt::to_u128(&price.price_in_fri.0);
-        let prices = (
-            read(&block.l1_gas_price),
-            read(&block.l2_gas_price),
-            read(&block.l1_data_gas_price),
-        );
-        if let (Some(l1), Some(l2), Some(data)) = prices {
+        if let Some(prices) = Prices::of(block) {
             let mut known = self.prices.0.lock().unwrap_or_else(PoisonError::into_inner);
-            *known = Some((self.now(), Prices { l1, l2, data }));
+            *known = Some((self.now(), prices));
         }
     }
 
@@ -62,17 +42,9 @@ impl StarknetChain {
         gas: u64,
         replaced: Option<(u64, Bounds)>,
     ) -> Result<(u64, Bounds), ChainError> {
-        let prices = self.current_prices().await?;
-        let bound = |amount, price| Bound {
-            amount,
-            price: with_headroom(price),
-        };
         let mut tip = self.limits.tip;
-        let mut bounds = Bounds {
-            l1_gas: bound(0, prices.l1),
-            l2_gas: bound(gas, prices.l2),
-            l1_data_gas: bound(self.limits.data_gas, prices.data),
-        };
+        let prices = self.current_prices().await?;
+        let mut bounds = prices.bounds(gas, self.limits.data_gas);
         if let Some((old_tip, old)) = replaced {
             tip = tip.max(old_tip.saturating_add(old_tip / 8).saturating_add(1));
             bounds.l1_gas.price = bounds.l1_gas.price.max(raised(old.l1_gas.price));

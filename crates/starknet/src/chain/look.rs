@@ -140,9 +140,14 @@ impl StarknetChain {
     ) -> Result<Vec<Outcome>, ChainError> {
         let mut outcomes = Vec::with_capacity(watch.expected.len());
         for item in &watch.expected {
-            outcomes.push(match Self::is_deep(head, receipt, item.finality) {
-                true => self.judge_item(receipt, &item.expected, false)?,
-                false => Outcome::Unknown,
+            let outcome = self.judge_item(receipt, &item.expected, false)?;
+            let deep = Self::is_deep(head, receipt, item.finality);
+            outcomes.push(match (deep, receipt.block()) {
+                (false, Some((block, _))) if outcome.is_decided() => Outcome::Included {
+                    block,
+                    moved: matches!(outcome, Outcome::Settled(_)),
+                },
+                _ => outcome,
             });
         }
         let failed = |outcome: &Outcome| matches!(outcome, Outcome::NotSettled(_));

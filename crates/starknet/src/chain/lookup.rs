@@ -165,7 +165,7 @@ impl StarknetChain {
             }
             Outcome::Settled(settled) => Some(Lookup::Settled(settled)),
             Outcome::NotSettled(_) => None,
-            Outcome::Unknown => Some(Lookup::Unknown),
+            Outcome::Included { .. } | Outcome::Unknown => Some(Lookup::Unknown),
         })
     }
 

@@ -1,0 +1,197 @@
+//! [`SessionWallet`]: pays by itself with a session, and with the owner's key
+//! where the session cannot and the owner allowed that.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use starknet_crypto::Felt;
+use tollway_core::{
+    Address, Amount, ChainError, Clock, Limits, Network, Prepared, Refusal, Terms, Timestamp,
+    Wallet, WalletError,
+};
+use tollway_rpc::{Batch, RpcClient};
+
+use super::key::SessionKey;
+use super::status::{SessionStatus, Wanted, falls_back};
+use crate::felt;
+use crate::node::{Num, call_params, unavailable};
+use crate::outside::Call;
+use crate::selectors::{IS_VALID_NONCE, TRANSFER};
+use crate::wallet::{StarknetWallet, random_nonce};
+
+/// An account on one network that pays with a session key. Payments of one wallet
+/// never race past the session's calls; a session is to be used by one wallet.
+pub struct SessionWallet {
+    session: StarknetWallet,
+    owner: Option<StarknetWallet>,
+    key: SessionKey,
+    network: Network,
+    rpc: RpcClient,
+    clock: std::sync::Arc<dyn Clock>,
+    /// Nonces that were signed and may not be counted yet, with their end.
+    under_way: tokio::sync::Mutex<BTreeMap<String, (Felt, u64)>>,
+}
+
+impl std::fmt::Debug for SessionWallet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionWallet")
+            .field("session", &self.session)
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SessionWallet {
+    /// A session of an account on a network; `None` if the address is zero or none
+    /// of Starknet.
+    #[must_use]
+    pub fn new(
+        account: &Address,
+        network: Network,
+        key: SessionKey,
+        rpc: RpcClient,
+    ) -> Option<Self> {
+        let session = StarknetWallet::new(account, vec![network.clone()], key.signer())?;
+        Some(Self {
+            session: session.with_node(network.clone(), rpc.clone()),
+            owner: None,
+            key,
+            network,
+            rpc,
+            clock: std::sync::Arc::new(tollway_core::SystemClock),
+            under_way: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// The same account's owner, who signs where the session is over, unknown,
+    /// revoked, used up or not allowed; never where a limit said no.
+    #[must_use]
+    pub fn with_owner(mut self, owner: StarknetWallet) -> Self {
+        self.owner = (owner.number() == self.session.number()).then_some(owner);
+        self
+    }
+
+    /// With another asset table and clock.
+    #[must_use]
+    pub fn with(
+        mut self,
+        assets: tollway_core::assets::AssetTable,
+        clock: std::sync::Arc<dyn Clock>,
+    ) -> Self {
+        self.session = self.session.with_assets(assets).with_clock(clock.clone());
+        self.clock = clock;
+        self
+    }
+
+    /// What the account has on record, with the policy for a token.
+    ///
+    /// # Errors
+    /// As [`SessionStatus::read`].
+    pub async fn status(&self, token: Option<&Address>) -> Result<SessionStatus, ChainError> {
+        let token = token.and_then(felt::of_address);
+        SessionStatus::read(&self.rpc, self.session.number(), self.key.public(), token).await
+    }
+
+    async fn pay(
+        &self,
+        terms: &Terms,
+        limits: &Limits,
+        nonce: Felt,
+    ) -> Result<Prepared, WalletError> {
+        // One at a time: what another payment signed is counted.
+        let mut under_way = self.under_way.lock().await;
+        let now = self.clock.now();
+        let status = self.status(Some(&terms.asset)).await?;
+        self.forget_counted(&mut under_way, &status).await?;
+        let end = now.secs().saturating_add(terms.wire.max_timeout_seconds);
+        let wanted = Wanted {
+            selector: TRANSFER,
+            amount: terms.amount,
+            valid_until: end,
+            under_way: u32::try_from(under_way.len()).unwrap_or(u32::MAX),
+        };
+        status.preflight(&wanted, now)?;
+        let prepared = self.session.sign(terms, limits, nonce)?;
+        under_way.insert(felt::text(&nonce), (nonce, prepared.valid_until.secs()));
+        Ok(prepared)
+    }
+
+    /// What was executed is counted by the account, what has ended never will be.
+    async fn forget_counted(
+        &self,
+        under_way: &mut BTreeMap<String, (Felt, u64)>,
+        status: &SessionStatus,
+    ) -> Result<(), ChainError> {
+        let ended = |end: u64| status.as_of >= Timestamp::from_secs(end);
+        under_way.retain(|_, (_, end)| !ended(*end));
+        if under_way.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        for (nonce, _) in under_way.values() {
+            let call = Call {
+                to: self.session.number(),
+                selector: IS_VALID_NONCE,
+                calldata: vec![*nonce],
+            };
+            batch.push("starknet_call", &call_params(&call));
+        }
+        let answers = self.rpc.batch::<Value>(batch).await;
+        let answers = answers.map_err(unavailable("is_valid_outside_execution_nonce"))?;
+        let counted: Vec<String> = under_way
+            .keys()
+            .zip(answers)
+            .filter(|(_, answer)| {
+                let felts = answer.as_ref().ok().cloned();
+                let felts = felts.and_then(|v| serde_json::from_value::<Vec<Num>>(v).ok());
+                felts.is_some_and(|felts| felts == [Num(Felt::ZERO)])
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in counted {
+            under_way.remove(&key);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Wallet for SessionWallet {
+    fn address(&self, network: &Network) -> Option<Address> {
+        self.session.address(network)
+    }
+
+    fn supports(&self, terms: &Terms) -> bool {
+        terms.network == self.network && self.session.supports(terms)
+    }
+
+    async fn balance(
+        &self,
+        network: &Network,
+        asset: &Address,
+    ) -> Result<Option<Amount>, ChainError> {
+        self.session.balance(network, asset).await
+    }
+
+    async fn prepare(&self, terms: &Terms, limits: &Limits) -> Result<Prepared, WalletError> {
+        let nonce = random_nonce()?;
+        let refusal: Refusal = match self.pay(terms, limits, nonce).await {
+            Err(
+                WalletError::Refused(refusal) | WalletError::Chain(ChainError::Refused(refusal)),
+            ) => refusal,
+            outcome => return outcome,
+        };
+        match &self.owner {
+            Some(owner) if falls_back(refusal.code()) => {
+                tracing::info!(
+                    code = refusal.code(),
+                    "the owner's key pays in place of the session"
+                );
+                // The same nonce: only one of the two can ever execute.
+                Ok(owner.sign(terms, limits, nonce)?)
+            }
+            _ => Err(refusal.into()),
+        }
+    }
+}
