@@ -2,7 +2,6 @@
 //! who takes the payer's money away before it is settled.
 
 use std::sync::Mutex;
-use std::time::Duration;
 
 use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718 as _;
@@ -99,18 +98,17 @@ impl Stranger {
         sent
     }
 
-    /// Plays every trick once, as soon as its payment is in the pool. Ends when
-    /// all are played.
-    pub(crate) async fn watch(self, chain: Devnet, mut tricks: Vec<Trick>) {
-        while !tricks.is_empty() {
-            let pool = chain.request("tollway_pool", serde_json::json!([]));
-            let pool = pool.map(|pool| pool.to_string()).unwrap_or_default();
-            tricks.retain(|trick| {
-                let nonce = alloy_primitives::hex::encode(trick.nonce());
-                !(pool.contains(&nonce) && self.play(&chain, trick))
-            });
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    /// Plays the tricks whose payments are in the pool; the others stay.
+    pub(crate) fn play_all(&self, chain: &Devnet, tricks: &mut Vec<Trick>) {
+        if tricks.is_empty() {
+            return;
         }
+        let pool = chain.request("tollway_pool", serde_json::json!([]));
+        let pool = pool.map(|pool| pool.to_string()).unwrap_or_default();
+        tricks.retain(|trick| {
+            let nonce = alloy_primitives::hex::encode(trick.nonce());
+            !(pool.contains(&nonce) && self.play(chain, trick))
+        });
     }
 
     fn play(&self, chain: &Devnet, trick: &Trick) -> bool {

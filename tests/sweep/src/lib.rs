@@ -12,11 +12,14 @@
 mod ask;
 mod bot;
 mod buyer;
+mod life;
 mod load;
 pub mod places;
 pub mod plan;
 mod round;
 mod server;
+mod verdict;
+mod weather;
 mod world;
 
 pub use bot::Stranger;

@@ -40,7 +40,7 @@ pub struct Shop {
 impl Shop {
     fn door(&self) -> Door {
         match self.setup {
-            Setup::Facilitator | Setup::Pair => Door::Settle,
+            Setup::Facilitator | Setup::Pair | Setup::Takeover => Door::Settle,
             Setup::Gate | Setup::Upfront => Door::Gate,
         }
     }
@@ -100,7 +100,7 @@ impl Shop {
     fn read(&self, reply: &Reply, payment: &Payment) -> Answer {
         let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
         let told = match self.setup {
-            Setup::Facilitator | Setup::Pair => body.clone(),
+            Setup::Facilitator | Setup::Pair | Setup::Takeover => body.clone(),
             Setup::Gate | Setup::Upfront => receipt(reply),
         };
         let word = |value: &Value| value.as_str().filter(|t| !t.is_empty()).map(str::to_owned);

@@ -13,6 +13,8 @@ pub enum Setup {
     Upfront,
     /// A facilitator without a signer, beside one that has it, over one database.
     Pair,
+    /// The same, and the one that has the signer is the one that dies, for good.
+    Takeover,
 }
 
 /// How the server dies.
@@ -40,10 +42,13 @@ pub enum Scene {
     Expiring,
     /// Blocks are replaced, some of them by blocks without what they held.
     Replaced,
-    /// Now and then somebody else uses the settling account's next nonce.
+    /// A few times somebody else uses the nonce of a transaction that waits.
     Taken,
     /// So many blocks that payments become final while somebody looks.
     Final,
+    /// A nonce that was used is free again, by a block that is replaced while
+    /// nobody runs.
+    Freed,
 }
 
 /// A round.

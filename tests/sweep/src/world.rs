@@ -46,6 +46,8 @@ pub struct World {
     pub buyers: Vec<Buyer>,
     /// Payers with money for one payment.
     pub poor: Vec<Buyer>,
+    /// From one block to the next.
+    pub pause: Duration,
     node: DevnetServer,
     upstream: String,
     database: Option<String>,
@@ -56,13 +58,14 @@ impl World {
     pub async fn build(tools: &Tools, plan: &Plan, chance: &mut Chance) -> Result<Self, Failure> {
         let text = |e: std::io::Error| e.to_string();
         let dir = TempDir::with_prefix("tollway-sweep-").map_err(text)?;
-        let pause = chance.millis(80, 200);
-        let mining = match plan.scene {
-            Scene::Busy | Scene::Robbed | Scene::Replaced | Scene::Taken => Mining::Interval(pause),
-            Scene::Final => Mining::Interval(Duration::from_millis(15)),
-            Scene::Expiring => Mining::Manual,
+        let pause = match plan.scene {
+            Scene::Final => Duration::from_millis(15),
+            _ => chance.millis(80, 200),
         };
-        let chain = Devnet::builder().preset(Preset::BaseSepolia).mining(mining);
+        // Every block is made by the round's weather.
+        let chain = Devnet::builder()
+            .preset(Preset::BaseSepolia)
+            .mining(Mining::Manual);
         let chain = chain.build().map_err(|e| e.to_string())?;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let node = chain.serve(listener.map_err(text)?).map_err(text)?;
@@ -81,7 +84,9 @@ impl World {
         write_key(&dir.path().join("signer.key")).map_err(text)?;
         let upstream = upstream().await.map_err(text)?;
         let database = match plan.setup {
-            Setup::Pair => Some(tools.postgres.get_or_init(Postgres::start).database().await),
+            Setup::Pair | Setup::Takeover => {
+                Some(tools.postgres.get_or_init(Postgres::start).database().await)
+            }
             _ => None,
         };
         Ok(Self {
@@ -89,6 +94,7 @@ impl World {
             chain,
             buyers,
             poor,
+            pause,
             node,
             upstream,
             database,
@@ -133,7 +139,7 @@ impl World {
             words.map(str::to_owned).to_vec()
         };
         let mut args = match setup {
-            Setup::Facilitator | Setup::Pair => vec![
+            Setup::Facilitator | Setup::Pair | Setup::Takeover => vec![
                 "facilitator".to_owned(),
                 "--min-validity".to_owned(),
                 "5".to_owned(),

@@ -183,7 +183,9 @@ impl EvmChain {
     }
 
     /// No receipt. If the nonce is used, perhaps one of ours did that a moment
-    /// ago: they are asked for once more before a stranger is blamed.
+    /// ago: they are asked for once more before a stranger is blamed, and no block
+    /// may come between the two answers. It may replace the one that held ours,
+    /// and then the nonce is of one branch and the missing receipt of another.
     async fn missing(
         &self,
         round: &mut Round<'_>,
@@ -193,6 +195,8 @@ impl EvmChain {
         if round.used(watch).is_none() {
             return Ok(unknown);
         }
+        let before = self.newest().await?;
+        round.nonces.extend(self.nonces(vec![&watch.signer]).await?);
         round.take(self.receipts(&[watch]).await?);
         if round.is_ahead(watch) {
             return Ok(unknown);
@@ -206,8 +210,10 @@ impl EvmChain {
             return Ok(self.unless_contradicted(receipt, watch, outcomes).await);
         }
         match round.used(watch) {
-            Some(nonce) => self.slot_taken(watch, nonce).await,
-            None => Ok(unknown),
+            Some(nonce) if self.newest().await?.hash == before.hash => {
+                self.slot_taken(watch, nonce).await
+            }
+            _ => Ok(unknown),
         }
     }
 

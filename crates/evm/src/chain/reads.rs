@@ -153,7 +153,11 @@ impl EvmChain {
         Ok(found)
     }
 
-    async fn nonces(&self, signers: Vec<&Address>) -> Result<Vec<(Address, u64)>, ChainError> {
+    /// The signers' next nonces.
+    pub(super) async fn nonces(
+        &self,
+        signers: Vec<&Address>,
+    ) -> Result<Vec<(Address, u64)>, ChainError> {
         let mut batch = Batch::new();
         for signer in &signers {
             let account = super::known_account(signer)?;

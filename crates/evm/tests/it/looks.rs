@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use alloy_primitives::U256;
 use serde_json::json;
@@ -350,6 +350,34 @@ async fn a_block_that_comes_while_receipts_are_read_is_known_before_it_counts() 
     world.devnet.mine(1).unwrap();
     let next = look(&chain, Some(&sight.head), &[]).await;
     assert_eq!(next.replaced_from, Some(1));
+}
+
+#[tokio::test]
+async fn a_block_replaced_between_nonce_and_receipt_is_no_strangers_transaction() {
+    for asked_before in [0, 1] {
+        let world = waiting().await;
+        let (_, watch) = world.send(&world.payments(1)[0]).await;
+        world.devnet.mine(2).unwrap();
+        let devnet = world.devnet.clone();
+        let asked = AtomicUsize::new(0);
+        let rpc = behind(&world.devnet, move |method, params| match method {
+            // The block with ours goes as soon as the nonce was told.
+            "eth_getTransactionCount" => {
+                let nonce = devnet.request(method, params.clone()).unwrap();
+                if asked.fetch_add(1, Ordering::SeqCst) == asked_before {
+                    devnet.reorg(2, false).unwrap();
+                    devnet.mine(2).unwrap();
+                }
+                Some(Ok(nonce))
+            }
+            "eth_getTransactionReceipt" => Some(Ok(json!(null))),
+            _ => None,
+        })
+        .await;
+        let chain = EvmChain::connect(world.config(rpc)).await.unwrap();
+        let seen = outcomes(&chain, &watch).await;
+        assert_eq!(seen, [Outcome::Unknown], "{asked_before}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! `cargo xtask crash`: rounds until every place was died at often enough.
 
+mod needs;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,11 +13,18 @@ use tollway_sweep::{Death, Plan, Round, Scene, Setup, Tools, places, play};
 
 use crate::build;
 
-/// Steps that the ledger offers and no server takes.
-const ELSEWHERE: [&str; 3] = ["saga::conclude::", "saga::note::", "saga::release_signer::"];
-/// Steps that chance reaches too seldom to insist: a closed nonce becomes free
-/// again only where a block is replaced while nobody runs.
-const SELDOM: [&str; 1] = ["saga::reopen_slot::"];
+/// Rounds that are played again for one that did not come to its place.
+const MOST_TRIES: u32 = 8;
+/// Who settles in rounds that die at random times.
+const SETUPS: [Setup; 5] = [
+    Setup::Facilitator,
+    Setup::Gate,
+    Setup::Upfront,
+    Setup::Pair,
+    Setup::Takeover,
+];
+/// What goes on in them.
+const SCENES: [Scene; 4] = [Scene::Busy, Scene::Replaced, Scene::Robbed, Scene::Taken];
 /// Violations of one round that are told.
 const SHOWN: usize = 4;
 
@@ -59,8 +68,8 @@ pub async fn run(arguments: &Arguments) -> Result<bool, String> {
     std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
     let tools = match (&arguments.tollway, &arguments.checker) {
         (Some(tollway), Some(checker)) => Tools {
-            tollway: tollway.clone(),
-            checker: checker.clone(),
+            tollway: absolute(tollway)?,
+            checker: absolute(checker)?,
             mistake: None,
             postgres: Arc::default(),
         },
@@ -68,16 +77,18 @@ pub async fn run(arguments: &Arguments) -> Result<bool, String> {
     };
     let mut places = places::all(&build::root())?;
     places.retain(|place| {
-        !ELSEWHERE.iter().any(|step| place.starts_with(step))
-            && arguments
-                .only
-                .as_ref()
-                .is_none_or(|only| place.contains(only.as_str()))
+        let only = arguments.only.as_ref();
+        needs::is_served(place) && only.is_none_or(|only| place.contains(only.as_str()))
     });
     let mut sweep = Sweep::new(arguments, &places);
     sweep.play(tools, arguments.jobs).await?;
     sweep.report(began.elapsed());
     Ok(sweep.is_sound())
+}
+
+/// A server runs in its round's folder.
+fn absolute(program: &Path) -> Result<PathBuf, String> {
+    std::fs::canonicalize(program).map_err(|e| format!("{}: {e}", program.display()))
 }
 
 /// What came of it so far.
@@ -92,44 +103,6 @@ struct Sweep {
     chance: Chance,
 }
 
-/// What a place needs: who settles, and what goes on.
-fn settings(place: &str, n: u32) -> (Setup, Scene) {
-    const GATES: [&str; 7] = [
-        "claim",
-        "served",
-        "settling",
-        "release",
-        "refuse_orphans",
-        "forget",
-        "remember",
-    ];
-    let is_gates = place.starts_with("grant::") || GATES.iter().any(|step| place.contains(step));
-    let is_given_up = place.contains("give_up") || place.contains("given_up");
-    let setups = match (is_gates, place) {
-        _ if is_given_up => &[Setup::Pair][..],
-        (true, place) if place.contains("remember") || place.contains("paid") => &[Setup::Upfront],
-        (true, _) => &[Setup::Gate, Setup::Upfront],
-        (false, place) if place.contains("refuse::") => &[Setup::Gate, Setup::Upfront],
-        (false, _) => &[Setup::Facilitator, Setup::Gate, Setup::Facilitator],
-    };
-    let scene = match place {
-        place if place.contains("expired") => Scene::Expiring,
-        place
-            if ["take_back", "taken_back", "reopen_slot"]
-                .iter()
-                .any(|step| place.contains(step)) =>
-        {
-            Scene::Replaced
-        }
-        place if place.contains("reopen") => Scene::Taken,
-        place if place.contains("final") => Scene::Final,
-        _ if is_given_up => Scene::Busy,
-        place if place.contains("refuse") => Scene::Robbed,
-        _ => [Scene::Busy, Scene::Replaced, Scene::Robbed][n as usize % 3],
-    };
-    (setups[n as usize % setups.len()], scene)
-}
-
 impl Sweep {
     fn new(arguments: &Arguments, places: &[String]) -> Self {
         let mut chance = Chance::new(arguments.seed);
@@ -137,9 +110,10 @@ impl Sweep {
         for n in 0..arguments.hits {
             for place in places {
                 let hit = match n {
+                    _ if needs::is_rare(place) => 1,
                     0 => 1,
-                    1 => chance.between(2, 3),
-                    _ => chance.between(2, 8),
+                    1 => 2,
+                    _ => chance.between(2, 5),
                 };
                 let death = Death::At {
                     place: place.clone(),
@@ -147,16 +121,14 @@ impl Sweep {
                 };
                 waiting.push_back(Wish {
                     place: Some(place.clone()),
-                    plan: plan(&mut chance, settings(place, n), death),
+                    plan: plan(&mut chance, needs::settings(place, n), death),
                     tries: 0,
                 });
             }
         }
         for _ in 0..arguments.rounds {
-            let setup =
-                *chance.one_of(&[Setup::Facilitator, Setup::Gate, Setup::Upfront, Setup::Pair]);
-            let scene =
-                *chance.one_of(&[Scene::Busy, Scene::Replaced, Scene::Robbed, Scene::Taken]);
+            let setup = *chance.one_of(&SETUPS);
+            let scene = *chance.one_of(&SCENES);
             let death = Death::After(chance.millis(5, 2_500));
             waiting.push_back(Wish {
                 place: None,
@@ -233,12 +205,12 @@ impl Sweep {
         if round.reached {
             *self.hits.entry(place).or_default() += 1;
         } else if let Death::At { hit, .. } = &mut wish.plan.death
-            && wish.tries < 4
+            && wish.tries < MOST_TRIES
         {
             // Not that often, or not with this one: sooner, and elsewhere.
             *hit = 1;
             wish.tries += 1;
-            (wish.plan.setup, wish.plan.scene) = settings(&place, wish.tries);
+            (wish.plan.setup, wish.plan.scene) = needs::settings(&place, wish.tries);
             wish.plan.seed = self.chance.any();
             self.waiting.push_back(wish);
         }
@@ -246,10 +218,7 @@ impl Sweep {
 
     fn unreached(&self) -> Vec<&str> {
         let short = self.hits.iter().filter(|(_, hits)| **hits < self.wanted);
-        let names = short.map(|(place, _)| place.as_str());
-        names
-            .filter(|place| !SELDOM.iter().any(|step| place.starts_with(step)))
-            .collect()
+        short.map(|(place, _)| place.as_str()).collect()
     }
 
     fn is_sound(&self) -> bool {

@@ -1,0 +1,117 @@
+//! What a place needs, for the server to come to it.
+
+use tollway_sweep::{Scene, Setup};
+
+/// Steps that the ledger offers and no server takes.
+const ELSEWHERE: [&str; 3] = ["saga::conclude::", "saga::note::", "saga::release_signer::"];
+/// Steps that a life takes once, or that a scene leads to once.
+const RARE: [&str; 19] = [
+    "::expired::",
+    "::final::",
+    "::forget_answers::",
+    "::forget_refused::",
+    "::hand_out::",
+    "::join::",
+    "::lease_signer::",
+    "::leave::",
+    "::mark_final::",
+    "::read::",
+    "::refuse::",
+    "::refuse_orphans::",
+    "::refused::",
+    "::reopen::",
+    "::reopen_slot::",
+    "::reopened::",
+    "::take_back::",
+    "::taken_back::",
+    "::close_slot::",
+];
+/// Steps of the gate.
+const GATES: [&str; 7] = [
+    "claim",
+    "served",
+    "settling",
+    "release",
+    "refuse_orphans",
+    "forget",
+    "remember",
+];
+/// Steps of whoever has the signer.
+const SIGNERS: [&str; 5] = ["allocate", "store_raw", "submitted", "settled", "closed"];
+
+/// Whether a gate or a facilitator ever comes there.
+pub fn is_served(place: &str) -> bool {
+    !ELSEWHERE.iter().any(|step| place.starts_with(step))
+}
+
+/// Whether to ask for its first time only.
+pub fn is_rare(place: &str) -> bool {
+    RARE.iter().any(|step| place.contains(step))
+}
+
+/// Who settles, and what goes on, in the n-th round for a place.
+pub fn settings(place: &str, n: u32) -> (Setup, Scene) {
+    let setups = setups(place);
+    (setups[n as usize % setups.len()], scene(place, n))
+}
+
+fn setups(place: &str) -> &'static [Setup] {
+    let has = |step: &&str| place.contains(*step);
+    let is_gates = place.starts_with("grant::") || GATES.iter().any(has);
+    if is_given_up(place) {
+        &[Setup::Pair]
+    } else if has(&"expired") {
+        // A gate serves nothing for what runs out so soon.
+        &[Setup::Facilitator]
+    } else if is_gates && (place.contains("remember") || place.contains("paid")) {
+        &[Setup::Upfront]
+    } else if is_gates || place.contains("refuse::") {
+        &[Setup::Gate, Setup::Upfront]
+    } else if SIGNERS.iter().any(has) {
+        &[Setup::Facilitator, Setup::Gate, Setup::Takeover]
+    } else {
+        &[Setup::Facilitator, Setup::Gate]
+    }
+}
+
+fn scene(place: &str, n: u32) -> Scene {
+    let has = |step: &str| place.contains(step);
+    if has("expired") {
+        Scene::Expiring
+    } else if has("take_back") || has("taken_back") {
+        Scene::Replaced
+    } else if has("reopen_slot") {
+        Scene::Freed
+    } else if has("reopen") {
+        Scene::Taken
+    } else if has("final") {
+        Scene::Final
+    } else if has("refuse") {
+        Scene::Robbed
+    } else if is_given_up(place) {
+        Scene::Busy
+    } else {
+        [Scene::Busy, Scene::Replaced, Scene::Robbed][n as usize % 3]
+    }
+}
+
+fn is_given_up(place: &str) -> bool {
+    place.contains("give_up") || place.contains("given_up")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_died_at_where_something_leads_to_it() {
+        let freed = settings("saga::reopen_slot::before_write", 0);
+        assert_eq!(freed, (Setup::Facilitator, Scene::Freed));
+        let taken = settings("saga::reopened::after_write", 1);
+        assert_eq!(taken, (Setup::Gate, Scene::Taken));
+        let heir = settings("saga::submitted::before_send", 2);
+        assert_eq!(heir, (Setup::Takeover, Scene::Robbed));
+        assert!(is_rare("saga::join::after_write"));
+        assert!(!is_served("saga::note::before_write"));
+    }
+}
