@@ -1,0 +1,120 @@
+//! A starknet-devnet of one's own, with accounts of our class.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use tollway_rpc::{RpcClient, RpcConfig};
+
+/// The committed artifact of our account.
+const ARTIFACT: &str = include_str!("../../../../contracts/cairo/artifacts/Account.json");
+
+pub struct Node {
+    child: Child,
+    pub rpc: RpcClient,
+    _class: tempfile::NamedTempFile,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One of the accounts that the node begins with.
+#[derive(Clone)]
+pub struct Funded {
+    pub address: String,
+    pub key: String,
+}
+
+/// Where the build script puts the program, unless told otherwise.
+fn program() -> PathBuf {
+    let told = std::env::var_os("STARKNET_DEVNET").map(PathBuf::from);
+    let built = || {
+        let home = std::env::var_os("HOME").unwrap();
+        PathBuf::from(home).join(".cache/tollway/starknet-devnet-0.10.1/bin/starknet-devnet")
+    };
+    let path = told.unwrap_or_else(built);
+    assert!(
+        path.exists(),
+        "{} is missing: run tests/starknet-devnet.sh",
+        path.display()
+    );
+    path
+}
+
+impl Node {
+    pub async fn start() -> Self {
+        let mut artifact: Value = serde_json::from_str(ARTIFACT).unwrap();
+        let mut class = artifact["class"].take();
+        class["sierra_program_debug_info"] =
+            json!({"type_names": [], "libfunc_names": [], "user_func_names": []});
+        let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+        serde_json::to_writer(&file, &class).unwrap();
+        let mut child = Command::new(program())
+            .args(["--seed", "0", "--accounts", "3", "--port", "0"])
+            .args(["--state-archive-capacity", "full"])
+            .arg("--account-class-custom")
+            .arg(file.path())
+            .env("RUST_LOG", "info")
+            .env("NO_COLOR", "1")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let url = url_of(&mut child);
+        let mut config = RpcConfig::new(vec![url.parse().unwrap()]);
+        config.timeout = std::time::Duration::from_secs(60);
+        config.hedge = std::time::Duration::from_secs(30);
+        Self {
+            child,
+            rpc: RpcClient::new(config).unwrap(),
+            _class: file,
+        }
+    }
+
+    pub async fn ask(&self, method: &'static str, params: Value) -> Value {
+        self.rpc
+            .call(method, params)
+            .await
+            .unwrap_or_else(|e| panic!("{method}: {e}"))
+    }
+
+    pub async fn accounts(&self) -> Vec<Funded> {
+        let all = self.ask("devnet_getPredeployedAccounts", json!({})).await;
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let funded = |one: &Value| Funded {
+            address: text(&one["address"]),
+            key: text(&one["private_key"]),
+        };
+        all.as_array().unwrap().iter().map(funded).collect()
+    }
+
+    /// STRK for somebody.
+    pub async fn mint(&self, address: &str, fri: u64) {
+        let params = json!({"address": address, "amount": fri, "unit": "FRI"});
+        self.ask("devnet_mint", params).await;
+    }
+
+    /// The chain's time goes on, in a block of its own.
+    pub async fn pass(&self, secs: u64) {
+        self.ask("devnet_increaseTime", json!({"time": secs})).await;
+    }
+}
+
+/// The port is chosen by the system and told in the log.
+fn url_of(child: &mut Child) -> String {
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let told = lines.find_map(|line| {
+        let line = line.unwrap();
+        let (_, address) = line.split_once("listening on ")?;
+        let address = address.split_whitespace().next()?;
+        Some(format!("http://{}", address.trim_start_matches("http://")))
+    });
+    // Whoever writes to a pipe that nobody reads waits.
+    std::thread::spawn(move || lines.for_each(drop));
+    told.expect("the node did not say where it listens")
+}

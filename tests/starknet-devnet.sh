@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Builds starknet-devnet where it is missing, outside target/, and prints where it is.
+# The stories of crates/starknet/tests/devnet run on it:
+#   tests/starknet-devnet.sh && cargo nextest run -p tollway-starknet --features devnet --test devnet
+set -euo pipefail
+version=0.10.1
+root=$HOME/.cache/tollway/starknet-devnet-$version
+if [ ! -x "$root/bin/starknet-devnet" ]; then
+  echo "building starknet-devnet $version: about 20 minutes on two cores, 2.5 GB while it builds" >&2
+  build=$(mktemp -d)
+  trap 'rm -rf "$build"' EXIT
+  CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_DEBUG=0 \
+    cargo install starknet-devnet --version "$version" --locked --root "$root" --target-dir "$build"
+fi
+echo "$root/bin/starknet-devnet"
