@@ -2,8 +2,9 @@ import { cases as baseline } from "./baseline.mjs";
 import { cases as browser } from "./browser.mjs";
 import { cases as facilitator } from "./facilitator.mjs";
 import { cases as gate } from "./gate.mjs";
+import { cases as mock } from "./mock.mjs";
 import { cases as payer } from "./payer.mjs";
 import { cases as permit2 } from "./permit2.mjs";
 import { cases as rpc } from "./rpc.mjs";
 
-export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer, ...permit2, ...browser];
+export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer, ...permit2, ...mock, ...browser];

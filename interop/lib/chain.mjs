@@ -114,13 +114,18 @@ export class Chain {
   async signer() {
     const key = generatePrivateKey();
     const { address } = privateKeyToAccount(key);
-    await this.send({ to: address, value: ONE_ETHER });
+    await this.fuel(address);
     return { key, address };
+  }
+
+  /** Gives an account native currency for gas. */
+  fuel(address) {
+    return this.send({ to: address, value: ONE_ETHER });
   }
 
   /** The buyer sends the one transaction that Permit2 needs: from then on it may take the token, signature by signature. */
   async approvePermit2(buyer) {
-    await this.send({ to: buyer.address, value: ONE_ETHER });
+    await this.fuel(buyer.address);
     const wallet = createWalletClient({ account: privateKeyToAccount(buyer.key), chain: this.viem, transport: http(this.url) });
     const args = [PERMIT2, maxUint256];
     const hash = await wallet.writeContract({ address: this.network.token, abi: dollar.abi, functionName: "approve", args });

@@ -3,10 +3,9 @@ import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { root } from "./paths.mjs";
+import { root, venvs } from "./paths.mjs";
 
 const NPM_FILES = ["package.json", "package-lock.json", ".npmrc"];
-const PIP_FILES = ["requirements.txt"];
 
 function digest(files) {
   const hash = createHash("sha256");
@@ -36,20 +35,20 @@ function installNode() {
   writeFileSync(stamp, wanted);
 }
 
-function installPython() {
-  const venv = join(root, ".venv");
+function installPython({ folder, requirements }) {
+  const venv = join(root, folder);
   const stamp = join(venv, ".interop-stamp");
-  const wanted = digest(PIP_FILES);
+  const wanted = digest([requirements]);
   if (upToDate(stamp, wanted)) return;
-  console.log("installing the Python packages of requirements.txt …");
+  console.log(`installing the Python packages of ${requirements} …`);
   rmSync(venv, { recursive: true, force: true });
   run("python3", ["-m", "venv", venv]);
-  run(join(venv, "bin", "pip"), ["install", "--quiet", "--no-deps", "-r", "requirements.txt"]);
+  run(join(venv, "bin", "pip"), ["install", "--quiet", "--no-deps", "-r", requirements]);
   writeFileSync(stamp, wanted);
 }
 
 export async function install() {
   installNode();
-  installPython();
+  Object.values(venvs).forEach(installPython);
   (await import("./real.mjs")).compilePermit2();
 }

@@ -14,6 +14,13 @@ export const networks = {
     token: "0x4fCF1784B31630811181f670Aea7A7bEF803eaED",
     domain: { name: "USDC", version: "2" },
   },
+  sepolia: {
+    name: "sepolia",
+    chainId: 11155111,
+    caip2: "eip155:11155111",
+    token: "0x1c7D4B196Cb0C7B01d743Fbc6116a902379C7238",
+    domain: { name: "USDC", version: "2" },
+  },
 };
 
 /** What every paid route of the suite costs: $0.01, in atomic units of a six-decimal dollar. */

@@ -20,4 +20,11 @@ export function anvilBinary() {
   }
 }
 
-export const python = join(root, ".venv", "bin", "python");
+/** Python programs whose packages cannot be installed beside each other have a venv each. */
+export const venvs = {
+  x402: { folder: ".venv", requirements: "requirements.txt" },
+  "x402-mock-0.3.0": { folder: ".venv-mock-0.3.0", requirements: "requirements-mock-0.3.0.txt" },
+  "x402-mock-0.1.1": { folder: ".venv-mock-0.1.1", requirements: "requirements-mock-0.1.1.txt" },
+};
+
+export const python = (venv) => join(root, venvs[venv].folder, "bin", "python");

@@ -45,7 +45,7 @@ export class Test {
 
   #script(kind, name, options) {
     const path = join(root, kind, name);
-    const command = name.endsWith(".py") ? python : process.execPath;
+    const command = name.endsWith(".py") ? python(options.venv ?? "x402") : process.execPath;
     return this.own(new Process(`${kind}/${name}`, command, [path], { env: { INTEROP: JSON.stringify(options) } }));
   }
 

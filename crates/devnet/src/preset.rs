@@ -15,6 +15,8 @@ pub enum Preset {
     Sei,
     /// 1328.
     SeiTestnet,
+    /// 11155111.
+    Sepolia,
     /// Any other chain id; its test dollar is at [`LOCAL_DOLLAR`].
     Local(u64),
 }
@@ -41,6 +43,7 @@ impl Preset {
             8_453 => Self::Base,
             1_329 => Self::Sei,
             1_328 => Self::SeiTestnet,
+            11_155_111 => Self::Sepolia,
             other => Self::Local(other),
         }
     }
@@ -52,6 +55,7 @@ impl Preset {
             Self::Base => 8_453,
             Self::Sei => 1_329,
             Self::SeiTestnet => 1_328,
+            Self::Sepolia => 11_155_111,
             Self::Local(id) => id,
         }
     }
@@ -73,6 +77,10 @@ impl Preset {
             ),
             Self::SeiTestnet => (
                 address!("0x4fCF1784B31630811181f670Aea7A7bEF803eaED"),
+                "USDC",
+            ),
+            Self::Sepolia => (
+                address!("0x1c7D4B196Cb0C7B01d743Fbc6116a902379C7238"),
                 "USDC",
             ),
             Self::Local(_) => (LOCAL_DOLLAR, "USDC"),

@@ -32,6 +32,7 @@ fn each_preset_has_a_dollar_that_signs_as_the_real_one() {
         Preset::Base,
         Preset::Sei,
         Preset::SeiTestnet,
+        Preset::Sepolia,
         Preset::Local(31_337),
     ] {
         let devnet = Devnet::builder().preset(preset).build().unwrap();
