@@ -13,6 +13,8 @@ const FLOOR: Duration = Duration::from_millis(10);
 const TRUSTED_AFTER: u32 = 3;
 /// A window narrower than this is not halved any more.
 const NARROW_MS: u64 = 24;
+/// Looks at once after something was sent, in vain, until a block was seen.
+const MOST_HURRIES: u32 = 4;
 /// Blocks over which the interval is measured.
 const MEASURED_OVER: u64 = 32;
 
@@ -39,6 +41,7 @@ pub(super) struct Pace {
     by: u64,
     missed_at: u64,
     misses: u32,
+    hurries: u32,
     good: u32,
 }
 
@@ -63,9 +66,20 @@ impl Pace {
         self.misses = self.misses.saturating_add(1);
     }
 
-    /// Something was sent: on a chain without a pace it may be in a block at once.
+    /// Whether what was sent just now may be in a block at once: on a chain without
+    /// a pace, unless looking for that was in vain.
+    pub(super) fn is_hasty(&self) -> bool {
+        !self.is_regular() && self.hurries < MOST_HURRIES
+    }
+
+    /// Something was sent that may be in a block at once.
     pub(super) fn hurry(&mut self) {
         self.misses = 0;
+    }
+
+    /// A look that was in a hurry saw nothing new.
+    pub(super) fn hurried_in_vain(&mut self) {
+        self.hurries += 1;
     }
 
     /// A look saw a new block.
@@ -95,6 +109,7 @@ impl Pace {
         self.from = earliest + self.interval_ms.saturating_sub(drift);
         self.by = latest.max(earliest) + self.interval_ms + drift;
         self.misses = 0;
+        self.hurries = 0;
         self.last = Some(seen);
     }
 

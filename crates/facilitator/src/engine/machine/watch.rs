@@ -26,6 +26,8 @@ pub(super) struct Watcher {
     pub(super) dirty: bool,
     /// Something was sent since the look that is under way began.
     sent_since: bool,
+    /// The next look, or the one that is under way, comes early for what was sent.
+    hurries: bool,
     /// Whether there is anything to look for.
     busy: bool,
     /// The list is older than what is watched.
@@ -45,6 +47,7 @@ impl Default for Watcher {
             pace: Pace::default(),
             dirty: true,
             sent_since: false,
+            hurries: false,
             busy: false,
             stale: true,
             watches: Arc::default(),
@@ -61,8 +64,9 @@ impl Turn<'_> {
         let now = self.now;
         let watcher = &mut self.state.watcher;
         watcher.sent_since = true;
-        if !watcher.pace.is_regular() {
+        if watcher.pace.is_hasty() {
             watcher.pace.hurry();
+            watcher.hurries = true;
             watcher.op.due = watcher.op.due.min(now);
         }
     }
@@ -158,7 +162,12 @@ impl Turn<'_> {
         };
         let same = watcher.head.as_ref() == Some(&sight.head);
         match same {
-            true => watcher.pace.missed(now),
+            true => {
+                watcher.pace.missed(now);
+                if watcher.hurries {
+                    watcher.pace.hurried_in_vain();
+                }
+            }
             false => watcher.pace.seen(sight.head.number, now),
         }
         // What was seen before there was a head to compare with is in doubt.
@@ -176,8 +185,9 @@ impl Turn<'_> {
         if !same {
             self.bury_deeper();
         }
-        let hurry = self.state.watcher.sent_since && !self.state.watcher.pace.is_regular();
-        let next = match hurry {
+        let watcher = &mut self.state.watcher;
+        watcher.hurries = watcher.sent_since && watcher.pace.is_hasty();
+        let next = match watcher.hurries {
             true => now,
             false => self.next_look(),
         };
