@@ -48,4 +48,4 @@ pub use facilitator::{Facilitator, FacilitatorError, SettleRequest, VerifyReques
 pub use id::{GrantId, PaymentId, SpendId};
 pub use network::{Family, Network, NetworkError};
 pub use terms::{PaymentFlow, Scheme, Terms};
-pub use wallet::{Limits, Prepared, Wallet, WalletError};
+pub use wallet::{Limits, Offered, Prepared, Wallet, WalletError};

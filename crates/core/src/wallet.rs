@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::wire::Object;
+use crate::wire::{Object, ResourceInfo};
 use crate::{Address, Amount, ChainError, Identity, Network, Raw, Refusal, Terms, Timestamp};
 
 /// What a wallet must stay within, whatever the terms say.
@@ -14,6 +14,15 @@ pub struct Limits {
     pub max_amount: Amount,
     /// The authorization lives at most this long.
     pub max_lifetime: Duration,
+}
+
+/// What a server said beside the terms.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Offered<'a> {
+    /// What is sold: some methods sign it.
+    pub resource: Option<&'a ResourceInfo>,
+    /// The extensions that it declared, by key.
+    pub extensions: Option<&'a Object>,
 }
 
 /// A payment that is ready, and has not left yet.
@@ -27,6 +36,8 @@ pub struct Prepared {
     pub amount: Amount,
     /// After this moment it can no longer move money.
     pub valid_until: Timestamp,
+    /// Extensions to send with it, by key: what the server declared, filled in.
+    pub extensions: Option<Object>,
     /// A transaction that the payer broadcasts first, once it is recorded (proof methods).
     pub transaction: Option<Raw>,
 }
@@ -61,6 +72,17 @@ pub trait Wallet: Send + Sync {
     /// Signs a payment within the limits. The caller records it together with
     /// the budget reservation before anything leaves.
     async fn prepare(&self, terms: &Terms, limits: &Limits) -> Result<Prepared, WalletError>;
+
+    /// The same, by methods that need more of the offer than its terms.
+    async fn prepare_offered(
+        &self,
+        terms: &Terms,
+        limits: &Limits,
+        offered: Offered<'_>,
+    ) -> Result<Prepared, WalletError> {
+        let _ = offered;
+        self.prepare(terms, limits).await
+    }
 
     /// Sends a prepared transaction and waits until it is included. Wallets
     /// whose methods have none never see this called.

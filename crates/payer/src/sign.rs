@@ -5,7 +5,7 @@ use std::time::Duration;
 use tollway_core::extensions::{PaymentIdentifierId, attach, requires};
 use tollway_core::header::Required;
 use tollway_core::wire::{PaymentPayload, PaymentRequirements, Version};
-use tollway_core::{Limits, Prepared, Refusal, SpendId, header};
+use tollway_core::{Limits, Offered, Prepared, Refusal, SpendId, header};
 use tollway_ledger::SignedSpend;
 
 use crate::code;
@@ -78,7 +78,13 @@ impl Engine {
             // The width of the whole window; the server's time-out bounds its end.
             max_lifetime: self.policy.max_lifetime.min(MAX_LIFETIME),
         };
-        let signing = self.wallet()?.prepare(&offer.terms, &limits);
+        let offered = Offered {
+            resource: Some(&required.terms.resource),
+            extensions: required.terms.extensions.as_ref(),
+        };
+        let signing = self
+            .wallet()?
+            .prepare_offered(&offer.terms, &limits, offered);
         let prepared = tokio::time::timeout(SIGNING, signing).await.map_err(|_| {
             PayError::new(
                 ErrorKind::Failed,
@@ -89,7 +95,10 @@ impl Engine {
             )
         })??;
         self.check(offer, &prepared)?;
-        let payload = payload(wire, prepared.payload, required)?;
+        let mut payload = payload(wire, prepared.payload, required)?;
+        if let Some(filled) = prepared.extensions {
+            payload.extensions.get_or_insert_default().extend(filled);
+        }
         header::payment(required.version, &payload).map_err(PayError::declined)?;
         Ok(SignedSpend {
             identity: prepared.identity,

@@ -179,7 +179,7 @@ impl EvmChain {
 }
 
 /// One word that a contract answered.
-pub(super) fn number_of(answer: &Bytes) -> Option<U256> {
+pub(crate) fn number_of(answer: &Bytes) -> Option<U256> {
     (answer.len() == 32).then(|| U256::from_be_slice(answer))
 }
 

@@ -135,7 +135,7 @@ fn require_whole(whole: bool) -> Result<(), ChainError> {
 }
 
 /// Signs a transaction of whatever type.
-pub(super) fn signed<T>(transaction: T, signer: &EvmSigner) -> Raw
+pub(crate) fn signed<T>(transaction: T, signer: &EvmSigner) -> Raw
 where
     T: SignableTransaction<Signature>,
     TxEnvelope: From<alloy_consensus::Signed<T>>,

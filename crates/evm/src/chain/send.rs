@@ -40,7 +40,8 @@ impl EvmChain {
     }
 }
 
-fn meant(error: &RpcError) -> Option<Broadcast> {
+/// What a node's refusal of a transaction means, if that is known.
+pub(crate) fn meant(error: &RpcError) -> Option<Broadcast> {
     match error {
         RpcError::Rpc { message, .. } => meaning(message),
         _ => None,

@@ -129,6 +129,16 @@ impl Payment {
         })
     }
 
+    /// The payment object.
+    pub fn to_payload(&self) -> Object {
+        match self {
+            Self::Eip3009(signed) => signed.to_payload(),
+            Self::Permit2(signed) => signed.to_payload(),
+            Self::Eip2612(signed) => signed.to_payload(),
+            Self::Txid(proof) => proof.to_payload(),
+        }
+    }
+
     /// Who pays.
     pub const fn payer(&self) -> Address {
         match self {

@@ -14,7 +14,7 @@ use super::fields::{Fields, decimal};
 use crate::abi::{Allowances, Eip2612Permit};
 use crate::contracts::PERMIT2;
 use crate::refusal::refuse;
-use crate::typed_data::{Domain, Permit};
+use crate::typed_data::Permit;
 
 /// The extension in which a payer permits Permit2 by EIP-2612.
 pub const EIP2612_GAS_SPONSORING: &str = "eip2612GasSponsoring";
@@ -114,12 +114,6 @@ impl SponsoredPermit {
             ));
         }
         Ok(Some(Self { permit, signature }))
-    }
-
-    /// Whether the payer's own key made it.
-    pub fn is_by_key(&self, token: &Domain) -> bool {
-        crate::signer::recover(self.permit.digest(token), &self.signature)
-            == Some(self.permit.owner)
     }
 
     /// As the proxies take it: `r` and `s` come before `v`.

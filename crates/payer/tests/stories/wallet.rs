@@ -66,6 +66,7 @@ impl Wallet for FakeWallet {
             },
             amount: terms.amount,
             valid_until: SystemClock.now().plus(lifetime),
+            extensions: None,
             transaction: None,
         })
     }
