@@ -84,19 +84,12 @@ impl EvmChain {
                 (token, allowance.abi_encode()),
             ])
             .await?;
-        let there = self.code(trial.call.target).await?;
         let number = |fact: Fact| fact.and_then(|bytes| number_of(&bytes));
         let bit = usize::try_from(signed.permit.nonce & U256::from(0xff)).unwrap_or(0);
         if number(bitmap).is_some_and(|word| word.bit(bit)) {
             return Ok(refuse(
                 codes::PERMIT2_INVALID_NONCE,
                 "sign a new permit if this one did not pay",
-            ));
-        }
-        if there.is_empty() {
-            return Ok(refuse(
-                codes::PERMIT2_PROXY_NOT_DEPLOYED,
-                "choose another transfer method",
             ));
         }
         if number(balance).is_none_or(|held| held < trial.value) {

@@ -77,7 +77,7 @@ pub struct EvmChain {
     trials: trials::Trials,
     permit2: Domain,
     helper: helper::Helper,
-    settlers: settlers::Settlers,
+    there: settlers::There,
     start: start::StartState,
 }
 
@@ -120,7 +120,7 @@ impl EvmChain {
             trials: trials::Trials::default(),
             permit2: permit2_domain(chain_id),
             helper: helper::Helper::new(config.helper, config.wallet_factories),
-            settlers: settlers::Settlers::default(),
+            there: settlers::There::default(),
             rpc: config.rpc,
             accounts,
             signers: config.signers,

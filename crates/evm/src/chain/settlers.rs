@@ -1,5 +1,5 @@
-//! The settlers of payees: which are there, and how a missing one gets there in
-//! the transaction that needs it.
+//! Contracts that settlements go through: which are there, and how a payee's
+//! missing settler gets there in the transaction that needs it.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
@@ -15,34 +15,28 @@ use crate::contracts::{CREATE2_DEPLOYER, settler_address, settler_deployment};
 use crate::methods::Way;
 use crate::refusal::refuse;
 
-/// Payees whose settler was seen: it never goes away.
+/// Contracts whose code was seen: it never goes away.
 #[derive(Debug, Default)]
-pub(super) struct Settlers(Mutex<Recent<Account, ()>>);
+pub(super) struct There(Mutex<Recent<Account, ()>>);
+
+impl There {
+    fn knows(&self, contract: Account) -> bool {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&contract).is_some()
+    }
+}
 
 impl EvmChain {
-    /// Whether a payee's settler is known to be there.
-    fn knows_settler(&self, payee: Account) -> bool {
-        let seen = self
-            .settlers
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        seen.get(&payee).is_some()
-    }
-
-    /// Whether a payee's settler is there; asked for until it is.
-    async fn has_settler(&self, payee: Account) -> Result<bool, ChainError> {
-        if self.knows_settler(payee) {
+    /// Whether a contract is there; asked for until it is. A call to an address
+    /// without code succeeds and does nothing.
+    pub(super) async fn is_there(&self, contract: Account) -> Result<bool, ChainError> {
+        if self.there.knows(contract) {
             return Ok(true);
         }
-        let there = !self.code(settler_address(payee)).await?.is_empty();
+        let there = !self.code(contract).await?.is_empty();
         if there {
-            let mut seen = self
-                .settlers
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            seen.insert(payee, ());
+            let mut seen = self.there.0.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.insert(contract, ());
         }
         Ok(there)
     }
@@ -54,7 +48,7 @@ impl EvmChain {
         call: SettleCall,
         payee: Account,
     ) -> Result<SettleCall, ChainError> {
-        if self.has_settler(payee).await? {
+        if self.is_there(settler_address(payee)).await? {
             return Ok(call);
         }
         let (target, data) = self.deploying(payee, (call.target, call.data))?;
@@ -72,7 +66,7 @@ impl EvmChain {
         payee: Account,
         call: (Account, Bytes),
     ) -> Result<(Account, Bytes), ChainError> {
-        match self.has_settler(payee).await? {
+        match self.is_there(settler_address(payee)).await? {
             true => Ok(call),
             false => Ok(self.deploying(payee, call)?),
         }
@@ -99,6 +93,7 @@ impl EvmChain {
     /// transaction: deploying what is there by then takes nearly all of its gas.
     pub(super) fn deploys(&self, intent: &Intent) -> bool {
         matches!(Way::of(&intent.terms), Ok(Way::Eip2612))
-            && super::account(&intent.terms.pay_to).is_some_and(|payee| !self.knows_settler(payee))
+            && super::account(&intent.terms.pay_to)
+                .is_some_and(|payee| !self.there.knows(settler_address(payee)))
     }
 }

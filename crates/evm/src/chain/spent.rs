@@ -8,7 +8,7 @@ use tollway_core::{ChainError, Expected, Finality, Identity, Lookup};
 
 use super::EvmChain;
 use super::outcome::succeeded;
-use crate::abi::Multicall3;
+use crate::abi::{Multicall3, Token as Abi};
 use crate::contracts::{EXACT_PROXY, MULTICALL3, UPTO_PROXY};
 use crate::methods::identity::Key;
 use crate::methods::permit2::SignedPermit2;
@@ -211,7 +211,7 @@ fn calls(effect: &Effect, sent: &Sent, transfers: usize) -> Calls {
         && batch
             .calls
             .iter()
-            .all(|call| is_proxy(call.target) || call.target == effect.asset);
+            .all(|call| is_proxy(call.target) || is_authorization(&call.callData));
     let own: Vec<_> = batch
         .calls
         .iter()
@@ -223,6 +223,12 @@ fn calls(effect: &Effect, sent: &Sent, transfers: usize) -> Calls {
         several if clear && !several.iter().any(|(_, other)| *other == nonce) => Calls::Others,
         _ => Calls::Unclear,
     }
+}
+
+/// Transfers by EIP-3009 say themselves whose they are.
+fn is_authorization(data: &[u8]) -> bool {
+    data.starts_with(&Abi::transferWithAuthorization_0Call::SELECTOR)
+        || data.starts_with(&Abi::transferWithAuthorization_1Call::SELECTOR)
 }
 
 fn is_proxy(target: Address) -> bool {

@@ -5,11 +5,12 @@
 //! signature) is looked at before the node is asked. So a payment with several
 //! faults may get another one of its codes, and costs nothing.
 
-use tollway_core::{Amount, ChainError, Intent, Phase, Verified};
+use tollway_core::{Amount, ChainError, Intent, Phase, Verified, codes};
 
 use super::EvmChain;
-use super::simulate::Trial;
+use super::simulate::{SettleCall, Trial};
 use crate::methods::{Payment, Way};
+use crate::refusal::refuse;
 
 impl EvmChain {
     pub(super) async fn verify_payment(
@@ -30,7 +31,8 @@ impl EvmChain {
         let caller = checked.call.caller;
         let call = match &payment {
             Payment::Eip2612(_) => self.with_settler(checked.call, checked.payee).await?,
-            _ => checked.call,
+            Payment::Permit2(_) => self.through_proxy(checked.call).await?,
+            Payment::Eip3009(_) | Payment::Txid(_) => checked.call,
         };
         let trial = Trial {
             token,
@@ -61,5 +63,16 @@ impl EvmChain {
             gas: tried.gas,
             signers,
         })
+    }
+
+    async fn through_proxy(&self, call: SettleCall) -> Result<SettleCall, ChainError> {
+        match self.is_there(call.target).await? {
+            true => Ok(call),
+            false => Err(refuse(
+                codes::PERMIT2_PROXY_NOT_DEPLOYED,
+                "choose another transfer method",
+            )
+            .into()),
+        }
     }
 }

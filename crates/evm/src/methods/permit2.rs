@@ -189,3 +189,36 @@ impl SignedPermit2 {
             .map(|call| (call.owner, call.permit.nonce))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn proxies_are_called_as_official_facilitators_call_them() {
+        let file = include_str!("../../tests/vectors/permit2.json");
+        let file: Value = serde_json::from_str(file).unwrap();
+        let mut seen = 0;
+        for case in file["cases"].as_array().unwrap() {
+            let (input, expected) = (&case["input"], &case["expected"]);
+            let Some(calldata) = expected["settle_calldata"].as_str() else {
+                continue;
+            };
+            let upto = input["kind"] == "client_payment_upto";
+            let payload = expected["payload"].as_object().unwrap();
+            let signed = SignedPermit2::parse(payload, upto).unwrap();
+            let charge = match input["settle_amount"].as_str() {
+                Some(amount) => amount.parse().unwrap(),
+                None => signed.permit.amount,
+            };
+            let call = signed.settle_call(charge, &signed.signature, None);
+            assert_eq!(hex::encode_prefixed(&call), calldata, "{}", case["name"]);
+            let named = SignedPermit2::nonce_of_call(&call);
+            assert_eq!(named, Some((signed.from, signed.permit.nonce)));
+            seen += 1;
+        }
+        assert_eq!(seen, 8);
+    }
+}

@@ -338,3 +338,47 @@ fn info(extensions: Option<&Object>, key: &str, filled: &str) -> Option<Object> 
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filled_in_extension_is_the_one_of_official_clients() {
+        let file = include_str!("../../tests/vectors/eip2612.json");
+        let file: Value = serde_json::from_str(file).unwrap();
+        let mut seen = 0;
+        for case in file["cases"].as_array().unwrap() {
+            let official = &case["expected"]["extension"];
+            let Some(signature) = official["info"]["signature"].as_str() else {
+                continue;
+            };
+            let declared = &case["input"]["payment_required"]["extensions"];
+            let declared = Envelope::find(declared.as_object(), EIP2612_GAS_SPONSORING).unwrap();
+            let info = official["info"].as_object().unwrap();
+            let fields = Fields::new(info, codes::INVALID_EIP2612_EXTENSION_FORMAT);
+            let permit = Permit {
+                owner: fields.address("from").unwrap(),
+                spender: fields.address("spender").unwrap(),
+                value: fields.number("amount").unwrap(),
+                nonce: fields.number("nonce").unwrap(),
+                deadline: fields.number("deadline").unwrap(),
+            };
+            let asset = fields.address("asset").unwrap();
+            let signature = hex::decode(signature).unwrap().try_into().unwrap();
+            let ours = permit_extension(&declared, &permit, asset, &signature);
+            assert_eq!(serde_json::to_value(ours).unwrap(), *official);
+            let payer = Payer {
+                account: permit.owner,
+                asset,
+                amount: permit.value,
+                not_before: 0,
+            };
+            let extensions = serde_json::json!({EIP2612_GAS_SPONSORING: official});
+            let read = SponsoredPermit::find(extensions.as_object(), payer).unwrap();
+            assert!(read.unwrap().permit == permit);
+            seen += 1;
+        }
+        assert_eq!(seen, 4);
+    }
+}

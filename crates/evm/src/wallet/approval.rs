@@ -111,4 +111,3 @@ fn extension(key: &str, envelope: &Envelope) -> Option<Object> {
     let value = serde_json::to_value(envelope).ok()?;
     Some([(key.to_owned(), value)].into_iter().collect())
 }
-

@@ -236,7 +236,8 @@ impl Wallet for EvmWallet {
     }
 
     async fn prepare(&self, terms: &Terms, limits: &Limits) -> Result<Prepared, WalletError> {
-        self.prepare_offered(terms, limits, Offered::default()).await
+        self.prepare_offered(terms, limits, Offered::default())
+            .await
     }
 
     async fn prepare_offered(

@@ -110,9 +110,9 @@ impl EvmWallet {
         let tip = ask::<U256>(rpc, "eth_maxPriorityFeePerGas", [(); 0]).await;
         let tip = tip.map_or(1, |tip| tip.saturating_to::<u128>().clamp(1, MOST_TIP));
         let mut sent = self.sent.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let under_way = sent.get(&terms.network).is_some_and(|(last, at)| {
-            *last >= nonce && at.elapsed() < HOLDS_NONCE
-        });
+        let under_way = sent
+            .get(&terms.network)
+            .is_some_and(|(last, at)| *last >= nonce && at.elapsed() < HOLDS_NONCE);
         if under_way {
             return Err(refuse(
                 codes::WALLET_UNAVAILABLE,
@@ -125,7 +125,10 @@ impl EvmWallet {
             chain_id: terms.network.chain_id().unwrap_or_default(),
             nonce,
             gas_limit,
-            max_fee_per_gas: base.saturating_to::<u128>().saturating_mul(2).saturating_add(tip),
+            max_fee_per_gas: base
+                .saturating_to::<u128>()
+                .saturating_mul(2)
+                .saturating_add(tip),
             max_priority_fee_per_gas: tip,
             to: TxKind::Call(to),
             input,
@@ -135,12 +138,7 @@ impl EvmWallet {
     }
 
     /// Gas of a call, with a third more. One that would fail is not paid for.
-    async fn estimate(
-        &self,
-        terms: &Terms,
-        to: Account,
-        data: &Bytes,
-    ) -> Result<u64, WalletError> {
+    async fn estimate(&self, terms: &Terms, to: Account, data: &Bytes) -> Result<u64, WalletError> {
         let mut request = CallRequest::new(to, data);
         request.from = Some(self.signer.address());
         let rpc = self.node(&terms.network)?;
@@ -179,7 +177,11 @@ impl EvmWallet {
                     .into()),
                 };
             }
-            if let Err(NotTaken { error, perhaps_taken }) = answer {
+            if let Err(NotTaken {
+                error,
+                perhaps_taken,
+            }) = answer
+            {
                 let rejected = matches!(meant(&error), Some(Broadcast::Rejected(_)));
                 if rejected && !perhaps_taken {
                     return Err(unavailable_because(

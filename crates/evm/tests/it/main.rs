@@ -1,7 +1,8 @@
-//! EIP-3009 as a facilitator and as a payer, by stories.
+//! A facilitator and a payer on an EVM network, by stories.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod looks;
+mod methods;
 mod searches;
 mod settle;
 mod shared;

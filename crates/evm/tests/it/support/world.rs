@@ -89,6 +89,12 @@ impl World {
         self.devnet.increase_time(secs).unwrap();
     }
 
+    /// Our clock's time, Unix seconds.
+    pub fn clock_now(&self) -> u64 {
+        use tollway_core::Clock;
+        self.clock.now().secs()
+    }
+
     pub fn payee_has(&self) -> U256 {
         self.devnet.balance_of(DEV_ACCOUNTS[1].address)
     }

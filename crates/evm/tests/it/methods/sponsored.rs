@@ -1,0 +1,308 @@
+//! Payers that have not approved Permit2, and what they bring instead.
+
+use alloy_primitives::{B256, Bytes, U256, hex};
+use alloy_sol_types::SolCall;
+use serde_json::{Value, json};
+use tollway_core::wire::Object;
+use tollway_core::{Chain, Phase};
+use tollway_evm::{EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING};
+
+use super::*;
+use crate::support::world::{NOW, code};
+
+fn declared(key: &str) -> Object {
+    let value = json!({key: {"info": {"description": "gasless", "version": "1"}, "schema": {"type": "object"}}});
+    value.as_object().unwrap().clone()
+}
+
+/// A payment with a filled-in extension, changed afterwards.
+async fn sponsored(
+    world: &World,
+    signer: EvmSigner,
+    terms: &Terms,
+    key: &str,
+    change: impl FnOnce(&mut Value),
+) -> PaymentPayload {
+    let declared = declared(key);
+    let prepared = prepare_as(world, signer, terms, Some(&declared)).await;
+    let prepared = prepared.unwrap();
+    let mut extensions = prepared.extensions.unwrap();
+    change(&mut extensions[key]["info"]);
+    present(terms, prepared.payload, Some(extensions))
+}
+
+/// A facilitator with a helping account (dev account 4).
+async fn helped(world: &World) -> EvmChain {
+    let mut config = world.config(world.rpc.clone());
+    config.helper = Some(key(4));
+    EvmChain::connect(config).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_permit_for_permit2_rides_along_for_both_schemes() {
+    for scheme in ["exact", "upto"] {
+        let world = World::new().await;
+        let facilitator = key(2).address().to_string();
+        let terms = offer(
+            &world,
+            scheme,
+            &json!({"assetTransferMethod": "permit2", "facilitatorAddress": facilitator}),
+        );
+        let payment = sponsored(&world, key(0), &terms, EIP2612_GAS_SPONSORING, |_| {}).await;
+        let intent = inspect(&world.chain, &terms, &payment).unwrap();
+        settles(&world, &world.chain, &intent, PRICE).await;
+    }
+}
+
+#[tokio::test]
+async fn a_sponsored_permit_that_somebody_submits_first_still_pays() {
+    let world = World::new().await;
+    let terms = exact(&world, "permit2");
+    let payment = sponsored(&world, key(0), &terms, EIP2612_GAS_SPONSORING, |_| {}).await;
+    let info = payment.extensions.as_ref().unwrap()[EIP2612_GAS_SPONSORING]["info"].clone();
+    let text = |key: &str| info[key].as_str().unwrap();
+    let signature = hex::decode(text("signature")).unwrap();
+    let call = Erc20::permitCall {
+        owner: text("from").parse().unwrap(),
+        spender: text("spender").parse().unwrap(),
+        value: text("amount").parse().unwrap(),
+        deadline: text("deadline").parse().unwrap(),
+        v: signature[64],
+        r: B256::from_slice(&signature[..32]),
+        s: B256::from_slice(&signature[32..64]),
+    };
+    let dollar = world.devnet.dollar().address;
+    transact(&world, &key(3), dollar, call.abi_encode());
+    let intent = inspect(&world.chain, &terms, &payment).unwrap();
+    settles(&world, &world.chain, &intent, PRICE).await;
+}
+
+#[tokio::test]
+async fn what_a_sponsored_permit_says_wrong_is_refused_with_its_code() {
+    let world = World::new().await;
+    let terms = exact(&world, "permit2");
+    for (key_, value, expected) in [
+        ("from", json!(stranger()), "eip2612_from_mismatch"),
+        ("asset", json!(stranger()), "eip2612_asset_mismatch"),
+        ("spender", json!(stranger()), "eip2612_spender_not_permit2"),
+        (
+            "deadline",
+            json!((NOW + 5).to_string()),
+            "eip2612_deadline_expired",
+        ),
+        ("amount", json!("9999"), "permit2_2612_amount_mismatch"),
+        ("version", json!("2"), "invalid_eip2612_extension_format"),
+        (
+            "signature",
+            json!("0x12"),
+            "invalid_eip2612_extension_format",
+        ),
+        ("nonce", json!(0), "invalid_eip2612_extension_format"),
+        // Signed otherwise: the allowance does not come, so it is what is missing.
+        ("nonce", json!("5"), "good"),
+    ] {
+        let payment = sponsored(&world, key(0), &terms, EIP2612_GAS_SPONSORING, |info| {
+            info[key_] = value;
+        });
+        assert_eq!(refusal_of(&world, &terms, &payment.await).await, expected);
+    }
+    let forged = sponsored(&world, key(0), &terms, EIP2612_GAS_SPONSORING, |info| {
+        info["signature"] = json!(format!("0x{}1b", "11".repeat(64)));
+    });
+    assert_eq!(
+        refusal_of(&world, &terms, &forged.await).await,
+        "permit2_allowance_required"
+    );
+}
+
+#[tokio::test]
+async fn a_declaration_that_comes_back_empty_is_no_extension() {
+    let world = World::new().await;
+    let terms = exact(&world, "permit2");
+    let blind = tollway_evm::EvmWallet::new(key(0)).with_clock(world.clock.clone());
+    let prepared = tollway_core::Wallet::prepare(&blind, &terms, &limits()).await;
+    let payload = prepared.unwrap().payload;
+    let payment = present(&terms, payload, Some(declared(EIP2612_GAS_SPONSORING)));
+    assert_eq!(
+        refusal_of(&world, &terms, &payment).await,
+        "permit2_allowance_required"
+    );
+}
+
+#[tokio::test]
+async fn an_approval_that_a_payer_without_gas_signed_is_paid_for_sent_and_used() {
+    let world = World::new().await;
+    let chain = helped(&world).await;
+    let payer = world.payer(PRICE);
+    let terms = exact(&world, "permit2");
+    let payment = sponsored(
+        &world,
+        payer.clone(),
+        &terms,
+        ERC20_APPROVAL_GAS_SPONSORING,
+        |_| {},
+    );
+    let intent = inspect(&chain, &terms, &payment.await).unwrap();
+    assert!(world.devnet.balance(payer.address()).is_zero());
+    verify(&chain, &intent, Phase::Verify).await.unwrap();
+    assert!(
+        world.devnet.balance(payer.address()).is_zero(),
+        "verify sends nothing"
+    );
+    assert_eq!(world.devnet.nonce(key(4).address()), 0);
+    let settled = settles(&world, &chain, &intent, PRICE).await;
+    assert!(!settled.by_third_party);
+    assert_eq!(world.devnet.nonce(payer.address()), 1);
+    assert_eq!(world.devnet.nonce(key(4).address()), 1);
+}
+
+#[tokio::test]
+async fn without_a_helping_account_an_approval_is_the_payers_own_affair() {
+    let world = World::new().await;
+    let payer = world.payer(PRICE);
+    let terms = exact(&world, "permit2");
+    let payment = sponsored(&world, payer, &terms, ERC20_APPROVAL_GAS_SPONSORING, |_| {}).await;
+    assert_eq!(
+        refusal_of(&world, &terms, &payment).await,
+        "permit2_allowance_required"
+    );
+}
+
+/// A transaction of the payer's, as the extension carries it.
+fn signed_call(
+    world: &World,
+    signer: &EvmSigner,
+    to: Account,
+    input: Vec<u8>,
+    value: u64,
+) -> Value {
+    let transaction = TxEip1559 {
+        chain_id: world.devnet.chain_id(),
+        nonce: world.devnet.nonce(signer.address()),
+        gas_limit: 70_000,
+        max_fee_per_gas: 10_000_000_000,
+        max_priority_fee_per_gas: 1,
+        to: TxKind::Call(to),
+        value: U256::from(value),
+        access_list: Default::default(),
+        input: input.into(),
+    };
+    let signature = signer.sign(transaction.signature_hash());
+    let signature = Signature::try_from(&signature[..]).unwrap();
+    let envelope = TxEnvelope::Eip1559(transaction.into_signed(signature));
+    json!(hex::encode_prefixed(envelope.encoded_2718()))
+}
+
+#[tokio::test]
+async fn an_approval_is_checked_field_by_field() {
+    let world = World::new().await;
+    let chain = helped(&world).await;
+    let terms = exact(&world, "permit2");
+    let dollar = world.devnet.dollar().address;
+    let approve = |spender: Account, amount: U256| {
+        let call = Erc20::approveCall { spender, amount };
+        call.abi_encode()
+    };
+    let most = || approve(PERMIT2, U256::MAX);
+    let transfer = Erc20::transferCall {
+        to: PERMIT2,
+        amount: U256::MAX,
+    };
+    let third = key(3).address();
+    let own = |to, input, value| signed_call(&world, &key(0), to, input, value);
+    let long = [most(), vec![0]].concat();
+    let raw = "signedTransaction";
+    for (field, value, expected) in [
+        ("from", json!(stranger()), "erc20_approval_from_mismatch"),
+        ("asset", json!(stranger()), "erc20_approval_asset_mismatch"),
+        (
+            "spender",
+            json!(stranger()),
+            "erc20_approval_spender_not_permit2",
+        ),
+        (
+            "amount",
+            json!("1e9"),
+            "invalid_erc20_approval_extension_format",
+        ),
+        (
+            "version",
+            json!("2"),
+            "invalid_erc20_approval_extension_format",
+        ),
+        (raw, json!("0x02c0"), "erc20_approval_tx_parse_failed"),
+        (raw, json!(7), "invalid_erc20_approval_extension_format"),
+        (raw, own(third, most(), 0), "erc20_approval_tx_wrong_target"),
+        (
+            raw,
+            own(dollar, transfer.abi_encode(), 0),
+            "erc20_approval_tx_wrong_selector",
+        ),
+        (
+            raw,
+            own(dollar, approve(third, U256::MAX), 0),
+            "erc20_approval_tx_wrong_spender",
+        ),
+        (
+            raw,
+            own(dollar, long, 0),
+            "erc20_approval_tx_invalid_calldata",
+        ),
+        (
+            raw,
+            own(dollar, most(), 1),
+            "erc20_approval_tx_invalid_calldata",
+        ),
+        (
+            raw,
+            own(dollar, approve(PERMIT2, U256::from(1)), 0),
+            "erc20_approval_tx_invalid_calldata",
+        ),
+        (
+            raw,
+            signed_call(&world, &key(3), dollar, most(), 0),
+            "erc20_approval_tx_signer_mismatch",
+        ),
+        (raw, own(dollar, most(), 0), "good"),
+    ] {
+        let payment = sponsored(
+            &world,
+            key(0),
+            &terms,
+            ERC20_APPROVAL_GAS_SPONSORING,
+            |info| {
+                info[field] = value;
+            },
+        )
+        .await;
+        let found = match inspect(&chain, &terms, &payment) {
+            Ok(intent) => code(&verify(&chain, &intent, Phase::Verify).await).to_owned(),
+            Err(refusal) => refusal.code().to_owned(),
+        };
+        assert_eq!(found, expected, "{field}");
+    }
+}
+
+#[tokio::test]
+async fn an_approval_whose_nonce_is_used_is_refused_before_anything_is_paid_for() {
+    let world = World::new().await;
+    let chain = helped(&world).await;
+    let terms = exact(&world, "permit2");
+    let payment = sponsored(
+        &world,
+        key(0),
+        &terms,
+        ERC20_APPROVAL_GAS_SPONSORING,
+        |_| {},
+    )
+    .await;
+    transact(&world, &key(0), key(3).address(), Vec::new());
+    let intent = inspect(&chain, &terms, &payment).unwrap();
+    assert_eq!(
+        code(&verify(&chain, &intent, Phase::Settle).await),
+        "erc20_approval_tx_failed"
+    );
+    assert_eq!(world.devnet.nonce(key(4).address()), 0);
+    assert_eq!(Bytes::new().len(), 0);
+    assert_eq!(chain.signers().len(), 1);
+}
