@@ -131,6 +131,7 @@ impl StarknetWallet {
             },
             amount: terms.amount,
             valid_until: Timestamp::from_secs(before),
+            extensions: None,
             transaction: None,
         })
     }
