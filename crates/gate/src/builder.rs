@@ -16,6 +16,7 @@ use crate::error::shown;
 use crate::event::{Event, OnEvent};
 use crate::gate::{ChainUse, Gate, Inner, Settlements, extensions};
 use crate::limits::MAX_ROUTES;
+use crate::pass::Passes;
 use crate::{BuildError, Limits, Route};
 
 /// Builds a [`Gate`]; see [`Gate::builder`].
@@ -35,6 +36,7 @@ pub struct GateBuilder {
     owner: Option<String>,
     alive: Vec<String>,
     identifier_required: bool,
+    passes: Option<Passes>,
 }
 
 impl GateBuilder {
@@ -59,6 +61,7 @@ impl GateBuilder {
             owner: None,
             alive: Vec::new(),
             identifier_required: false,
+            passes: None,
         }
     }
 
@@ -150,6 +153,13 @@ impl GateBuilder {
         self
     }
 
+    /// Sells passes on the routes that say so ([`Route::pass`]).
+    #[must_use]
+    pub fn passes(mut self, passes: Passes) -> Self {
+        self.passes = Some(passes);
+        self
+    }
+
     /// Calls a function at every event. It must not block.
     #[must_use]
     pub fn on_event(mut self, call: impl Fn(&Event) + Send + Sync + 'static) -> Self {
@@ -191,6 +201,15 @@ impl GateBuilder {
             .into_iter()
             .map(|used| (used.chain.network().clone(), used))
             .collect();
+        let passes = self.passes.map(|passes| Passes {
+            store: passes.store.passes_of_owner(&owner),
+            ..passes
+        });
+        if let Some(passes) = &passes {
+            passes.check()?;
+        } else if let Some(route) = self.routes.iter().find(|route| route.pass.is_some()) {
+            return Err(BuildError::NoPasses(route.pattern.as_str().to_owned()));
+        }
         let places = self.limits.max_in_flight.min(Semaphore::MAX_PERMITS);
         let inner = Inner {
             base_url: base_url(&self.base_url)?,
@@ -201,6 +220,7 @@ impl GateBuilder {
             facilitator_origin: self.facilitator_origin,
             chains,
             grants: self.grants.owned_by(&owner),
+            passes,
             settlements: self.settlements,
             clock: self.clock,
             limits: self.limits,

@@ -12,7 +12,7 @@ use std::sync::{PoisonError, RwLock};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 use tollway_core::wire::{Object, PaymentRequired, PaymentRequirements, ResourceInfo, v1};
@@ -22,6 +22,7 @@ use crate::body::{self, Body};
 use crate::event::Event;
 use crate::gate::{Inner, Sale};
 use crate::limits::{MAX_CHALLENGE_HEADER_BYTES, MAX_PRICED_PATH_BYTES};
+use crate::pass::Extras;
 use crate::purchase::Rejection;
 use crate::{BuildError, Offer};
 
@@ -79,6 +80,8 @@ pub(crate) struct Reason<'a> {
 pub(crate) struct Challenge {
     header: HeaderTemplate,
     body: Vec<String>,
+    /// Whether a token opens it as well.
+    takes_tokens: bool,
     /// Headers and bodies of the paths that were asked for, up to a number.
     made: RwLock<HashMap<String, (HeaderMap, Bytes)>>,
 }
@@ -101,8 +104,9 @@ impl Challenge {
         resource: &ResourceInfo,
         offers: &[Offer],
         extensions: &Object,
+        extras: Option<&Extras>,
     ) -> Result<Self, BuildError> {
-        Self::with_reason(base_url, resource, offers, extensions, None)
+        Self::with_reason(base_url, resource, offers, extensions, extras, None)
     }
 
     /// The terms again, with the reason why the payment was not taken.
@@ -111,6 +115,7 @@ impl Challenge {
         resource: &ResourceInfo,
         offers: &[Offer],
         extensions: &Object,
+        extras: Option<&Extras>,
         reason: Option<Reason<'_>>,
     ) -> Result<Self, BuildError> {
         let terms = PaymentRequired {
@@ -129,7 +134,8 @@ impl Challenge {
         let json = serde_json::to_string(&terms).map_err(|_| BuildError::Terms)?;
         let challenge = Self {
             header: HeaderTemplate::new(&json).ok_or(BuildError::Terms)?,
-            body: body_parts(&terms, offers, reason)?,
+            body: body_parts(&terms, offers, extras, reason)?,
+            takes_tokens: extras.is_some(),
             made: RwLock::default(),
         };
         match challenge.header.longest() {
@@ -167,6 +173,9 @@ impl Challenge {
         headers.insert(&header::PAYMENT_REQUIRED, self.header.value(path));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.takes_tokens {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         (headers, self.body_for(path))
     }
 
@@ -221,6 +230,7 @@ impl HeaderTemplate {
 fn body_parts(
     terms: &PaymentRequired,
     offers: &[Offer],
+    extras: Option<&Extras>,
     reason: Option<Reason<'_>>,
 ) -> Result<Vec<String>, BuildError> {
     let mut first = v1::PaymentRequired::from_v2(terms);
@@ -240,6 +250,9 @@ fn body_parts(
             object.insert("message".to_owned(), json!(message));
         }
         _ => {}
+    }
+    if let (Some(extras), Value::Object(object)) = (extras, &mut body) {
+        extras.add_to(object, reason.map(|r| r.message));
     }
     Ok(body
         .to_string()
@@ -299,8 +312,14 @@ pub(crate) fn again(
     message: &str,
 ) -> Response<Body> {
     let reason = Some(Reason { error, message });
-    let (resource, offers) = (&sale.resource, &sale.offers);
-    let told = Challenge::with_reason(&gate.base_url, resource, offers, &gate.extensions, reason);
+    let told = Challenge::with_reason(
+        &gate.base_url,
+        &sale.resource,
+        &sale.offers,
+        &gate.extensions,
+        sale.extras.as_ref(),
+        reason,
+    );
     told.as_ref().unwrap_or(&sale.challenge).answer(path)
 }
 
@@ -330,6 +349,7 @@ mod tests {
             &resource,
             &offers,
             &declared_extensions(false),
+            None,
         )
         .unwrap()
     }
@@ -392,7 +412,13 @@ mod tests {
             ..ResourceInfo::default()
         };
         let offer = Offer::new("$1", "base", PAYEE).unwrap();
-        let refused = Challenge::new("https://a.example", &resource, &[offer], &Object::new());
+        let refused = Challenge::new(
+            "https://a.example",
+            &resource,
+            &[offer],
+            &Object::new(),
+            None,
+        );
         assert!(matches!(refused, Err(BuildError::TermsTooLong { .. })));
     }
 }

@@ -69,6 +69,14 @@ pub enum BuildError {
     /// An origin for CORS that is no header value.
     #[error("`{0}` is not an origin; write * or one such as https://app.example.com")]
     Origin(String),
+    /// A route sells a pass and the gate sells none.
+    #[error("the route `{0}` sells a pass; let the gate sell passes, or leave it out")]
+    NoPasses(String),
+    /// A door of passes that is no plain path.
+    #[error(
+        "the paths of tokens and settlements are plain ones such as /token and /settlements/; correct them"
+    )]
+    PassPath,
     /// The system gave no randomness.
     #[error("the system has no randomness to give; try again")]
     Random,

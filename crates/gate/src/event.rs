@@ -56,6 +56,15 @@ pub enum Event {
         /// Atomic units.
         amount: Amount,
     },
+    /// A token left, perhaps before its payment settled.
+    TokenIssued {
+        /// The grant.
+        grant: GrantId,
+        /// The route's pattern.
+        route: String,
+        /// Whether its payment is still to be settled.
+        in_background: bool,
+    },
     /// A stored answer left again, to whom paid for it.
     Redelivered {
         /// The grant.
@@ -83,6 +92,7 @@ impl Event {
             Self::Served { .. } => "served",
             Self::Pending { .. } => "pending",
             Self::Released { .. } => "released",
+            Self::TokenIssued { .. } => "token_issued",
             Self::Redelivered { .. } => "redelivered",
             Self::Refused { .. } => "refused",
         }

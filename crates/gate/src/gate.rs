@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 use http::request::Parts;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use tollway_core::wire::{Object, ResourceInfo};
@@ -20,6 +21,7 @@ use crate::builder::GateBuilder;
 use crate::challenge::{Challenge, declared_extensions};
 use crate::cors::Cors;
 use crate::event::{Event, OnEvent};
+use crate::pass::{Extras, Passes, SoldPass};
 use crate::route::{Decision, Pricing, Quote, Route, decide};
 use crate::service::GateLayer;
 use crate::{BuildError, Limits, Offer};
@@ -154,6 +156,9 @@ pub(crate) struct Sale {
     pub flow: PaymentFlow,
     pub resource: ResourceInfo,
     pub offers: Vec<Offer>,
+    pub pass: Option<SoldPass>,
+    /// What its 402 body says of tokens, where it sells a pass.
+    pub extras: Option<Extras>,
     pub challenge: Challenge,
 }
 
@@ -167,6 +172,7 @@ pub(crate) struct Inner {
     pub facilitator_origin: Option<String>,
     pub chains: BTreeMap<Network, ChainUse>,
     pub grants: Arc<dyn GrantStore>,
+    pub passes: Option<Passes>,
     /// The engine's record, where the engine is of this process.
     pub settlements: Option<Settlements>,
     pub clock: Arc<dyn Clock>,
@@ -251,12 +257,25 @@ impl Inner {
             .iter()
             .map(|offer| self.complete(route, offer))
             .collect::<Result<Vec<_>, _>>()?;
-        let challenge = Challenge::new(&self.base_url, &route.resource, &offers, &self.extensions)?;
+        let pass = self.sold_pass(&pattern);
+        let extras = pass.as_ref().and(self.passes.as_ref()).map(|passes| {
+            let route = utf8_percent_encode(&pattern, NON_ALPHANUMERIC);
+            Extras::new(&format!("{}?for={route}", passes.token_path), &offers)
+        });
+        let challenge = Challenge::new(
+            &self.base_url,
+            &route.resource,
+            &offers,
+            &self.extensions,
+            extras.as_ref(),
+        )?;
         Ok(Sale {
             pattern,
             flow: route.flow,
             resource: route.resource.clone(),
             offers,
+            pass,
+            extras,
             challenge,
         })
     }
@@ -279,6 +298,17 @@ impl Inner {
                 route: route.pattern.as_str().to_owned(),
                 refusal,
             })
+    }
+
+    /// The pass that the first route of this pattern sells.
+    pub(crate) fn sold_pass(&self, pattern: &str) -> Option<SoldPass> {
+        self.passes.as_ref()?;
+        let route = self.routes.iter().find(|r| r.pattern.as_str() == pattern)?;
+        let offer = route.pass.clone()?;
+        Some(SoldPass {
+            audience: offer.audience.clone().unwrap_or_else(|| pattern.to_owned()),
+            offer,
+        })
     }
 
     /// How deep a settlement of a route must lie when the gate itself looks.

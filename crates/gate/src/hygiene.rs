@@ -6,6 +6,8 @@ use http::header::{
 use http::{HeaderMap, HeaderValue};
 use tollway_core::mistake;
 
+use crate::pass::TOLLWAY_PASS;
+
 /// Headers by which a client names another method or path than it asks for.
 const OVERRIDES: [&str; 6] = [
     "x-http-method-override",
@@ -28,7 +30,7 @@ const PAYMENT: [&str; 7] = [
 ];
 
 /// What only a gate or a facilitator may tell a buyer.
-const FROM_UPSTREAM: [&str; 9] = [
+const FROM_UPSTREAM: [&str; 10] = [
     "payment-signature",
     "payment-required",
     "payment-response",
@@ -36,6 +38,7 @@ const FROM_UPSTREAM: [&str; 9] = [
     "x-payment-response",
     "settlement-overrides",
     "extension-responses",
+    "tollway-pass",
     "surrogate-control",
     "cdn-cache-control",
 ];
@@ -65,6 +68,7 @@ pub(crate) fn clean_request(headers: &mut HeaderMap) {
     }
     headers.remove(TOLLWAY_PAYER);
     headers.remove(TOLLWAY_PAYMENT);
+    headers.remove(TOLLWAY_PASS);
 }
 
 /// Cleans a paying request: also the payment, connection control, and the

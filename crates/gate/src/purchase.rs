@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tollway_core::extensions::{self, PaymentIdentifierId};
 use tollway_core::header::{Presentation, Presented};
 use tollway_core::wire::{PaymentPayload, Version};
-use tollway_core::{Intent, Refusal, Terms, codes, mistake};
+use tollway_core::{Intent, PaymentFlow, Refusal, Terms, codes, mistake};
 use tollway_ledger::NewGrant;
 use url::Url;
 
@@ -28,6 +28,10 @@ pub(crate) struct Target {
     pub query: Option<String>,
 }
 
+/// The flow of a grant whose pass was handed out before it settles. It is the
+/// seller's alone, and never on the wire.
+pub(crate) const BACKGROUND: &str = "background";
+
 /// A payment that fits an offer, bound to its request.
 pub(crate) struct Purchase {
     pub version: Version,
@@ -37,6 +41,8 @@ pub(crate) struct Purchase {
     pub chain: ChainUse,
     pub identifier: Option<PaymentIdentifierId>,
     pub sale: Arc<Sale>,
+    /// The route's, but at the token door.
+    pub flow: PaymentFlow,
     pub target: Target,
     /// As the ledger keeps it: a long one ends with the digest of the whole.
     pub url: String,
@@ -53,7 +59,7 @@ pub(crate) struct Rejection {
 
 impl Rejection {
     /// 402 with the refusal's code as the terms' error.
-    fn terms(refusal: Refusal) -> Self {
+    pub(crate) fn terms(refusal: Refusal) -> Self {
         Self {
             status: StatusCode::PAYMENT_REQUIRED,
             error: refusal.code().to_owned(),
@@ -113,6 +119,7 @@ impl Purchase {
             intent,
             chain,
             identifier,
+            flow: sale.flow,
             sale,
             target,
             url,
@@ -136,7 +143,7 @@ impl Purchase {
             body_digest: self.body_digest.clone(),
             payload_digest: self.payload_digest.clone(),
             payment_identifier: self.identifier.as_ref().map(|id| id.as_str().to_owned()),
-            flow: self.sale.flow.as_str().to_owned(),
+            flow: self.flow.as_str().to_owned(),
             owner: owner.to_owned(),
         }
     }

@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::TryFutureExt;
 use futures_util::future::{BoxFuture, Either, Ready, ready};
+use http::header::{AUTHORIZATION, VARY, WWW_AUTHENTICATE};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use tollway_core::{Refusal, codes, header};
 use tower::{Layer, Service};
@@ -19,6 +20,7 @@ use crate::flow::{self, Upstream, UpstreamError};
 use crate::gate::{Gate, Inner, Sale};
 use crate::hygiene;
 use crate::limits::{MAX_PRICED_PATH_BYTES, MAX_PRICED_QUERY_BYTES, MAX_TARGET_BYTES};
+use crate::pass::{self, Admission, Opened, Passes};
 use crate::purchase::{Purchase, Rejection, Target};
 use crate::route::{Decision, PathError};
 use crate::{answer, challenge};
@@ -83,6 +85,19 @@ where
         if target > MAX_TARGET_BYTES {
             return now(refused_path(&self.gate, PathError::TooLong));
         }
+        if let Some(passes) = &self.gate.passes
+            && let Some(door) = pass::asked(passes, request.uri().path())
+        {
+            if let Some(response) = door_preflight(&self.gate, &request) {
+                return now(response);
+            }
+            let gate = Arc::clone(&self.gate);
+            let request = request.map(body::boxed);
+            return Either::Right(Box::pin(async move {
+                let response = pass::answer(Arc::clone(&gate), door, request).await;
+                Ok(decorated(&gate, response))
+            }));
+        }
         let (route, path) = match self.gate.decide(request.method(), request.uri().path()) {
             Decision::Paid { route, path } => (route, path),
             Decision::Refused(error) => return now(refused_path(&self.gate, error)),
@@ -109,6 +124,7 @@ where
         }
         if let Some(sale) = self.gate.fixed_sale(route)
             && (!has_payment(&request) || request.method() == Method::HEAD)
+            && (sale.pass.is_none() || pass::bearer(request.headers()).is_none())
         {
             return now(challenged(&self.gate, &sale, request.method(), &path));
         }
@@ -143,7 +159,10 @@ impl<S> GateService<S> {
 }
 
 fn has_payment<B>(request: &Request<B>) -> bool {
-    let headers = request.headers();
+    pays(request.headers())
+}
+
+fn pays(headers: &HeaderMap) -> bool {
     headers.contains_key(&header::PAYMENT_SIGNATURE) || headers.contains_key(&header::X_PAYMENT)
 }
 
@@ -156,6 +175,13 @@ fn preflight<B>(gate: &Inner, request: &Request<B>) -> Option<Response<Body>> {
         Decision::Paid { .. } => Some(cors.allow(&asked, request.headers())),
         _ => None,
     }
+}
+
+/// Answers a preflight about a door of passes.
+fn door_preflight<B>(gate: &Inner, request: &Request<B>) -> Option<Response<Body>> {
+    let cors = gate.cors.as_ref()?;
+    let asked = Cors::preflight(request.method(), request.headers())?;
+    Some(cors.allow(&asked, request.headers()))
 }
 
 fn refused_path(gate: &Inner, error: PathError) -> Response<Body> {
@@ -224,6 +250,17 @@ where
         }
         Err(refusal) => return Ok(decorated(&gate, refused_price(&refusal))),
     };
+    if let (Some(passes), Some(sold)) = (&gate.passes, &sale.pass)
+        && !pays(&parts.headers)
+        && let Some(token) = pass::bearer(&parts.headers)
+    {
+        let opened = match pass::admit(&gate, passes, sold, token).await {
+            Admission::Open(opened) => opened,
+            closed => return Ok(decorated(&gate, not_opened(&gate, &sale, &path, closed))),
+        };
+        let request = Request::from_parts(parts, body);
+        return opened_by_pass(&gate, passes, opened, request, call).await;
+    }
     let upstream: Upstream = Box::new(move |request| {
         let told = |error: E| UpstreamError::new(error.into().as_ref());
         Box::pin(call(request).map_err(told))
@@ -233,6 +270,62 @@ where
         Ok(answer) | Err(answer) => answer,
     };
     Ok(decorated(&gate, answer))
+}
+
+/// The answer to a token that opens nothing.
+fn not_opened(gate: &Inner, sale: &Sale, path: &str, closed: Admission) -> Response<Body> {
+    match closed {
+        Admission::Closed(code, message) => {
+            let refusal = Refusal::new(code, message);
+            let mut response = challenge::rejected(gate, sale, path, &Rejection::terms(refusal));
+            let error = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, error);
+            response
+        }
+        Admission::Open(_) | Admission::Unknown => answer::unavailable(
+            codes::LEDGER_UNAVAILABLE,
+            "The access token cannot be checked now; ask again with it later.",
+        ),
+    }
+}
+
+/// Asks the service behind for whom a pass opened the route. A request that
+/// fails there is given back to a pass that counts them.
+async fn opened_by_pass<E>(
+    gate: &Inner,
+    passes: &Passes,
+    opened: Opened,
+    request: Request<Body>,
+    call: Call<E>,
+) -> Result<Response<Body>, E> {
+    let mut request = request;
+    let headers = request.headers_mut();
+    hygiene::clean_paid_request(headers);
+    headers.remove(AUTHORIZATION);
+    for (name, text) in [
+        (hygiene::TOLLWAY_PAYER, opened.payer.as_str()),
+        (pass::TOLLWAY_PASS, opened.pass.as_str()),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
+    }
+    request
+        .extensions_mut()
+        .remove::<hyper::upgrade::OnUpgrade>();
+    let answered = call(request).await;
+    let failed = answered
+        .as_ref()
+        .map_or(true, |answer| answer.status().is_server_error());
+    if failed && opened.is_counted {
+        let _ = gate.noted(passes.store.give_use_back(&opened.pass).await);
+    }
+    let mut answer = answered?;
+    hygiene::clean_answer(answer.headers_mut());
+    answer
+        .headers_mut()
+        .append(VARY, HeaderValue::from_static("Authorization"));
+    Ok(decorated(gate, answer))
 }
 
 async fn sale_of(
@@ -286,7 +379,7 @@ async fn bought(
     };
     let mut purchase =
         Purchase::read(gate, Arc::clone(&sale), presented, target).map_err(rejected)?;
-    let body = read_body(gate, body).await?;
+    let body = read_body(gate, body, gate.limits.max_request_body_bytes).await?;
     purchase.bind_body(&body);
     hygiene::clean_paid_request(&mut parts.headers);
     parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
@@ -303,8 +396,11 @@ async fn bought(
     })
 }
 
-async fn read_body(gate: &Inner, body: Body) -> Result<Bytes, Response<Body>> {
-    let limit = gate.limits.max_request_body_bytes;
+pub(crate) async fn read_body(
+    gate: &Inner,
+    body: Body,
+    limit: usize,
+) -> Result<Bytes, Response<Body>> {
     let too_large = || {
         answer::problem(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -1,5 +1,6 @@
 //! Passes: what a payment opened for more than one request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -139,9 +140,9 @@ impl PassRecord {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Issue {
     /// It is issued, and its payment is to be settled.
-    New(GrantRecord, PassRecord),
+    New(Box<GrantRecord>, Box<PassRecord>),
     /// The authorization opened a grant before.
-    Existing(GrantRecord),
+    Existing(Box<GrantRecord>),
     /// Too much would be promised and not settled: settle first.
     OverExposed,
 }
@@ -173,6 +174,9 @@ pub struct Notice {
 /// What the gate writes about passes.
 #[async_trait]
 pub trait PassStore: Send + Sync {
+    /// The same store for one owner of grants, as [`crate::GrantStore::owned_by`].
+    fn passes_of_owner(&self, owner: &str) -> Arc<dyn PassStore>;
+
     /// Claims a grant of the flow `background`, issues its pass, counts what is
     /// promised against the cap and keeps what is to be settled, all in one
     /// commit. The grant is settling from then on, and is refused for good or

@@ -19,5 +19,9 @@ codes! {
     UPSTREAM_FAILED = "upstream_failed": "The server behind the gate failed; nothing was charged.",
     RESPONSE_TOO_LARGE = "response_too_large": "The answer is larger than may be held until it is paid.",
     METHOD_NOT_ALLOWED = "method_not_allowed": "The method is not served here.",
+    INVALID_TOKEN = "invalid_token": "The access token opens nothing here; buy a new one.",
+    TOKEN_EXPIRED = "token_expired": "The access token's time is over; buy a new one.",
+    TOKEN_USED_UP = "token_used_up": "All requests of the access token are made; buy a new one.",
+    TOKEN_REVOKED = "token_revoked": "The payment of the access token failed; buy a new one.",
     ACCESS_DENIED = "access_denied": "A rule of the server refused access.",
 }

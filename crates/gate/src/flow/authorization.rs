@@ -4,21 +4,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
+use http::{HeaderValue, Response};
 use tollway_core::wire::SettleResponse;
 use tollway_core::{codes, mistake, wire::Version};
-use tollway_ledger::{GrantRecord, GrantState, LedgerError};
+use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError};
 
 use super::held::{self, Failure, Held};
-use super::settle::{Settled, Settling};
-use super::{Work, ledger_failed, no_verdict, not_taken};
+use super::settle::{Order, Settled, Settling};
+use super::{Work, ledger_failed, no_verdict, not_taken, token};
 use crate::answer;
 use crate::body::Body;
 use crate::crash::durably;
 use crate::event::Event;
 use crate::gate::{Active, Inner};
 use crate::limits::SETTLE_MARGIN;
-use crate::purchase::Purchase;
+use crate::pass::{TOLLWAY_PASS, new_pass};
+use crate::purchase::{BACKGROUND, Purchase};
 
 /// How often a release is tried when the ledger fails.
 const MAX_RELEASES: u32 = 5;
@@ -57,7 +58,10 @@ pub(super) async fn serve(mut work: Work, record: GrantRecord, active: Active) -
         return held.into_response();
     }
     match settle_bounded(gate, purchase, record, active).await {
-        Ok((version, receipt)) => answer::with_receipt(held.into_response(), version, &receipt),
+        Ok((version, receipt, pass)) => {
+            let response = with_pass(held.into_response(), pass);
+            answer::with_receipt(response, version, &receipt)
+        }
         Err(response) => response,
     }
 }
@@ -134,11 +138,11 @@ pub(super) async fn settle_bounded(
     purchase: Arc<Purchase>,
     record: GrantRecord,
     active: Active,
-) -> Result<(Version, SettleResponse), Response<Body>> {
+) -> Result<(Version, SettleResponse, Option<HeaderValue>), Response<Body>> {
     let version = purchase.version;
     let (settling, seen) = Settling::new(
         Arc::clone(&gate),
-        Arc::clone(&purchase),
+        Order::of(&purchase),
         record.id.clone(),
         false,
     );
@@ -153,7 +157,7 @@ pub(super) async fn settle_bounded(
         }
     });
     match tokio::time::timeout(wait, task).await {
-        Ok(Ok(ended)) => ended.map(|receipt| (version, receipt)),
+        Ok(Ok(ended)) => ended.map(|(receipt, pass)| (version, receipt, pass)),
         Ok(Err(_)) | Err(_) => Err(answer::pending(version, &seen.borrow())),
     }
 }
@@ -163,39 +167,92 @@ pub(super) async fn is_released(gate: &Inner, record: &GrantRecord) -> bool {
     matches!(found, Ok(Some(found)) if found.id == record.id && found.state == GrantState::Released)
 }
 
+/// Writes down that a grant is paid, and what pass it opened if its route sells
+/// one: the header that carries its token. Tried again while the ledger fails.
+pub(super) async fn release_surely(
+    gate: &Inner,
+    record: &GrantRecord,
+    evidence: &Evidence,
+    receipt: &SettleResponse,
+) -> Result<Option<HeaderValue>, LedgerError> {
+    let mut attempt = 1;
+    loop {
+        match release(gate, record, evidence, receipt).await {
+            Ok(pass) => return Ok(pass),
+            // The keeper or another process found the same success first.
+            Err(LedgerError::Conflict { .. }) if is_released(gate, record).await => {
+                return Ok(pass_of(gate, record).await);
+            }
+            Err(error) if attempt == MAX_RELEASES => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(200) * attempt).await,
+        }
+        attempt += 1;
+    }
+}
+
+/// [`release_surely`], tried once.
+pub(super) async fn release(
+    gate: &Inner,
+    record: &GrantRecord,
+    evidence: &Evidence,
+    receipt: &SettleResponse,
+) -> Result<Option<HeaderValue>, LedgerError> {
+    let value = serde_json::to_value(receipt).unwrap_or_default();
+    let now = gate.now();
+    let sold = gate.sold_pass(&record.grant.route);
+    let is_issued = record.grant.flow == BACKGROUND;
+    if let (Some(passes), Some(sold), false) = (&gate.passes, sold, is_issued) {
+        // The request that bought it by header is one of those that it opens.
+        let used = u64::from(!token::is_door(gate, &record.grant));
+        let pass = new_pass(&sold, used, now);
+        let released = durably!(
+            "released",
+            passes
+                .store
+                .release_with_pass(&record.id, evidence, &value, pass, now)
+        );
+        return gate.noted(released).map(|pass| Some(passes.header(&pass)));
+    }
+    let released = durably!(
+        "released",
+        gate.grants.release(&record.id, evidence, &value, now)
+    );
+    gate.noted(released).map(|()| None)
+}
+
+pub(super) async fn pass_of(gate: &Inner, record: &GrantRecord) -> Option<HeaderValue> {
+    let passes = gate.passes.as_ref()?;
+    let pass = passes.store.pass_of(&record.id).await.ok().flatten()?;
+    Some(passes.header(&pass))
+}
+
+/// An answer with the token that came with it.
+pub(super) fn with_pass(mut response: Response<Body>, pass: Option<HeaderValue>) -> Response<Body> {
+    if let Some(pass) = pass {
+        response.headers_mut().insert(TOLLWAY_PASS, pass);
+    }
+    response
+}
+
 /// Writes down how settling ended, and says whether the answer may leave.
 pub(super) async fn end(
     gate: &Inner,
     purchase: &Purchase,
     record: &GrantRecord,
     settled: Settled,
-) -> Result<SettleResponse, Response<Body>> {
+) -> Result<(SettleResponse, Option<HeaderValue>), Response<Body>> {
     match settled {
         Settled::Yes { evidence, receipt } => {
-            let value = serde_json::to_value(&receipt).unwrap_or_default();
-            for attempt in 1..=MAX_RELEASES {
-                let released = durably!(
-                    "released",
-                    gate.grants
-                        .release(&record.id, &evidence, &value, gate.now())
-                );
-                match gate.noted(released) {
-                    Ok(()) => break,
-                    // The keeper or another process found the same success first.
-                    Err(LedgerError::Conflict { .. }) if is_released(gate, record).await => break,
-                    Err(_) if attempt == MAX_RELEASES => {
-                        return Err(answer::pending(purchase.version, &receipt));
-                    }
-                    Err(_) => tokio::time::sleep(Duration::from_millis(200) * attempt).await,
-                }
-            }
+            let Ok(pass) = release_surely(gate, record, &evidence, &receipt).await else {
+                return Err(answer::pending(purchase.version, &receipt));
+            };
             gate.emit(&Event::Released {
                 grant: record.id.clone(),
                 transaction: receipt.transaction.clone(),
                 payer: purchase.intent.identity.payer.to_string(),
                 amount: purchase.terms.amount,
             });
-            Ok(receipt)
+            Ok((receipt, pass))
         }
         Settled::No {
             refusal,

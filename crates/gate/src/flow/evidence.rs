@@ -13,7 +13,7 @@ impl Settling {
     /// the facilitator is a remote one.
     pub(super) async fn check(&mut self, receipt: SettleResponse) -> Option<Settled> {
         let facilitator = match &self.gate.facilitator_origin {
-            Some(origin) if self.purchase.chain.checks && !receipt.transaction.is_empty() => {
+            Some(origin) if self.order.chain.checks && !receipt.transaction.is_empty() => {
                 origin.clone()
             }
             _ => {
@@ -74,9 +74,9 @@ impl Settling {
     /// for whichever transaction used the authorization: while it is unused it
     /// may still land under another hash.
     async fn look(&self, transaction: &TxHash) -> Result<Outcome, ChainError> {
-        let chain = &self.purchase.chain.chain;
+        let chain = &self.order.chain.chain;
         let finality = self.finality();
-        let intent = &self.purchase.intent;
+        let intent = &self.order.intent;
         let (identity, expected) = (&intent.identity, &intent.expected);
         let named = chain
             .observe(transaction, identity, expected, finality)
@@ -95,14 +95,14 @@ impl Settling {
     }
 
     fn finality(&self) -> Finality {
-        self.gate.finality_of(&self.purchase.sale.pattern)
+        self.gate.finality_of(&self.order.route)
     }
 
     /// Asks the chain who used the authorization.
     pub(super) async fn look_up(&mut self, response: SettleResponse) -> Option<Settled> {
         self.uncertain = true;
-        let intent = &self.purchase.intent;
-        let chain = &self.purchase.chain.chain;
+        let intent = &self.order.intent;
+        let chain = &self.order.chain.chain;
         let looked = chain
             .lookup(&intent.identity, &intent.expected, self.finality())
             .await;
@@ -111,7 +111,7 @@ impl Settling {
                 let receipt = SettleResponse {
                     success: true,
                     transaction: settled.transaction.to_string(),
-                    network: self.purchase.terms.network.to_string(),
+                    network: self.order.terms.network.to_string(),
                     ..response
                 };
                 self.succeeded(receipt).await

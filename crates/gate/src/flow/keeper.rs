@@ -7,9 +7,12 @@ use tollway_core::wire::SettleResponse;
 use tollway_core::{GrantId, Lookup, PaymentFlow, Timestamp, codes};
 use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, PaymentState};
 
-use super::authorization::give_back;
+use super::authorization::{give_back, release};
+use super::background;
 use super::settle::unchecked_evidence;
 use crate::gate::{Active, Inner, StartReport};
+use crate::pass;
+use crate::purchase::BACKGROUND;
 
 /// How often the keeper looks.
 const EVERY: Duration = Duration::from_secs(15);
@@ -20,6 +23,15 @@ const KEEP_REFUSED: Duration = Duration::from_secs(60 * 60);
 
 /// Starts the keeper. It ends with the gate.
 pub(crate) fn keep(gate: &Arc<Inner>) {
+    if let Some(passes) = &gate.passes {
+        let clock = Arc::clone(&gate.clock);
+        let store = Arc::clone(&passes.store);
+        tokio::spawn(pass::follow(
+            Arc::downgrade(&passes.feed),
+            store,
+            move || clock.now(),
+        ));
+    }
     let gate: Weak<Inner> = Arc::downgrade(gate);
     tokio::spawn(async move {
         loop {
@@ -60,7 +72,8 @@ async fn refuse_unaccepted(gate: &Arc<Inner>) -> Result<u64, LedgerError> {
     };
     let mut refused = 0;
     for record in gate.noted(gate.grants.open_grants().await)? {
-        if record.state != GrantState::Settling || record.receipt.is_some() {
+        let resumes = record.grant.flow == BACKGROUND;
+        if resumes || record.state != GrantState::Settling || record.receipt.is_some() {
             continue;
         }
         // What a living process is about to settle may be accepted any moment.
@@ -142,16 +155,24 @@ async fn pass(gate: &Arc<Inner>) -> Result<usize, LedgerError> {
     gate.noted(gate.grants.forget_answers(kept_since).await)?;
     let refused_since = before(now, KEEP_REFUSED);
     gate.noted(gate.grants.forget_refused(refused_since).await)?;
+    if let Some(passes) = &gate.passes {
+        gate.noted(passes.store.forget_passes(kept_since).await)?;
+    }
     let open = gate.noted(gate.grants.open_grants().await)?;
     let mut unknown = 0;
     for record in &open {
         if !may_be_paid(record) && record.grant.owner != gate.owner {
             continue;
         }
-        let Some((record, _active)) = taken(gate, &record.id).await? else {
+        let Some((record, active)) = taken(gate, &record.id).await? else {
             continue;
         };
         if has_ended(&record) {
+            continue;
+        }
+        if record.grant.flow == BACKGROUND {
+            unknown += 1;
+            background::resume(gate, record, active).await?;
             continue;
         }
         if !may_be_paid(&record) {
@@ -167,7 +188,7 @@ async fn pass(gate: &Arc<Inner>) -> Result<usize, LedgerError> {
 
 /// Ends a grant whose settlement is known to its record or to the chain;
 /// whether that was so.
-async fn end(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError> {
+pub(super) async fn end(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError> {
     if let Some(receipt) = success(record) {
         let evidence = unchecked_evidence(gate, &receipt);
         return not_ended_by_others(gate.noted(close(gate, record, &evidence, &receipt).await));
@@ -245,11 +266,14 @@ pub(super) async fn close(
     evidence: &Evidence,
     receipt: &SettleResponse,
 ) -> Result<bool, LedgerError> {
-    let value = serde_json::to_value(receipt).unwrap_or_default();
     if waits_for_its_buyer(gate, record) {
         if success(record).is_none() {
             gate.grants
-                .remember_receipt(&record.id, &value, gate.now())
+                .remember_receipt(
+                    &record.id,
+                    &serde_json::to_value(receipt).unwrap_or_default(),
+                    gate.now(),
+                )
                 .await?;
         }
         return Ok(false);
@@ -257,9 +281,7 @@ pub(super) async fn close(
     if settles_first(record) && record.state == GrantState::Settling {
         gate.grants.served(&record.id, None, gate.now()).await?;
     }
-    gate.grants
-        .release(&record.id, evidence, &value, gate.now())
-        .await?;
+    release(gate, record, evidence, receipt).await?;
     Ok(true)
 }
 

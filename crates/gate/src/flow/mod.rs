@@ -9,14 +9,17 @@
 //! client stays: what was charged can be fetched again by its identifier.
 
 mod authorization;
+mod background;
 mod evidence;
 mod held;
 mod keeper;
 mod repeat;
 mod settle;
+mod token;
 mod upfront;
 
 pub(crate) use keeper::{keep, recover};
+pub(crate) use token::sell;
 
 use std::sync::Arc;
 
@@ -98,7 +101,7 @@ impl Work {
                     "Too many payments are being handled; ask again with the same payment.",
                 );
             };
-            if self.purchase.sale.flow == PaymentFlow::Authorization
+            if self.purchase.flow == PaymentFlow::Authorization
                 && let Err(response) = verify(&self.gate, &self.purchase).await
             {
                 return response;
@@ -116,9 +119,9 @@ impl Work {
     }
 
     async fn serve(self, record: GrantRecord, active: Active) -> Response<Body> {
-        match self.purchase.sale.flow {
-            PaymentFlow::Authorization => authorization::serve(self, record, active).await,
+        match self.purchase.flow {
             PaymentFlow::Upfront => upfront::serve(self, record, active).await,
+            PaymentFlow::Authorization => authorization::serve(self, record, active).await,
         }
     }
 

@@ -7,21 +7,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 use tollway_core::wire::SettleResponse;
-use tollway_core::{Refusal, codes};
+use tollway_core::{GrantId, Refusal, codes};
 use tollway_ledger::{GrantRecord, GrantState, LedgerError};
 
 use super::authorization::end;
 use super::held::Held;
 use super::keeper::{close, has_ended, may_be_paid, settles_first, success, taken};
 use super::not_taken;
-use super::settle::{Settling, unchecked_evidence, unknown_receipt};
+use super::settle::{Order, Settling, unchecked_evidence};
 use crate::answer;
 use crate::body::Body;
 use crate::event::Event;
 use crate::gate::{Active, Inner};
+use crate::pass::TOLLWAY_PASS;
 use crate::purchase::Purchase;
 
 /// How often the ledger is read while another process works on a grant.
@@ -157,7 +158,7 @@ fn go_on_settling(
     }
     let (settling, _) = Settling::new(
         Arc::clone(gate),
-        Arc::clone(purchase),
+        Order::of(purchase),
         record.id.clone(),
         true,
     );
@@ -176,7 +177,7 @@ fn go_on_settling(
 fn receipt(purchase: &Purchase, record: &GrantRecord) -> SettleResponse {
     let kept = record.receipt.clone().map(serde_json::from_value);
     kept.and_then(Result::ok)
-        .unwrap_or_else(|| unknown_receipt(purchase))
+        .unwrap_or_else(|| Order::of(purchase).unknown_receipt())
 }
 
 async fn released(
@@ -191,7 +192,10 @@ async fn released(
         gate.emit(&Event::Redelivered {
             grant: record.id.clone(),
         });
-        let response = Held::from_stored(stored).into_response();
+        let mut response = Held::from_stored(stored).into_response();
+        if let Some(pass) = bought_pass(gate, purchase, &record.id).await? {
+            response.headers_mut().insert(TOLLWAY_PASS, pass);
+        }
         return Ok(answer::with_receipt(response, purchase.version, &receipt));
     }
     gate.emit(&Event::Refused {
@@ -205,6 +209,24 @@ async fn released(
         ..receipt
     };
     Ok(answer::duplicate(purchase.version, &receipt))
+}
+
+/// The token of the pass that came with a grant, for whoever shows the whole
+/// purchase again.
+async fn bought_pass(
+    gate: &Inner,
+    purchase: &Purchase,
+    grant: &GrantId,
+) -> Result<Option<HeaderValue>, LedgerError> {
+    let Some(passes) = gate
+        .passes
+        .as_ref()
+        .filter(|_| purchase.sale.pass.is_some())
+    else {
+        return Ok(None);
+    };
+    let pass = gate.noted(passes.store.pass_of(grant).await)?;
+    Ok(pass.map(|pass| passes.header(&pass)))
 }
 
 /// The payment failed before, for good.

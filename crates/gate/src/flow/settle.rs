@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tollway_core::wire::SettleResponse;
-use tollway_core::{FacilitatorError, GrantId, PaymentFlow, Refusal, SettleRequest, TxHash, codes};
+use tollway_core::wire::{PaymentPayload, SettleResponse};
+use tollway_core::{
+    FacilitatorError, GrantId, Intent, PaymentFlow, Refusal, SettleRequest, Terms, TxHash, codes,
+};
 use tollway_ledger::Evidence;
 
 use crate::event::Event;
-use crate::gate::Inner;
+use crate::gate::{ChainUse, Inner};
 use crate::limits::MAX_SETTLE_BACKOFF;
 use crate::purchase::Purchase;
 
@@ -33,10 +35,48 @@ pub(super) enum Settled {
     Unknown { receipt: SettleResponse },
 }
 
+/// A payment that is to be settled.
+#[derive(Clone)]
+pub(crate) struct Order {
+    pub payload: Arc<PaymentPayload>,
+    pub terms: Arc<Terms>,
+    pub intent: Intent,
+    pub chain: ChainUse,
+    /// The route's pattern.
+    pub route: String,
+    /// Whether it was verified before its grant was claimed.
+    pub is_verified: bool,
+}
+
+impl Order {
+    /// Of a purchase that was claimed in its flow.
+    pub(super) fn of(purchase: &Purchase) -> Arc<Self> {
+        Arc::new(Self {
+            payload: Arc::clone(&purchase.payload),
+            terms: Arc::clone(&purchase.terms),
+            intent: purchase.intent.clone(),
+            chain: purchase.chain.clone(),
+            route: purchase.sale.pattern.clone(),
+            is_verified: purchase.flow == PaymentFlow::Authorization,
+        })
+    }
+
+    /// A receipt that says nothing yet.
+    pub(super) fn unknown_receipt(&self) -> SettleResponse {
+        SettleResponse {
+            success: false,
+            error_reason: Some(codes::SETTLEMENT_PENDING.to_owned()),
+            payer: Some(self.intent.identity.payer.to_string()),
+            network: self.terms.network.to_string(),
+            ..SettleResponse::default()
+        }
+    }
+}
+
 /// A settlement under way.
 pub(super) struct Settling {
     pub(super) gate: Arc<Inner>,
-    pub(super) purchase: Arc<Purchase>,
+    pub(super) order: Arc<Order>,
     pub(super) grant: GrantId,
     /// Whether a call may have been accepted without our hearing of it.
     pub(super) uncertain: bool,
@@ -59,29 +99,18 @@ pub(super) fn unchecked_evidence(gate: &Inner, receipt: &SettleResponse) -> Evid
     }
 }
 
-/// A receipt that says nothing yet.
-pub(super) fn unknown_receipt(purchase: &Purchase) -> SettleResponse {
-    SettleResponse {
-        success: false,
-        error_reason: Some(codes::SETTLEMENT_PENDING.to_owned()),
-        payer: Some(purchase.intent.identity.payer.to_string()),
-        network: purchase.terms.network.to_string(),
-        ..SettleResponse::default()
-    }
-}
-
 impl Settling {
     pub(super) fn new(
         gate: Arc<Inner>,
-        purchase: Arc<Purchase>,
+        order: Arc<Order>,
         grant: GrantId,
         uncertain: bool,
     ) -> (Self, watch::Receiver<SettleResponse>) {
-        let (latest, seen) = watch::channel(unknown_receipt(&purchase));
+        let (latest, seen) = watch::channel(order.unknown_receipt());
         (
             Self {
                 gate,
-                purchase,
+                order,
                 grant,
                 uncertain,
                 lost: uncertain,
@@ -96,12 +125,12 @@ impl Settling {
     /// past its deadline.
     pub(super) async fn run(mut self) -> Settled {
         let request = SettleRequest {
-            payload: self.purchase.payload.clone(),
-            requirements: self.purchase.terms.wire.clone(),
+            payload: self.order.payload.clone(),
+            requirements: self.order.terms.wire.clone(),
             idempotency_key: Some(self.grant.to_string()),
         };
         let give_up = self
-            .purchase
+            .order
             .intent
             .deadline
             .plus(self.gate.limits.settle_grace);
@@ -138,7 +167,7 @@ impl Settling {
                 self.uncertain = true;
                 self.lost = true;
                 return match is_first {
-                    true => self.wait_with(unknown_receipt(&self.purchase)).await,
+                    true => self.wait_with(self.order.unknown_receipt()).await,
                     false => None,
                 };
             }
@@ -157,7 +186,7 @@ impl Settling {
 
     /// Success counts only if it is about this payment.
     pub(super) async fn succeeded(&mut self, mut response: SettleResponse) -> Option<Settled> {
-        let terms = &self.purchase.terms;
+        let terms = &self.order.terms;
         let named = !response.transaction.is_empty() || terms.amount.is_zero();
         if !named || response.network != terms.network.as_str() {
             tracing::error!(grant = %self.grant, network = response.network, "the facilitator reports success without a transaction or on another network; it is not believed");
@@ -170,7 +199,7 @@ impl Settling {
         response.extensions = None;
         response
             .payer
-            .get_or_insert_with(|| self.purchase.intent.identity.payer.to_string());
+            .get_or_insert_with(|| self.order.intent.identity.payer.to_string());
         self.check(response).await
     }
 
@@ -211,7 +240,7 @@ impl Settling {
             // no keys may mean the call whose answer was lost.
             return self.lost && remote;
         }
-        let verified = self.purchase.sale.flow == PaymentFlow::Authorization;
+        let verified = self.order.is_verified;
         let consumed = reason.contains("nonce");
         let caused = ["balance", "funds", "simulation"]
             .iter()

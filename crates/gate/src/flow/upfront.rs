@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use http::Response;
+use http::{HeaderValue, Response};
 use tollway_core::wire::SettleResponse;
 use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, StoredAnswer};
 
-use super::authorization::{end, give_back, is_released};
+use super::authorization::{self, end, give_back, is_released, with_pass};
 use super::held::{self, Failure, Held};
 use super::keeper::success;
-use super::settle::{Settled, Settling, unchecked_evidence};
+use super::settle::{Order, Settled, Settling, unchecked_evidence};
 use super::{Work, ledger_failed};
 use crate::answer;
 use crate::body::Body;
@@ -41,7 +41,7 @@ async fn settle_and_serve(
     let (gate, purchase) = (Arc::clone(&work.gate), Arc::clone(&work.purchase));
     let (settling, seen) = Settling::new(
         Arc::clone(&gate),
-        Arc::clone(&purchase),
+        Order::of(&purchase),
         record.id.clone(),
         uncertain,
     );
@@ -83,7 +83,7 @@ async fn paid(
         }
         other => match end(gate, purchase, record, other).await {
             Err(response) => Err(response),
-            Ok(receipt) => Err(answer::pending(purchase.version, &receipt)),
+            Ok((receipt, _)) => Err(answer::pending(purchase.version, &receipt)),
         },
     }
 }
@@ -139,10 +139,13 @@ async fn deliver(
         drop(active);
         return answer::with_receipt(response, purchase.version, &receipt);
     }
-    if let Err(error) = release(&gate, &record, stored, evidence, &receipt).await {
-        tracing::error!(%error, grant = %record.id, "a paid answer could not be released");
-        return answer::pending(purchase.version, &receipt);
-    }
+    let response = match release(&gate, &record, stored, evidence, &receipt).await {
+        Ok(pass) => with_pass(response, pass),
+        Err(error) => {
+            tracing::error!(%error, grant = %record.id, "a paid answer could not be released");
+            return answer::pending(purchase.version, &receipt);
+        }
+    };
     gate.emit(&Event::Released {
         grant: record.id.clone(),
         transaction: receipt.transaction.clone(),
@@ -161,22 +164,18 @@ async fn release(
     stored: Option<StoredAnswer>,
     evidence: &Evidence,
     receipt: &SettleResponse,
-) -> Result<(), LedgerError> {
+) -> Result<Option<HeaderValue>, LedgerError> {
     if record.state != GrantState::Served {
         gate.noted(durably!(
             "served",
             gate.grants.served(&record.id, stored, gate.now())
         ))?;
     }
-    let value = serde_json::to_value(receipt).unwrap_or_default();
-    let released = durably!(
-        "released",
-        gate.grants
-            .release(&record.id, evidence, &value, gate.now())
-    );
-    match gate.noted(released) {
-        // Another process ended it between the two steps.
-        Err(LedgerError::Conflict { .. }) if is_released(gate, record).await => Ok(()),
+    match authorization::release(gate, record, evidence, receipt).await {
+        // The keeper ended it between the two steps.
+        Err(LedgerError::Conflict { .. }) if is_released(gate, record).await => {
+            Ok(authorization::pass_of(gate, record).await)
+        }
         other => other,
     }
 }

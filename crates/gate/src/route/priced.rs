@@ -8,7 +8,7 @@ use tollway_core::wire::{Object, ResourceInfo};
 use tollway_core::{Finality, PaymentFlow, Refusal};
 
 use super::{Pattern, PatternError};
-use crate::Offer;
+use crate::{Offer, PassOffer};
 
 /// What a request costs, as a function of the request says.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +49,7 @@ pub struct Route {
     /// How deep its settlements must lie, where the gate does not ask for deeper.
     pub(crate) finality: Finality,
     pub(crate) settles_alone: bool,
+    pub(crate) pass: Option<PassOffer>,
 }
 
 impl Route {
@@ -64,6 +65,7 @@ impl Route {
             resource: ResourceInfo::default(),
             finality: Finality::default(),
             settles_alone: false,
+            pass: None,
         })
     }
 
@@ -111,6 +113,14 @@ impl Route {
     #[must_use]
     pub fn single_transaction(mut self) -> Self {
         self.settles_alone = true;
+        self
+    }
+
+    /// Sells a pass: one payment opens more than one request. The gate must sell
+    /// passes ([`crate::GateBuilder::passes`]).
+    #[must_use]
+    pub fn pass(mut self, pass: PassOffer) -> Self {
+        self.pass = Some(pass);
         self
     }
 

@@ -9,6 +9,7 @@ mod crashes;
 mod doors;
 mod identifiers;
 mod outcomes;
+mod passes;
 mod proxied;
 mod remote;
 mod spellings;

@@ -75,7 +75,7 @@ pub(crate) async fn issue(
     let grant = match grants::claim(step, new, now).await? {
         Claim::New(grant) => grant,
         Claim::Existing(grant) | Claim::IdentifierTaken(grant) => {
-            return Ok(Issue::Existing(grant));
+            return Ok(Issue::Existing(Box::new(grant)));
         }
     };
     let Some(()) = exposures::promise(step, &grant.grant, cap).await? else {
@@ -87,7 +87,7 @@ pub(crate) async fn issue(
     begin_story(step, &grant).await?;
     let issued = insert(step, &grant, pass, Some(outstanding), now).await?;
     let grant = grants::settles_at_once(step, grant, now).await?;
-    Ok(Issue::New(grant, issued))
+    Ok(Issue::New(Box::new(grant), Box::new(issued)))
 }
 
 async fn insert(

@@ -1,5 +1,7 @@
 //! [`PassStore`]: reading, and the way into the steps.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use tollway_core::{GrantId, Timestamp};
@@ -19,6 +21,13 @@ const REVOCATIONS_AT_ONCE: i64 = 1_000;
 
 #[async_trait]
 impl PassStore for Store {
+    fn passes_of_owner(&self, owner: &str) -> Arc<dyn PassStore> {
+        Arc::new(Self {
+            owner: Some(owner.to_owned()),
+            ..self.clone()
+        })
+    }
+
     async fn issue(
         &self,
         new: NewGrant,

@@ -58,7 +58,7 @@ fn room(own: u64, all: u64) -> ExposureCap {
 async fn issued(store: &impl PassStore, n: u64, pass: NewPass) -> (GrantRecord, PassRecord) {
     let issue = store.issue(background(n), pass, outstanding(), room(50, 50), at(1));
     match issue.await.unwrap() {
-        Issue::New(grant, pass) => (grant, pass),
+        Issue::New(grant, pass) => (*grant, *pass),
         other => panic!("{other:?}"),
     }
 }
@@ -83,7 +83,7 @@ pub async fn one_payment_opens_one_pass(store: impl PassStore + GrantStore + Sto
         .issue(background(1), day(), outstanding(), room(9, 9), at(2))
         .await
         .unwrap();
-    assert_eq!(again, Issue::Existing(grant.clone()));
+    assert_eq!(again, Issue::Existing(Box::new(grant.clone())));
     assert_eq!(store.pass(&pass.id).await.unwrap(), Some(pass.clone()));
     assert_eq!(store.pass_of(&grant.id).await.unwrap(), Some(pass.clone()));
 
@@ -101,7 +101,7 @@ pub async fn no_more_is_promised_than_the_cap(store: impl PassStore + GrantStore
     let try_it = async |n, cap| {
         let issue = store.issue(background(n), day(), outstanding(), cap, at(1));
         match issue.await.unwrap() {
-            Issue::New(grant, _) => Some(grant),
+            Issue::New(grant, _) => Some(*grant),
             Issue::OverExposed => None,
             Issue::Existing(_) => panic!("it is new"),
         }

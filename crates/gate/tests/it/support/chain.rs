@@ -26,6 +26,8 @@ pub struct FakeChain {
     pub has_node: AtomicBool,
     /// Whether its node knows transactions by their hash.
     pub knows_transactions: AtomicBool,
+    /// Whether payers are contracts, which one settling account is bound to.
+    pub payers_have_code: AtomicBool,
 }
 
 impl Default for FakeChain {
@@ -37,6 +39,7 @@ impl Default for FakeChain {
             kept_in: None,
             has_node: AtomicBool::new(false),
             knows_transactions: AtomicBool::new(true),
+            payers_have_code: AtomicBool::new(false),
         }
     }
 }
@@ -142,8 +145,15 @@ impl Chain for FakeChain {
         })
     }
 
-    async fn verify(&self, _: Intent, _: Phase, _: Amount) -> Result<Verified, ChainError> {
-        Err(ChainError::unavailable("a gate never verifies by itself"))
+    /// A gate asks only whether a payer has code.
+    async fn verify(&self, intent: Intent, _: Phase, _: Amount) -> Result<Verified, ChainError> {
+        let bound = self.payers_have_code.load(Ordering::SeqCst);
+        let signers = bound.then(|| intent.expected.to.clone());
+        Ok(Verified {
+            intent,
+            gas: 0,
+            signers: signers.into_iter().collect(),
+        })
     }
 
     async fn plan(&self, _: &[PlannedPayment]) -> Result<Vec<Plan>, ChainError> {

@@ -1,0 +1,127 @@
+//! The flow `background`: a pass was handed out, and its payment settles behind
+//! it. The grant and what is to be settled are durable together, so whoever
+//! takes the grant over can go on.
+
+use std::sync::Arc;
+
+use tollway_core::Terms;
+use tollway_core::wire::{PaymentPayload, PaymentRequirements};
+use tollway_ledger::{GrantRecord, LedgerError, Outstanding};
+
+use super::authorization::{refuse, release_surely};
+use super::keeper::end;
+use super::settle::{Order, Settled, Settling};
+use crate::event::Event;
+use crate::gate::{Active, Inner};
+use crate::limits::MAX_SETTLE_BACKOFF;
+
+/// Settles in a task of its own.
+pub(super) fn start(gate: &Arc<Inner>, order: Arc<Order>, record: GrantRecord, active: Active) {
+    gate.tasks
+        .spawn(settle(Arc::clone(gate), order, record, active, false));
+}
+
+/// Goes on with what a dead process left, or with what nobody could be asked
+/// about for long.
+pub(super) async fn resume(
+    gate: &Arc<Inner>,
+    record: GrantRecord,
+    active: Active,
+) -> Result<(), LedgerError> {
+    let Some(passes) = &gate.passes else {
+        return Ok(());
+    };
+    let pass = gate.noted(passes.store.pass_of(&record.id).await)?;
+    let order = pass
+        .and_then(|pass| pass.outstanding)
+        .and_then(|outstanding| order(gate, &record, outstanding));
+    match order {
+        Some(order) => {
+            gate.tasks
+                .spawn(settle(Arc::clone(gate), order, record, active, true));
+        }
+        // Nobody can ask for it any more: the chain says what became of it.
+        None => drop(end(gate, &record).await?),
+    }
+    Ok(())
+}
+
+/// The order as it was given, from what the ledger kept of it.
+fn order(gate: &Inner, record: &GrantRecord, outstanding: Outstanding) -> Option<Arc<Order>> {
+    let payload: PaymentPayload = serde_json::from_value(outstanding.payload).ok()?;
+    let terms: PaymentRequirements = serde_json::from_value(outstanding.requirements).ok()?;
+    let (payload, terms) = (Arc::new(payload), Arc::new(Terms::check(terms).ok()?));
+    let chain = gate.chains.get(&terms.network)?.clone();
+    let intent = chain.chain.inspect(&payload, &terms).ok()?;
+    Some(Arc::new(Order {
+        payload,
+        terms,
+        intent,
+        chain,
+        route: record.grant.route.clone(),
+        is_verified: true,
+    }))
+}
+
+/// Settles, however often that must be asked for, and writes down the end.
+async fn settle(
+    gate: Arc<Inner>,
+    order: Arc<Order>,
+    record: GrantRecord,
+    active: Active,
+    uncertain: bool,
+) {
+    match outcome(&gate, &order, &record, uncertain).await {
+        Settled::Yes { evidence, receipt } => {
+            // Where it cannot be written now, the keeper asks again.
+            if release_surely(&gate, &record, &evidence, &receipt)
+                .await
+                .is_ok()
+            {
+                gate.emit(&Event::Released {
+                    grant: record.id.clone(),
+                    transaction: receipt.transaction,
+                    payer: order.intent.identity.payer.to_string(),
+                    amount: order.terms.amount,
+                });
+            }
+        }
+        Settled::No {
+            refusal, receipt, ..
+        } => {
+            if !receipt.transaction.is_empty() {
+                let value = serde_json::to_value(&receipt).unwrap_or_default();
+                let kept = gate.grants.remember_receipt(&record.id, &value, gate.now());
+                let _ = gate.noted(kept.await);
+            }
+            refuse(&gate, &record, refusal.code(), refusal.message(), false).await;
+        }
+        Settled::Unavailable | Settled::Unknown { .. } => {
+            let _ = end(&gate, &record).await;
+        }
+    }
+    drop(active);
+}
+
+/// The outcome. A facilitator that cannot be reached is asked again: the token
+/// has left, so nothing can be given back.
+async fn outcome(
+    gate: &Arc<Inner>,
+    order: &Arc<Order>,
+    record: &GrantRecord,
+    uncertain: bool,
+) -> Settled {
+    let give_up = order.intent.deadline.plus(gate.limits.settle_grace);
+    let mut pause = gate.limits.settle_backoff;
+    loop {
+        let (gate, order) = (Arc::clone(gate), Arc::clone(order));
+        let now = gate.now();
+        let (settling, _) = Settling::new(gate, order, record.id.clone(), uncertain);
+        match settling.run().await {
+            Settled::Unavailable if now <= give_up => {}
+            settled => return settled,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(MAX_SETTLE_BACKOFF);
+    }
+}

@@ -1,0 +1,219 @@
+//! `POST /token` as HTTP: which route's pass a body pays for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
+use tollway_core::header::{Presentation, Presented};
+use tollway_core::json::JsonLimits;
+use tollway_core::wire::{PaymentPayload, Version};
+use tollway_core::{PaymentFlow, Refusal, codes};
+use url::Url;
+
+use super::permit::{self, Posted};
+use super::{Passes, settlement};
+use crate::answer;
+use crate::body::Body;
+use crate::challenge;
+use crate::flow;
+use crate::gate::{Inner, Sale};
+use crate::purchase::{Purchase, Rejection, Target};
+use crate::route::Decision;
+use crate::service::read_body;
+
+/// A door of passes that a path names.
+pub(crate) enum Door {
+    /// Tokens are sold here.
+    Tokens,
+    /// It is told what became of the grant of this name.
+    Settlement(String),
+}
+
+/// The door that a path names, if it names one.
+pub(crate) fn asked(passes: &Passes, path: &str) -> Option<Door> {
+    if path == passes.token_path {
+        return Some(Door::Tokens);
+    }
+    let id = path.strip_prefix(&passes.settlements_path)?;
+    let plain = !id.is_empty() && !id.contains('/');
+    plain.then(|| Door::Settlement(id.to_owned()))
+}
+
+/// Answers at a door.
+pub(crate) async fn answer(gate: Arc<Inner>, door: Door, request: Request<Body>) -> Response<Body> {
+    let Some(passes) = gate.passes.clone() else {
+        return missing();
+    };
+    let allowed = match door {
+        Door::Tokens => Method::POST,
+        Door::Settlement(_) => Method::GET,
+    };
+    if *request.method() != allowed {
+        let mut refused = answer::problem(
+            StatusCode::METHOD_NOT_ALLOWED,
+            codes::METHOD_NOT_ALLOWED,
+            &format!("This takes {allowed}; ask with that method."),
+        );
+        if let Ok(allow) = HeaderValue::from_str(allowed.as_str()) {
+            refused.headers_mut().insert(http::header::ALLOW, allow);
+        }
+        return refused;
+    }
+    match door {
+        Door::Settlement(id) => settlement(&gate, &passes, &id).await,
+        Door::Tokens => match bought(&gate, &passes, request).await {
+            Ok(response) | Err(response) => response,
+        },
+    }
+}
+
+fn missing() -> Response<Body> {
+    answer::problem(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "No pass is sold for this; ask the resource for its terms.",
+    )
+}
+
+/// Reads a body and hands its payment to a task that runs to its end.
+async fn bought(
+    gate: &Arc<Inner>,
+    passes: &Passes,
+    request: Request<Body>,
+) -> Result<Response<Body>, Response<Body>> {
+    let (parts, body) = request.into_parts();
+    let wanted = parts.uri.query().and_then(wanted_route);
+    let bytes = read_body(gate, body, JsonLimits::BODY.max_bytes).await?;
+    let malformed = |refusal: Refusal| answer::refusal(StatusCode::BAD_REQUEST, &refusal);
+    let posted = permit::read(&bytes).map_err(malformed)?;
+    let purchase = purchase(gate, passes, posted, wanted.as_deref()).map_err(|answer| *answer)?;
+    let task = gate.tasks.spawn(flow::sell(Arc::clone(gate), purchase));
+    task.await.map_err(|error| {
+        tracing::error!(%error, "the task of a token ended early");
+        answer::problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            codes::INTERNAL_ERROR,
+            "Something failed on this side; post the same payment again.",
+        )
+    })
+}
+
+/// The pattern of the route that is wanted: `for=`.
+fn wanted_route(query: &str) -> Option<String> {
+    let value = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("for="))?;
+    let decoded = percent_decode_str(value).decode_utf8().ok()?;
+    Some(decoded.into_owned())
+}
+
+/// The purchase of the pass that a body pays for.
+fn purchase(
+    gate: &Inner,
+    passes: &Passes,
+    posted: Posted,
+    wanted: Option<&str>,
+) -> Result<Purchase, Box<Response<Body>>> {
+    let path = match &posted {
+        Posted::Payment(payment) => path_of(payment),
+        Posted::Permit(_) => None,
+    };
+    let mut sales = gate.pass_sales();
+    let named = path.as_deref().and_then(|path| gate.route_of(path));
+    sales.retain(|sale| {
+        let is_wanted = wanted.is_none_or(|wanted| wanted == sale.pattern);
+        let is_named = named.as_ref().is_none_or(|named| *named == sale.pattern);
+        is_wanted && is_named
+    });
+    let Some(first) = sales.first().cloned() else {
+        return Err(Box::new(missing()));
+    };
+    let mut fits = sales
+        .into_iter()
+        .filter_map(|sale| payment_for(&sale, &posted).map(|payment| (sale, payment)));
+    let Some((sale, payment)) = fits.next() else {
+        let refusal = Refusal::new(
+            codes::NO_MATCHING_PAYMENT_REQUIREMENTS,
+            "The payment is for another network, token, amount or method than is asked; choose one of those.",
+        );
+        let rejection = Rejection::terms(refusal);
+        return Err(Box::new(challenge::rejected(
+            gate,
+            &first,
+            &passes.token_path,
+            &rejection,
+        )));
+    };
+    if fits.any(|(other, _)| other.pass != sale.pass) {
+        return Err(Box::new(answer::problem(
+            StatusCode::BAD_REQUEST,
+            codes::INVALID_REQUEST,
+            "The payment fits several routes; post it to the access_token_endpoint that the resource names.",
+        )));
+    }
+    let presented = Presented {
+        version: Version::V2,
+        payload: Presentation::V2(Box::new(payment)),
+    };
+    let target = Target {
+        method: Method::POST,
+        path: path.unwrap_or_else(|| passes.token_path.clone()),
+        query: None,
+    };
+    let shown = target.path.clone();
+    let mut purchase = Purchase::read(gate, Arc::clone(&sale), presented, target)
+        .map_err(|rejection| Box::new(challenge::rejected(gate, &sale, &shown, &rejection)))?;
+    purchase.flow = PaymentFlow::Upfront;
+    purchase.url = format!("{}{}", gate.base_url, passes.token_path);
+    // A pass is found again by its payment, which needs no other name.
+    purchase.identifier = None;
+    purchase.bind_body(&Bytes::new());
+    Ok(purchase)
+}
+
+/// What was posted, as a payment for one of a sale's offers.
+fn payment_for(sale: &Sale, posted: &Posted) -> Option<PaymentPayload> {
+    let offers = sale.offers.iter();
+    match posted {
+        Posted::Permit(permit) => offers.filter_map(|offer| permit.for_offer(offer)).next(),
+        Posted::Payment(payment) => offers
+            .map(|offer| &offer.terms().wire)
+            .any(|wire| wire.is_accepted_by(&payment.accepted))
+            .then(|| (**payment).clone()),
+    }
+}
+
+/// The path of the resource that a payment names.
+fn path_of(payment: &PaymentPayload) -> Option<String> {
+    let url = &payment.resource.as_ref()?.url;
+    Url::parse(url).ok().map(|url| url.path().to_owned())
+}
+
+impl Inner {
+    /// The sales of routes that sell passes at fixed prices.
+    fn pass_sales(&self) -> Vec<Arc<Sale>> {
+        (0..self.routes.len())
+            .filter_map(|route| self.fixed_sale(route))
+            .filter(|sale| sale.pass.is_some())
+            .collect()
+    }
+
+    /// The pattern of the route that prices a path, by the first usual method
+    /// that it prices.
+    fn route_of(&self, path: &str) -> Option<String> {
+        let methods = [
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ];
+        let route = methods.iter().find_map(|m| match self.decide(m, path) {
+            Decision::Paid { route, .. } => Some(route),
+            _ => None,
+        })?;
+        let route = self.routes.get(route)?;
+        Some(route.pattern.as_str().to_owned())
+    }
+}

@@ -1,0 +1,167 @@
+//! Passes: a payment that opens more than one request.
+//!
+//! A route may sell a pass ([`PassOffer`]). Whoever pays for it through the
+//! ordinary header door gets, beside the answer, an access token in the header
+//! `Tollway-Pass`; whoever posts a payment to the token door (`POST /token`)
+//! gets it in a JSON answer, at once where the payment may settle in the
+//! background. The token is shown as `Authorization: Bearer` and opens the
+//! routes of its audience until it expires, is used up, or its payment fails.
+
+mod body;
+mod check;
+mod door;
+mod feed;
+mod offer;
+mod permit;
+mod status;
+mod token;
+
+pub(crate) use body::Extras;
+pub(crate) use check::{Admission, Opened, admit, bearer};
+pub(crate) use door::{answer, asked};
+pub(crate) use feed::{Feed, follow};
+pub use offer::PassOffer;
+pub(crate) use status::settlement;
+pub use token::{KeyError, TokenKeys};
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use tollway_core::assets;
+use tollway_core::money::Decimal;
+use tollway_core::{Address, Amount, Network, Timestamp};
+use tollway_ledger::{ExposureCap, NewPass, PassRecord, PassStore};
+
+use crate::BuildError;
+use token::Claims;
+
+/// The access token of a pass that was bought by header.
+pub(crate) const TOLLWAY_PASS: HeaderName = HeaderName::from_static("tollway-pass");
+
+/// How a gate sells passes.
+#[derive(Clone)]
+pub struct Passes {
+    pub(crate) store: Arc<dyn PassStore>,
+    pub(crate) keys: TokenKeys,
+    pub(crate) token_path: String,
+    pub(crate) settlements_path: String,
+    pub(crate) exposure: Option<(Decimal, Decimal)>,
+    pub(crate) feed: Arc<Feed>,
+}
+
+impl Passes {
+    /// With the ledger that keeps the grants, and the keys that sign tokens.
+    #[must_use]
+    pub fn new(store: Arc<dyn PassStore>, keys: TokenKeys) -> Self {
+        Self {
+            store,
+            keys,
+            token_path: "/token".to_owned(),
+            settlements_path: "/settlements/".to_owned(),
+            exposure: None,
+            feed: Arc::default(),
+        }
+    }
+
+    /// Where payments are posted for tokens (default `/token`).
+    #[must_use]
+    pub fn token_path(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.token_path);
+        self
+    }
+
+    /// Below which path it is told what became of a payment, by the name of its
+    /// grant (default `/settlements/`).
+    #[must_use]
+    pub fn settlements_path(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.settlements_path);
+        self
+    }
+
+    /// Hands tokens out before their payments settle, as long as no more than
+    /// this is promised and not settled: to one payer, and to all (whole units
+    /// of each asset, such as dollars). Default: every payment settles first.
+    #[must_use]
+    pub fn in_background(mut self, per_payer: Decimal, total: Decimal) -> Self {
+        self.exposure = Some((per_payer, total));
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        let plain = |path: &str| {
+            path.starts_with('/')
+                && path.len() <= 128
+                && !path.contains("//")
+                && path
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"/-_.".contains(&b))
+        };
+        let door = plain(&self.token_path) && self.token_path.len() > 1;
+        let told = plain(&self.settlements_path) && self.settlements_path.ends_with('/');
+        match door && told && self.settlements_path.len() > 1 {
+            true => Ok(()),
+            false => Err(BuildError::PassPath),
+        }
+    }
+
+    /// The cap for an asset; none where its decimals are not known: then every
+    /// payment in it settles first.
+    pub(crate) fn cap(&self, network: &Network, asset: &Address) -> Option<ExposureCap> {
+        let (per_payer, total) = self.exposure.as_ref()?;
+        let decimals = assets::find(network, asset)?.decimals;
+        Some(ExposureCap {
+            per_payer: per_payer.to_atomic(decimals)?,
+            total: total.to_atomic(decimals)?,
+        })
+    }
+
+    /// The token of a pass. The same for the same pass, as long as the keys are.
+    pub(crate) fn token(&self, pass: &PassRecord) -> String {
+        let id = pass.id.as_str();
+        self.keys.sign(&Claims {
+            exp: pass.expires_at.secs(),
+            iat: pass.issued_at.secs(),
+            nonce: id.rsplit('_').next().unwrap_or(id).to_owned(),
+            jti: id.to_owned(),
+            aud: pass.audience.clone(),
+            sub: format!("{}:{}", pass.network, pass.payer),
+            net: pass.network.to_string(),
+            ast: pass.asset.to_string(),
+            amt: pass.amount.to_string(),
+            q: pass.quota,
+        })
+    }
+
+    /// [`Passes::token`] as a header.
+    pub(crate) fn header(&self, pass: &PassRecord) -> HeaderValue {
+        let value = HeaderValue::try_from(self.token(pass));
+        let mut value = value.unwrap_or(HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        value
+    }
+}
+
+/// What is sold, as the ledger gets it.
+pub(crate) fn new_pass(sold: &SoldPass, used: u64, now: Timestamp) -> NewPass {
+    NewPass {
+        audience: sold.audience.clone(),
+        quota: sold.offer.quota,
+        used,
+        expires_at: now.plus(sold.offer.lifetime),
+        is_told: false,
+    }
+}
+
+/// A route's pass with the set of routes that it opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SoldPass {
+    pub offer: PassOffer,
+    pub audience: String,
+}
+
+/// An amount in whole units, as JSON writes it.
+pub(crate) fn in_units(amount: Amount, decimals: u8) -> serde_json::Value {
+    let text = amount.to_decimal(decimals);
+    let number = text.parse::<serde_json::Number>();
+    number.map_or_else(|_| text.into(), serde_json::Value::Number)
+}
