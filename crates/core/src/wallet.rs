@@ -5,7 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::wire::{Object, ResourceInfo};
-use crate::{Address, Amount, ChainError, Identity, Network, Raw, Refusal, Terms, Timestamp};
+use crate::{
+    Address, Amount, ChainError, Identity, Network, Raw, Refusal, Terms, Timestamp, codes,
+};
 
 /// What a wallet must stay within, whatever the terms say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +84,19 @@ pub trait Wallet: Send + Sync {
     ) -> Result<Prepared, WalletError> {
         let _ = offered;
         self.prepare(terms, limits).await
+    }
+
+    /// A signed transaction that lets the contract which these terms pay through
+    /// move their asset, now and later. It is not sent: [`Wallet::broadcast`] does that.
+    async fn approval(&self, terms: &Terms) -> Result<Raw, WalletError> {
+        Err(Refusal::new(
+            codes::NO_ACCEPTABLE_TERMS,
+            format!(
+                "This wallet makes no approvals on {}; make it with the account's own tools.",
+                terms.network
+            ),
+        )
+        .into())
     }
 
     /// Sends a prepared transaction and waits until it is included. Wallets

@@ -1,7 +1,8 @@
 //! Reading what a server asks for, and choosing among its offers.
 
 use tollway_core::header::{self, PAYMENT_REQUIRED, Required};
-use tollway_core::{ChainError, Refusal, Terms};
+use tollway_core::wire::{PaymentRequired, ResourceInfo, Version};
+use tollway_core::{ChainError, Refusal, Terms, codes};
 
 use crate::body::PayBody;
 use crate::choose::{Appraisal, appraise, none_taken};
@@ -9,35 +10,71 @@ use crate::code;
 use crate::engine::{Engine, moved, request_failed};
 use crate::error::{PayError, shown};
 use crate::event::Event;
+use crate::method::PayMethod;
 use crate::offer::Offer;
 use crate::request::PayRequest;
+use crate::token::TokenDoor;
 use crate::transport::Incoming;
 
 /// Longest version 1 body that is read for terms.
 const MAX_TERMS_BYTES: usize = 64 * 1024;
 
+/// What a 402 answer asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// What a payment in a header would have to be.
+    pub required: Required,
+    /// Where access tokens are sold, if they are.
+    pub door: Option<TokenDoor>,
+}
+
 impl Engine {
-    /// Reads the terms of a 402 answer.
-    pub(crate) async fn terms(
+    /// Reads what a 402 answer asks for.
+    pub(crate) async fn asked(
         &self,
         request: &PayRequest,
-        asked: Incoming,
-    ) -> Result<Required, PayError> {
-        if asked.url.origin() != request.url.origin() {
-            return Err(PayError::declined(moved(&asked.url)));
+        incoming: Incoming,
+    ) -> Result<Asked, PayError> {
+        if incoming.url.origin() != request.url.origin() {
+            return Err(PayError::declined(moved(&incoming.url)));
         }
-        let (head, body) = asked.response.into_parts();
-        let bytes = if head.headers.contains_key(&PAYMENT_REQUIRED) {
-            bytes::Bytes::new()
-        } else {
-            self.read_terms(body).await?
+        let (head, body) = incoming.response.into_parts();
+        let in_header = head.headers.contains_key(&PAYMENT_REQUIRED);
+        let bytes = match in_header {
+            // Only a token endpoint is looked for, and it may well not be there.
+            true if self.policy.access_tokens && is_json(&head.headers) => {
+                self.read_terms(body).await.unwrap_or_default()
+            }
+            true => bytes::Bytes::new(),
+            false => self.read_terms(body).await?,
         };
-        header::required(&head.headers, &bytes).map_err(|refusal| {
-            let message = "The server asks for payment and its terms cannot be read; ask the operator of the server.";
-            let refusal = Refusal::new(code::INVALID_OFFER, message)
-                .with_detail(format!("{refusal} {}", refusal.detail().unwrap_or_default()));
-            PayError::declined(refusal)
-        })
+        let door = match self.policy.access_tokens {
+            true => TokenDoor::read(&bytes, &request.url),
+            false => None,
+        };
+        match (header::required(&head.headers, &bytes), door) {
+            (Ok(required), None) => Ok(Asked {
+                required,
+                door: None,
+            }),
+            (Ok(required), Some(Ok(door))) => Ok(Asked {
+                required,
+                door: Some(door),
+            }),
+            (Ok(required), Some(Err(refusal))) => {
+                self.passed_over("an access token", &refusal);
+                Ok(Asked {
+                    required,
+                    door: None,
+                })
+            }
+            (Err(_), Some(Ok(door))) => Ok(Asked {
+                required: no_terms(&door),
+                door: Some(door),
+            }),
+            (Err(_), Some(Err(refusal))) => Err(PayError::declined(refusal)),
+            (Err(refusal), None) => Err(unreadable(&refusal)),
+        }
     }
 
     async fn read_terms(&self, body: PayBody) -> Result<bytes::Bytes, PayError> {
@@ -54,9 +91,9 @@ impl Engine {
     }
 
     /// What every entry comes to, best first, and the story of it.
-    pub(crate) fn appraise(&self, required: &Required) -> Vec<Appraisal> {
-        let wallet = self.wallet.as_deref();
-        let all = appraise(&self.policy, wallet, &required.terms.accepts);
+    pub(crate) fn appraise(&self, asked: &Asked) -> Vec<Appraisal> {
+        let (wallet, required) = (self.wallet.as_deref(), &asked.required);
+        let all = appraise(&self.policy, wallet, asked);
         self.tell(&Event::Terms {
             version: required.version.number(),
             description: required.terms.resource.description.as_deref().map(shown),
@@ -70,7 +107,7 @@ impl Engine {
         all
     }
 
-    fn passed_over(&self, offer: &str, refusal: &Refusal) {
+    pub(crate) fn passed_over(&self, offer: &str, refusal: &Refusal) {
         self.tell(&Event::PassedOver {
             offer: offer.to_owned(),
             code: refusal.code().to_owned(),
@@ -78,43 +115,39 @@ impl Engine {
         });
     }
 
-    /// The best offer that the account can afford.
-    pub(crate) async fn choose(
-        &self,
-        appraised: Vec<Appraisal>,
-    ) -> Result<(Offer, tollway_core::wire::PaymentRequirements), PayError> {
-        let mut refusals = Vec::new();
-        for Appraisal {
-            wire,
-            words,
-            verdict,
-        } in appraised
-        {
-            match verdict {
-                Err(refusal) => refusals.push(refusal),
-                Ok(offer) => match self.afford(&offer).await? {
-                    None => {
-                        self.chosen(&offer);
-                        return Ok((offer, wire));
-                    }
-                    Some(refusal) => {
-                        self.passed_over(&words, &refusal);
-                        refusals.insert(0, refusal);
-                    }
-                },
+    /// The place of the best offer that the account can afford. Those that it
+    /// cannot are marked.
+    pub(crate) async fn choose(&self, appraised: &mut [Appraisal]) -> Result<usize, PayError> {
+        for (place, appraisal) in appraised.iter_mut().enumerate() {
+            let Ok(offer) = &appraisal.verdict else {
+                continue;
+            };
+            match self.afford(offer).await? {
+                None => {
+                    self.chosen(offer);
+                    return Ok(place);
+                }
+                Some(refusal) => self.mark(appraisal, refusal),
             }
         }
+        let refusals = appraised.iter().filter_map(|a| a.verdict.as_ref().err());
+        let refusals: Vec<Refusal> = refusals.cloned().collect();
         // What the account lacks is told before what the policy forbids.
-        let broke: Vec<Refusal> = refusals
-            .iter()
-            .filter(|r| r.code() == code::INSUFFICIENT_FUNDS)
-            .cloned()
-            .collect();
-        Err(PayError::declined(none_taken(if broke.is_empty() {
+        let lacking = |r: &&Refusal| {
+            [code::INSUFFICIENT_FUNDS, codes::PERMIT2_ALLOWANCE_REQUIRED].contains(&r.code())
+        };
+        let lacks: Vec<Refusal> = refusals.iter().filter(lacking).cloned().collect();
+        Err(PayError::declined(none_taken(if lacks.is_empty() {
             &refusals
         } else {
-            &broke
+            &lacks
         })))
+    }
+
+    /// An offer is not taken after all.
+    pub(crate) fn mark(&self, appraisal: &mut Appraisal, refusal: Refusal) {
+        self.passed_over(&appraisal.words, &refusal);
+        appraisal.verdict = Err(refusal);
     }
 
     fn chosen(&self, offer: &Offer) {
@@ -122,6 +155,8 @@ impl Engine {
             offer: offer.words(),
             network: offer.terms.network.clone(),
             scheme: offer.terms.scheme.as_str().to_owned(),
+            method: PayMethod::of(&offer.terms),
+            via: offer.via,
             upfront: offer.terms.flow == tollway_core::PaymentFlow::Upfront,
         });
     }
@@ -154,4 +189,34 @@ impl Engine {
             )
         }))
     }
+}
+
+fn is_json(headers: &http::HeaderMap) -> bool {
+    let kind = headers.get(http::header::CONTENT_TYPE);
+    kind.and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.trim_start().starts_with("application/json"))
+}
+
+/// Terms without a way to pay in a header: what is sold is a token.
+fn no_terms(door: &TokenDoor) -> Required {
+    Required {
+        version: Version::V2,
+        terms: PaymentRequired {
+            x402_version: Version::V2.number(),
+            error: None,
+            resource: ResourceInfo {
+                url: door.endpoint.to_string(),
+                ..ResourceInfo::default()
+            },
+            accepts: Vec::new(),
+            extensions: None,
+        },
+    }
+}
+
+fn unreadable(refusal: &Refusal) -> PayError {
+    let message =
+        "The server asks for payment and its terms cannot be read; ask the operator of the server.";
+    let detail = format!("{refusal} {}", refusal.detail().unwrap_or_default());
+    PayError::declined(Refusal::new(code::INVALID_OFFER, message).with_detail(detail))
 }

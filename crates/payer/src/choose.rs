@@ -1,12 +1,13 @@
 //! Which of several offers is taken: the cheapest that the policy allows and
 //! the wallet can pay, then the buyer's preference. Never the server's order.
 
-use tollway_core::assets::Method;
 use tollway_core::wire::PaymentRequirements;
-use tollway_core::{Network, PaymentFlow, Refusal, Scheme, Wallet};
+use tollway_core::{PaymentFlow, Refusal, Wallet};
 
+use crate::asked::Asked;
 use crate::code;
-use crate::offer::{Offer, raw_words};
+use crate::method::PayMethod;
+use crate::offer::{Offer, Via, raw_words};
 use crate::policy::Policy;
 
 /// What became of one entry of `accepts`.
@@ -14,6 +15,8 @@ use crate::policy::Policy;
 pub struct Appraisal {
     /// The entry as it was sent.
     pub wire: PaymentRequirements,
+    /// Where it would be shown.
+    pub via: Via,
     /// The offer in words.
     pub words: String,
     /// The checked offer, or why it is not taken.
@@ -24,12 +27,16 @@ pub struct Appraisal {
 pub(crate) fn appraise(
     policy: &Policy,
     wallet: Option<&dyn Wallet>,
-    accepts: &[PaymentRequirements],
+    asked: &Asked,
 ) -> Vec<Appraisal> {
+    let accepts = asked.required.terms.accepts.iter();
     let mut all: Vec<Appraisal> = accepts
-        .iter()
-        .map(|wire| one(policy, wallet, wire))
+        .map(|wire| one(policy, wallet, wire.clone(), Via::Header, None))
         .collect();
+    if let Some(door) = &asked.door {
+        let entries = door.entries(&policy.assets).into_iter();
+        all.extend(entries.map(|(wire, fault)| one(policy, wallet, wire, Via::Token, fault)));
+    }
     all.sort_by_cached_key(|appraisal| match &appraisal.verdict {
         Ok(offer) => (0, Some(rank(policy, offer))),
         Err(_) => (1, None),
@@ -37,35 +44,52 @@ pub(crate) fn appraise(
     all
 }
 
-fn one(policy: &Policy, wallet: Option<&dyn Wallet>, wire: &PaymentRequirements) -> Appraisal {
-    let checked = policy.appraise(wire);
+fn one(
+    policy: &Policy,
+    wallet: Option<&dyn Wallet>,
+    wire: PaymentRequirements,
+    via: Via,
+    fault: Option<Refusal>,
+) -> Appraisal {
+    let checked = match fault {
+        Some(refusal) => Err(refusal),
+        None => policy.appraise(&wire).map(|offer| Offer { via, ..offer }),
+    };
     let words = checked
         .as_ref()
-        .map_or_else(|_| raw_words(wire), Offer::words);
+        .map_or_else(|_| raw_words(&wire), Offer::words);
     let verdict = checked.and_then(|offer| match wallet {
-        Some(wallet) if !wallet.supports(&offer.terms) => Err(Refusal::new(
-            code::NO_ACCEPTABLE_OFFER,
-            format!(
-                "The wallet knows no way to pay `{}` on {}; use a wallet that does.",
-                offer.terms.scheme.as_str(),
-                offer.terms.network
-            ),
-        )),
+        Some(wallet) if !wallet.supports(&offer.terms) => Err(unsupported(&offer)),
         _ => Ok(offer),
     });
     Appraisal {
-        wire: wire.clone(),
+        wire,
+        via,
         words,
         verdict,
     }
 }
 
+fn unsupported(offer: &Offer) -> Refusal {
+    let way = match PayMethod::of(&offer.terms) {
+        Some(method) => method.as_str(),
+        None => offer.terms.scheme.as_str(),
+    };
+    Refusal::new(
+        code::NO_ACCEPTABLE_OFFER,
+        format!(
+            "The wallet knows no way to pay by `{way}` on {}; use a wallet that does, or give it an RPC URL of the network.",
+            offer.terms.network
+        ),
+    )
+}
+
 /// Smaller is better. The last parts only make the choice the same every time.
 type Rank = (
     crate::price::UnitPrice,
+    bool,
     usize,
-    bool,
-    bool,
+    usize,
     bool,
     String,
     String,
@@ -74,22 +98,23 @@ type Rank = (
 
 fn rank(policy: &Policy, offer: &Offer) -> Rank {
     let terms = &offer.terms;
-    let method = terms.transfer_method();
+    let method = PayMethod::of(terms);
     (
         offer.price,
+        // For the same money a token opens the door more than once.
+        offer.via != Via::Token,
+        method.map_or(0, |method| preference(&policy.methods, &method)),
         preference(&policy.networks, &terms.network),
         terms.flow == PaymentFlow::Upfront,
-        terms.scheme != Scheme::Exact,
-        method.is_some_and(Method::is_own),
         terms.network.as_str().to_owned(),
         terms.asset.as_str().to_owned(),
         terms.pay_to.as_str().to_owned(),
     )
 }
 
-fn preference(networks: &[Network], network: &Network) -> usize {
-    let place = networks.iter().position(|n| n == network);
-    place.unwrap_or(networks.len())
+fn preference<T: PartialEq>(listed: &[T], wanted: &T) -> usize {
+    let place = listed.iter().position(|one| one == wanted);
+    place.unwrap_or(listed.len())
 }
 
 /// Why none was taken: the one reason that all share, or all reasons.

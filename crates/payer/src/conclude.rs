@@ -1,14 +1,15 @@
 //! What follows from a verdict: the record, the counters, and what the caller gets.
 
 use bytes::Bytes;
-use tollway_core::{Amount, Lookup, Refusal, TxHash, mistake};
+use tollway_core::{Amount, Lookup, Refusal, TxHash, codes, mistake};
 
 use crate::body::PayBody;
 use crate::code;
 use crate::engine::Engine;
 use crate::error::{Answer, ErrorKind, PayError};
 use crate::event::Event;
-use crate::note::{Note, is_open, known_paid};
+use crate::method::PayMethod;
+use crate::note::{Note, is_complete, is_open, known_paid};
 use crate::offer::network_name;
 use crate::payment::{Payment, Standing};
 use crate::present::{Heard, Shown};
@@ -60,13 +61,14 @@ impl Engine {
         }
     }
 
-    async fn delivered(
+    pub(crate) async fn delivered(
         &self,
         shown: &Shown<'_>,
         amount: Amount,
         transaction: Option<TxHash>,
     ) -> Payment {
-        if !self.confirm {
+        // What less was used than was signed for is proved by the chain or not at all.
+        if !self.confirm && amount == shown.terms.amount {
             return self
                 .settled(shown, amount, transaction, Standing::Settled)
                 .await;
@@ -78,6 +80,11 @@ impl Engine {
                     .await
             }
             Lookup::Unknown => {
+                self.settled(shown, amount, transaction, Standing::Settled)
+                    .await
+            }
+            // Nothing was used, or the chain is not asked about other payments either.
+            Lookup::Unused { .. } if amount.is_zero() || !self.confirm => {
                 self.settled(shown, amount, transaction, Standing::Settled)
                     .await
             }
@@ -194,6 +201,13 @@ impl Engine {
     }
 
     async fn refused(&self, shown: &Shown<'_>, reason: &Reason) -> PayError {
+        // Its transaction was seen in a block before it was shown.
+        if let Some(raw) = &shown.signed.transaction {
+            let (amount, hash) = (shown.terms.amount, Some(raw.hash.clone()));
+            return self
+                .undelivered(shown, amount, hash, Standing::Confirmed, reason)
+                .await;
+        }
         if let Lookup::Settled(seen) = self.lookup(shown.signed).await {
             let tx = Some(seen.transaction);
             return self
@@ -203,8 +217,9 @@ impl Engine {
         let why = format!("refused: {}", reason.code);
         self.unclear(shown, &why).await;
         let payment = self.held(shown, why, None);
+        let remedy = allowance_remedy(shown, reason).unwrap_or_default();
         let message = format!(
-            "{} The payment is held against the budget until it has expired ({}) and is proved unused; correct the cause and ask again.",
+            "{}{remedy} The payment is held against the budget until it has expired ({}) and is proved unused; correct the cause and ask again.",
             reason.message,
             shown.signed.valid_until.secs()
         );
@@ -248,21 +263,29 @@ impl Engine {
         let Ok(spends) = self.spends() else {
             return payment;
         };
-        let id = &shown.record.id;
-        let recorded = spends
-            .paid(id, amount, payment.transaction.as_ref(), self.clock.now())
-            .await;
-        if let Err(error) = recorded {
-            // It stays held, which is the safe side.
-            tracing::error!(spend = %id, %error, "a payment that moved could not be recorded as paid");
+        let proved = payment.standing == Standing::Confirmed || amount == shown.terms.amount;
+        if !proved && self.reconciler.is_some() {
+            // The chain will tell how much it was.
+            let why = "less was used than was signed for, and the chain does not show it yet";
+            self.note(shown, &Note::Accepted(why.to_owned()).line())
+                .await;
+        } else {
+            // Without a chain to ask, the maximum is what may have moved.
+            let counted = if proved { amount } else { shown.terms.amount };
+            let (id, at) = (&shown.record.id, self.clock.now());
+            let tx = payment.transaction.as_ref();
+            if let Err(error) = spends.paid(id, counted, tx, at).await {
+                // It stays held, which is the safe side.
+                tracing::error!(spend = %id, %error, "a payment that moved could not be recorded as paid");
+            }
         }
         self.counted(shown, &payment);
         payment
     }
 
     /// Tells a payment whose money moved, and counts it the first time.
-    fn counted(&self, shown: &Shown<'_>, payment: &Payment) {
-        if !known_paid(shown.record) {
+    pub(crate) fn counted(&self, shown: &Shown<'_>, payment: &Payment) {
+        if !known_paid(shown.record) && !is_complete(shown.record) {
             self.meter.paid(payment);
             if let Some(on_payment) = &self.on_payment {
                 on_payment(payment);
@@ -297,7 +320,7 @@ impl Engine {
     }
 
     /// Leaves the record open with a line of text; one that has ended stays as it is.
-    async fn note(&self, shown: &Shown<'_>, line: &str) {
+    pub(crate) async fn note(&self, shown: &Shown<'_>, line: &str) {
         let id = &shown.record.id;
         if is_open(shown.record)
             && let Ok(spends) = self.spends()
@@ -307,7 +330,7 @@ impl Engine {
         }
     }
 
-    fn payment(
+    pub(crate) fn payment(
         &self,
         shown: &Shown<'_>,
         amount: Amount,
@@ -316,9 +339,14 @@ impl Engine {
     ) -> Payment {
         let (network, asset) = (&shown.terms.network, &shown.terms.asset);
         let info = self.policy.assets.find(network, asset);
-        let words = match info {
+        let in_words = |amount: Amount| match info {
             Some(info) => format!("{} {}", amount.to_decimal(info.decimals), info.symbol),
             None => format!("{amount} atomic units of {asset}"),
+        };
+        let maximum = shown.terms.amount;
+        let words = match amount == maximum {
+            true => in_words(amount),
+            false => format!("{} (of at most {})", in_words(amount), in_words(maximum)),
         };
         Payment {
             spend: shown.record.id.clone(),
@@ -328,7 +356,10 @@ impl Engine {
             network: network.clone(),
             asset: asset.clone(),
             symbol: info.map(|info| info.symbol.to_string()),
+            scheme: shown.terms.scheme.as_str().to_owned(),
+            method: PayMethod::of(&shown.terms),
             amount,
+            maximum,
             words: format!("{words} on {}", network_name(network)),
             payer: shown.signed.identity.payer.clone(),
             payee: shown.terms.pay_to.clone(),
@@ -338,4 +369,19 @@ impl Engine {
             took_ms: u64::try_from(shown.began.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
     }
+}
+
+/// What to do about a missing allowance for Permit2: which call, on which token,
+/// for which spender. The spender is the contract that our own wallet signed for,
+/// never one that a server names.
+fn allowance_remedy(shown: &Shown<'_>, reason: &Reason) -> Option<String> {
+    if reason.code != codes::PERMIT2_ALLOWANCE_REQUIRED {
+        return None;
+    }
+    let (asset, spender) = (&shown.terms.asset, &shown.signed.identity.scope);
+    let account = &shown.signed.identity.payer;
+    Some(format!(
+        " Call approve({spender}, amount) on {asset} with the account {account} on {}, once, or allow the payer to do it.",
+        network_name(&shown.terms.network)
+    ))
 }

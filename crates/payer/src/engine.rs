@@ -1,27 +1,33 @@
 //! What all doors of a payer share: wallet, policy, record, and the way from a
 //! 402 answer to the goods.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use tollway_core::header::Required;
-use tollway_core::{Clock, Refusal, Wallet};
+use tokio::sync::OwnedMutexGuard;
+use tollway_core::wire::PaymentRequirements;
+use tollway_core::{Clock, Lookup, Refusal, Wallet, codes};
 use tollway_ledger::{Limit, NewSpend, Reservation, SpendRecord, SpendStore};
 use url::Url;
 
+use crate::asked::Asked;
 use crate::body::PayBody;
+use crate::choose::Appraisal;
 use crate::code;
 use crate::counters::Meter;
 use crate::error::{ErrorKind, PayError};
 use crate::event::Event;
-use crate::note::known_paid;
-use crate::offer::Offer;
+use crate::method::PayMethod;
+use crate::note::{Note, is_complete, known_paid};
+use crate::offer::{Offer, Via};
+use crate::payer::PaidResponse;
 use crate::payment::Payment;
 use crate::policy::{Policy, origin};
 use crate::reconcile::{Fate, Reconciler, is_dead};
 use crate::request::{PayRequest, public_url};
 use crate::settings::Patience;
+use crate::token::{KeptToken, Pass, TokenPurchase, TokenStore, Visits};
 use crate::transport::{Incoming, Transport};
 
 /// How many open payments of one request may exist side by side.
@@ -45,6 +51,10 @@ pub(crate) struct Engine {
     pub(crate) on_payment: Option<OnPayment>,
     /// Digests of the requests that are being paid for right now.
     pub(crate) busy: Mutex<HashSet<String>>,
+    pub(crate) tokens: Arc<dyn TokenStore>,
+    pub(crate) visits: Visits,
+    /// Who buys a token where, by endpoint.
+    pub(crate) turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// A payment that is on disk and may be shown.
@@ -60,11 +70,50 @@ enum Reuse {
     Leave,
 }
 
+/// What is done next for a request.
+enum Next {
+    Show(Ready),
+    /// A token that opens it is at hand after all.
+    Open(KeptToken),
+}
+
+/// What a request came to.
+pub(crate) struct Bought {
+    pub(crate) response: http::Response<PayBody>,
+    pub(crate) payment: Option<Payment>,
+    pub(crate) pass: Option<Pass>,
+}
+
+impl Bought {
+    pub(crate) fn answer(self, url: Url) -> PaidResponse {
+        PaidResponse {
+            response: self.response,
+            url,
+            payment: self.payment,
+            pass: self.pass,
+        }
+    }
+
+    /// With what was paid among the extensions.
+    pub(crate) fn into_response(self) -> http::Response<PayBody> {
+        let mut response = self.response;
+        if let Some(payment) = self.payment {
+            response.extensions_mut().insert(payment);
+        }
+        if let Some(pass) = self.pass {
+            response.extensions_mut().insert(pass);
+        }
+        response
+    }
+}
+
 /// Keeps a request's digest for one call at a time.
 pub(crate) struct Place<'a> {
     busy: &'a Mutex<HashSet<String>>,
     pub(crate) digest: String,
     ordinal: u32,
+    /// Where the purchase is of a token, until that is kept.
+    turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Drop for Place<'_> {
@@ -106,62 +155,196 @@ impl Engine {
     }
 
     /// Pays for a request that was answered 402, and shows the payment until the
-    /// answer is decided.
+    /// answer is decided. `refused` is the access token that was shown in vain.
     pub(crate) async fn pay(
         &self,
         transport: &mut dyn Transport,
         request: &PayRequest,
-        asked: Incoming,
-    ) -> Result<(http::Response<PayBody>, Payment), PayError> {
-        let began = Instant::now();
-        let required = self.terms(request, asked).await?;
+        incoming: Incoming,
+        refused: Option<KeptToken>,
+    ) -> Result<Bought, PayError> {
+        let asked = self.asked(request, incoming).await?;
+        if let Some(token) = &refused {
+            self.turned_away(token, request).await?;
+        }
         // The place is held until the answer is decided: another call of the same
         // request meanwhile is another purchase, and a later one resumes this.
-        let (ready, _place) = self.ready(request, &required).await?;
-        self.present(transport, request, ready, began).await
+        let (next, _place) = self.ready(request, &asked).await?;
+        match next {
+            Next::Show(ready) => self.show(transport, request, &ready).await,
+            Next::Open(token) => self.open(transport, request, &token, None).await,
+        }
     }
 
-    /// Signs a payment, or finds the one that was left open.
+    /// Shows a recorded payment where it belongs.
+    pub(crate) async fn show(
+        &self,
+        transport: &mut dyn Transport,
+        request: &PayRequest,
+        ready: &Ready,
+    ) -> Result<Bought, PayError> {
+        let began = Instant::now();
+        let signed = ready.record.signed.as_ref();
+        match signed.and_then(|signed| TokenPurchase::of(&signed.payload)) {
+            Some(purchase) => {
+                self.present_permit(transport, request, ready, &purchase, began)
+                    .await
+            }
+            None => {
+                let shown = self.present(transport, request, ready, began).await;
+                let (response, payment) = shown?;
+                Ok(Bought {
+                    response,
+                    payment: Some(payment),
+                    pass: None,
+                })
+            }
+        }
+    }
+
+    /// Signs a payment, or finds the one that was left open. An offer that the
+    /// wallet cannot pay after all is passed over for the next best.
     async fn ready<'a>(
         &'a self,
         request: &PayRequest,
-        required: &Required,
-    ) -> Result<(Ready, Place<'a>), PayError> {
+        asked: &Asked,
+    ) -> Result<(Next, Place<'a>), PayError> {
         self.policy
             .check_url(&request.url)
             .map_err(PayError::declined)?;
-        let mut place = self.place(request, 0)?;
-        let (offer, wire) = match self.choose(self.appraise(required)).await {
-            Ok(chosen) => chosen,
-            // A payment that has left already may be shown again whatever the
-            // policy says now.
-            Err(error) => match self.open(required, &place.digest).await? {
-                Some(record) => return Ok((self.resumed(record, required), place)),
-                None => return Err(error),
-            },
-        };
+        let mut appraised = self.appraise(asked);
         loop {
-            let new = self.new_spend(request, &offer, &place.digest)?;
+            let chosen = match self.choose(&mut appraised).await {
+                Ok(chosen) => &mut appraised[chosen],
+                Err(error) => return self.left_open(request, asked, &appraised, error).await,
+            };
+            let Ok(offer) = chosen.verdict.clone() else {
+                continue;
+            };
+            let wire = chosen.wire.clone();
+            match self.reserve_and_sign(request, asked, &offer, wire).await {
+                Err(error) if is_passed_over(&error) => {
+                    let refusal = Refusal::foreign(error.code(), error.message());
+                    self.mark(chosen, refusal);
+                }
+                decided => return decided,
+            }
+        }
+    }
+
+    /// A payment that has left already may be shown again whatever the policy says
+    /// now.
+    async fn left_open<'a>(
+        &'a self,
+        request: &PayRequest,
+        asked: &Asked,
+        appraised: &[Appraisal],
+        error: PayError,
+    ) -> Result<(Next, Place<'a>), PayError> {
+        let place = self.place(request, 0)?;
+        for Appraisal { wire, .. } in appraised {
+            if let Some(record) = self.open_spend(wire, &place.digest).await? {
+                return Ok((Next::Show(self.resumed(record, asked)), place));
+            }
+        }
+        Err(error)
+    }
+
+    async fn reserve_and_sign<'a>(
+        &'a self,
+        request: &PayRequest,
+        asked: &Asked,
+        offer: &Offer,
+        wire: PaymentRequirements,
+    ) -> Result<(Next, Place<'a>), PayError> {
+        let door = asked.door.as_ref().filter(|_| offer.via == Via::Token);
+        let turn = match door {
+            Some(door) => Some(self.turn(&door.endpoint).await),
+            None => None,
+        };
+        let mut place = self.place(request, 0)?;
+        place.turn = turn;
+        if door.is_some()
+            && let Some(token) = self.token_for(request).await
+        {
+            // Another call bought one meanwhile.
+            return Ok((Next::Open(token), place));
+        }
+        self.check_under_way(offer, &place.digest).await?;
+        loop {
+            let new = self.new_spend(request, offer, &place.digest)?;
             let now = self.clock.now();
             match self.spends()?.reserve(new, &self.limits, now).await? {
                 Reservation::Reserved(id) => {
-                    let record = self.sign(id, &offer, wire, required).await?;
-                    return Ok((record, place));
+                    let ready = self.sign(id, offer, wire, asked).await?;
+                    return Ok((Next::Show(ready), place));
                 }
                 Reservation::Exceeded { limit, used } => {
-                    return Err(PayError::declined(exceeded(&offer, &limit, used)));
+                    return Err(PayError::declined(exceeded(offer, &limit, used)));
                 }
                 Reservation::Open(record) => match self.reuse(&record).await? {
-                    Reuse::Show => return Ok((self.resumed(*record, required), place)),
+                    Reuse::Show => return Ok((Next::Show(self.resumed(*record, asked)), place)),
                     Reuse::Forget => {}
-                    Reuse::Leave => place = self.place(request, place.ordinal + 1)?,
+                    Reuse::Leave => {
+                        let turn = place.turn.take();
+                        place = self.place(request, place.ordinal + 1)?;
+                        place.turn = turn;
+                    }
                 },
             }
         }
     }
 
+    /// An account's transactions are included in order: while the fate of one is
+    /// open, a second one might take its place, or wait for it for ever.
+    async fn check_under_way(&self, offer: &Offer, digest: &str) -> Result<(), PayError> {
+        let network = &offer.terms.network;
+        let account = self.wallet()?.address(network);
+        let (Some(PayMethod::Txid), Some(account)) = (PayMethod::of(&offer.terms), account) else {
+            return Ok(());
+        };
+        for record in self.spends()?.open_spends(&account).await? {
+            let signed = record.signed.as_ref();
+            let others = record.spend.network == *network
+                && record.spend.request != digest
+                && signed.is_some_and(|s| s.transaction.is_some() && !is_dead(s, self.clock.now()));
+            let Some(signed) = signed.filter(|_| others && Note::read(&record).is_none()) else {
+                continue;
+            };
+            if !matches!(
+                self.lookup(signed).await,
+                Lookup::Settled(_) | Lookup::Spent
+            ) {
+                return Err(PayError::declined(Refusal::new(
+                    code::WALLET_UNAVAILABLE,
+                    format!(
+                        "Another transaction of this account is under way ({}); try again when it is decided.",
+                        record.id
+                    ),
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// One token is bought at a time at one endpoint: whoever waited finds it.
+    async fn turn(&self, endpoint: &Url) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(endpoint.to_string()).or_default())
+        };
+        turn.lock_owned().await
+    }
+
     /// What to do with an open payment of the same request.
     async fn reuse(&self, record: &SpendRecord) -> Result<Reuse, PayError> {
+        if is_complete(record) {
+            return Ok(match self.decide(record).await? {
+                Fate::Paid | Fate::Released => Reuse::Forget,
+                Fate::Held => Reuse::Leave,
+            });
+        }
         let dead = record
             .signed
             .as_ref()
@@ -191,6 +374,7 @@ impl Engine {
                     busy: &self.busy,
                     digest,
                     ordinal,
+                    turn: None,
                 });
             }
         }
@@ -199,39 +383,34 @@ impl Engine {
         ))
     }
 
-    fn resumed(&self, record: SpendRecord, required: &Required) -> Ready {
+    fn resumed(&self, record: SpendRecord, asked: &Asked) -> Ready {
         self.tell(&Event::Resumed {
             spend: record.id.clone(),
         });
         Ready {
             record,
-            version: required.version,
+            version: asked.required.version,
         }
     }
 
     /// The open payment of a request, where choosing anew failed.
-    async fn open(
+    async fn open_spend(
         &self,
-        required: &Required,
+        wire: &PaymentRequirements,
         digest: &str,
     ) -> Result<Option<SpendRecord>, PayError> {
         let (Some(wallet), Some(spends)) = (&self.wallet, &self.spends) else {
             return Ok(None);
         };
-        for wire in &required.terms.accepts {
-            let account = wire
-                .network
-                .parse()
-                .ok()
-                .and_then(|network| wallet.address(&network));
-            let Some(account) = account else { continue };
-            let open = spends.open_spends(&account).await?.into_iter();
-            let mut same = open.filter(|r| r.spend.request == digest && r.signed.is_some());
-            if let Some(record) = same.next() {
-                return Ok(Some(record));
-            }
-        }
-        Ok(None)
+        let network = wire.network.parse().ok();
+        let Some(account) = network.and_then(|network| wallet.address(&network)) else {
+            return Ok(None);
+        };
+        let open = spends.open_spends(&account).await?.into_iter();
+        let mut same = open.filter(|record| {
+            record.spend.request == digest && record.signed.is_some() && !is_complete(record)
+        });
+        Ok(same.next())
     }
 
     fn new_spend(
@@ -262,6 +441,22 @@ impl Engine {
             amount: terms.amount,
         })
     }
+}
+
+/// Whether an offer turned out not to be payable, with nothing signed: then the
+/// next best is looked at. A budget or a ledger stands in the way of all.
+fn is_passed_over(error: &PayError) -> bool {
+    error.kind() == ErrorKind::Declined
+        && [
+            codes::PERMIT2_ALLOWANCE_REQUIRED,
+            code::WALLET_UNAVAILABLE,
+            codes::NO_ACCEPTABLE_TERMS,
+            code::NO_ACCEPTABLE_OFFER,
+            code::INSUFFICIENT_FUNDS,
+            codes::ASSET_NOT_KNOWN,
+            codes::ASSET_MISMATCH,
+        ]
+        .contains(&error.code())
 }
 
 /// The host that limits count, without its port.

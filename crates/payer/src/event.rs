@@ -1,8 +1,10 @@
 //! The story of a payment, as it happens, for people and programs that watch.
 
 use serde::Serialize;
-use tollway_core::{Network, SpendId, Timestamp};
+use tollway_core::{Address, Network, SpendId, Timestamp, TxHash};
 
+use crate::method::PayMethod;
+use crate::offer::Via;
 use crate::payment::Payment;
 
 /// Something that happened on the way. Nothing in it is secret.
@@ -48,6 +50,10 @@ pub enum Event {
         network: Network,
         /// `exact`, `upto` or `batch-settlement`.
         scheme: String,
+        /// How the money moves; `None` where the network knows only one way.
+        method: Option<PayMethod>,
+        /// What it buys: the answer to this request, or an access token.
+        via: Via,
         /// Whether money moves before the goods are made.
         upfront: bool,
     },
@@ -67,6 +73,36 @@ pub enum Event {
         spend: SpendId,
         /// After this moment it can no longer move money.
         valid_until: Timestamp,
+    },
+    /// The payment's own transaction leaves (`txid`), or leaves again.
+    Sent {
+        /// The record of it.
+        spend: SpendId,
+        /// Its hash.
+        transaction: TxHash,
+    },
+    /// A transaction of the account's own lets Permit2 move an asset from now on.
+    Approved {
+        /// Where.
+        network: Network,
+        /// What.
+        asset: Address,
+        /// Its hash.
+        transaction: TxHash,
+    },
+    /// An access token came for the payment, and is kept.
+    TokenGiven {
+        /// The record of what was paid for it.
+        spend: SpendId,
+        /// From then on it opens nothing.
+        expires_at: Timestamp,
+    },
+    /// An access token is shown instead of a payment.
+    TokenShown {
+        /// The record of what was paid for it.
+        spend: SpendId,
+        /// From then on it opens nothing.
+        expires_at: Timestamp,
     },
     /// The payment leaves.
     Presented {

@@ -1,15 +1,16 @@
 //! What a request would cost, without signing anything.
 
 use serde::Serialize;
-use tollway_core::header::Required;
 use tollway_core::wire::PaymentRequirements;
-use tollway_core::{Amount, PaymentFlow, Refusal};
+use tollway_core::{Amount, PaymentFlow, Refusal, Scheme, Terms};
 
+use crate::asked::Asked;
 use crate::choose::Appraisal;
 use crate::code;
 use crate::engine::Engine;
 use crate::error::shown;
-use crate::offer::Offer;
+use crate::method::PayMethod;
+use crate::offer::{Offer, Via};
 use crate::request::{PayRequest, public_url};
 use crate::transport::Incoming;
 
@@ -28,6 +29,8 @@ pub struct Inspection {
     pub offers: Vec<OfferView>,
     /// Whether the policy, the wallet and the budget would allow the first offer.
     pub would_pay: bool,
+    /// Where access tokens are sold, if they are.
+    pub token_endpoint: Option<String>,
     /// Why nothing would be paid, where something is asked for.
     pub refusal: Option<RefusalView>,
 }
@@ -39,8 +42,15 @@ pub struct OfferView {
     pub words: String,
     /// What it costs in words; `None` if our tables do not know the asset.
     pub cost: Option<String>,
+    /// What it buys: the answer to this request (`header`), or an access token.
+    pub via: Via,
     /// `exact`, `upto` or `batch-settlement`.
     pub scheme: String,
+    /// How the money would move: `eip3009`, `permit2`, `upto`, `erc7710`, `eip2612`
+    /// or `txid`; `None` where the network knows only one way, or none is known.
+    pub method: Option<PayMethod>,
+    /// Whether `amount` is a maximum, and what was used is what is paid.
+    pub metered: bool,
     /// CAIP-2 name.
     pub network: String,
     /// Contract of the asset.
@@ -88,14 +98,16 @@ impl Inspection {
             description: None,
             offers: Vec::new(),
             would_pay: false,
+            token_endpoint: None,
             refusal: None,
         }
     }
 }
 
 /// Looks at terms as [`crate::Payer::fetch`] would.
-pub(crate) async fn look(engine: &Engine, request: &PayRequest, required: &Required) -> Inspection {
-    let appraised = engine.appraise(required);
+pub(crate) async fn look(engine: &Engine, request: &PayRequest, asked: &Asked) -> Inspection {
+    let appraised = engine.appraise(asked);
+    let required = &asked.required;
     let refusal = why_not(engine, request, &appraised).await;
     let mut offers: Vec<OfferView> = appraised.iter().map(view).collect();
     if let (None, Some(first)) = (&refusal, offers.first_mut()) {
@@ -104,10 +116,13 @@ pub(crate) async fn look(engine: &Engine, request: &PayRequest, required: &Requi
     Inspection {
         url: public_url(&request.url),
         status: http::StatusCode::PAYMENT_REQUIRED.as_u16(),
-        version: Some(required.version.number()),
+        // A door without terms in a header is none of x402's versions.
+        version: (!required.terms.accepts.is_empty() || asked.door.is_none())
+            .then(|| required.version.number()),
         description: required.terms.resource.description.as_deref().map(shown),
         offers,
         would_pay: refusal.is_none(),
+        token_endpoint: asked.door.as_ref().map(|door| public_url(&door.endpoint)),
         refusal: refusal.as_ref().map(RefusalView::from),
     }
 }
@@ -159,6 +174,7 @@ async fn over_budget(engine: &Engine, offer: &Offer) -> Option<Refusal> {
 fn view(appraisal: &Appraisal) -> OfferView {
     let Appraisal {
         wire,
+        via,
         words,
         verdict,
     } = appraisal;
@@ -176,6 +192,12 @@ fn view(appraisal: &Appraisal) -> OfferView {
     OfferView {
         words: words.clone(),
         cost: offer.map(Offer::cost),
+        via: *via,
+        metered: scheme != Scheme::Exact.as_str(),
+        method: Terms::check(wire.clone())
+            .ok()
+            .as_ref()
+            .and_then(PayMethod::of),
         scheme,
         network,
         asset,

@@ -21,7 +21,8 @@ use crate::transport::{Incoming, Lost, PaymentHeader, Transport};
 ///
 /// Requests carry [`Bytes`], because they may have to be sent again, and an
 /// absolute URI; the inner service gets them as [`Full`]. It must not follow
-/// redirects. The [`crate::Payment`] is among the answer's extensions.
+/// redirects. The [`crate::Payment`] is among the answer's extensions, and so is
+/// the [`crate::Pass`] where an access token opened it.
 #[derive(Clone)]
 pub struct PayLayer(Payer);
 
@@ -103,10 +104,16 @@ where
     let engine = &payer.engine;
     let _in_flight = engine.meter.enter();
     let (head, body) = request.into_parts();
-    let answered = inner
-        .call(Request::from_parts(head.clone(), Full::new(body.clone())))
-        .await;
-    let response = answered
+    let token = match describe(&head, &body) {
+        Ok(described) => engine.token_for(&described).await,
+        Err(_) => None,
+    };
+    let mut first = Request::from_parts(head.clone(), Full::new(body.clone()));
+    if let Some((name, value)) = token.as_ref().and_then(|token| engine.bearer(token)) {
+        first.headers_mut().insert(name, value);
+    }
+    let answered = inner.call(first).await;
+    let mut response = answered
         .map_err(|e| LayerError::Inner(e.into()))?
         .map(PayBody::new);
     let paid_already = head
@@ -114,6 +121,9 @@ where
         .contains_key(&tollway_core::header::PAYMENT_SIGNATURE)
         || head.headers.contains_key(&tollway_core::header::X_PAYMENT);
     if response.status() != StatusCode::PAYMENT_REQUIRED || paid_already {
+        if let Some(token) = &token {
+            response.extensions_mut().insert(engine.let_in(token).await);
+        }
         return Ok(response);
     }
     let described = engine.noted(describe(&head, &body))?;
@@ -126,10 +136,8 @@ where
         body,
         service: inner,
     };
-    let paid = engine.pay(&mut transport, &described, asked).await;
-    let (mut response, payment) = engine.noted(paid)?;
-    response.extensions_mut().insert(payment);
-    Ok(response)
+    let paid = engine.pay(&mut transport, &described, asked, token).await;
+    Ok(engine.noted(paid)?.into_response())
 }
 
 fn describe(head: &http::request::Parts, body: &Bytes) -> Result<PayRequest, PayError> {
@@ -168,16 +176,37 @@ where
         if let Some((name, value)) = payment {
             outgoing.headers_mut().insert(name.clone(), value.clone());
         }
+        self.run(request.url.clone(), outgoing).await
+    }
+
+    async fn post(&mut self, request: &PayRequest) -> Result<Incoming, Lost> {
+        let mut other = Request::new(Full::new(request.body.clone()));
+        *other.method_mut() = request.method.clone();
+        *other.uri_mut() = request
+            .url
+            .as_str()
+            .parse()
+            .map_err(|_| Lost("the endpoint is no URI".to_owned()))?;
+        *other.headers_mut() = request.headers.clone();
+        self.run(request.url.clone(), other).await
+    }
+}
+
+impl<S, R> Inner<S>
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<R>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    R: http_body::Body<Data = Bytes> + Send + 'static,
+    R::Error: Into<BoxError>,
+{
+    async fn run(&mut self, url: Url, request: Request<Full<Bytes>>) -> Result<Incoming, Lost> {
         let lost = |error: S::Error| Lost(shown(&error.into().to_string()));
         let service = self.service.ready().await.map_err(lost)?;
-        let response = service
-            .call(outgoing)
-            .await
-            .map_err(lost)?
-            .map(PayBody::new);
+        let response = service.call(request).await.map_err(lost)?;
         Ok(Incoming {
-            url: request.url.clone(),
-            response,
+            url,
+            response: response.map(PayBody::new),
         })
     }
 }

@@ -5,9 +5,9 @@ use http::{Extensions, StatusCode};
 use reqwest::{Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 
+use crate::engine::Bought;
 use crate::error::PayError;
 use crate::payer::Payer;
-use crate::payment::Payment;
 use crate::request::PayRequest;
 use crate::transport::{Incoming, Lost, PaymentHeader, Transport, incoming};
 
@@ -15,8 +15,9 @@ use crate::transport::{Incoming, Lost, PaymentHeader, Transport, incoming};
 ///
 /// Put it on a client made with [`crate::client_builder`]: a client that follows
 /// redirects by itself would carry a payment along. A request whose body is a
-/// stream cannot be sent twice and is not paid. The [`Payment`] is among the
-/// answer's extensions; failures are [`PayError`]s inside
+/// stream cannot be sent twice and is not paid. The [`crate::Payment`] is among the
+/// answer's extensions, and so is the [`crate::Pass`] where an access token opened
+/// it; failures are [`PayError`]s inside
 /// [`reqwest_middleware::Error::Middleware`].
 #[derive(Clone)]
 pub struct PayMiddleware(Payer);
@@ -46,8 +47,17 @@ impl Middleware for PayMiddleware {
         }
         let engine = &self.0.engine;
         let _in_flight = engine.meter.enter();
-        let response = next.clone().run(request, extensions).await?;
+        let token = engine.token_for(&pay_request).await;
+        let shown = token.as_ref().and_then(|token| engine.bearer(token));
+        let mut request = request;
+        if let Some((name, value)) = shown {
+            request.headers_mut().insert(name, value);
+        }
+        let mut response = next.clone().run(request, extensions).await?;
         if response.status() != StatusCode::PAYMENT_REQUIRED {
+            if let Some(token) = &token {
+                response.extensions_mut().insert(engine.let_in(token).await);
+            }
             return Ok(response);
         }
         let mut transport = Nested {
@@ -57,9 +67,8 @@ impl Middleware for PayMiddleware {
         };
         let asked = incoming(response);
         let url = asked.url.clone();
-        let paid = engine.pay(&mut transport, &pay_request, asked).await;
-        let (response, payment) = engine.noted(paid).map_err(Error::middleware)?;
-        Ok(answer(response, url, payment))
+        let paid = engine.pay(&mut transport, &pay_request, asked, token).await;
+        Ok(answer(engine.noted(paid).map_err(Error::middleware)?, url))
     }
 }
 
@@ -89,9 +98,8 @@ fn describe(request: &Request) -> PayRequest {
     described
 }
 
-fn answer(response: http::Response<crate::PayBody>, url: url::Url, payment: Payment) -> Response {
-    let (mut head, body) = response.into_parts();
-    head.extensions.insert(payment);
+fn answer(bought: Bought, url: url::Url) -> Response {
+    let (mut head, body) = bought.into_response().into_parts();
     // The URL travels as an extension that only its builder can set.
     if let Ok(carrier) = http::Response::builder().url(url).body(()) {
         head.extensions.extend(carrier.into_parts().0.extensions);
@@ -120,10 +128,25 @@ impl Transport for Nested<'_> {
         if let Some((name, value)) = payment {
             request.headers_mut().insert(name.clone(), value.clone());
         }
+        self.run(request).await
+    }
+
+    async fn post(&mut self, request: &PayRequest) -> std::result::Result<Incoming, Lost> {
+        let mut other = Request::new(request.method.clone(), request.url.clone());
+        *other.headers_mut() = request.headers.clone();
+        *other.body_mut() = Some(request.body.clone().into());
+        self.run(other).await
+    }
+}
+
+impl Nested<'_> {
+    async fn run(&mut self, request: Request) -> std::result::Result<Incoming, Lost> {
         let sent = self.next.clone().run(request, self.extensions).await;
-        sent.map(incoming).map_err(|error| match error {
-            Error::Reqwest(error) => lost(error.without_url().to_string()),
-            Error::Middleware(error) => lost(error.to_string()),
+        sent.map(incoming).map_err(|error| {
+            Lost(crate::error::shown(&match error {
+                Error::Reqwest(error) => error.without_url().to_string(),
+                Error::Middleware(error) => error.to_string(),
+            }))
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use tollway_core::assets::AssetInfo;
 use tollway_core::wire::PaymentRequirements;
 use tollway_core::{PaymentFlow, Terms, TxHash};
@@ -20,6 +21,19 @@ pub struct Offer {
     pub price: UnitPrice,
     /// How long the authorization may live.
     pub lifetime: Duration,
+    /// How it is shown to the server, and what it buys.
+    pub via: Via,
+}
+
+/// Where a payment is shown, and what it buys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// In a header of the request itself, for its answer.
+    #[default]
+    Header,
+    /// Posted to the seller's token endpoint, for an access token.
+    Token,
 }
 
 impl Offer {
@@ -37,13 +51,14 @@ impl Offer {
     /// The offer in words: `0.01 USDC on Base Sepolia to 0x…`.
     #[must_use]
     pub fn words(&self) -> String {
-        let upfront = match self.terms.flow {
-            PaymentFlow::Authorization => "",
-            PaymentFlow::Upfront => ", settled before serving",
+        let what = match (self.via, self.terms.flow) {
+            (Via::Token, _) => ", for an access token",
+            (Via::Header, PaymentFlow::Authorization) => "",
+            (Via::Header, PaymentFlow::Upfront) => ", settled before serving",
         };
         let network = network_name(&self.terms.network);
         format!(
-            "{} on {network} to {}{upfront}",
+            "{} on {network} to {}{what}",
             self.cost(),
             self.terms.pay_to
         )

@@ -1,9 +1,8 @@
 //! The payer: a client that pays within limits.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use tollway_core::header::Required;
 use tollway_core::{Clock, Refusal, SpendId, SystemClock, Wallet};
 use tollway_ledger::{Limit, SpendStore};
 use url::Url;
@@ -22,6 +21,7 @@ use crate::policy::Policy;
 use crate::reconcile::{Reconciled, Reconciler};
 use crate::request::{PayRequest, public_url};
 use crate::settings::Patience;
+use crate::token::{KeptToken, MemoryTokens, Pass, TokenStore, Visits};
 use crate::transport::{Clients, Direct, Incoming, redirect_target, redirected, send_within};
 
 /// A client that pays for what it fetches, within limits. Cheap to clone; all
@@ -42,6 +42,9 @@ pub struct PaidResponse {
     /// What was paid; `None` if nothing was asked for. Look at
     /// [`Payment::standing`]: the goods may be here without a credible receipt.
     pub payment: Option<Payment>,
+    /// The access token that opened it: bought just now, or reused (and then
+    /// nothing was paid).
+    pub pass: Option<Pass>,
 }
 
 /// Sets a [`Payer`] up.
@@ -58,6 +61,7 @@ pub struct PayerBuilder {
     story: Option<Story>,
     on_payment: Option<OnPayment>,
     client: Option<reqwest::Client>,
+    tokens: Arc<dyn TokenStore>,
 }
 
 impl Payer {
@@ -77,6 +81,7 @@ impl Payer {
             story: None,
             on_payment: None,
             client: None,
+            tokens: Arc::new(MemoryTokens::default()),
         }
     }
 
@@ -96,21 +101,23 @@ impl Payer {
     }
 
     async fn fetch_inner(&self, request: PayRequest) -> Result<PaidResponse, PayError> {
-        let (request, incoming) = self.ask(request).await?;
+        let (request, incoming, token) = self.ask(request).await?;
         if incoming.response.status() != http::StatusCode::PAYMENT_REQUIRED {
+            let pass = match &token {
+                Some(token) => Some(self.engine.let_in(token).await),
+                None => None,
+            };
             return Ok(PaidResponse {
                 url: incoming.url,
                 response: incoming.response,
                 payment: None,
+                pass,
             });
         }
         let mut transport = Direct(self.clients.typed.clone());
-        let (response, payment) = self.engine.pay(&mut transport, &request, incoming).await?;
-        Ok(PaidResponse {
-            response,
-            url: request.url,
-            payment: Some(payment),
-        })
+        let engine = &self.engine;
+        let bought = engine.pay(&mut transport, &request, incoming, token);
+        Ok(bought.await?.answer(request.url))
     }
 
     /// Shows a recorded payment again, for goods that were paid and did not
@@ -144,17 +151,8 @@ impl Payer {
         let version = tollway_core::wire::Version::V2;
         let ready = Ready { record, version };
         let mut transport = Direct(self.clients.typed.clone());
-        let began = std::time::Instant::now();
-        let shown = self
-            .engine
-            .present(&mut transport, &request, ready, began)
-            .await;
-        let (response, payment) = shown?;
-        Ok(PaidResponse {
-            response,
-            url: request.url,
-            payment: Some(payment),
-        })
+        let shown = self.engine.show(&mut transport, &request, &ready);
+        Ok(shown.await?.answer(request.url))
     }
 
     /// What a request would cost. Nothing is signed, reserved or paid.
@@ -162,12 +160,12 @@ impl Payer {
     /// # Errors
     /// [`PayError`] if the server cannot be asked or its terms cannot be read.
     pub async fn inspect(&self, request: PayRequest) -> Result<Inspection, PayError> {
-        let (request, incoming) = self.ask(request).await?;
+        let (request, incoming) = self.ask_bare(request).await?;
         if incoming.response.status() != http::StatusCode::PAYMENT_REQUIRED {
             return Ok(Inspection::free(&incoming));
         }
-        let required: Required = self.engine.terms(&request, incoming).await?;
-        Ok(look(&self.engine, &request, &required).await)
+        let asked = self.engine.asked(&request, incoming).await?;
+        Ok(look(&self.engine, &request, &asked).await)
     }
 
     /// Decides payments that were left open, as far as the chain can tell. Call
@@ -191,10 +189,28 @@ impl Payer {
         &self.engine.policy
     }
 
-    /// Asks without payment, following redirects. Within the origin that the
-    /// caller named the request stays payable; elsewhere it goes without the
-    /// caller's headers, to public addresses only, and is not paid.
-    async fn ask(&self, mut request: PayRequest) -> Result<(PayRequest, Incoming), PayError> {
+    /// Asks without payment or token, following redirects.
+    async fn ask_bare(&self, request: PayRequest) -> Result<(PayRequest, Incoming), PayError> {
+        let (request, incoming, _) = self.asking(request, false).await?;
+        Ok((request, incoming))
+    }
+
+    /// Asks without payment, with an access token where there is one.
+    async fn ask(
+        &self,
+        request: PayRequest,
+    ) -> Result<(PayRequest, Incoming, Option<KeptToken>), PayError> {
+        self.asking(request, true).await
+    }
+
+    /// Follows redirects. Within the origin that the caller named the request stays
+    /// payable; elsewhere it goes without the caller's headers and without a token,
+    /// to public addresses only, and is not paid.
+    async fn asking(
+        &self,
+        mut request: PayRequest,
+        with_token: bool,
+    ) -> Result<(PayRequest, Incoming, Option<KeptToken>), PayError> {
         request.check()?;
         self.engine
             .policy
@@ -203,13 +219,17 @@ impl Payer {
         let typed = request.url.origin();
         for _ in 0..=self.engine.policy.max_redirects {
             let abroad = request.url.origin() != typed;
-            let incoming = self.ask_once(&request, abroad).await?;
+            let token = match with_token && !abroad {
+                true => self.engine.token_for(&request).await,
+                false => None,
+            };
+            let incoming = self.ask_once(&request, abroad, token.as_ref()).await?;
             let Some(target) = redirect_target(&incoming) else {
                 let pays = incoming.response.status() == http::StatusCode::PAYMENT_REQUIRED;
                 return if abroad && pays {
                     Err(PayError::declined(moved(&request.url)))
                 } else {
-                    Ok((request, incoming))
+                    Ok((request, incoming, token))
                 };
             };
             let status = incoming.response.status().as_u16();
@@ -221,7 +241,12 @@ impl Payer {
         )))
     }
 
-    async fn ask_once(&self, request: &PayRequest, abroad: bool) -> Result<Incoming, PayError> {
+    async fn ask_once(
+        &self,
+        request: &PayRequest,
+        abroad: bool,
+        token: Option<&KeptToken>,
+    ) -> Result<Incoming, PayError> {
         self.engine.tell(&Event::Asked {
             method: request.method.to_string(),
             url: public_url(&request.url),
@@ -233,7 +258,8 @@ impl Payer {
         };
         let mut transport = Direct(client.clone());
         let limit = self.engine.patience.ask;
-        let sent = send_within(&mut transport, request, None, limit).await;
+        let header = token.and_then(|token| self.engine.bearer(token));
+        let sent = send_within(&mut transport, request, header.as_ref(), limit).await;
         sent.map_err(|lost| request_failed(&lost.0))
     }
 
@@ -370,6 +396,13 @@ impl PayerBuilder {
         self
     }
 
+    /// Where access tokens are kept; without it they live as long as the payer.
+    #[must_use]
+    pub fn tokens(mut self, tokens: Arc<dyn TokenStore>) -> Self {
+        self.tokens = tokens;
+        self
+    }
+
     /// Builds it.
     ///
     /// # Errors
@@ -394,6 +427,9 @@ impl PayerBuilder {
             story: self.story,
             on_payment: self.on_payment,
             busy: Mutex::new(HashSet::new()),
+            tokens: self.tokens,
+            visits: Visits::default(),
+            turns: Mutex::new(HashMap::new()),
         };
         Ok(Payer {
             engine: Arc::new(engine),

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use tollway_core::{Address, Amount, Network, SpendId, TxHash};
 
+use crate::method::PayMethod;
+
 /// What is known about whether the money moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "standing")]
@@ -11,6 +13,9 @@ pub enum Standing {
     Settled,
     /// The chain shows the transfer.
     Confirmed,
+    /// An access token was given for it, and the seller settles later. It counts
+    /// against the budget until the chain shows what became of it.
+    Background,
     /// Not known. It counts against the budget until it is proved dead.
     Held {
         /// Why it is not known.
@@ -36,9 +41,16 @@ pub struct Payment {
     pub asset: Address,
     /// What people call the asset.
     pub symbol: Option<String>,
+    /// `exact`, `upto` or `batch-settlement`.
+    pub scheme: String,
+    /// How the money moves; `None` where the network knows only one way.
+    pub method: Option<PayMethod>,
     /// How much, in atomic units: what was really paid, else what it can cost at most.
     pub amount: Amount,
-    /// How much, in words: `0.01 USDC on Base Sepolia`.
+    /// What was signed for, in atomic units: more than `amount` where use is metered.
+    pub maximum: Amount,
+    /// How much, in words: `0.01 USDC on Base Sepolia`, or
+    /// `0.004 USDC (of at most 0.01 USDC) on Base Sepolia`.
     pub words: String,
     /// Who pays.
     pub payer: Address,

@@ -16,7 +16,8 @@ use crate::code;
 use crate::error::shown;
 use crate::guard;
 use crate::hosts::HostPattern;
-use crate::offer::Offer;
+use crate::method::PayMethod;
+use crate::offer::{Offer, Via};
 use crate::price::UnitPrice;
 
 /// The longest life that an authorization is given, whatever is configured.
@@ -31,6 +32,14 @@ pub struct Policy {
     /// Networks that may be paid on, the preferred one first; empty means any
     /// network on which the wallet has an account.
     pub networks: Vec<Network>,
+    /// Ways that may be paid by, the preferred one first. Between offers of one
+    /// price this order decides.
+    pub methods: Vec<PayMethod>,
+    /// Whether a missing allowance for Permit2 may be made good by an `approve`
+    /// transaction of the account's own. It costs gas and holds for later payments.
+    pub approve_permit2: bool,
+    /// Whether access tokens are bought and reused where a server sells them.
+    pub access_tokens: bool,
     /// The assets that may be paid with, and everything that is believed about them.
     pub assets: AssetTable,
     /// Hosts that may be paid; empty means any.
@@ -50,6 +59,9 @@ impl Default for Policy {
         Self {
             max_per_call: UnitPrice::cents(10),
             networks: Vec::new(),
+            methods: PayMethod::ALL.to_vec(),
+            approve_permit2: false,
+            access_tokens: true,
             assets: AssetTable::builtin(),
             hosts: Vec::new(),
             payees: Vec::new(),
@@ -108,6 +120,7 @@ impl Policy {
             Refusal::foreign(refusal.code(), message)
         })?;
         self.check_network(&terms.network)?;
+        self.check_method(&terms)?;
         let offer = self.value(terms)?;
         self.check_payee(&offer)?;
         self.check_price(&offer)?;
@@ -124,6 +137,18 @@ impl Policy {
                 "{network} is not a network that the policy pays on; allow it, or ask the seller for another one."
             ),
         ))
+    }
+
+    fn check_method(&self, terms: &Terms) -> Result<(), Refusal> {
+        match PayMethod::of(terms) {
+            Some(method) if !self.methods.contains(&method) => Err(Refusal::new(
+                code::POLICY_METHOD,
+                format!(
+                    "{method} is not a way that the policy pays by; allow it, or ask the seller for another one."
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// What an offer costs by our own table.
@@ -154,6 +179,7 @@ impl Policy {
             asset,
             price,
             lifetime,
+            via: Via::default(),
         })
     }
 

@@ -4,17 +4,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tollway_core::wire::Version;
-use tollway_core::{Terms, extensions, header};
+use tollway_core::{ChainError, Lookup, Raw, Refusal, Terms, codes, extensions, header};
 use tollway_ledger::{SignedSpend, SpendRecord, SpendState};
 
 use crate::body::PayBody;
 use crate::code;
 use crate::crash;
 use crate::engine::{Engine, Ready};
-use crate::error::{Answer, PayError};
+use crate::error::{Answer, ErrorKind, PayError};
 use crate::event::Event;
 use crate::payment::Payment;
 use crate::receipt::claim;
+use crate::reconcile::Fate;
 use crate::request::PayRequest;
 use crate::transport::{Incoming, Lost, PaymentHeader, Transport, send_within};
 use crate::verdict::{Reason, Verdict, judge, retry_after};
@@ -28,7 +29,6 @@ pub(crate) struct Shown<'a> {
     pub(crate) signed: &'a SignedSpend,
     pub(crate) terms: Terms,
     pub(crate) version: Version,
-    header: PaymentHeader,
     pub(crate) began: Instant,
     pub(crate) attempts: u32,
     /// Whether doing the request twice is doing it once: by its method (RFC 9110
@@ -36,7 +36,40 @@ pub(crate) struct Shown<'a> {
     repeatable: bool,
 }
 
-impl Shown<'_> {
+impl<'a> Shown<'a> {
+    /// The recorded payment, about to be shown.
+    pub(crate) fn of(
+        request: &PayRequest,
+        record: &'a SpendRecord,
+        version: Version,
+        began: Instant,
+    ) -> Result<Self, PayError> {
+        let Some(signed) = &record.signed else {
+            return Err(PayError::invalid(
+                "The record holds no signed payment; fetch the URL anew.",
+            ));
+        };
+        let terms = Terms::check(signed.payload.accepted.clone()).map_err(PayError::declined)?;
+        let named = extensions::read(&signed.payload).is_ok_and(|id| id.is_some());
+        Ok(Self {
+            repeatable: named || request.method.is_idempotent(),
+            record,
+            signed,
+            terms,
+            version: Version::from_number(signed.payload.x402_version).unwrap_or(version),
+            began,
+            attempts: 0,
+        })
+    }
+
+    /// The same header every time.
+    fn header(&self) -> Result<PaymentHeader, PayError> {
+        let header = header::payment(self.version, &self.signed.payload);
+        let (name, mut value) = header.map_err(PayError::declined)?;
+        value.set_sensitive(true);
+        Ok((name, value))
+    }
+
     /// A server that answers 500 or a redirect to a request that is not
     /// repeatable, and says nothing about the payment or coming back, may have
     /// done it or half of it: whether to try again is for the caller to say.
@@ -61,17 +94,30 @@ pub(crate) struct Heard {
     wait: Option<Duration>,
 }
 
+impl Heard {
+    /// An answer that is not the goods.
+    pub(crate) const fn without_goods(verdict: Verdict, answer: Option<Answer>) -> Self {
+        Self {
+            verdict,
+            goods: None,
+            answer,
+            wait: None,
+        }
+    }
+}
+
 impl Engine {
     /// Shows a payment until the answer is decided or patience ends.
     pub(crate) async fn present(
         &self,
         transport: &mut dyn Transport,
         request: &PayRequest,
-        ready: Ready,
+        ready: &Ready,
         began: Instant,
     ) -> Result<(http::Response<PayBody>, Payment), PayError> {
         let Ready { record, version } = ready;
-        let mut shown = prepare(request, &record, version, began)?;
+        let mut shown = Shown::of(request, record, *version, began)?;
+        let header = shown.header()?;
         self.send_transaction(&shown).await?;
         if record.state == SpendState::Signed {
             self.spends()?
@@ -85,13 +131,8 @@ impl Engine {
                 spend: record.id.clone(),
                 attempt: shown.attempts,
             });
-            let sent = send_within(
-                transport,
-                request,
-                Some(&shown.header),
-                self.patience.answer,
-            )
-            .await;
+            let limit = self.patience.answer;
+            let sent = send_within(transport, request, Some(&header), limit).await;
             crash::point("spend::presented::after_send");
             let heard = hear(sent, &shown, self.patience.ask).await;
             let wait = self.patience.wait(shown.attempts, heard.wait);
@@ -107,8 +148,12 @@ impl Engine {
         let Verdict::Unclear { reason, .. } = &heard.verdict else {
             return false;
         };
-        let again = shown.may_repeat(heard)
-            && shown.attempts < self.patience.attempts
+        shown.may_repeat(heard) && self.has_patience(shown, wait, reason)
+    }
+
+    /// Whether there is patience left to show a payment again after so long.
+    pub(crate) fn has_patience(&self, shown: &Shown<'_>, wait: Duration, reason: &Reason) -> bool {
+        let again = shown.attempts < self.patience.attempts
             && shown.began.elapsed().saturating_add(wait) < self.patience.total;
         if again {
             self.tell(&Event::Unclear {
@@ -121,50 +166,49 @@ impl Engine {
         again
     }
 
-    /// A proof method's transaction leaves first; it is on disk by now.
+    /// A proof method's transaction leaves first; it is on disk by now, and the
+    /// same bytes leave however often that is repeated.
     async fn send_transaction(&self, shown: &Shown<'_>) -> Result<(), PayError> {
         let Some(raw) = &shown.signed.transaction else {
             return Ok(());
         };
+        self.tell(&Event::Sent {
+            spend: shown.record.id.clone(),
+            transaction: raw.hash.clone(),
+        });
+        crash::point("spend::transaction::before_send");
         let sent = self.wallet()?.broadcast(&shown.terms.network, raw).await;
+        crash::point("spend::transaction::after_send");
         let Err(error) = sent else { return Ok(()) };
-        let reason = Reason::new(
-            code::PAYMENT_OUTCOME_UNKNOWN,
-            "The payment's transaction was sent, and nobody saw it included.",
-        );
         tracing::warn!(spend = %shown.record.id, %error, "a payment's transaction was not seen included");
-        Err(self.unknown(shown, &reason, None, None).await)
+        Err(self.not_included(shown, raw, error).await)
     }
-}
 
-/// The recorded payment as a header: the same bytes every time.
-fn prepare<'a>(
-    request: &PayRequest,
-    record: &'a SpendRecord,
-    version: Version,
-    began: Instant,
-) -> Result<Shown<'a>, PayError> {
-    let Some(signed) = &record.signed else {
-        return Err(PayError::invalid(
-            "The record holds no signed payment; fetch the URL anew.",
-        ));
-    };
-    let terms = Terms::check(signed.payload.accepted.clone()).map_err(PayError::declined)?;
-    let version = Version::from_number(signed.payload.x402_version).unwrap_or(version);
-    let (name, mut value) =
-        header::payment(version, &signed.payload).map_err(PayError::declined)?;
-    value.set_sensitive(true);
-    let named = extensions::read(&signed.payload).is_ok_and(|id| id.is_some());
-    Ok(Shown {
-        repeatable: named || request.method.is_idempotent(),
-        record,
-        signed,
-        terms,
-        version,
-        header: (name, value),
-        began,
-        attempts: 0,
-    })
+    /// A transaction that is in no block, or failed in one. Only the chain's own
+    /// word gives the money back.
+    async fn not_included(&self, shown: &Shown<'_>, raw: &Raw, error: ChainError) -> PayError {
+        let failed = matches!(error, ChainError::Refused(_))
+            && matches!(self.lookup(shown.signed).await, Lookup::Spent);
+        if failed {
+            if let Ok(Fate::Released) = self.decide(shown.record).await {
+                let message = format!(
+                    "The payment's transaction {} failed on the chain and moved nothing but gas; try again.",
+                    raw.hash
+                );
+                return PayError::new(
+                    ErrorKind::Failed,
+                    Refusal::new(codes::INVALID_EXACT_EVM_TXID_REVERTED, message),
+                );
+            }
+        }
+        let message = format!(
+            "The payment's transaction {} was sent, and nobody saw it included.",
+            raw.hash
+        );
+        let reason = Reason::new(code::PAYMENT_OUTCOME_UNKNOWN, message);
+        self.unknown(shown, &reason, Some(raw.hash.clone()), None)
+            .await
+    }
 }
 
 /// Judges what came back, and reads the body where it is not the goods.

@@ -125,7 +125,9 @@ impl Engine {
         match self.lookup(signed).await {
             // The goods are still to be had with it: closed, the next equal
             // request would not find it and pay again.
-            Lookup::Settled(_) if !dead && !matches!(note, Some(Note::Delivered(_))) => {
+            Lookup::Settled(_)
+                if !dead && !matches!(note, Some(Note::Delivered(_) | Note::Accepted(_))) =>
+            {
                 Ok(Fate::Held)
             }
             Lookup::Settled(settled) => {
@@ -159,14 +161,14 @@ impl Engine {
         note: Option<Note>,
         dead: bool,
     ) -> Result<Fate, PayError> {
-        let Some(Note::Undelivered {
-            amount,
-            transaction,
-        }) = note.filter(|_| dead && self.reconciler.is_none())
+        let Some(Note::Undelivered { transaction, .. }) =
+            note.filter(|_| dead && self.reconciler.is_none())
         else {
             return Ok(Fate::Held);
         };
         let (spends, now) = (self.spends()?, self.clock.now());
+        // A server's word does not make it less than what was signed for.
+        let amount = record.spend.amount;
         spends
             .paid(&record.id, amount, transaction.as_ref(), now)
             .await?;

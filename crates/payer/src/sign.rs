@@ -4,20 +4,27 @@ use std::time::Duration;
 
 use tollway_core::extensions::{PaymentIdentifierId, attach, requires};
 use tollway_core::header::Required;
-use tollway_core::wire::{PaymentPayload, PaymentRequirements, Version};
-use tollway_core::{Limits, Offered, Prepared, Refusal, SpendId, header};
+use tollway_core::wire::{PaymentPayload, PaymentRequirements, ResourceInfo, Version};
+use tollway_core::{
+    Limits, Offered, Prepared, Refusal, SpendId, Timestamp, WalletError, codes, header,
+};
 use tollway_ledger::SignedSpend;
 
+use crate::asked::Asked;
 use crate::code;
 use crate::crash;
 use crate::engine::{Engine, Ready};
 use crate::error::{ErrorKind, PayError};
 use crate::event::Event;
-use crate::offer::Offer;
+use crate::method::PayMethod;
+use crate::offer::{Offer, Via};
 use crate::policy::MAX_LIFETIME;
+use crate::token::{TokenPurchase, body};
 
 /// How long a wallet may take to sign: a person may have to confirm.
 const SIGNING: Duration = Duration::from_secs(120);
+/// How long the proof of a transaction is shown at most.
+const MAX_PROOF_AGE: Duration = Duration::from_secs(86_400);
 /// By how much a wallet's clock may differ from ours.
 const SKEW: Duration = Duration::from_secs(5);
 
@@ -29,11 +36,11 @@ impl Engine {
         id: SpendId,
         offer: &Offer,
         wire: PaymentRequirements,
-        required: &Required,
+        asked: &Asked,
     ) -> Result<Ready, PayError> {
         self.tell(&Event::Reserved { spend: id.clone() });
         crash::point("spend::reserved::after_write");
-        let signed = match self.prepare(offer, wire, required).await {
+        let signed = match self.prepare(offer, wire, asked).await {
             Ok(signed) => signed,
             Err(error) => {
                 self.give_back(&id, error.code()).await;
@@ -54,7 +61,7 @@ impl Engine {
             .ok_or_else(|| PayError::from(tollway_ledger::LedgerError::NotFound(id.to_string())))?;
         Ok(Ready {
             record,
-            version: required.version,
+            version: asked.required.version,
         })
     }
 
@@ -71,20 +78,53 @@ impl Engine {
         &self,
         offer: &Offer,
         wire: PaymentRequirements,
-        required: &Required,
+        asked: &Asked,
     ) -> Result<SignedSpend, PayError> {
+        let mut prepared = self.sign_within(offer, asked).await;
+        if let Err(error) = &prepared
+            && error.code() == codes::PERMIT2_ALLOWANCE_REQUIRED
+            && self.policy.approve_permit2
+        {
+            self.approve(offer).await?;
+            prepared = self.sign_within(offer, asked).await;
+        }
+        let prepared = prepared?;
+        self.check(offer, &prepared)?;
+        let valid_until = self.until(offer, &prepared);
+        let mut payload = match offer.via {
+            Via::Header => payload(wire, prepared.payload, &asked.required)?,
+            Via::Token => posted(wire, prepared.payload, asked)?,
+        };
+        if let Some(filled) = prepared.extensions {
+            payload.extensions.get_or_insert_default().extend(filled);
+        }
+        if offer.via == Via::Header {
+            header::payment(asked.required.version, &payload).map_err(PayError::declined)?;
+        }
+        Ok(SignedSpend {
+            identity: prepared.identity,
+            payload,
+            valid_until,
+            transaction: prepared.transaction,
+        })
+    }
+
+    async fn sign_within(&self, offer: &Offer, asked: &Asked) -> Result<Prepared, PayError> {
         let limits = Limits {
             max_amount: offer.terms.amount,
             // The width of the whole window; the server's time-out bounds its end.
             max_lifetime: self.policy.max_lifetime.min(MAX_LIFETIME),
         };
+        let terms = &asked.required.terms;
         let offered = Offered {
-            resource: Some(&required.terms.resource),
-            extensions: required.terms.extensions.as_ref(),
+            resource: Some(&terms.resource),
+            extensions: terms
+                .extensions
+                .as_ref()
+                .filter(|_| offer.via == Via::Header),
         };
-        let signing = self
-            .wallet()?
-            .prepare_offered(&offer.terms, &limits, offered);
+        let signing = self.wallet()?;
+        let signing = signing.prepare_offered(&offer.terms, &limits, offered);
         let prepared = tokio::time::timeout(SIGNING, signing).await.map_err(|_| {
             PayError::new(
                 ErrorKind::Failed,
@@ -93,25 +133,42 @@ impl Engine {
                     "The wallet did not sign in time; try again.",
                 ),
             )
-        })??;
-        self.check(offer, &prepared)?;
-        let mut payload = payload(wire, prepared.payload, required)?;
-        if let Some(filled) = prepared.extensions {
-            payload.extensions.get_or_insert_default().extend(filled);
+        })?;
+        Ok(prepared?)
+    }
+
+    /// Lets Permit2 move the asset, by a transaction that moves no money.
+    async fn approve(&self, offer: &Offer) -> Result<(), PayError> {
+        let (wallet, terms) = (self.wallet()?, &offer.terms);
+        let raw = wallet.approval(terms).await?;
+        let sent = wallet.broadcast(&terms.network, &raw).await;
+        sent.map_err(|error| PayError::from(WalletError::Chain(error)))?;
+        self.tell(&Event::Approved {
+            network: terms.network.clone(),
+            asset: terms.asset.clone(),
+            transaction: raw.hash,
+        });
+        Ok(())
+    }
+
+    /// Until when a payment may be shown. An authorization ends by itself; a
+    /// transaction does not, and its proof is shown as long as its offer holds.
+    fn until(&self, offer: &Offer, prepared: &Prepared) -> Timestamp {
+        if prepared.transaction.is_none() {
+            return prepared.valid_until;
         }
-        header::payment(required.version, &payload).map_err(PayError::declined)?;
-        Ok(SignedSpend {
-            identity: prepared.identity,
-            payload,
-            valid_until: prepared.valid_until,
-            transaction: prepared.transaction,
-        })
+        let now = self.clock.now();
+        let unsaid = now.plus(offer.terms.timeout().min(MAX_PROOF_AGE));
+        match prepared.valid_until > now.plus(MAX_PROOF_AGE) {
+            true => unsaid,
+            false => prepared.valid_until,
+        }
     }
 
     /// What the wallet signed must be what was decided.
     fn check(&self, offer: &Offer, prepared: &Prepared) -> Result<(), PayError> {
         let latest = self.clock.now().plus(offer.lifetime).plus(SKEW);
-        if prepared.valid_until > latest {
+        if prepared.transaction.is_none() && prepared.valid_until > latest {
             return Err(PayError::declined(Refusal::new(
                 code::POLICY_LIFETIME,
                 format!(
@@ -123,7 +180,10 @@ impl Engine {
         let account = self.wallet()?.address(&offer.terms.network);
         let other = prepared.amount > offer.terms.amount
             || prepared.identity.network != offer.terms.network
-            || Some(&prepared.identity.payer) != account.as_ref();
+            || Some(&prepared.identity.payer) != account.as_ref()
+            // A token endpoint takes no proof, and a permit brings no transaction.
+            || (prepared.transaction.is_some()
+                && PayMethod::of(&offer.terms) != Some(PayMethod::Txid));
         if other {
             return Err(PayError::declined(Refusal::new(
                 code::POLICY_AMOUNT,
@@ -132,6 +192,35 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The payment as it is posted to a token endpoint. The mark in it tells whoever
+/// resumes it where that is.
+fn posted(
+    accepted: PaymentRequirements,
+    payload: tollway_core::wire::Object,
+    asked: &Asked,
+) -> Result<PaymentPayload, PayError> {
+    let door = asked.door.as_ref().ok_or_else(|| {
+        PayError::invalid("There is no token endpoint to post to; fetch the URL anew.")
+    })?;
+    let purchase = TokenPurchase {
+        endpoint: door.endpoint.clone(),
+        version: door.version.clone(),
+    };
+    let payment = PaymentPayload {
+        x402_version: Version::V2.number(),
+        resource: Some(ResourceInfo {
+            url: door.endpoint.to_string(),
+            ..ResourceInfo::default()
+        }),
+        accepted,
+        payload,
+        extensions: Some(purchase.extension()),
+    };
+    // Whether it can be written on this wire is known before it is recorded.
+    body(&purchase, &payment).map_err(PayError::declined)?;
+    Ok(payment)
 }
 
 /// The payment as it is shown: the chosen entry and the resource unchanged, the

@@ -32,6 +32,9 @@ pub(crate) trait Transport: Send {
         request: &PayRequest,
         payment: Option<&PaymentHeader>,
     ) -> Result<Incoming, Lost>;
+
+    /// Sends another request than the caller's, to the same origin.
+    async fn post(&mut self, request: &PayRequest) -> Result<Incoming, Lost>;
 }
 
 /// Our own clients.
@@ -64,6 +67,10 @@ impl Transport for Direct {
         let response = self.0.execute(outgoing).await.map_err(lost)?;
         Ok(incoming(response))
     }
+
+    async fn post(&mut self, request: &PayRequest) -> Result<Incoming, Lost> {
+        self.send(request, None).await
+    }
 }
 
 pub(crate) fn incoming(response: reqwest::Response) -> Incoming {
@@ -91,10 +98,25 @@ pub(crate) async fn send_within(
     payment: Option<&PaymentHeader>,
     limit: Duration,
 ) -> Result<Incoming, Lost> {
-    match tokio::time::timeout(limit, transport.send(request, payment)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Lost(format!("no answer within {} s", limit.as_secs()))),
-    }
+    within(limit, transport.send(request, payment)).await
+}
+
+/// Sends another request than the caller's, and waits likewise.
+pub(crate) async fn post_within(
+    transport: &mut dyn Transport,
+    request: &PayRequest,
+    limit: Duration,
+) -> Result<Incoming, Lost> {
+    within(limit, transport.post(request)).await
+}
+
+async fn within(
+    limit: Duration,
+    answer: impl Future<Output = Result<Incoming, Lost>>,
+) -> Result<Incoming, Lost> {
+    let late = || Lost(format!("no answer within {} s", limit.as_secs()));
+    let answer = tokio::time::timeout(limit, answer).await;
+    answer.unwrap_or_else(|_| Err(late()))
 }
 
 /// Where a redirect leads, if the answer is one with a target.

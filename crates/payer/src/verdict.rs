@@ -6,7 +6,8 @@
 //! | 200 to 299 | none, unreadable, another's, failure | delivered, payment not known |
 //! | others | success, or `duplicate_settlement` with its hash | paid, not delivered |
 //! | any | `settlement_pending`, or another duplicate | unclear |
-//! | 402 | failure, or none with terms | refused |
+//! | 402 | failure, or none with terms | refused (a proof that is early: unclear) |
+//! | 412 | failure or none | refused: Permit2 may not move the asset |
 //! | 402 | none, without terms | unclear |
 //! | 300 to 399, 408, 425, 429, 500 and above, or no answer | none or failure | unclear |
 //! | other 400s | none or failure | refused |
@@ -19,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use tollway_core::header::required;
-use tollway_core::{Amount, TxHash};
+use tollway_core::{Amount, TxHash, codes};
 
 use crate::code;
 use crate::error::shown;
@@ -116,7 +117,18 @@ pub(crate) fn judge(
         Claim::Failed { code, message, .. } => Verdict::Refused(Reason::new(code, said(message))),
         Claim::Silent | Claim::Unfit(_) if is_unclear(status) => unclear(said(None)),
         Claim::Silent | Claim::Unfit(_) if status == StatusCode::PAYMENT_REQUIRED => {
-            repeated_terms(headers, body).map_or_else(|| unclear(said(None)), Verdict::Refused)
+            match repeated_terms(headers, body) {
+                Some(reason) if is_pending(&reason.code, None) => Verdict::Unclear {
+                    reason,
+                    transaction: None,
+                },
+                Some(reason) => Verdict::Refused(reason),
+                None => unclear(said(None)),
+            }
+        }
+        // x402 uses this status for nothing else.
+        Claim::Silent | Claim::Unfit(_) if status == StatusCode::PRECONDITION_FAILED => {
+            Verdict::Refused(Reason::new(codes::PERMIT2_ALLOWANCE_REQUIRED, said(None)))
         }
         Claim::Silent | Claim::Unfit(_) => {
             Verdict::Refused(Reason::new(code::PAYMENT_REFUSED, said(None)))
@@ -129,9 +141,14 @@ const DUPLICATE: &str = "duplicate_settlement";
 /// A settlement that was sent and not seen; also a repeat that runs into the
 /// first settlement of its own payment, which names no transaction yet.
 fn is_pending(code: &str, transaction: Option<&TxHash>) -> bool {
-    code == "settlement_pending"
-        || code == "payment_in_progress"
-        || (code == DUPLICATE && transaction.is_none())
+    let waits = [
+        codes::SETTLEMENT_PENDING,
+        "payment_in_progress",
+        // A proof that is good and early: the same one is shown again.
+        codes::INVALID_EXACT_EVM_TXID_NOT_FOUND,
+        codes::INVALID_EXACT_EVM_TXID_NOT_FINAL,
+    ];
+    waits.contains(&code) || (code == DUPLICATE && transaction.is_none())
 }
 
 fn goods(claim: Claim) -> Verdict {
@@ -169,8 +186,9 @@ fn unclear(message: String) -> Verdict {
 fn repeated_terms(headers: &HeaderMap, body: &Bytes) -> Option<Reason> {
     let terms = required(headers, body).ok()?.terms;
     let why = terms.error.as_deref().map(shown).unwrap_or_default();
+    let known = codes::sentence(&why).is_some();
     Some(Reason::new(
-        code::PAYMENT_REFUSED,
+        if known { &why } else { code::PAYMENT_REFUSED },
         format!("The server asks for payment again: {why}."),
     ))
 }

@@ -4,6 +4,7 @@ codes! {
     BUDGET_EXCEEDED = "budget_exceeded": "A limit on spending would be passed.",
     POLICY_AMOUNT = "policy_amount": "The price is above what one call may cost.",
     POLICY_NETWORK = "policy_network": "The network is not one that the policy pays on.",
+    POLICY_METHOD = "policy_method": "The way to pay is not one that the policy allows.",
     POLICY_ASSET = "policy_asset": "The asset is not in the asset table, or the server describes it otherwise.",
     POLICY_HOST = "policy_host": "The host is not one that the policy pays.",
     POLICY_PAYEE = "policy_payee": "The payee is not one that the policy pays.",

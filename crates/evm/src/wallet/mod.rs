@@ -262,6 +262,11 @@ impl Wallet for EvmWallet {
         }
     }
 
+    async fn approval(&self, terms: &Terms) -> Result<Raw, WalletError> {
+        // The inherent one.
+        Self::approval(self, terms).await
+    }
+
     async fn broadcast(&self, network: &Network, raw: &Raw) -> Result<(), ChainError> {
         self.send_and_wait(network, raw).await
     }
