@@ -1,3 +1,4 @@
+import { cases as axiom } from "./axiom.mjs";
 import { cases as baseline } from "./baseline.mjs";
 import { cases as browser } from "./browser.mjs";
 import { cases as facilitator } from "./facilitator.mjs";
@@ -7,4 +8,4 @@ import { cases as payer } from "./payer.mjs";
 import { cases as permit2 } from "./permit2.mjs";
 import { cases as rpc } from "./rpc.mjs";
 
-export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer, ...permit2, ...mock, ...browser];
+export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer, ...permit2, ...mock, ...axiom, ...browser];

@@ -4,6 +4,8 @@ import { fileURLToPath } from "node:url";
 
 /** This folder. */
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+/** Programs whose packages cannot be installed beside the others'. */
+export const axiom = join(root, "axiom");
 /** The project. */
 export const project = dirname(root);
 

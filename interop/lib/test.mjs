@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { generatePrivateKey, privateKeyToAddress } from "viem/accounts";
 import { price } from "./networks.mjs";
-import { python, root } from "./paths.mjs";
+import { axiom, python, root } from "./paths.mjs";
 import { Process } from "./process.mjs";
 import { Tollway } from "./tollway.mjs";
 
@@ -68,6 +68,15 @@ export class Test {
     const client = this.#script("clients", name, options);
     const { code, stdout, stderr } = await client.result(CLIENT_TIMEOUT_MS);
     if (code !== 0) throw new Error(`${client.name} ended with ${code}: ${reason(stderr)}`);
+    return JSON.parse(stdout);
+  }
+
+  /** Runs the AxiomKit agent to its end and returns what it saw. */
+  async axiomAgent(options) {
+    const env = { INTEROP: JSON.stringify(options), NODE_NO_WARNINGS: "1" };
+    const agent = this.own(new Process("axiom/buyer.mjs", process.execPath, [join(axiom, "buyer.mjs")], { env }));
+    const { code, stdout, stderr } = await agent.result(CLIENT_TIMEOUT_MS);
+    if (code !== 0) throw new Error(`${agent.name} ended with ${code}: ${reason(stderr)}`);
     return JSON.parse(stdout);
   }
 
