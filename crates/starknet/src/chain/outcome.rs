@@ -1,7 +1,7 @@
 //! What a transaction did for a payment.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use starknet_crypto::Felt;
 use tollway_core::{
     Amount, ChainError, Expected, Finality, Head, Identity, Outcome, Proof, Settled, TxHash,
@@ -140,7 +140,9 @@ impl StarknetChain {
     /// Whether a transaction carries exactly this identity's execution.
     async fn carried(&self, hash: &Felt, identity: &Identity) -> Result<Carried, ChainError> {
         let method = "starknet_getTransactionByHash";
-        let answer = self.rpc.call::<Value>(method, [felt::text(hash)]).await;
+        // By name: RPC 0.10 has a second parameter that others do not know.
+        let params = json!({ "transaction_hash": felt::text(hash) });
+        let answer = self.rpc.call::<Value>(method, params).await;
         let value = match answer {
             Err(error) if refused_with(&error) == Some(code::TRANSACTION_NOT_FOUND) => {
                 return Ok(Carried::Unclear);

@@ -135,7 +135,9 @@ impl Facts {
                 found.cloned().map_or_else(|| not_found(29), Ok)
             }
             "starknet_getTransactionByHash" => {
-                let found = self.transactions.get(params[0].as_str().unwrap());
+                let found = self
+                    .transactions
+                    .get(params["transaction_hash"].as_str().unwrap());
                 found.cloned().map_or_else(|| not_found(29), Ok)
             }
             "starknet_addInvokeTransaction" => {
