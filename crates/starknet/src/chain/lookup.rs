@@ -187,7 +187,7 @@ impl StarknetChain {
             }
         }
         let method = "starknet_getBlockWithReceipts";
-        let params = json!([{ "block_number": used }]);
+        let params = json!({ "block_id": { "block_number": used } });
         let block: BlockReceipts = match self.rpc.call(method, params).await {
             Err(error) if error.is_refusal() => return Ok(Lookup::Unknown),
             answer => answer.map_err(unavailable(method))?,

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod attacks;
-mod node;
 mod owner;
 mod sessions;
-mod world;
+mod whole;

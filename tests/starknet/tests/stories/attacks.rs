@@ -10,7 +10,7 @@ use tollway_starknet::{
 };
 
 use crate::sessions::Session;
-use crate::world::{PAYEE, PRICE, STRK, limits, network, number};
+use tollway_test_starknet::{PAYEE, PRICE, STRK, limits, network, number};
 
 impl Session {
     /// What the account says to calls that the session signs and the stranger
@@ -245,7 +245,7 @@ async fn a_session_sends_no_transaction_of_the_account_itself() {
     let session = Session::allowed(9).await;
     let listed = calls_calldata(&[transfer(1)]);
     assert_eq!(listed[0], Felt::ONE);
-    let thief = crate::node::Funded {
+    let thief = tollway_test_starknet::Funded {
         address: session.world.payer.address.clone(),
         key: session.world.stranger.key.clone(),
     };

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tollway_rpc::{RpcClient, RpcConfig};
 
 /// The committed artifact of our account.
-const ARTIFACT: &str = include_str!("../../../../contracts/cairo/artifacts/Account.json");
+const ARTIFACT: &str = include_str!("../../../contracts/cairo/artifacts/Account.json");
 
 pub struct Node {
     child: Child,
@@ -40,7 +40,7 @@ fn program() -> PathBuf {
     let path = told.unwrap_or_else(built);
     assert!(
         path.exists(),
-        "{} is missing: run tests/starknet-devnet.sh",
+        "{} is missing: run tests/starknet/build-node.sh",
         path.display()
     );
     path

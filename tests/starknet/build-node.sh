@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds starknet-devnet where it is missing, outside target/, and prints where it is.
-# The stories of crates/starknet/tests/devnet run on it:
-#   tests/starknet-devnet.sh && cargo nextest run -p tollway-starknet --features devnet --test devnet
+# The stories run on it:
+#   tests/starknet/build-node.sh && cargo nextest run -p tollway-test-starknet --features node
 set -euo pipefail
 version=0.10.1
 root=$HOME/.cache/tollway/starknet-devnet-$version

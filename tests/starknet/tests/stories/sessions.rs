@@ -8,7 +8,9 @@ use tollway_starknet::session::{
 };
 use tollway_starknet::{Signer, StarknetWallet, selectors};
 
-use crate::world::{ETH, PAYEE, PRICE, STRK, World, address, assets, limits, network, number};
+use tollway_test_starknet::{
+    ETH, PAYEE, PRICE, STRK, World, address, assets, limits, network, number,
+};
 
 pub struct Session {
     pub world: World,

@@ -12,11 +12,11 @@ use tollway_core::{
     Phase, PlannedPayment, Prepared, Settled, Slot, Terms, Verified, Wallet, Watch, Watched,
 };
 use tollway_starknet::{
-    Call, Felt, OwnerSender, Signer, StarkKey, StarknetAccount, StarknetChain, StarknetConfig,
-    StarknetWallet, felt,
+    Call, Felt, OutsideExecution, OwnerSender, Signer, StarkKey, StarknetAccount, StarknetChain,
+    StarknetConfig, StarknetLimits, StarknetWallet, felt, selectors,
 };
 
-use crate::node::{Funded, Node};
+use crate::{Funded, Node};
 
 pub const STRK: &str = "0x4718f5a0fc34cc1af16a1cdee98ffb20c31f5cd61d6ab07201858f4287c938d";
 pub const ETH: &str = "0x49d36570d4e46f48e99674bd3fcc84644ddd6b96f7c741b1562b82f9e004dc7";
@@ -73,16 +73,25 @@ pub fn limits() -> Limits {
     }
 }
 
+async fn connect(
+    node: &Node,
+    executor: &Funded,
+    change: impl FnOnce(&mut StarknetLimits),
+) -> StarknetChain {
+    let mut config = StarknetConfig::new(network(), node.rpc.clone(), vec![account(executor)]);
+    config.assets = assets();
+    config.limits.max_transaction_fee = MAX_FEE;
+    change(&mut config.limits);
+    StarknetChain::connect(config).await.unwrap()
+}
+
 impl World {
     pub async fn new() -> Self {
         let node = Node::start().await;
         let mut accounts = node.accounts().await.into_iter();
         let mut next = || accounts.next().unwrap();
         let (payer, executor, stranger) = (next(), next(), next());
-        let mut config = StarknetConfig::new(network(), node.rpc.clone(), vec![account(&executor)]);
-        config.assets = assets();
-        config.limits.max_transaction_fee = MAX_FEE;
-        let chain = StarknetChain::connect(config).await.unwrap();
+        let chain = connect(&node, &executor, |_| {}).await;
         Self {
             node,
             chain,
@@ -90,6 +99,11 @@ impl World {
             executor,
             stranger,
         }
+    }
+
+    /// Another facilitator with the same account, and other limits.
+    pub async fn connect(&self, change: impl FnOnce(&mut StarknetLimits)) -> StarknetChain {
+        connect(&self.node, &self.executor, change).await
     }
 
     pub fn owner_wallet(&self, of: &Funded) -> StarknetWallet {
@@ -108,6 +122,22 @@ impl World {
     pub async fn own(&self, calls: &[Call]) {
         let sender = self.sender(&self.payer);
         let hash = sender.send(calls).await.unwrap();
+        sender.wait(&hash, Duration::from_secs(60)).await.unwrap();
+    }
+
+    /// The stranger sends what the payer's owner allows.
+    pub async fn sent_by_stranger(&self, execution: &OutsideExecution) {
+        let chain_id = felt::chain_id(&network()).unwrap();
+        let payer = number(&self.payer.address);
+        let key = StarkKey::from_hex(&self.payer.key).unwrap();
+        let signature = key.sign(&execution.hash(&chain_id, &payer)).unwrap();
+        let call = Call {
+            to: payer,
+            selector: selectors::EXECUTE_FROM_OUTSIDE,
+            calldata: execution.calldata(&signature),
+        };
+        let sender = self.sender(&self.stranger);
+        let hash = sender.send(&[call]).await.unwrap();
         sender.wait(&hash, Duration::from_secs(60)).await.unwrap();
     }
 

@@ -6,8 +6,8 @@ use serde_json::json;
 use tollway_core::{Chain, Finality, Lookup, Outcome, Wallet, codes};
 use tollway_starknet::{NewAccount, felt};
 
-use crate::node::Funded;
-use crate::world::{PAYEE, PRICE, World, account, address, limits, number};
+use tollway_test_starknet::Funded;
+use tollway_test_starknet::{PAYEE, PRICE, World, account, address, limits, number};
 
 #[tokio::test]
 async fn an_owner_pays_once_and_the_payee_has_exactly_the_price() {
@@ -44,6 +44,10 @@ async fn an_owner_pays_once_and_the_payee_has_exactly_the_price() {
     let look_up = world
         .chain
         .lookup(&intent.identity, &intent.expected, Finality::Included);
+    assert_eq!(look_up.await.unwrap(), Lookup::Settled(settled.clone()));
+    // Without the token's events the block of the use is found by halving.
+    let halving = world.connect(|limits| limits.lookup_queries = 0).await;
+    let look_up = halving.lookup(&intent.identity, &intent.expected, Finality::Included);
     assert_eq!(look_up.await.unwrap(), Lookup::Settled(settled.clone()));
     let observed = world.chain.observe(
         &settled.transaction,
@@ -110,7 +114,7 @@ async fn a_signature_of_another_key_and_an_empty_purse_are_refused() {
     assert_eq!(world.refused(&terms, stolen).await, code);
     let mut rich = limits();
     rich.max_amount = tollway_core::Amount::MAX;
-    let dear = world.terms_of(crate::world::STRK, u64::MAX);
+    let dear = world.terms_of(tollway_test_starknet::STRK, u64::MAX);
     let wallet = world.owner_wallet(&world.payer);
     let signed = wallet.prepare(&dear, &rich).await.unwrap();
     let funds = world.balance(&world.payer.address).await;
@@ -121,4 +125,41 @@ async fn a_signature_of_another_key_and_an_empty_purse_are_refused() {
         ),
         false => assert!(world.verify(&dear, signed).await.is_ok()),
     }
+}
+
+#[tokio::test]
+async fn money_that_leaves_between_verify_and_settle_reverts_and_pays_nobody() {
+    let world = World::new().await;
+    let terms = world.terms();
+    let wallet = world.owner_wallet(&world.payer);
+    let prepared = wallet.prepare(&terms, &limits()).await.unwrap();
+    let verified = world.verify(&terms, prepared).await.unwrap();
+    let drain = tollway_starknet::OutsideExecution {
+        caller: number(&world.stranger.address),
+        nonce: number("0xd1a1"),
+        execute_after: 1,
+        execute_before: u128::from(u64::MAX),
+        calls: vec![tollway_starknet::Call {
+            to: number(tollway_test_starknet::STRK),
+            selector: tollway_starknet::selectors::TRANSFER,
+            calldata: vec![
+                number("0x7"),
+                world.balance(&world.payer.address).await.into(),
+                number("0x0"),
+            ],
+        }],
+    };
+    world.sent_by_stranger(&drain).await;
+    assert_eq!(world.balance(&world.payer.address).await, 0);
+    let before = world.balance(PAYEE).await;
+    let outcome = world.submit(&verified).await;
+    let Outcome::NotSettled(tollway_core::Proof::Reverted { fee, .. }) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert!(!fee.is_zero(), "the facilitator paid for trying");
+    assert_eq!(world.balance(PAYEE).await, before);
+    // The nonce was rolled back: with money there again the same bytes settle.
+    world.node.mint(&world.payer.address, PRICE).await;
+    let outcome = world.submit(&verified).await;
+    assert!(matches!(outcome, Outcome::Settled(_)), "{outcome:?}");
 }
