@@ -483,6 +483,11 @@ pub trait Chain: Send + Sync {
     /// What can be paid here, for `/supported` (version 2 kinds).
     fn kinds(&self) -> Vec<SupportedKind>;
 
+    /// Extensions of the protocol that payments may use here, for `/supported`.
+    fn extensions(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The accounts that settle.
     fn signers(&self) -> Vec<Address>;
 

@@ -38,6 +38,10 @@ pub(super) struct Helper {
 }
 
 impl Helper {
+    pub fn is_there(&self) -> bool {
+        self.signer.is_some()
+    }
+
     pub fn new(signer: Option<EvmSigner>, factories: Vec<Account>) -> Self {
         Self {
             signer,

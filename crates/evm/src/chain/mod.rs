@@ -56,6 +56,7 @@ pub use start::StartError;
 use crate::EvmSigner;
 use crate::methods::Payment;
 use crate::methods::permit2::permit2_domain;
+use crate::methods::sponsoring::{EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING};
 use crate::token::{Token, Tokens};
 use crate::typed_data::Domain;
 
@@ -249,6 +250,14 @@ impl Chain for EvmChain {
             kinds.push(kind(Scheme::Upto, extra.into_iter().collect()));
         }
         kinds
+    }
+
+    fn extensions(&self) -> Vec<String> {
+        let mut extensions = vec![EIP2612_GAS_SPONSORING.to_owned()];
+        if self.helper.is_there() {
+            extensions.push(ERC20_APPROVAL_GAS_SPONSORING.to_owned());
+        }
+        extensions
     }
 
     fn signers(&self) -> Vec<Address> {

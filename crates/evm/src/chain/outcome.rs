@@ -42,7 +42,14 @@ impl EvmChain {
                     outcome => Ok(outcome),
                 }
             }
-            _ => Ok(Outcome::Unknown),
+            Some(receipt) => Ok(Outcome::Included {
+                block: receipt.block_number.map_or(0, |number| number.to()),
+                moved: matches!(
+                    self.judge_item(&Uses::of(&receipt), identity, expected)?,
+                    Outcome::Settled(_)
+                ),
+            }),
+            None => Ok(Outcome::Unknown),
         }
     }
 

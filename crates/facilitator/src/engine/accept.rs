@@ -9,6 +9,7 @@ use tollway_core::{
 };
 use tollway_ledger::{Acceptance, LedgerError, NewPayment, PaymentRecord};
 
+use super::account::add;
 use super::answer::refused;
 use super::callers::{Caller, OpenPlace};
 use super::config::Holds;
@@ -43,16 +44,14 @@ impl Engine {
         handle: &NetworkHandle,
         intent: Intent,
     ) -> Result<SettleResponse, EngineError> {
-        let place = match self.admit_new(caller, handle, &intent).await {
-            Ok(place) => place,
+        let (place, entry) = match self.admit_new(caller, handle, &intent).await {
+            Ok(admitted) => admitted,
             // What was taken before is no new payment, whatever is full now.
             Err(error) => match self.known(&intent).await? {
                 Some(record) => return self.known_payment(request, handle, &intent, record).await,
                 None => return Err(error),
             },
         };
-        let submits = intent.settlement == Settlement::Submit;
-        let entry = submits.then(|| self.enter(&intent));
         let verdict = match self.verdict(handle, &intent, entry.as_ref()).await {
             Ok(verdict) => verdict,
             // What was settled before is told without asking the chain.
@@ -88,15 +87,16 @@ impl Engine {
         caller: &Caller,
         handle: &NetworkHandle,
         intent: &Intent,
-    ) -> Result<OpenPlace, EngineError> {
+    ) -> Result<(OpenPlace, Option<Entry>), EngineError> {
         self.admit()?;
         handle.admit(&self.shared.config)?;
         let place = caller.open()?;
-        if intent.settlement == Settlement::Submit {
-            handle.admit_signers()?;
-            self.admit_gas(handle, intent).await?;
+        if intent.settlement != Settlement::Submit {
+            return Ok((place, None));
         }
-        Ok(place)
+        handle.admit_signers()?;
+        self.admit_gas(handle, intent).await?;
+        Ok((place, Some(self.enter(intent)?)))
     }
 
     /// What the ledger knows of the identity.
@@ -122,14 +122,20 @@ impl Engine {
     }
 
     /// Its amount is in the book from now on, as one that is being verified.
-    pub(super) fn enter(&self, intent: &Intent) -> Entry {
+    pub(super) fn enter(&self, intent: &Intent) -> Result<Entry, EngineError> {
         let expected = &intent.expected;
-        self.shared.holds.enter(
+        let entry = self.shared.holds.enter(
             &intent.identity,
             &expected.asset,
             expected.amount,
             self.shared.now(),
-        )
+        );
+        entry.ok_or_else(|| {
+            EngineError::new(
+                codes::TOO_MANY_REQUESTS,
+                "Too many payments, of this payer or in all, were verified and not settled; try again later.",
+            )
+        })
     }
 
     /// Verifies that the balance covers the payment and all that is promised
@@ -322,10 +328,6 @@ impl Engine {
             opener: request.idempotency_key.clone(),
         })
     }
-}
-
-fn add(a: Amount, b: Amount) -> Amount {
-    a.checked_add(b).unwrap_or(Amount::MAX)
 }
 
 /// Whether a refusal says that the authorization's nonce is used.

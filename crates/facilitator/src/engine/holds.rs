@@ -14,59 +14,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tollway_core::{Address, Amount, Identity, Network, PaymentId, Timestamp};
 
+use super::account::Account;
 use super::callers::OpenPlace;
 
 /// Parts of the book, each with a lock of its own.
 const SHARDS: usize = 16;
 /// Accounts that one call tidies at most.
 const TIDIED: usize = 4;
+/// Holds of one account at most.
+const MOST_OF_ONE: usize = 16_384;
+/// Holds of one part of the book at most.
+const MOST_IN_SHARD: usize = 32_768;
 
 /// The end of time: held until the payment ends.
 const OPEN: Timestamp = Timestamp::from_millis(u64::MAX);
 
-/// One promise.
-#[derive(Debug)]
-struct Hold {
-    /// The identity's fingerprint.
-    id: u64,
-    amount: Amount,
-    until: Timestamp,
-    /// It is in a block: the chain's balance is less by it already.
-    paid: bool,
-}
-
-impl Hold {
-    /// What it takes from the balance that the chain shows.
-    fn takes(&self) -> Amount {
-        if self.paid { Amount::ZERO } else { self.amount }
-    }
-}
-
-/// Most payers have one payment at a time: a list is the least that it takes.
-#[derive(Debug)]
-struct Account {
-    holds: Vec<Hold>,
-    /// Nothing ends before this.
-    earliest: Timestamp,
-    held: Amount,
-    /// What is being verified.
-    pending: Amount,
-}
-
-impl Default for Account {
-    fn default() -> Self {
-        Self {
-            holds: Vec::new(),
-            earliest: OPEN,
-            held: Amount::ZERO,
-            pending: Amount::ZERO,
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 struct Shard {
     accounts: HashMap<u64, Account>,
+    /// Of all accounts.
+    holds: usize,
     /// When an account may have become empty.
     tidy: VecDeque<(Timestamp, u64)>,
 }
@@ -101,80 +68,69 @@ pub(super) struct Entry {
 }
 
 impl Holds {
-    /// A payment comes to be verified.
+    /// A payment comes to be verified. `None` where the book is full.
     pub(super) fn enter(
         self: &Arc<Self>,
         identity: &Identity,
         asset: &Address,
         amount: Amount,
         now: Timestamp,
-    ) -> Entry {
+    ) -> Option<Entry> {
         let account = self.account_of(&identity.network, asset, &identity.payer);
         let id = self.fingerprint(identity);
         let mut shard = self.shard(account);
-        tidy(&mut shard, now);
-        let known = shard.accounts.entry(account).or_default();
-        known.expire(now);
-        let others = known.pending;
-        known.pending = add(known.pending, amount);
-        Entry {
+        shard.tidy(now);
+        let is_full = shard.holds >= MOST_IN_SHARD;
+        let (held, others) = shard.change(account, |known| {
+            known.expire(now);
+            let room = !is_full && known.count() < MOST_OF_ONE;
+            room.then(|| (known.without(id), known.begin(amount)))
+        })?;
+        Some(Entry {
             book: Arc::clone(self),
             account,
             id,
             amount,
-            held: known.without(id),
+            held,
             others,
-        }
+        })
     }
 
     /// The payment is open until [`Holds::release`].
     pub(super) fn open(&self, identity: &Identity, asset: &Address, amount: Amount) {
-        let account = self.account_of(&identity.network, asset, &identity.payer);
-        let id = self.fingerprint(identity);
-        let mut shard = self.shard(account);
-        let known = shard.accounts.entry(account).or_default();
-        known.hold(id, amount, OPEN);
+        self.of(identity, asset, |known, id| known.hold(id, amount, OPEN));
     }
 
     /// An open payment came into a block, or left it again.
     pub(super) fn paid(&self, identity: &Identity, asset: &Address, is_paid: bool) {
-        let account = self.account_of(&identity.network, asset, &identity.payer);
-        let id = self.fingerprint(identity);
-        let mut shard = self.shard(account);
-        if let Some(known) = shard.accounts.get_mut(&account) {
-            known.pay(id, is_paid);
-        }
+        self.of(identity, asset, |known, id| known.pay(id, is_paid));
     }
 
     /// What of an account's open payments is in blocks, but for this one.
     pub(super) fn paid_besides(&self, identity: &Identity, asset: &Address) -> Amount {
-        let account = self.account_of(&identity.network, asset, &identity.payer);
-        let id = self.fingerprint(identity);
-        let shard = self.shard(account);
-        let Some(known) = shard.accounts.get(&account) else {
-            return Amount::ZERO;
-        };
-        let paid = known.holds.iter().filter(|hold| hold.paid && hold.id != id);
-        paid.fold(Amount::ZERO, |sum, hold| add(sum, hold.amount))
+        self.of(identity, asset, |known, id| known.paid_besides(id))
     }
 
     /// The payment ended, or was refused.
     pub(super) fn release(&self, identity: &Identity, asset: &Address) {
-        let account = self.account_of(&identity.network, asset, &identity.payer);
-        let id = self.fingerprint(identity);
-        let mut shard = self.shard(account);
-        let Some(known) = shard.accounts.get_mut(&account) else {
-            return;
-        };
-        known.forget(id);
-        if known.is_empty() {
-            shard.accounts.remove(&account);
-        }
+        self.of(identity, asset, |known, id| known.forget(id));
     }
 
     /// A short name of an identity, for this process only.
     pub(super) fn fingerprint(&self, identity: &Identity) -> u64 {
         self.hasher.hash_one(identity)
+    }
+
+    fn of<T>(
+        &self,
+        identity: &Identity,
+        asset: &Address,
+        change: impl FnOnce(&mut Account, u64) -> T,
+    ) -> T {
+        let account = self.account_of(&identity.network, asset, &identity.payer);
+        let id = self.fingerprint(identity);
+        let mut shard = self.shard(account);
+        shard.change(account, |known| change(known, id))
     }
 
     fn account_of(&self, network: &Network, asset: &Address, payer: &Address) -> u64 {
@@ -196,114 +152,52 @@ impl Entry {
     pub(super) fn hold(&self, until: Timestamp) -> Amount {
         let mut shard = self.book.shard(self.account);
         shard.tidy.push_back((until, self.account));
-        let known = shard.accounts.entry(self.account).or_default();
-        known.hold(self.id, self.amount, until);
-        known.without(self.id)
+        shard.change(self.account, |known| {
+            known.hold(self.id, self.amount, until);
+            known.without(self.id)
+        })
     }
 
     /// It is not good after all.
     pub(super) fn refuse(&self) {
         let mut shard = self.book.shard(self.account);
-        if let Some(known) = shard.accounts.get_mut(&self.account) {
-            known.forget(self.id);
-        }
+        shard.change(self.account, |known| known.forget(self.id));
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         let mut shard = self.book.shard(self.account);
-        let Some(known) = shard.accounts.get_mut(&self.account) else {
-            return;
-        };
-        known.pending = known.pending.checked_sub(self.amount).unwrap_or_default();
+        shard.change(self.account, |known| known.end(self.amount));
+    }
+}
+
+impl Shard {
+    /// Changes an account, keeps count, and forgets it where nothing is left.
+    fn change<T>(&mut self, account: u64, change: impl FnOnce(&mut Account) -> T) -> T {
+        let known = self.accounts.entry(account).or_default();
+        let before = known.len();
+        let said = change(known);
+        self.holds = (self.holds + known.len()).saturating_sub(before);
         if known.is_empty() {
-            shard.accounts.remove(&self.account);
+            self.accounts.remove(&account);
         }
-    }
-}
-
-impl Account {
-    fn is_empty(&self) -> bool {
-        self.holds.is_empty() && self.pending.is_zero()
+        said
     }
 
-    fn without(&self, id: u64) -> Amount {
-        let own = self.holds.iter().find(|hold| hold.id == id);
-        let own = own.map_or(Amount::ZERO, Hold::takes);
-        self.held.checked_sub(own).unwrap_or_default()
-    }
-
-    /// A hold only becomes longer: an open payment that is verified again stays open.
-    fn hold(&mut self, id: u64, amount: Amount, until: Timestamp) {
-        self.earliest = self.earliest.min(until);
-        if let Some(known) = self.holds.iter_mut().find(|hold| hold.id == id) {
-            let rest = self.held.checked_sub(known.takes()).unwrap_or_default();
-            known.amount = amount;
-            self.held = add(rest, known.takes());
-            known.until = known.until.max(until);
-            return;
-        }
-        if self.holds.is_empty() {
-            self.holds.reserve_exact(1);
-        }
-        self.holds.push(Hold {
-            id,
-            amount,
-            until,
-            paid: false,
-        });
-        self.held = add(self.held, amount);
-    }
-
-    fn pay(&mut self, id: u64, is_paid: bool) {
-        if let Some(known) = self.holds.iter_mut().find(|hold| hold.id == id) {
-            let rest = self.held.checked_sub(known.takes()).unwrap_or_default();
-            known.paid = is_paid;
-            self.held = add(rest, known.takes());
-        }
-    }
-
-    fn forget(&mut self, id: u64) {
-        if let Some(at) = self.holds.iter().position(|hold| hold.id == id) {
-            let hold = self.holds.swap_remove(at);
-            self.held = self.held.checked_sub(hold.takes()).unwrap_or_default();
-        }
-    }
-
-    fn expire(&mut self, now: Timestamp) {
-        if now < self.earliest {
-            return;
-        }
-        self.holds.retain(|hold| hold.until > now);
-        let sum = |sum, hold: &Hold| add(sum, hold.takes());
-        self.held = self.holds.iter().fold(Amount::ZERO, sum);
-        let ends = self.holds.iter().map(|hold| hold.until);
-        self.earliest = ends.min().unwrap_or(OPEN);
-    }
-}
-
-/// Accounts whose holds have passed are forgotten, a few with each call.
-fn tidy(shard: &mut Shard, now: Timestamp) {
-    for _ in 0..TIDIED {
-        let Some((until, account)) = shard.tidy.front().copied() else {
-            return;
-        };
-        if until > now {
-            return;
-        }
-        shard.tidy.pop_front();
-        if let Some(known) = shard.accounts.get_mut(&account) {
-            known.expire(now);
-            if known.is_empty() {
-                shard.accounts.remove(&account);
+    /// Accounts whose holds have passed are forgotten, a few with each call.
+    fn tidy(&mut self, now: Timestamp) {
+        for _ in 0..TIDIED {
+            match self.tidy.front() {
+                Some((until, account)) if *until <= now => {
+                    let account = *account;
+                    self.tidy.pop_front();
+                    self.change(account, |known| known.expire(now));
+                }
+                _ => return,
             }
         }
     }
-}
-
-fn add(a: Amount, b: Amount) -> Amount {
-    a.checked_add(b).unwrap_or(Amount::MAX)
 }
 
 /// Payments that are open in this process, by what makes them unique.
@@ -361,48 +255,59 @@ mod tests {
     #[test]
     fn what_was_verified_is_held_for_a_while_and_never_against_itself() {
         let book = Arc::<Holds>::default();
-        let first = book.enter(&identity(1), &asset(), ten(), at(0));
+        let first = book.enter(&identity(1), &asset(), ten(), at(0)).unwrap();
         assert_eq!((first.held, first.others), (Amount::ZERO, Amount::ZERO));
         assert_eq!(first.hold(at(100)), Amount::ZERO);
         drop(first);
         assert_eq!(
-            book.enter(&identity(2), &asset(), ten(), at(50)).held,
+            book.enter(&identity(2), &asset(), ten(), at(50))
+                .unwrap()
+                .held,
             ten()
         );
-        let itself = book.enter(&identity(1), &asset(), ten(), at(50));
+        let itself = book.enter(&identity(1), &asset(), ten(), at(50)).unwrap();
         assert_eq!(itself.held, Amount::ZERO);
         drop(itself);
-        let later = book.enter(&identity(2), &asset(), ten(), at(100));
+        let later = book.enter(&identity(2), &asset(), ten(), at(100)).unwrap();
         assert_eq!(later.held, Amount::ZERO);
     }
 
     #[test]
     fn two_at_the_same_time_see_each_other() {
         let book = Arc::<Holds>::default();
-        let first = book.enter(&identity(1), &asset(), ten(), at(0));
-        let second = book.enter(&identity(2), &asset(), ten(), at(0));
+        let first = book.enter(&identity(1), &asset(), ten(), at(0)).unwrap();
+        let second = book.enter(&identity(2), &asset(), ten(), at(0)).unwrap();
         assert_eq!((second.held, second.others), (Amount::ZERO, ten()));
         assert_eq!(first.hold(at(100)), Amount::ZERO);
         assert_eq!(second.hold(at(100)), ten());
         second.refuse();
         drop((first, second));
-        assert_eq!(book.enter(&identity(3), &asset(), ten(), at(1)).held, ten());
+        assert_eq!(
+            book.enter(&identity(3), &asset(), ten(), at(1))
+                .unwrap()
+                .held,
+            ten()
+        );
     }
 
     #[test]
     fn an_open_payment_is_held_until_it_ends_and_then_nothing_is_kept() {
         let book = Arc::<Holds>::default();
-        let entry = book.enter(&identity(1), &asset(), ten(), at(0));
+        let entry = book.enter(&identity(1), &asset(), ten(), at(0)).unwrap();
         entry.hold(at(100));
         book.open(&identity(1), &asset(), ten());
         drop(entry);
         assert_eq!(
-            book.enter(&identity(2), &asset(), ten(), at(9999)).held,
+            book.enter(&identity(2), &asset(), ten(), at(9999))
+                .unwrap()
+                .held,
             ten()
         );
         book.release(&identity(1), &asset());
         assert_eq!(
-            book.enter(&identity(2), &asset(), ten(), at(9999)).held,
+            book.enter(&identity(2), &asset(), ten(), at(9999))
+                .unwrap()
+                .held,
             Amount::ZERO
         );
         let kept: usize = book
@@ -410,6 +315,31 @@ mod tests {
             .iter()
             .map(|s| s.lock().unwrap().accounts.len())
             .sum();
+        assert_eq!(kept, 0);
+    }
+
+    #[test]
+    fn however_many_one_payer_has_each_is_found_and_there_is_an_end() {
+        let book = Arc::<Holds>::default();
+        for n in 0..u32::try_from(MOST_OF_ONE).unwrap() {
+            let entry = book.enter(&identity(n), &asset(), ten(), at(0)).unwrap();
+            assert_eq!(entry.held, Amount::from_atomic(10 * u128::from(n)));
+            entry.hold(at(100));
+        }
+        let more = identity(u32::MAX);
+        assert!(book.enter(&more, &asset(), ten(), at(50)).is_none());
+        book.paid(&identity(1), &asset(), true);
+        assert_eq!(book.paid_besides(&more, &asset()), ten());
+        book.release(&identity(2), &asset());
+        let entry = book.enter(&more, &asset(), ten(), at(50)).unwrap();
+        let left = Amount::from_atomic(10 * (MOST_OF_ONE as u128 - 2));
+        assert_eq!(entry.held, left);
+        drop(entry);
+        let later = book.enter(&more, &asset(), ten(), at(2000)).unwrap();
+        assert_eq!(later.held, Amount::ZERO);
+        drop(later);
+        let shards = book.shards.iter().map(|s| s.lock().unwrap());
+        let kept: usize = shards.map(|s| s.accounts.len() + s.holds).sum();
         assert_eq!(kept, 0);
     }
 }

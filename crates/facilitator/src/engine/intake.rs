@@ -181,7 +181,7 @@ impl Engine {
         handle.admit_signers()?;
         handle.admit_deadline(&self.shared.config, intent.deadline, self.shared.now())?;
         self.admit_gas(handle, intent).await?;
-        let entry = self.enter(intent);
+        let entry = self.enter(intent)?;
         Ok(self
             .verify_held(handle, intent, Phase::Verify, &entry)
             .await)

@@ -7,6 +7,7 @@
 //! start on the same store goes on with what is open.
 
 mod accept;
+mod account;
 mod actor;
 mod admission;
 mod answer;
@@ -184,6 +185,11 @@ impl Engine {
                 .kinds
                 .extend(kinds.iter().filter_map(|k| in_version_1(network, k)));
             response.kinds.extend(kinds);
+            for extension in handle.chain.extensions() {
+                if !response.extensions.contains(&extension) {
+                    response.extensions.push(extension);
+                }
+            }
             let family = network.as_str().split(':').next().unwrap_or_default();
             let signers = response.signers.entry(format!("{family}:*")).or_default();
             for signer in handle.chain.signers() {

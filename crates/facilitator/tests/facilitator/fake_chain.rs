@@ -93,6 +93,8 @@ pub struct Script {
     replaced_from: Option<u64>,
     /// Transactions that exist, for methods that show one.
     pub known: HashSet<String>,
+    /// The same, in blocks that may be replaced. Verifying looks for these.
+    pub shown: Option<HashMap<String, usize>>,
     sealed: u64,
 }
 
@@ -102,6 +104,13 @@ impl Script {
         let block = self.mine();
         self.used
             .insert(identity.key(), (TxHash::new("0xbeef"), true, block));
+    }
+
+    /// A transaction that somebody else sent is in a new block.
+    pub fn show(&mut self, transaction: &str) {
+        let block = self.mine();
+        let shown = self.shown.get_or_insert_default();
+        shown.insert(transaction.to_owned(), block);
     }
 
     /// One more block; its place.
@@ -157,6 +166,9 @@ impl Script {
             *confirmed = nonce.min(*confirmed);
         }
         self.used.retain(|_, (_, _, block)| *block <= kept);
+        if let Some(shown) = &mut self.shown {
+            shown.retain(|_, block| *block <= kept);
+        }
     }
 
     fn block_hash(&self, number: u64) -> Option<String> {
@@ -370,6 +382,10 @@ impl Chain for FakeChain {
         vec![kind(Scheme::Exact), kind(Scheme::Upto)]
     }
 
+    fn extensions(&self) -> Vec<String> {
+        vec!["eip2612GasSponsoring".to_owned()]
+    }
+
     fn signers(&self) -> Vec<Address> {
         self.signers.clone()
     }
@@ -426,6 +442,13 @@ impl Chain for FakeChain {
         script.verified += 1;
         if text(&intent.payload, "signature")? != "good" {
             let refusal = Refusal::new("invalid_exact_evm_signature", "Sign again.");
+            return Err(refusal.into());
+        }
+        if let (Settlement::Observe { transaction }, Some(shown)) =
+            (&intent.settlement, &script.shown)
+            && !shown.contains_key(transaction.as_str())
+        {
+            let refusal = Refusal::new("txid_not_found", "Show it again when it is in a block.");
             return Err(refusal.into());
         }
         if script.used.contains_key(&intent.identity.key()) {
@@ -563,6 +586,16 @@ impl Chain for FakeChain {
         let chain = self.up()?;
         let newest = chain.blocks.len();
         let shallow = |block: usize| newest + 1 < block + finality.blocks() as usize;
+        if let Some(shown) = chain
+            .shown
+            .as_ref()
+            .filter(|_| identity.nonce.starts_with("0x"))
+        {
+            return Ok(match shown.get(&identity.nonce) {
+                Some(_) => Lookup::Spent,
+                None => Lookup::Unknown,
+            });
+        }
         Ok(match chain.used.get(&identity.key()) {
             // Unless it stands still, it mines without end: its time is everybody's.
             None => Lookup::Unused {
@@ -587,7 +620,17 @@ impl Chain for FakeChain {
         expected: &Expected,
         _finality: Finality,
     ) -> Result<Outcome, ChainError> {
-        Ok(if self.up()?.known.contains(transaction.as_str()) {
+        let script = self.up()?;
+        if let Some(block) = script.shown.as_ref().map(|s| s.get(transaction.as_str())) {
+            return Ok(block.map_or(Outcome::Unknown, |block| {
+                Outcome::Settled(Settled {
+                    block_number: *block as u64,
+                    block_hash: script.block_hash(*block as u64).unwrap(),
+                    ..settled(transaction, expected.amount, true)
+                })
+            }));
+        }
+        Ok(if script.known.contains(transaction.as_str()) {
             Outcome::Settled(settled(transaction, expected.amount, true))
         } else {
             Outcome::Unknown

@@ -13,6 +13,7 @@ mod http_stories;
 mod memory_store;
 mod model_store;
 mod pinned_stories;
+mod proof_stories;
 mod recovery_stories;
 mod rng;
 mod scene;

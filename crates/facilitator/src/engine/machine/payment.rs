@@ -207,6 +207,8 @@ impl Turn<'_> {
         result: Result<Outcome, ChainError>,
     ) {
         let (now, rules) = (self.now, Arc::clone(&self.rules));
+        let block = self.state.block_interval().unwrap_or_default();
+        let pause = block.min(rules.block_time).max(rules.poll_interval);
         let Some(payment) = self.answered(id, ticket) else {
             return;
         };
@@ -219,10 +221,13 @@ impl Turn<'_> {
             Err(ChainError::Refused(refusal)) => {
                 self.refuse(id, refusal.code(), refusal.message());
             }
-            Ok(Outcome::Unknown | Outcome::Included { .. }) if now < payment.expires_at(&rules) => {
-                payment.op.again_at(now.plus(rules.poll_interval));
+            // Shown in time, and gone for good.
+            Ok(Outcome::Unknown) if now >= payment.expires_at(&rules) => {
+                self.conclude(id, Conclusion::Expired);
             }
-            Ok(Outcome::Unknown | Outcome::Included { .. }) => self.look_up(id, None),
+            Ok(Outcome::Unknown | Outcome::Included { .. }) => {
+                payment.op.again_at(now.plus(pause));
+            }
             Err(ChainError::Unavailable { .. }) => self.retry_payment(id),
         }
     }
