@@ -72,6 +72,13 @@ impl Amount {
         self.0.checked_mul(U256::from(factor)).map(Self)
     }
 
+    /// So many parts of a whole, rounded down, unless that overflows.
+    #[must_use]
+    pub fn share(self, parts: u64, whole: u64) -> Option<Self> {
+        let product = self.0.checked_mul(U256::from(parts))?;
+        product.checked_div(U256::from(whole)).map(Self)
+    }
+
     /// The amount in whole units as people write it, without trailing zeros:
     /// `Amount::from_atomic(10_000).to_decimal(6)` is `0.01`.
     #[must_use]

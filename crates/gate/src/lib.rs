@@ -41,6 +41,7 @@ mod answer;
 mod body;
 mod builder;
 mod challenge;
+mod charge;
 mod cors;
 mod crash;
 mod error;
@@ -60,6 +61,7 @@ mod tunnel;
 
 pub use body::{Body, BoxError, boxed, empty, full};
 pub use builder::GateBuilder;
+pub use charge::Charge;
 pub use error::BuildError;
 pub use event::{Event, OnEvent};
 pub use gate::{Gate, StartReport};

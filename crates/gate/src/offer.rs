@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use tollway_core::assets::AssetTable;
+use tollway_core::assets::{self, AssetTable, Method};
 use tollway_core::money::Price;
 use tollway_core::wire::{Object, PaymentRequirements};
-use tollway_core::{Network, PaymentFlow, Refusal, Terms};
+use tollway_core::{Network, PaymentFlow, Refusal, Scheme, Terms};
 
 /// Default of `maxTimeoutSeconds`, as the x402 server SDKs have it.
 const DEFAULT_TIMEOUT_SECONDS: u64 = 300;
@@ -14,10 +14,15 @@ const MIN_TIMEOUT_SECONDS: u64 = 60;
 /// Buyers sign nothing that lives longer.
 const MAX_TIMEOUT_SECONDS: u64 = 900;
 
+/// Of an asset that no table knows, as most dollars have it.
+const DEFAULT_DECIMALS: u8 = 6;
+
 /// One way to pay: an amount of an asset on a network, to somebody.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Offer {
     terms: Arc<Terms>,
+    /// Of the asset, to read a charge in whole units by.
+    decimals: u8,
 }
 
 impl Offer {
@@ -45,7 +50,8 @@ impl Offer {
         assets: &AssetTable,
     ) -> Result<Self, Refusal> {
         let priced = price.resolve(network, assets)?;
-        Self::from_requirements(PaymentRequirements {
+        let decimals = priced.info.map_or(DEFAULT_DECIMALS, |info| info.decimals);
+        let wire = PaymentRequirements {
             scheme: "exact".to_owned(),
             network: network.to_string(),
             amount: priced.amount.to_string(),
@@ -53,7 +59,28 @@ impl Offer {
             pay_to: pay_to.to_owned(),
             max_timeout_seconds: DEFAULT_TIMEOUT_SECONDS,
             extra: Some(priced.extra).filter(|extra| !extra.is_empty()),
-        })
+        };
+        Self::checked(wire, decimals)
+    }
+
+    /// The same paid by another transfer method, such as Permit2.
+    ///
+    /// # Errors
+    /// What [`Terms::check`] refuses.
+    pub fn by(self, method: Method) -> Result<Self, Refusal> {
+        let wire = PaymentRequirements::clone(&self.terms.wire).with_method(method);
+        Self::checked(wire, self.decimals)
+    }
+
+    /// The same as the most that may be charged (`upto`): the service behind says
+    /// how much it is in the end ([`crate::Charge`]).
+    ///
+    /// # Errors
+    /// What [`Terms::check`] refuses.
+    pub fn up_to(self) -> Result<Self, Refusal> {
+        let mut wire = PaymentRequirements::clone(&self.terms.wire);
+        wire.scheme = Scheme::Upto.as_str().to_owned();
+        Self::checked(wire.with_method(Method::Permit2), self.decimals)
     }
 
     /// Requirements as they shall stand in `accepts`.
@@ -61,6 +88,11 @@ impl Offer {
     /// # Errors
     /// What [`Terms::check`] refuses, and a `maxTimeoutSeconds` outside 60 to 900.
     pub fn from_requirements(wire: PaymentRequirements) -> Result<Self, Refusal> {
+        let decimals = known_decimals(&wire).unwrap_or(DEFAULT_DECIMALS);
+        Self::checked(wire, decimals)
+    }
+
+    fn checked(wire: PaymentRequirements, decimals: u8) -> Result<Self, Refusal> {
         if !(MIN_TIMEOUT_SECONDS..=MAX_TIMEOUT_SECONDS).contains(&wire.max_timeout_seconds) {
             return Err(Refusal::new(
                 "invalid_payment_requirements",
@@ -69,6 +101,7 @@ impl Offer {
         }
         Terms::check(wire).map(|terms| Self {
             terms: Arc::new(terms),
+            decimals,
         })
     }
 
@@ -79,7 +112,7 @@ impl Offer {
     pub fn with_timeout_seconds(self, seconds: u64) -> Result<Self, Refusal> {
         let mut wire = PaymentRequirements::clone(&self.terms.wire);
         wire.max_timeout_seconds = seconds;
-        Self::from_requirements(wire)
+        Self::checked(wire, self.decimals)
     }
 
     /// What it asks, checked.
@@ -100,6 +133,17 @@ impl Offer {
             PaymentFlow::Upfront => extra.insert("paymentFlow".to_owned(), flow.as_str().into()),
         };
         wire.extra = Some(extra).filter(|extra| !extra.is_empty());
-        Self::from_requirements(wire)
+        Self::checked(wire, self.decimals)
     }
+
+    /// Decimals of the asset.
+    pub(crate) const fn decimals(&self) -> u8 {
+        self.decimals
+    }
+}
+
+fn known_decimals(wire: &PaymentRequirements) -> Option<u8> {
+    let network: Network = wire.network.parse().ok()?;
+    let asset = network.address(&wire.asset).ok()?;
+    assets::find(&network, &asset).map(|info| info.decimals)
 }

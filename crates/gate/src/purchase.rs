@@ -9,10 +9,11 @@ use sha2::{Digest, Sha256};
 use tollway_core::extensions::{self, PaymentIdentifierId};
 use tollway_core::header::{Presentation, Presented};
 use tollway_core::wire::{PaymentPayload, Version};
-use tollway_core::{Intent, PaymentFlow, Refusal, Terms, codes, mistake};
+use tollway_core::{Amount, Intent, PaymentFlow, Refusal, Terms, codes, mistake};
 use tollway_ledger::NewGrant;
 use url::Url;
 
+use crate::Offer;
 use crate::gate::{ChainUse, Inner, Sale};
 use crate::limits::MAX_STORED_URL_BYTES;
 
@@ -33,10 +34,13 @@ pub(crate) struct Target {
 pub(crate) const BACKGROUND: &str = "background";
 
 /// A payment that fits an offer, bound to its request.
+#[derive(Clone)]
 pub(crate) struct Purchase {
     pub version: Version,
     pub payload: Arc<PaymentPayload>,
     pub terms: Arc<Terms>,
+    /// Of the asset that is paid in.
+    pub decimals: u8,
     pub intent: Intent,
     pub chain: ChainUse,
     pub identifier: Option<PaymentIdentifierId>,
@@ -86,7 +90,8 @@ impl Purchase {
     ) -> Result<Self, Rejection> {
         let version = presented.version;
         let own_url = format!("{}{}", gate.base_url, target.path);
-        let terms = matching(&sale, &presented, &own_url)?;
+        let offer = matching(&sale, &presented, &own_url)?;
+        let (terms, decimals) = (Arc::clone(offer.terms()), offer.decimals());
         extensions::check_echo(Some(&gate.extensions), presented.extensions())
             .map_err(Rejection::terms)?;
         let mut resource = sale.resource.clone();
@@ -116,6 +121,7 @@ impl Purchase {
             body_digest: String::new(),
             payload,
             terms,
+            decimals,
             intent,
             chain,
             identifier,
@@ -124,6 +130,14 @@ impl Purchase {
             target,
             url,
         })
+    }
+
+    /// The same with what is charged of the maximum.
+    pub(crate) fn charging(&self, amount: Amount) -> Self {
+        let mut charged = self.clone();
+        charged.terms = Arc::new(self.terms.charging(amount));
+        charged.intent.expected.amount = amount;
+        charged
     }
 
     /// Binds the request's body.
@@ -179,7 +193,11 @@ fn bounded(mut url: String) -> String {
 }
 
 /// The terms of the offer that a payment accepts.
-fn matching(sale: &Sale, presented: &Presented, own_url: &str) -> Result<Arc<Terms>, Rejection> {
+fn matching<'s>(
+    sale: &'s Sale,
+    presented: &Presented,
+    own_url: &str,
+) -> Result<&'s Offer, Rejection> {
     if let Presentation::V2(payload) = &presented.payload
         && let Some(resource) = &payload.resource
         && !same_resource(&resource.url, own_url)
@@ -188,16 +206,12 @@ fn matching(sale: &Sale, presented: &Presented, own_url: &str) -> Result<Arc<Ter
             "The payment was made for another resource; ask without payment for the terms of this one.",
         ));
     }
-    let fits = |terms: &&Arc<Terms>| {
+    let fits = |offer: &&Offer| {
+        let terms = offer.terms();
         let for_v1 = matches!(terms.method(), None | Some("eip3009"));
         presented.matches(&terms.wire) && (presented.version == Version::V2 || for_v1)
     };
-    sale.offers
-        .iter()
-        .map(crate::Offer::terms)
-        .find(fits)
-        .cloned()
-        .ok_or_else(no_match)
+    sale.offers.iter().find(fits).ok_or_else(no_match)
 }
 
 /// Whether a URL that a payment names is the one that is sold. The query does

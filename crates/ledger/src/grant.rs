@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tollway_core::{Expected, GrantId, Identity, Timestamp, TxHash};
+use tollway_core::{Amount, Expected, GrantId, Identity, Timestamp, TxHash};
 
 use crate::LedgerError;
 
@@ -142,11 +142,14 @@ pub trait GrantStore: Send + Sync {
     /// to nothing before that leaves none, since stories are kept for ever.
     async fn claim(&self, new: NewGrant, now: Timestamp) -> Result<Claim, LedgerError>;
 
-    /// The upstream answered; the answer is stored if there is one to store.
+    /// The upstream answered; the answer is stored if there is one to store. What is
+    /// charged is the grant's expected amount from now on, where that is less than
+    /// was permitted (`upto`).
     async fn served(
         &self,
         id: &GrantId,
         answer: Option<StoredAnswer>,
+        charged: Option<Amount>,
         now: Timestamp,
     ) -> Result<(), LedgerError>;
 

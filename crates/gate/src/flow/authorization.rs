@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, StatusCode};
 use tollway_core::wire::SettleResponse;
 use tollway_core::{codes, mistake, wire::Version};
 use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError};
@@ -34,7 +34,7 @@ pub(super) async fn serve(mut work: Work, record: GrantRecord, active: Active) -
     } = work;
     let within = time_to_serve(&gate, &purchase);
     let answer = held::call(upstream, request, within).await;
-    let held = match hold(&gate, answer, within).await {
+    let mut held = match hold(&gate, answer, within).await {
         Ok(held) => held,
         Err(Failure { code, response }) => {
             give_back(&gate, &record, code).await;
@@ -49,7 +49,19 @@ pub(super) async fn serve(mut work: Work, record: GrantRecord, active: Active) -
         give_back(&gate, &record, codes::UPSTREAM_FAILED).await;
         return held.into_failure();
     }
-    if let Err(error) = store(&gate, &record, &held).await {
+    let purchase = match held.charged(&purchase) {
+        Ok(None) => purchase,
+        Ok(Some(amount)) => Arc::new(purchase.charging(amount)),
+        Err(refusal) => {
+            tracing::error!(
+                route = record.grant.route,
+                "the service behind charges what was not permitted"
+            );
+            give_back(&gate, &record, refusal.code()).await;
+            return answer::refusal(StatusCode::BAD_GATEWAY, &refusal);
+        }
+    };
+    if let Err(error) = store(&gate, &purchase, &record, &held).await {
         give_back(&gate, &record, codes::LEDGER_UNAVAILABLE).await;
         return ledger_failed(&error);
     }
@@ -86,11 +98,18 @@ async fn hold(
 
 /// Stores the answer, then that settling begins: from here on the facilitator
 /// may act.
-async fn store(gate: &Inner, record: &GrantRecord, held: &Held) -> Result<(), LedgerError> {
+async fn store(
+    gate: &Inner,
+    purchase: &Purchase,
+    record: &GrantRecord,
+    held: &Held,
+) -> Result<(), LedgerError> {
     let stored = held.to_stored(gate.limits.max_stored_answer_bytes);
+    let permitted = record.grant.expected.amount;
+    let charged = Some(purchase.terms.amount).filter(|charged| *charged != permitted);
     gate.noted(durably!(
         "served",
-        gate.grants.served(&record.id, stored, gate.now())
+        gate.grants.served(&record.id, stored, charged, gate.now())
     ))?;
     gate.noted(durably!(
         "settling",

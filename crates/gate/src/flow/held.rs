@@ -8,12 +8,14 @@ use futures_util::FutureExt;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tollway_core::codes;
+use tollway_core::{Amount, Refusal, codes};
 use tollway_ledger::StoredAnswer;
 use url::Url;
 
 use super::Upstream;
 use crate::body::{self, Body};
+use crate::charge::Said;
+use crate::purchase::Purchase;
 use crate::{answer, hygiene};
 
 /// Marks trailers among stored headers: no header's name has a colon.
@@ -26,6 +28,8 @@ pub(super) struct Held {
     headers: HeaderMap,
     body: Bytes,
     trailers: Option<HeaderMap>,
+    /// What is to be charged, where the service behind said so.
+    charge: Option<Said>,
 }
 
 /// Why there is no answer to sell. Nothing is charged.
@@ -79,6 +83,9 @@ pub(super) async fn call(
             "The server behind the gate asks for a payment of its own; tell the seller.",
         ));
     }
+    if let Some(said) = Said::take(&mut response) {
+        response.extensions_mut().insert(said);
+    }
     hygiene::clean_answer(response.headers_mut());
     Ok(response)
 }
@@ -124,7 +131,7 @@ impl Held {
         max_bytes: usize,
         within: Duration,
     ) -> Result<Self, Failure> {
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
         if streams(&parts.headers) {
             return Err(Failure::new(
                 StatusCode::BAD_GATEWAY,
@@ -156,6 +163,7 @@ impl Held {
             headers: parts.headers,
             body: collected.to_bytes(),
             trailers,
+            charge: parts.extensions.remove(),
         })
     }
 
@@ -166,6 +174,14 @@ impl Held {
             .as_ref()
             .is_none_or(|trailers| grpc_is_well(&self.headers, trailers));
         is_chargeable(base_url, self.status, &self.headers) && trailers_well
+    }
+
+    /// What of the maximum is charged for it; `None` for all of it.
+    pub(super) fn charged(&mut self, purchase: &Purchase) -> Result<Option<Amount>, Refusal> {
+        let said = self.charge.take();
+        said.map_or(Ok(None), |said| {
+            said.charged(&purchase.terms, purchase.decimals)
+        })
     }
 
     /// The answer of a service that failed, free of charge: what a gRPC service
@@ -225,6 +241,7 @@ impl Held {
             headers,
             body: stored.body.into(),
             trailers: Some(trailers).filter(|t| !t.is_empty()),
+            charge: None,
         }
     }
 }

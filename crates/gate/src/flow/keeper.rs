@@ -279,7 +279,9 @@ pub(super) async fn close(
         return Ok(false);
     }
     if settles_first(record) && record.state == GrantState::Settling {
-        gate.grants.served(&record.id, None, gate.now()).await?;
+        gate.grants
+            .served(&record.id, None, None, gate.now())
+            .await?;
     }
     release(gate, record, evidence, receipt).await?;
     Ok(true)

@@ -156,14 +156,20 @@ fn go_on_settling(
     if settles_first(&record) {
         return same.then(|| Known::Settled(Box::new(record), active));
     }
+    // It goes on with what was charged, which may be less than was signed for.
+    let charged = record.grant.expected.amount;
+    let purchase = match charged == purchase.terms.amount {
+        true => Arc::clone(purchase),
+        false => Arc::new(purchase.charging(charged)),
+    };
     let (settling, _) = Settling::new(
         Arc::clone(gate),
-        Order::of(purchase),
+        Order::of(&purchase),
         record.id.clone(),
         true,
     );
     gate.tasks.spawn({
-        let (gate, purchase) = (Arc::clone(gate), Arc::clone(purchase));
+        let gate = Arc::clone(gate);
         async move {
             let settled = settling.run().await;
             let _ = end(&gate, &purchase, &record, settled).await;

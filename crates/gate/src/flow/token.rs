@@ -358,7 +358,10 @@ async fn paid(
     };
     let pending = |_| answer::pending(purchase.version, &receipt);
     if record.state != GrantState::Served {
-        let served = durably!("served", gate.grants.served(&record.id, None, gate.now()));
+        let served = durably!(
+            "served",
+            gate.grants.served(&record.id, None, None, gate.now())
+        );
         gate.noted(served).map_err(pending)?;
     }
     release_surely(gate, record, &evidence, &receipt)

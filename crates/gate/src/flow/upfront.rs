@@ -168,7 +168,7 @@ async fn release(
     if record.state != GrantState::Served {
         gate.noted(durably!(
             "served",
-            gate.grants.served(&record.id, stored, gate.now())
+            gate.grants.served(&record.id, stored, None, gate.now())
         ))?;
     }
     match authorization::release(gate, record, evidence, receipt).await {

@@ -8,6 +8,7 @@ mod browsers;
 mod crashes;
 mod doors;
 mod identifiers;
+mod metered;
 mod outcomes;
 mod passes;
 mod proxied;

@@ -1,7 +1,7 @@
 //! The steps of grants.
 
 use serde_json::{Value, json};
-use tollway_core::{GrantId, Timestamp, mistake};
+use tollway_core::{Amount, GrantId, Timestamp, mistake};
 
 use super::grant_rows::{by_id, by_identifier, by_identity, open, record};
 use super::payments::digest;
@@ -179,6 +179,7 @@ pub(crate) async fn served(
     id: &GrantId,
     owner: Option<&str>,
     answer: Option<&StoredAnswer>,
+    charged: Option<Amount>,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     const WHAT: &str = "serve it";
@@ -188,20 +189,29 @@ pub(crate) async fn served(
     } else {
         GrantState::Claimed
     };
-    if grant.state != expected {
+    let permitted = grant.grant.expected.amount;
+    if grant.state != expected || charged.is_some_and(|charged| charged > permitted) {
         return Err(conflict(&grant, WHAT));
     }
     begin_story(step, &grant).await?;
-    let facts = json!({
+    let mut facts = json!({
         "status": answer.map(|a| a.status),
         "stored_bytes": answer.map(|a| a.body.len()),
     });
+    if let Some(charged) = charged {
+        facts["charged"] = json!(charged.to_string());
+    }
     if let Some(answer) = answer {
         store_answer(step, id, answer, now).await?;
     }
-    let update = sql("UPDATE grants SET state = 'served', updated_at = $2 WHERE id = $1");
-    step.run(update.bind(id.to_string()).bind(millis(now)))
-        .await?;
+    let update = sql(
+        "UPDATE grants SET state = 'served', amount = COALESCE($3, amount), updated_at = $2
+         WHERE id = $1",
+    )
+    .bind(id.to_string())
+    .bind(millis(now))
+    .bind(charged.map(|charged| charged.to_string()));
+    step.run(update).await?;
     step.tell(id.as_str(), "served", facts, now).await
 }
 

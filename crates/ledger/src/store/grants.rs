@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tollway_core::{GrantId, Identity, Timestamp};
+use tollway_core::{Amount, GrantId, Identity, Timestamp};
 
 use super::{Step, Store, step_name};
 use crate::sql::{by_seq, millis, sql};
@@ -38,11 +38,12 @@ impl GrantStore for Store {
         &self,
         id: &GrantId,
         answer: Option<StoredAnswer>,
+        charged: Option<Amount>,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let (id, owner) = (id.clone(), self.owner.clone());
         self.write(step_name!("served"), async move |step: &mut Step| {
-            steps::served(step, &id, owner.as_deref(), answer.as_ref(), now).await
+            steps::served(step, &id, owner.as_deref(), answer.as_ref(), charged, now).await
         })
         .await
     }

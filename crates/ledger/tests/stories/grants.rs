@@ -75,8 +75,11 @@ pub async fn what_was_paid_for_can_be_fetched_again(store: impl GrantStore) {
     let id = claimed(&store, grant(1)).await.id;
     assert_conflict(released(&store, &id).await);
     assert_conflict(store.settling(&id, at(2)).await);
-    store.served(&id, Some(answer()), at(2)).await.unwrap();
-    assert_conflict(store.served(&id, Some(answer()), at(2)).await);
+    store
+        .served(&id, Some(answer()), None, at(2))
+        .await
+        .unwrap();
+    assert_conflict(store.served(&id, Some(answer()), None, at(2)).await);
     assert_conflict(released(&store, &id).await);
     store.settling(&id, at(3)).await.unwrap();
     let pending = json!({ "errorReason": "settlement_pending", "transaction": hash(1) });
@@ -109,10 +112,10 @@ pub async fn upfront_settles_before_it_serves(store: impl GrantStore) {
         ..grant(1)
     };
     let id = claimed(&store, upfront).await.id;
-    assert_conflict(store.served(&id, None, at(2)).await);
+    assert_conflict(store.served(&id, None, None, at(2)).await);
     store.settling(&id, at(2)).await.unwrap();
     assert_conflict(released(&store, &id).await);
-    store.served(&id, None, at(3)).await.unwrap();
+    store.served(&id, None, None, at(3)).await.unwrap();
     // It was settled: it is nobody's orphan.
     assert_eq!(store.refuse_orphans(&[], at(4)).await.unwrap(), 0);
     released(&store, &id).await.unwrap();
@@ -125,7 +128,7 @@ pub async fn a_refused_grant_can_be_claimed_again_if_nothing_happened(store: imp
     };
     let first = claimed(&store, named(1)).await;
     store
-        .served(&first.id, Some(answer()), at(2))
+        .served(&first.id, Some(answer()), None, at(2))
         .await
         .unwrap();
     let refusal = store.refuse(&first.id, "busy", "Try again.", true, at(3));
@@ -134,7 +137,7 @@ pub async fn a_refused_grant_can_be_claimed_again_if_nothing_happened(store: imp
     let second = claimed(&store, named(1)).await;
     assert_ne!(first.id, second.id);
     // Whoever still believes in the first claim can do nothing with it.
-    assert_conflict(store.served(&first.id, None, at(4)).await);
+    assert_conflict(store.served(&first.id, None, None, at(4)).await);
     let refusal = store.refuse(&second.id, "spent", "Sign a new one.", false, at(5));
     refusal.await.unwrap();
     let third = store.claim(named(1), at(6)).await.unwrap();
@@ -152,7 +155,10 @@ pub async fn only_the_dead_leave_orphans(store: impl GrantStore) {
     };
     let dead = claimed(&store, owned(1, "dead")).await;
     let dead_settling = claimed(&store, owned(2, "dead")).await;
-    store.served(&dead_settling.id, None, at(2)).await.unwrap();
+    store
+        .served(&dead_settling.id, None, None, at(2))
+        .await
+        .unwrap();
     store.settling(&dead_settling.id, at(3)).await.unwrap();
     let alive = claimed(&store, owned(3, "alive")).await;
     let refused = store.refuse_orphans(&["alive".to_owned()], at(4)).await;
@@ -215,7 +221,7 @@ pub async fn what_was_paid_or_served_has_its_whole_story(store: impl GrantStore 
         .remember_receipt(&paid, &receipt(), at(3))
         .await
         .unwrap();
-    store.served(&paid, None, at(4)).await.unwrap();
+    store.served(&paid, None, None, at(4)).await.unwrap();
     released(&store, &paid).await.unwrap();
     let story = [
         ("claimed", 1),
@@ -230,7 +236,7 @@ pub async fn what_was_paid_or_served_has_its_whole_story(store: impl GrantStore 
     );
 
     let served = claimed(&store, grant(2)).await.id;
-    store.served(&served, None, at(2)).await.unwrap();
+    store.served(&served, None, None, at(2)).await.unwrap();
     store.settling(&served, at(3)).await.unwrap();
     store
         .refuse(&served, "busy", "Again.", true, at(4))
@@ -268,12 +274,14 @@ pub async fn who_takes_over_from_the_dead_is_the_owner(store: impl GrantStore) {
 
     let (late, heir) = (store.owned_by(&owner), store.owned_by("heir"));
     assert_conflict(late.remember_receipt(&first.id, &receipt(), at(4)).await);
-    assert_conflict(late.served(&first.id, None, at(4)).await);
+    assert_conflict(late.served(&first.id, None, None, at(4)).await);
     assert_conflict(late.refuse(&first.id, "c", "m", true, at(4)).await);
     heir.remember_receipt(&first.id, &receipt(), at(4))
         .await
         .unwrap();
-    heir.served(&first.id, Some(answer()), at(5)).await.unwrap();
+    heir.served(&first.id, Some(answer()), None, at(5))
+        .await
+        .unwrap();
     assert_conflict(
         late.release(&first.id, &evidence(), &receipt(), at(6))
             .await,

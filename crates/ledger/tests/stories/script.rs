@@ -111,7 +111,9 @@ async fn grants(
         let (Claim::New(record) | Claim::Existing(record) | Claim::IdentifierTaken(record)) =
             ledger.claim(grant(n), at(20)).await?;
         after().await;
-        ledger.served(&record.id, Some(answer()), at(21)).await?;
+        ledger
+            .served(&record.id, Some(answer()), None, at(21))
+            .await?;
         after().await;
         if n == 2 {
             ledger

@@ -258,7 +258,7 @@ impl Memory {
                     ledger.claim(grant(*n), at(20)).await?;
                 self.grants.insert(*n, record.id);
             }
-            Step::Served(n) => ledger.served(id(n), Some(answer(*n)), at(21)).await?,
+            Step::Served(n) => ledger.served(id(n), Some(answer(*n)), None, at(21)).await?,
             Step::Settling(n) => ledger.settling(id(n), at(22)).await?,
             Step::RememberReceipt(n) => {
                 let receipt = json!({ "transaction": hash(*n).to_string() });

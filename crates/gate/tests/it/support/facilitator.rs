@@ -44,6 +44,8 @@ pub struct FakeFacilitator {
     pub verified: AtomicUsize,
     pub settle_calls: AtomicUsize,
     pub keys: Mutex<Vec<String>>,
+    /// What each settle call charged.
+    pub charges: Mutex<Vec<String>>,
 }
 
 impl FakeFacilitator {
@@ -57,6 +59,7 @@ impl FakeFacilitator {
             verified: AtomicUsize::new(0),
             settle_calls: AtomicUsize::new(0),
             keys: Mutex::default(),
+            charges: Mutex::default(),
         }
     }
 
@@ -111,6 +114,8 @@ impl Facilitator for FakeFacilitator {
 
     async fn settle(&self, request: &SettleRequest) -> Result<SettleResponse, FacilitatorError> {
         self.settle_calls.fetch_add(1, Ordering::SeqCst);
+        let charge = request.requirements.amount.clone();
+        self.charges.lock().unwrap().push(charge);
         self.keys
             .lock()
             .unwrap()

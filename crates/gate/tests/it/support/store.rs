@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use tollway_core::{GrantId, Identity, Timestamp};
+use tollway_core::{Amount, GrantId, Identity, Timestamp};
 use tollway_ledger::{
     Claim, Evidence, GrantRecord, GrantStore, LedgerError, NewGrant, SqliteLedger, StoredAnswer,
 };
@@ -77,10 +77,11 @@ impl GrantStore for UnsteadyStore {
         &self,
         id: &GrantId,
         answer: Option<StoredAnswer>,
+        charged: Option<Amount>,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         self.well("served")?;
-        self.ledger.served(id, answer, now).await
+        self.ledger.served(id, answer, charged, now).await
     }
 
     async fn settling(&self, id: &GrantId, now: Timestamp) -> Result<(), LedgerError> {

@@ -222,7 +222,7 @@ impl Real {
             }
             Command::Served(g, stored) => {
                 let stored = stored.then(crate::make::answer);
-                answer(ledger.served(&self.id(g), stored, now).await, done)
+                answer(ledger.served(&self.id(g), stored, None, now).await, done)
             }
             Command::Settling(g) => answer(ledger.settling(&self.id(g), now).await, done),
             Command::Release(g, owed) => {
