@@ -229,7 +229,7 @@ pub async fn a_pass_comes_with_a_release_too(store: impl PassStore + GrantStore)
         other => panic!("{other:?}"),
     };
     store.settling(&claimed.id, at(1)).await.unwrap();
-    store.served(&claimed.id, None, at(2)).await.unwrap();
+    store.served(&claimed.id, None, None, at(2)).await.unwrap();
     let evidence = Evidence::Receipt {
         transaction: hash(1),
     };
