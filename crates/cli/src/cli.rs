@@ -88,6 +88,9 @@ PRICE is `$0.01` or `AMOUNT ASSET`, then ` on NETWORK` to offer it on that netwo
 ASSET is a symbol (USDC) or a contract address of the asset table.
 After the prices a route may say `; finality=safe` (or finalized, or a number of confirmations) and
 `; single`, for a transaction of its own for each payment.
+`; pass=1h`, `; pass=100` or `; pass=100/1h` sells a pass, for a time or a number of requests: the answer
+to its payment carries an access token (Tollway-Pass), and so does POST /token. `; audience=NAME` opens all
+routes of that name with it. `; methods=eip3009,permit2,eip2612` says how it can be paid.
 
 One ledger for each --pay-to: two gates that are paid at one address and keep separate ledgers
 would both serve one and the same payment.
@@ -141,6 +144,20 @@ pub struct GateArgs {
     /// URL under which buyers know this server (default: http and the listen address).
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
+    /// Where payments are posted for access tokens, with routes that sell passes [default: /token].
+    #[arg(long, value_name = "PATH")]
+    pub token_path: Option<String>,
+    /// Keys that sign access tokens, one `NAME HEX` a line, the first signs (file with mode 0600;
+    /// made if it is missing) [default: ~/.tollway/token.keys].
+    #[arg(long, value_name = "FILE")]
+    pub token_key_file: Option<PathBuf>,
+    /// Hand out tokens before their payments settle while no more than this is promised to one
+    /// payer, in dollars; 0 settles every payment first [default: 1].
+    #[arg(long, value_name = "DOLLARS")]
+    pub exposure_per_payer: Option<String>,
+    /// The same for all payers together [default: 20].
+    #[arg(long, value_name = "DOLLARS")]
+    pub exposure: Option<String>,
     /// How deep a settlement must lie: included, a number of confirmations, safe, finalized.
     #[arg(long, value_name = "FINALITY")]
     pub finality: Option<String>,

@@ -1,8 +1,11 @@
 //! `--route PATTERN=PRICE[, PRICE …][; OPTION …]`, read into a pattern, its prices
 //! and its options.
 
+use std::time::Duration;
+
 use tollway_core::money::Price;
 use tollway_core::{Finality, Network};
+use tollway_gate::PassOffer;
 
 use crate::exit::{Exit, Failure};
 use crate::wiring;
@@ -18,7 +21,14 @@ pub struct RouteSetting {
     pub finality: Option<Finality>,
     /// Whether each payment has a transaction of its own.
     pub single: bool,
+    /// The pass that it sells.
+    pub pass: Option<PassOffer>,
+    /// How it can be paid; empty: by the usual method.
+    pub methods: Vec<&'static str>,
 }
+
+/// How tokens can be paid for by a route's payments.
+const METHODS: [&str; 3] = ["eip3009", "permit2", "eip2612"];
 
 /// One price, on one network or on all that are configured.
 #[derive(Clone, Debug)]
@@ -52,17 +62,78 @@ pub fn parse(text: &str) -> Result<RouteSetting, Failure> {
         prices,
         finality: None,
         single: false,
+        pass: None,
+        methods: Vec::new(),
     };
+    let mut audience = None;
     for option in parts.map(str::trim) {
         match option.split_once('=') {
             None if option == "single" => route.single = true,
             Some(("finality", depth)) => {
                 route.finality = Some(depth.trim().parse().map_err(|e: String| bad(&e))?);
             }
-            _ => return Err(bad(&format!("`{option}` is neither finality=… nor single"))),
+            Some(("pass", pass)) => {
+                route.pass = Some(parse_pass(pass.trim()).ok_or_else(|| {
+                    bad(&format!(
+                        "`{option}` is no pass; write pass=1h, pass=100 or pass=100/1h"
+                    ))
+                })?);
+            }
+            Some(("audience", name)) if !name.trim().is_empty() => audience = Some(name.trim()),
+            Some(("methods", names)) => {
+                for name in names.split(',').map(str::trim) {
+                    let known = METHODS.into_iter().find(|known| *known == name);
+                    let known = known.filter(|known| !route.methods.contains(known));
+                    route.methods.push(known.ok_or_else(|| {
+                        bad(&format!(
+                            "`{name}` is no other of the methods eip3009, permit2 and eip2612"
+                        ))
+                    })?);
+                }
+            }
+            _ => {
+                return Err(bad(&format!(
+                    "`{option}` is none of finality=…, single, pass=…, audience=… and methods=…"
+                )));
+            }
         }
     }
+    route.pass = match (route.pass, audience) {
+        (Some(pass), Some(name)) => Some(pass.audience(name)),
+        (None, Some(_)) => return Err(bad("there is an audience and no pass")),
+        (pass, None) => pass,
+    };
     Ok(route)
+}
+
+/// `1h`, `100` or `100/1h`.
+fn parse_pass(text: &str) -> Option<PassOffer> {
+    if let Some((calls, time)) = text.split_once('/') {
+        return Some(parse_calls(calls)?.within(parse_time(time)?));
+    }
+    parse_calls(text).or_else(|| parse_time(text).map(PassOffer::for_time))
+}
+
+fn parse_calls(text: &str) -> Option<PassOffer> {
+    let calls = text.parse::<u32>().ok()?;
+    (calls > 0).then(|| PassOffer::for_calls(calls))
+}
+
+/// `30s`, `10m`, `1h` or `7d`: ten seconds to a year.
+fn parse_time(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return None,
+    };
+    let seconds = number.parse::<u64>().ok()?.checked_mul(unit)?;
+    let year = 366 * 24 * 60 * 60;
+    (10..=year)
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds))
 }
 
 fn parse_price(text: &str, route: &str) -> Result<PriceSetting, Failure> {
@@ -129,6 +200,41 @@ mod tests {
         for text in ["/a=$1; finality=soon", "/a=$1; fast", "/a=$1;"] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_route_sells_a_pass_for_a_time_or_for_calls() {
+        let pass = |option: &str| parse(&format!("/paid=$1; {option}")).unwrap().pass;
+        let hour = Duration::from_secs(3_600);
+        assert_eq!(pass("pass=1h"), Some(PassOffer::for_time(hour)));
+        assert_eq!(pass("pass=60m"), Some(PassOffer::for_time(hour)));
+        assert_eq!(pass("pass=100"), Some(PassOffer::for_calls(100)));
+        let both = PassOffer::for_calls(100).within(hour);
+        assert_eq!(pass("pass=100/1h"), Some(both.clone()));
+        assert_eq!(
+            pass("pass=100/1h; audience=all"),
+            Some(both.audience("all"))
+        );
+        for option in [
+            "pass=",
+            "pass=0",
+            "pass=h",
+            "pass=1w",
+            "pass=-1h",
+            "pass=1h/100",
+            "pass=5s",
+            "pass=99999999999999999999d",
+            "pass=é",
+            "audience=all",
+            "pass=1h; audience=",
+            "methods=",
+            "methods=cash",
+            "methods=eip3009,eip3009",
+        ] {
+            assert!(parse(&format!("/paid=$1; {option}")).is_err(), "{option}");
+        }
+        let route = parse("/paid=$1; methods=eip2612, permit2").unwrap();
+        assert_eq!(route.methods, ["eip2612", "permit2"]);
     }
 
     #[test]

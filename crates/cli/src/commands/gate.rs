@@ -1,15 +1,18 @@
 //! `tollway gate`: prices on the routes of an HTTP server.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tollway_core::assets::AssetTable;
+use tollway_core::money::Decimal;
+use tollway_core::wire::PaymentRequirements;
 use tollway_core::{Chain, Facilitator, Finality, PaymentFlow, Refusal};
 use tollway_evm::EvmChain;
 use tollway_facilitator::Engine;
-use tollway_gate::{Gate, GateBuilder, Offer, Proxy, RemoteFacilitator, Route};
+use tollway_gate::{Gate, GateBuilder, Offer, Passes, Proxy, RemoteFacilitator, Route, TokenKeys};
 use tollway_ledger::{EngineLock, Store};
 use tower::Layer;
 
@@ -110,11 +113,81 @@ struct Settings {
     flow: PaymentFlow,
     facilitator: String,
     finality: Finality,
+    /// How passes are sold, where a route sells one.
+    passes: Option<PassSettings>,
+}
+
+/// What the flags say of passes.
+struct PassSettings {
+    token_path: Option<String>,
+    keys: TokenKeys,
+    /// Per payer and in all; none settles first.
+    exposure: Option<(Decimal, Decimal)>,
+}
+
+/// What may be promised to one payer and to all, in dollars, unless it is said.
+const EXPOSURE: (&str, &str) = ("1", "20");
+
+impl PassSettings {
+    fn read(args: &GateArgs, environment: &Environment) -> Result<Self, Failure> {
+        let file = match &args.token_key_file {
+            Some(file) => file.clone(),
+            None => environment.home()?.join("token.keys"),
+        };
+        let own = dollars(
+            args.exposure_per_payer.as_deref(),
+            EXPOSURE.0,
+            "--exposure-per-payer",
+        )?;
+        let all = dollars(args.exposure.as_deref(), EXPOSURE.1, "--exposure")?;
+        Ok(Self {
+            token_path: args.token_path.clone(),
+            keys: token_keys(&file)?,
+            exposure: own.zip(all),
+        })
+    }
+
+    fn passes(&self, ledger: &Store) -> Passes {
+        let mut passes = Passes::new(Arc::new(ledger.clone()), self.keys.clone());
+        if let Some(path) = &self.token_path {
+            passes = passes.token_path(path);
+        }
+        match self.exposure {
+            Some((own, all)) => passes.in_background(own, all),
+            None => passes,
+        }
+    }
+}
+
+/// An amount of dollars; none for zero.
+fn dollars(text: Option<&str>, default: &str, flag: &str) -> Result<Option<Decimal>, Failure> {
+    let text = text.unwrap_or(default).trim_start_matches('$');
+    let amount = text.parse::<Decimal>().map_err(|_| {
+        Failure::usage(format!(
+            "{flag}: `{text}` is no amount of dollars; write for example 5."
+        ))
+    })?;
+    let is_some = amount.to_atomic(18).is_some_and(|atomic| !atomic.is_zero());
+    Ok(is_some.then_some(amount))
+}
+
+/// The keys that sign tokens; a fresh one where there is no such file.
+fn token_keys(file: &Path) -> Result<TokenKeys, Failure> {
+    if !file.exists() {
+        let fresh = TokenKeys::generate().map_err(Failure::new)?;
+        keys::write_private(file, &fresh)?;
+        eprintln!(
+            "tollway: {} holds a fresh key for access tokens; gates that share a ledger need the same file.",
+            file.display()
+        );
+    }
+    let text = keys::read_private(file)?;
+    TokenKeys::parse(&text).map_err(|e| Failure::usage(format!("{}: {e}.", file.display())))
 }
 
 impl Settings {
     fn read(args: &GateArgs, environment: &Environment) -> Result<Self, Failure> {
-        let settings = Self {
+        let mut settings = Self {
             listen: required(args.listen.clone(), "--listen", "127.0.0.1:4021")?,
             upstream: required(args.upstream.clone(), "--upstream", "http://127.0.0.1:3000")?,
             pay_to: required(args.pay_to.clone(), "--pay-to", "0xYourAddress")?,
@@ -130,6 +203,7 @@ impl Settings {
             },
             finality: wiring::finality(args.finality.as_deref(), "--finality")?,
             facilitator: required(args.facilitator.clone(), "--facilitator", "local")?,
+            passes: None,
         };
         wiring::http_url(&settings.upstream, "--upstream")?;
         if settings.networks.is_empty() {
@@ -140,6 +214,13 @@ impl Settings {
         if settings.routes.is_empty() {
             return Err(Failure::usage(
                 "--route is missing; add --route 'GET /paid/*=$0.01'.",
+            ));
+        }
+        if settings.routes.iter().any(|route| route.pass.is_some()) {
+            settings.passes = Some(PassSettings::read(args, environment)?);
+        } else if args.token_path.is_some() {
+            return Err(Failure::usage(
+                "--token-path is there and no route sells a pass; add for example `; pass=1h` to a route.",
             ));
         }
         Ok(settings)
@@ -165,14 +246,35 @@ impl Settings {
             for network in
                 on.filter(|network| price.network.as_ref().is_none_or(|only| only == *network))
             {
-                offers.push(
-                    Offer::priced(&price.price, network, &self.pay_to, &table)
-                        .map_err(bad_route)?,
-                );
+                let offer = Offer::priced(&price.price, network, &self.pay_to, &table);
+                let offer = offer.map_err(bad_route)?;
+                if route.methods.is_empty() {
+                    offers.push(offer);
+                    continue;
+                }
+                for method in &route.methods {
+                    offers.push(paid_by(&offer, method)?);
+                }
             }
         }
         Ok(offers)
     }
+}
+
+/// The same offer, paid by a method.
+fn paid_by(offer: &Offer, method: &str) -> Result<Offer, Failure> {
+    let mut wire = PaymentRequirements::clone(&offer.terms().wire);
+    let extra = wire.extra.get_or_insert_default();
+    if method != "eip3009" {
+        extra.insert("assetTransferMethod".to_owned(), method.into());
+    }
+    if method == "eip2612" {
+        let payee = wire.pay_to.parse::<alloy_primitives::Address>();
+        let payee = payee.map_err(|_| Failure::usage("--pay-to is no address; correct it."))?;
+        let settler = tollway_evm::settler_address(payee).to_string();
+        extra.insert("settler".to_owned(), settler.into());
+    }
+    Offer::from_requirements(wire).map_err(bad_route)
 }
 
 fn bad_route(refusal: Refusal) -> Failure {
@@ -324,6 +426,9 @@ fn build(
         Arc::new(ledger.clone()),
     ));
     builder = builder.finality(settings.finality);
+    if let Some(passes) = &settings.passes {
+        builder = builder.passes(passes.passes(ledger));
+    }
     if let Some(name) = part.name() {
         builder = builder.owner(name, &[]);
     }
@@ -339,6 +444,9 @@ fn build(
         }
         if setting.single {
             route = route.single_transaction();
+        }
+        if let Some(pass) = &setting.pass {
+            route = route.pass(pass.clone());
         }
         for offer in settings.offers(setting)? {
             route = route.offer(offer);
