@@ -18,6 +18,7 @@ mod duplicates;
 mod first_payment;
 mod front_runner;
 mod outages;
+mod passes;
 mod paths;
 mod recovery;
 mod refusals;

@@ -1,0 +1,163 @@
+//! Passes, from the permit to the money: bought at the token door of a real
+//! gate, and settled on the chain.
+
+use http::{HeaderName, HeaderValue};
+use serde_json::{Value, json};
+use tollway_devnet::Mining;
+
+use crate::harness::town::{BUYER, Town, set};
+use crate::harness::upstream::GOODS;
+use crate::harness::{Buyer, Program, raw, seconds, until};
+
+const HOURLY: &str = "GET /paid/*=$0.01; pass=1h";
+
+/// A gate that sells an hour, and dies at a place if one is named.
+async fn shop(town: &Town, route: &str, dies_at: Option<&str>) -> (Program, String) {
+    let mut args = town.gate_args("local", &town.rpc());
+    set(&mut args, "--route", route);
+    let mut command = town.command(&args);
+    if let Some(place) = dies_at {
+        command.env("TOLLWAY_CRASH_AT", place);
+    }
+    Program::serve(command).await
+}
+
+/// Posts to a door; nothing if nobody answers.
+async fn post(url: &str, body: &Value) -> Option<(u16, Value)> {
+    let request = raw::client().post(url).body(body.to_string());
+    let request = request.header("content-type", "application/json");
+    let answer = request.send().await.ok()?;
+    let status = answer.status().as_u16();
+    let text = answer.text().await.ok()?;
+    Some((status, serde_json::from_str(&text).unwrap_or_default()))
+}
+
+async fn bought(gate: &str, payment: &Value) -> String {
+    let (status, body) = post(&format!("{gate}/token"), payment).await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    body["access_token"].as_str().unwrap().to_owned()
+}
+
+fn shown(token: &str) -> [(HeaderName, HeaderValue); 1] {
+    let value = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+    [(http::header::AUTHORIZATION, value)]
+}
+
+/// The authorization as a client of permit doors posts it.
+fn permit(payment: &Value) -> Value {
+    let signed = &payment["payload"]["authorization"];
+    let number = |key: &str| signed[key].as_str().unwrap().parse::<u64>().unwrap();
+    let signature = payment["payload"]["signature"].as_str().unwrap();
+    let half = |at: usize| format!("0x{}", signature[at..at + 64].trim_start_matches('0'));
+    json!({
+        "version": "Version 0.1",
+        "permit": {
+            "permit_type": "ERC3009",
+            "signature": {
+                "r": half(2),
+                "s": half(66),
+                "v": u64::from_str_radix(&signature[130..], 16).unwrap(),
+            },
+            "token": payment["accepted"]["asset"],
+            "chain_id": 84532,
+            "authorizer": signed["from"],
+            "recipient": signed["to"],
+            "value": number("value"),
+            "validAfter": number("validAfter"),
+            "validBefore": number("validBefore"),
+            "nonce": signed["nonce"],
+        },
+    })
+}
+
+async fn signed(gate: &str) -> Value {
+    let buyer = Buyer::new(&BUYER);
+    let terms = buyer.terms(&format!("{gate}/paid/weather")).await;
+    serde_json::to_value(buyer.sign(&terms, false).await).unwrap()
+}
+
+#[tokio::test]
+async fn a_permit_buys_an_hour_at_once_and_is_settled_behind_it() {
+    let town = Town::with_manual_blocks().await;
+    let (_gate, gate) = shop(&town, HOURLY, None).await;
+    let payment = signed(&gate).await;
+    let endpoint = format!("{gate}/token");
+    let (status, body) = post(&endpoint, &permit(&payment)).await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    let token = body["access_token"].as_str().unwrap();
+    town.nothing_was_paid();
+    let buyer = Buyer::new(&BUYER);
+    for path in ["weather", "other"] {
+        let reply = buyer
+            .get(&format!("{gate}/paid/{path}"), &shown(token))
+            .await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, GOODS));
+    }
+    let settlement = body["metadata"]["settlement"].as_str().unwrap();
+    let settlement = format!("{gate}{settlement}");
+    let told = async || -> Value {
+        let reply = Buyer::new(&BUYER).get(&settlement, &[]).await;
+        serde_json::from_str(&reply.body).unwrap()
+    };
+    assert_eq!(told().await["status"], "pending");
+    town.chain
+        .set_mining(Mining::Interval(std::time::Duration::from_millis(100)));
+    until(seconds(20), "it is settled", async || {
+        told().await["status"] == "settled"
+    })
+    .await;
+    assert!(told().await["transaction"].as_str().unwrap().len() == 66);
+    town.paid_exactly_once();
+    // The same payment as it is: the same pass.
+    assert_eq!(bought(&gate, &payment).await, token);
+    let reply = buyer
+        .get(&format!("{gate}/paid/weather"), &shown(token))
+        .await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, GOODS));
+    town.paid_exactly_once();
+}
+
+#[tokio::test]
+async fn a_gate_that_dies_after_the_claim_settles_once_and_gives_the_token_then() {
+    for (place, dies) in [
+        ("grant::issued::after_write=1", true),
+        ("grant::released::before_write=1", false),
+    ] {
+        let town = Town::new().await;
+        let (dying, url) = shop(&town, HOURLY, Some(place)).await;
+        let payment = signed(&url).await;
+        let answered = post(&format!("{url}/token"), &payment).await;
+        assert_eq!(answered.is_none(), dies, "{place}: {answered:?}");
+        dying.end().await;
+        let (_gate, gate) = shop(&town, HOURLY, None).await;
+        until(seconds(20), "it is settled", async || {
+            town.transfers().len() == 1
+        })
+        .await;
+        let token = bought(&gate, &payment).await;
+        if let Some((_, body)) = answered {
+            assert_eq!(body["access_token"], token.as_str(), "{place}");
+        }
+        let reply = Buyer::new(&BUYER)
+            .get(&format!("{gate}/paid/x"), &shown(&token))
+            .await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, GOODS), "{place}");
+        town.paid_exactly_once();
+    }
+}
+
+#[tokio::test]
+async fn a_pass_for_calls_is_bought_by_header_and_used_up() {
+    let town = Town::new().await;
+    let (_gate, gate) = shop(&town, "/paid/*=$0.01; pass=3/1h", None).await;
+    let buyer = Buyer::new(&BUYER);
+    let url = format!("{gate}/paid/weather");
+    let first = buyer.get(&url, &[buyer.pays(&url, false).await]).await;
+    assert_eq!((first.status, first.body.as_str()), (200, GOODS));
+    let token = first.headers["tollway-pass"].to_str().unwrap().to_owned();
+    for status in [200, 200, 402] {
+        let reply = buyer.get(&url, &shown(&token)).await;
+        assert_eq!(reply.status, status, "{}", reply.body);
+    }
+    town.paid_exactly_once();
+}
