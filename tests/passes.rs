@@ -13,8 +13,18 @@ const HOURLY: &str = "GET /paid/*=$0.01; pass=1h";
 
 /// A gate that sells an hour, and dies at a place if one is named.
 async fn shop(town: &Town, route: &str, dies_at: Option<&str>) -> (Program, String) {
+    shop_at(town, "127.0.0.1:0", route, dies_at).await
+}
+
+async fn shop_at(
+    town: &Town,
+    listen: &str,
+    route: &str,
+    dies_at: Option<&str>,
+) -> (Program, String) {
     let mut args = town.gate_args("local", &town.rpc());
     set(&mut args, "--route", route);
+    set(&mut args, "--listen", listen);
     let mut command = town.command(&args);
     if let Some(place) = dies_at {
         command.env("TOLLWAY_CRASH_AT", place);
@@ -129,7 +139,8 @@ async fn a_gate_that_dies_after_the_claim_settles_once_and_gives_the_token_then(
         let answered = post(&format!("{url}/token"), &payment).await;
         assert_eq!(answered.is_none(), dies, "{place}: {answered:?}");
         dying.end().await;
-        let (_gate, gate) = shop(&town, HOURLY, None).await;
+        let listen = raw::address(&url).to_string();
+        let (_gate, gate) = shop_at(&town, &listen, HOURLY, None).await;
         until(seconds(20), "it is settled", async || {
             town.transfers().len() == 1
         })
