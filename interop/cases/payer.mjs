@@ -1,7 +1,7 @@
 // Our payer against official servers.
 import { strict as assert } from "node:assert";
 import { expectBalances, expectPaid } from "../lib/expect.mjs";
-import { decodeHeader, parseIncluded } from "../lib/http-text.mjs";
+import { outcomeOf } from "../lib/http-text.mjs";
 import { bothNetworks, paidPath, tollwayCase } from "./case.mjs";
 
 async function started(test, version, serverName, { official, flow } = {}) {
@@ -10,12 +10,6 @@ async function started(test, version, serverName, { official, flow } = {}) {
   const network = version === 1 ? test.network.name : test.network.caip2;
   const server = await test.server(serverName, { facilitator: url, network, flow });
   return { server, buyer };
-}
-
-function outcomeOf({ stdout }) {
-  const { status, headers, body } = parseIncluded(stdout);
-  const receiptHeader = ["payment-response", "x-payment-response"].find((name) => headers.has(name)) ?? null;
-  return { status, body, receiptHeader, receipt: receiptHeader && decodeHeader(headers.get(receiptHeader)) };
 }
 
 const pays = (version, serverName, options) => async (test) => {

@@ -3,6 +3,7 @@
 import { strict as assert } from "node:assert";
 import { HTTPFacilitatorClient } from "@x402/core/server";
 import { expectBalances, expectDelivered, expectMoved, expectReceipt } from "../lib/expect.mjs";
+import { outcomeOf } from "../lib/http-text.mjs";
 import { price } from "../lib/networks.mjs";
 import { baselineCase, paidPath, tollwayCase } from "./case.mjs";
 import { spoiltPermit2 } from "./payments.mjs";
@@ -89,6 +90,34 @@ const verdictOf = (client, payload, terms) =>
     return { isValid: false, invalidReason: error.invalidReason };
   });
 
+/** Our payer buys from the official server; the facilitator behind it is the official one or ours. */
+const ourPayerPays = (facilitator, { scheme = "exact", approved = true, sponsoring, due, moved = price.atomic } = {}) => async (test) => {
+  const [{ url }, buyer] = await Promise.all([facilitator(test), test.chain.buyer()]);
+  if (approved) await test.chain.approvePermit2(buyer);
+  const options = { facilitator: url, network: test.network.caip2, scheme, sponsoring, due, amount: amountOf(test.network) };
+  const server = await test.server("permit2-express.mjs", options);
+  const paid = await test.tollway.pay(server.url + paidPath, { key: buyer.key, flags: ["-i"] });
+  assert.equal(paid.code, 0, `exit ${paid.code}: ${paid.stderr}`);
+  const outcome = outcomeOf(paid);
+  expectDelivered(test, outcome);
+  const { transaction } = expectReceipt(test, outcome, { version: 2, buyer });
+  await expectMoved(test, { transaction, buyer, amount: moved });
+  assert.equal(server.handled(), 1);
+};
+
+/** Without an allowance our payer signs nothing, and says what to do. */
+async function ourPayerLacksAllowance(test) {
+  const [{ url }, buyer] = await Promise.all([official(test), test.chain.buyer()]);
+  const options = { facilitator: url, network: test.network.caip2, scheme: "exact", amount: amountOf(test.network) };
+  const server = await test.server("permit2-express.mjs", options);
+  const refused = await test.tollway.pay(server.url + paidPath, { key: buyer.key });
+  assert.equal(refused.code, 4, `exit ${refused.code}: ${refused.stderr}`);
+  assert.match(refused.stderr, /permit2_allowance_required/);
+  assert.match(refused.stderr, /approve/);
+  assert.equal(server.handled(), 0);
+  await expectBalances(test, { buyer, spent: 0n });
+}
+
 /** /supported names the account that buyers of upto must sign for. */
 async function supported(test) {
   const { url, signer } = await test.tollway.facilitator();
@@ -116,4 +145,7 @@ export const cases = [
   ...everywhere("permit2-upto-permit-sponsored", pays, { scheme: "upto", approved: false, sponsoring: "permit", due: "5000", moved: 5_000n }),
   ...everywhere("permit2-upto-nothing-due", owesNothing),
   ...everywhere("permit2-upto-asks-too-much", asksTooMuch),
+  tollwayCase("payer-permit2-exact", ourPayerPays(official)),
+  tollwayCase("payer-permit2-exact-permit-sponsored", ourPayerPays(official, { approved: false, sponsoring: "permit" })),
+  tollwayCase("payer-permit2-without-allowance-signs-nothing", ourPayerLacksAllowance),
 ];

@@ -14,3 +14,10 @@ function nameAndValue(line) {
 }
 
 export const decodeHeader = (value) => JSON.parse(Buffer.from(value, "base64").toString("utf8"));
+
+/** What `tollway pay -i` printed, in the shape of the other clients' outcomes. */
+export function outcomeOf({ stdout }) {
+  const { status, headers, body } = parseIncluded(stdout);
+  const receiptHeader = ["payment-response", "x-payment-response"].find((name) => headers.has(name)) ?? null;
+  return { status, body, receiptHeader, receipt: receiptHeader && decodeHeader(headers.get(receiptHeader)) };
+}
