@@ -7,7 +7,7 @@ use alloy_sol_types::SolEvent;
 use tollway_core::mistake;
 
 use crate::abi::{Settler, Token as Abi};
-use crate::contracts::settler_address;
+use crate::contracts::{EXACT_PROXY, UPTO_PROXY, settler_address};
 use crate::methods::identity::Key;
 use crate::node::{Log, Receipt};
 
@@ -122,7 +122,29 @@ impl<'a> Uses<'a> {
             return None;
         }
         let (log, to, value) = self.shown_by(effect.asset, effect.from, index)?;
-        (to == effect.to && value >= effect.value && !value.is_zero()).then_some((log, value))
+        let pays = to == effect.to && value >= effect.value && !value.is_zero();
+        (pays && !self.settles_otherwise(effect.from)).then_some((log, value))
+    }
+
+    /// Whether an x402 proxy said that it settled something here.
+    pub fn is_by_proxy(&self) -> bool {
+        let proxies = [EXACT_PROXY, UPTO_PROXY];
+        let mut logs = self.receipt.logs.iter();
+        logs.any(|log| proxies.contains(&log.address))
+    }
+
+    /// Whether a payer's payment of another method settles here: its transfer is no
+    /// second payment as a transaction that is shown.
+    pub fn settles_otherwise(&self, payer: Address) -> bool {
+        let word = payer.into_word();
+        let permitted = |other: &Log| {
+            other.topics.first() == Some(&Settler::Settled::SIGNATURE_HASH)
+                && other.topics.get(2) == Some(&word)
+        };
+        let authorized = |(_, by, _): &Place| *by == word;
+        self.is_by_proxy()
+            || self.by_key.keys().any(authorized)
+            || self.receipt.logs.iter().any(permitted)
     }
 
     /// The transfer of an asset by its payer that an index means, with its payee

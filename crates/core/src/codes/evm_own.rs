@@ -23,5 +23,6 @@ codes! {
     INVALID_EXACT_EVM_TXID_AMOUNT_MISMATCH = "invalid_exact_evm_txid_amount_mismatch": "The transaction pays another amount than is asked.",
     INVALID_EXACT_EVM_TXID_PAYER_MISMATCH = "invalid_exact_evm_txid_payer_mismatch": "The transaction is paid by another account than the proof names.",
     INVALID_EXACT_EVM_TXID_LOG_INDEX = "invalid_exact_evm_txid_log_index": "The proof names a log where the payer has one transfer only, or none where there are several.",
+    INVALID_EXACT_EVM_TXID_OTHER_METHOD = "invalid_exact_evm_txid_other_method": "The transaction settles a payment of another method of the same payer.",
     INVALID_EXACT_EVM_TXID_TOO_OLD = "invalid_exact_evm_txid_too_old": "The transaction's block lies outside of the offer's time.",
 }

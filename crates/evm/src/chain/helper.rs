@@ -4,30 +4,34 @@
 //! its own gas money, and no settling account ever makes such a call.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address as Account, Bytes, TxKind, U64, U128, U256};
 use alloy_sol_types::SolCall;
-use tollway_core::{ChainError, Phase, Raw, Refusal, TxHash, codes};
+use tollway_core::{ChainError, Phase, Raw, Refusal, Timestamp, TxHash, codes};
 
 use super::EvmChain;
 use super::batch::in_order;
 use super::diagnose::{allowance_required, number_of};
+use super::recent::Recent;
 use super::seal::signed;
 use super::simulate::{Trial, Tried, require_deployed, require_funds, require_key};
 use crate::EvmSigner;
 use crate::abi::{Allowances, Token as Abi};
 use crate::contracts::PERMIT2;
-use crate::methods::sponsoring::SponsoredApproval;
+use crate::methods::sponsoring::{MAX_APPROVAL_GAS, SponsoredApproval};
 use crate::node::{CallRequest, LATEST, Receipt, ask, is_revert, unavailable, unavailable_because};
 use crate::refusal::refuse;
 
 /// Gas of sending somebody money for gas.
 const FUNDING_GAS: u64 = 21_000;
+/// How soon the same payer is given money for gas again.
+const FUNDED_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// How often a transaction is looked for.
-const HELPER_POLL: std::time::Duration = std::time::Duration::from_millis(250);
+const HELPER_POLL: Duration = Duration::from_millis(250);
 
 /// The helping account, and whom it may call.
 pub(super) struct Helper {
@@ -35,6 +39,8 @@ pub(super) struct Helper {
     factories: Vec<Account>,
     /// One transaction at a time: its nonce is the chain's.
     turn: tokio::sync::Mutex<()>,
+    /// Who was given money for gas, and when.
+    funded: Mutex<Recent<Account, Timestamp>>,
 }
 
 impl Helper {
@@ -47,6 +53,7 @@ impl Helper {
             signer,
             factories,
             turn: tokio::sync::Mutex::new(()),
+            funded: Mutex::default(),
         }
     }
 }
@@ -60,7 +67,7 @@ impl EvmChain {
         (factory, deployment): &(Account, Bytes),
     ) -> Result<Tried, ChainError> {
         if !self.code(trial.payer).await?.is_empty() {
-            return self.simulate_alone(trial).await;
+            return self.simulate_deployed(trial).await;
         }
         if !self.helper.factories.contains(factory) {
             return Err(refuse(
@@ -79,7 +86,7 @@ impl EvmChain {
             .await?;
         if trial.phase == Phase::Settle {
             self.deploy_wallet(trial, *factory, deployment).await?;
-            return self.simulate_alone(trial).await;
+            return self.simulate_deployed(trial).await;
         }
         Ok(Tried {
             gas: self
@@ -88,6 +95,11 @@ impl EvmChain {
                 .saturating_sub(self.limits.transaction_gas),
             by_contract: true,
         })
+    }
+
+    async fn simulate_deployed(&self, trial: &Trial<'_>) -> Result<Tried, ChainError> {
+        require_funds(trial, self.balance_of(trial).await?)?;
+        self.simulate_contract_payer(trial).await
     }
 
     /// The deployment and the settlement in one call that changes nothing. Only
@@ -150,13 +162,7 @@ impl EvmChain {
         if self.helper.signer.is_none() {
             return Err(allowance_required(trial).into());
         }
-        if approval.cost > U256::from(self.limits.approval_cost) {
-            return Err(refuse(
-                codes::ERC20_APPROVAL_TX_PARSE_FAILED,
-                "sign one with lower fees",
-            )
-            .into());
-        }
+        self.require_cheap(approval).await?;
         // An approval is a plain account's own transaction.
         require_key(trial)?;
         if !self.code(trial.payer).await?.is_empty() {
@@ -189,6 +195,21 @@ impl EvmChain {
         self.simulate_alone(trial).await
     }
 
+    /// What is paid for is little: no more than the cap, and no more than twice
+    /// what such a transaction costs now.
+    async fn require_cheap(&self, approval: &SponsoredApproval) -> Result<(), ChainError> {
+        let now = u128::from(MAX_APPROVAL_GAS).saturating_mul(self.current_fees().await?.max_fee);
+        let most = self.limits.approval_cost.min(now.saturating_mul(2));
+        match approval.cost > U256::from(most) {
+            false => Ok(()),
+            true => Err(refuse(
+                codes::ERC20_APPROVAL_TX_PARSE_FAILED,
+                "sign one with lower fees",
+            )
+            .into()),
+        }
+    }
+
     /// Pays for a payer's approval what it lacks, sends it and waits for it.
     async fn send_approval(
         &self,
@@ -199,6 +220,7 @@ impl EvmChain {
         let held: U256 = ask(&self.rpc, "eth_getBalance", (trial.payer, LATEST)).await?;
         let lacks = approval.cost.saturating_sub(held);
         if !lacks.is_zero() {
+            self.may_fund(trial.payer)?;
             self.help(trial.payer, Bytes::new(), lacks, FUNDING_GAS)
                 .await?;
         }
@@ -219,6 +241,25 @@ impl EvmChain {
             )
             .into()),
         }
+    }
+
+    /// A payer is given money for gas once a day: it could use it otherwise.
+    fn may_fund(&self, payer: Account) -> Result<(), Refusal> {
+        let mut funded = self
+            .helper
+            .funded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = self.now();
+        let lately = |at: &Timestamp| *at <= now && now.since(*at) < FUNDED_AGAIN;
+        if funded.get(&payer).is_some_and(lately) {
+            return Err(refuse(
+                codes::ERC20_APPROVAL_TX_FAILED,
+                "approve Permit2 yourself, once, and pay again",
+            ));
+        }
+        funded.insert(payer, now);
+        Ok(())
     }
 
     /// One transaction of the helping account, included. Whoever calls holds its turn.

@@ -53,7 +53,8 @@ impl EvmChain {
                 (Step::Behind, Some(last)) => last.clone(),
                 _ => head,
             };
-            let mut round = Round::new(&newest, watches, state.no_block_receipts);
+            let mut round =
+                Round::new(&newest, watches, state.no_block_receipts, self.is_instant());
             let tasks = self.tasks(&state, &step, watches);
             self.read(&mut round, &step, &tasks, &state).await?;
             tries += 1;

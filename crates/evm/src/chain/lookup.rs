@@ -101,8 +101,13 @@ impl EvmChain {
                 .look_for_permit2(&effect, newest, (identity, expected, finality))
                 .await;
         }
-        let Some(log) = self.find_use(&effect, newest).await? else {
-            return Ok(Lookup::Unknown);
+        let found = match effect.key {
+            Key::Permit(_) => self.find_settled(&effect, newest).await?,
+            _ => self.find_use(&effect, newest).await?.ok_or(Lookup::Unknown),
+        };
+        let log = match found {
+            Ok(log) => log,
+            Err(lookup) => return Ok(lookup),
         };
         let Some(hash) = log.transaction_hash else {
             return Ok(Lookup::Unknown);
@@ -124,6 +129,22 @@ impl EvmChain {
             None if self.paid_elsewhere(hash, identity, expected).await? => Ok(Lookup::Unknown),
             None => Ok(Lookup::Spent),
         }
+    }
+
+    /// What a settler said of a permit that it counts as used: a later permit may
+    /// have passed it over, and then it said nothing.
+    async fn find_settled(
+        &self,
+        effect: &Effect,
+        newest: u64,
+    ) -> Result<Result<Log, Lookup>, ChainError> {
+        let Some(block) = self.first_used(effect, newest).await? else {
+            let log = self.find_use(effect, newest).await?;
+            return Ok(log.ok_or(Lookup::Unknown));
+        };
+        let logs = self.logs(effect, block, block).await;
+        let mut logs = logs.map_err(unavailable("eth_getLogs"))?;
+        Ok(logs.pop().ok_or(Lookup::Spent))
     }
 
     /// A transaction shown as proof: what became of it is all there is to know.

@@ -96,7 +96,7 @@ impl EvmChain {
     /// [`EvmChain::check`] passes, and tries that by itself.
     ///
     /// # Errors
-    /// [`StartError::NotEvm`] or [`StartError::NoAsset`].
+    /// [`StartError::NotEvm`], [`StartError::NoAsset`] or [`StartError::HelperSettles`].
     pub fn new(config: EvmConfig) -> Result<Self, StartError> {
         let chain_id = config
             .network
@@ -105,6 +105,16 @@ impl EvmChain {
         let tokens = Tokens::from_table(&config.assets, &config.network, chain_id);
         if tokens.is_empty() {
             return Err(StartError::NoAsset(config.network.to_string()));
+        }
+        if let Some(helper) = &config.helper
+            && config
+                .signers
+                .iter()
+                .any(|s| s.address() == helper.address())
+        {
+            return Err(StartError::HelperSettles(
+                helper.address().to_checksum(None),
+            ));
         }
         let accounts = config
             .signers
@@ -151,6 +161,14 @@ impl EvmChain {
     #[must_use]
     pub const fn limits(&self) -> &EvmLimits {
         &self.limits
+    }
+
+    /// Whether no block that carries a receipt is ever replaced here: one is as
+    /// deep as many.
+    fn is_instant(&self) -> bool {
+        self.network
+            .info()
+            .is_some_and(|info| info.instant_finality)
     }
 
     fn now(&self) -> Timestamp {
@@ -291,7 +309,7 @@ impl Chain for EvmChain {
                 to: terms.pay_to.clone(),
                 amount: terms.amount,
             },
-            deadline: Timestamp::from_secs(payment.deadline(terms)?),
+            deadline: Timestamp::from_secs(payment.deadline(terms, self.now().secs())?),
             settlement: settlement(&payment, terms),
             payload: Arc::clone(payload),
             terms: Arc::clone(terms),

@@ -169,6 +169,12 @@ fn check_transfer(
     let Some((_, to, value)) = uses.shown_by(asset, proof.from, proof.log_index) else {
         return Err(nothing_shown(receipt, proof, asset, payee));
     };
+    if uses.settles_otherwise(proof.from) {
+        return Err(refuse(
+            codes::INVALID_EXACT_EVM_TXID_OTHER_METHOD,
+            "pay with a transfer of its own",
+        ));
+    }
     if to != payee {
         return Err(refuse(
             codes::INVALID_EXACT_EVM_TXID_RECIPIENT_MISMATCH,

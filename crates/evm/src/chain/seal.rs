@@ -54,11 +54,11 @@ impl EvmChain {
     ) -> Result<(Account, Bytes), ChainError> {
         let calls = match plan.payments.as_slice() {
             [] => return Ok((signer, Bytes::new())),
-            [payment] => return self.settling_call(payment).await,
+            [payment] => return self.settling_call(payment, signer).await,
             several => {
                 let mut calls = Vec::with_capacity(several.len());
                 for payment in several {
-                    calls.push(self.settling_call(payment).await?);
+                    calls.push(self.settling_call(payment, signer).await?);
                 }
                 calls
             }
@@ -81,6 +81,7 @@ impl EvmChain {
     async fn settling_call(
         &self,
         payment: &PlannedPayment,
+        signer: Account,
     ) -> Result<(Account, Bytes), ChainError> {
         let intent = &payment.verified.intent;
         let charge = payment.charge.amount.as_u256();
@@ -94,7 +95,7 @@ impl EvmChain {
                 Ok((asset, transfer_call(authorization, &signature)))
             }
             Payment::Permit2(signed) => {
-                check_charge(&signed, charge)?;
+                check_charge(&signed, charge, signer)?;
                 let wrong = codes::INVALID_PERMIT2_SIGNATURE;
                 let signature = inner_signature(&signed.signature, wrong)?;
                 let extensions = intent.payload.extensions.as_ref();

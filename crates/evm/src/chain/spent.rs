@@ -96,7 +96,11 @@ impl EvmChain {
     /// The block in which a nonce that is used at `newest` was used: back in steps
     /// that grow until it was not, and then by halving. `None` where the node does
     /// not know states that old.
-    async fn first_used(&self, effect: &Effect, newest: u64) -> Result<Option<u64>, ChainError> {
+    pub(super) async fn first_used(
+        &self,
+        effect: &Effect,
+        newest: u64,
+    ) -> Result<Option<u64>, ChainError> {
         let (mut used, mut step) = (newest, 1);
         let mut unused = loop {
             let before = used.saturating_sub(step);
@@ -174,6 +178,9 @@ impl EvmChain {
         let uses = Uses::of(receipt);
         let mut own = uses.transfers(effect);
         if succeeded(receipt) != Some(true) || own.all(|log| uses.is_authorized(log, effect.from)) {
+            return Ok(Calls::Others);
+        }
+        if !uses.is_by_proxy() {
             return Ok(Calls::Others);
         }
         let sent: Option<Sent> = ask(&self.rpc, "eth_getTransactionByHash", [hash]).await?;

@@ -27,6 +27,11 @@ pub enum StartError {
     /// Nothing in the asset table can be settled there.
     #[error("no asset that can be settled is known on {0}; add one to the asset table")]
     NoAsset(String),
+    /// The helping account is one that settles.
+    #[error(
+        "{0} settles and cannot be the helping account too; configure an account without rights for that"
+    )]
+    HelperSettles(String),
     /// The node serves another chain.
     #[error(
         "the node at {host} serves eip155:{found}, not eip155:{expected}; correct its RPC URL or the network"

@@ -159,15 +159,18 @@ impl Payment {
     }
 
     /// From when on it can no longer move money, Unix seconds: the end of its
-    /// own, and for what moved already the end of the offer.
-    pub fn deadline(&self, terms: &Terms) -> Result<u64, Refusal> {
+    /// own, and for what moved already the end of the offer; where that has none,
+    /// as long from now as a payment may take.
+    pub fn deadline(&self, terms: &Terms, now: u64) -> Result<u64, Refusal> {
         let seconds = |number: U256| u64::try_from(number).unwrap_or(u64::MAX);
         Ok(match self {
             Self::Eip3009(signed) => seconds(signed.authorization.valid_before),
             // These hold until the end of that second.
             Self::Permit2(signed) => seconds(signed.permit.deadline).saturating_add(1),
             Self::Eip2612(signed) => seconds(signed.permit.deadline).saturating_add(1),
-            Self::Txid(_) => ProofTerms::of(terms)?.expires_at.unwrap_or(u64::MAX),
+            Self::Txid(_) => ProofTerms::of(terms)?
+                .expires_at
+                .unwrap_or_else(|| now.saturating_add(terms.wire.max_timeout_seconds)),
         })
     }
 }

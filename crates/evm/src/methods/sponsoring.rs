@@ -24,7 +24,7 @@ pub const ERC20_APPROVAL_GAS_SPONSORING: &str = "erc20ApprovalGasSponsoring";
 /// Longest approval transaction that is read, in bytes.
 const MAX_TRANSACTION_BYTES: usize = 1024;
 /// Most gas that an approval may ask for.
-const MAX_APPROVAL_GAS: u64 = 200_000;
+pub(crate) const MAX_APPROVAL_GAS: u64 = 100_000;
 
 /// A permit for Permit2, as the extension carries it.
 #[derive(Clone, PartialEq, Eq)]

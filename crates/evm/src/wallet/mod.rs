@@ -135,7 +135,7 @@ impl EvmWallet {
             .ok_or_else(|| refuse(codes::WALLET_UNAVAILABLE, "choose another network"))?;
         let (scope, nonce) = signed.scope_and_nonce(terms.asset.as_str());
         Ok(Prepared {
-            valid_until: Timestamp::from_secs(signed.deadline(terms)?),
+            valid_until: Timestamp::from_secs(signed.deadline(terms, self.clock.now().secs())?),
             payload: signed.to_payload(),
             identity: Identity {
                 network: terms.network.clone(),

@@ -86,9 +86,9 @@ async fn what_the_wallet_does_not_know_or_may_not_spend_is_not_signed() {
         refusal(|r| r.scheme = "upto".to_owned()).await,
         "no_acceptable_terms"
     );
-    let permit2 = json!({"assetTransferMethod": "permit2"});
+    let unknown = json!({"assetTransferMethod": "erc7710"});
     assert_eq!(
-        refusal(|r| r.extra = permit2.as_object().cloned()).await,
+        refusal(|r| r.extra = unknown.as_object().cloned()).await,
         "no_acceptable_terms"
     );
     assert_eq!(

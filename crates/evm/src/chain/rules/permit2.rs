@@ -120,8 +120,19 @@ pub(in crate::chain) const fn proxy_of(signed: &SignedPermit2) -> Account {
     }
 }
 
-/// What settles is never more than was permitted.
-pub(in crate::chain) fn check_charge(signed: &SignedPermit2, charge: U256) -> Result<(), Refusal> {
+/// What settles is never more than was permitted, and only by who is named.
+pub(in crate::chain) fn check_charge(
+    signed: &SignedPermit2,
+    charge: U256,
+    signer: Account,
+) -> Result<(), Refusal> {
+    let named = signed.permit.witness.facilitator;
+    if named.is_some_and(|named| named != signer) {
+        return Err(refuse(
+            codes::UPTO_UNAUTHORIZED_FACILITATOR,
+            "settle it with the account that the witness names",
+        ));
+    }
     let exact = signed.permit.witness.facilitator.is_none();
     if exact && charge != signed.permit.amount {
         return Err(refuse(

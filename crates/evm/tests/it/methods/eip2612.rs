@@ -240,3 +240,19 @@ async fn a_permit_that_is_late_moves_nothing_for_ever() {
     };
     assert!(as_of >= intent.deadline);
 }
+
+#[tokio::test]
+async fn a_permit_that_a_later_one_passed_over_is_spent() {
+    let world = World::new().await;
+    world.devnet.place_settler(DEV_ACCOUNTS[1].address).unwrap();
+    let passed_over = paid(&world, &terms(&world)).await;
+    // Its nonce goes to somebody else's permit, and the next one is settled here.
+    other_permit(&world).await;
+    let next = paid(&world, &terms(&world)).await;
+    settles(&world, &world.chain, &next, PRICE).await;
+    assert_eq!(
+        world.refusal(&passed_over).await,
+        "invalid_exact_evm_eip2612_already_settled"
+    );
+    assert_eq!(lookup(&world.chain, &passed_over).await, Lookup::Spent);
+}

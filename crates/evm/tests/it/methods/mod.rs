@@ -1,6 +1,7 @@
 //! The ways to pay beside EIP-3009, each by its stories.
 
 mod eip2612;
+mod hostile;
 mod permit2;
 mod smart;
 mod sponsored;

@@ -318,3 +318,12 @@ async fn a_forged_signature_deploys_nothing() {
     assert!(world.devnet.code(there.wallet).is_empty());
     assert_eq!(world.devnet.nonce(key(4).address()), 0);
 }
+
+#[tokio::test]
+async fn the_account_that_settles_is_not_the_one_that_helps() {
+    let world = World::new().await;
+    let mut config = world.config(world.rpc.clone());
+    config.helper = Some(key(2));
+    let error = EvmChain::new(config).unwrap_err();
+    assert!(error.to_string().contains("without rights"), "{error}");
+}

@@ -176,11 +176,22 @@ fn signed_call(
     input: Vec<u8>,
     value: u64,
 ) -> Value {
+    signed_with_fee(world, signer, to, input, value, 3_000_000_000)
+}
+
+fn signed_with_fee(
+    world: &World,
+    signer: &EvmSigner,
+    to: Account,
+    input: Vec<u8>,
+    value: u64,
+    max_fee: u128,
+) -> Value {
     let transaction = TxEip1559 {
         chain_id: world.devnet.chain_id(),
         nonce: world.devnet.nonce(signer.address()),
         gas_limit: 70_000,
-        max_fee_per_gas: 10_000_000_000,
+        max_fee_per_gas: max_fee,
         max_priority_fee_per_gas: 1,
         to: TxKind::Call(to),
         value: U256::from(value),
@@ -211,6 +222,7 @@ async fn an_approval_is_checked_field_by_field() {
     let third = key(3).address();
     let own = |to, input, value| signed_call(&world, &key(0), to, input, value);
     let long = [most(), vec![0]].concat();
+    let dear = signed_with_fee(&world, &key(0), dollar, most(), 0, 500_000_000_000);
     let raw = "signedTransaction";
     for (field, value, expected) in [
         ("from", json!(stranger()), "erc20_approval_from_mismatch"),
@@ -264,6 +276,8 @@ async fn an_approval_is_checked_field_by_field() {
             "erc20_approval_tx_signer_mismatch",
         ),
         (raw, own(dollar, most(), 0), "good"),
+        // What it may cost is paid for, so it may not cost much.
+        (raw, dear, "erc20_approval_tx_parse_failed"),
     ] {
         let payment = sponsored(
             &world,
@@ -305,4 +319,34 @@ async fn an_approval_whose_nonce_is_used_is_refused_before_anything_is_paid_for(
     assert_eq!(world.devnet.nonce(key(4).address()), 0);
     assert_eq!(Bytes::new().len(), 0);
     assert_eq!(chain.signers().len(), 1);
+}
+
+#[tokio::test]
+async fn a_payer_is_given_gas_money_once_a_day() {
+    let world = World::new().await;
+    let chain = helped(&world).await;
+    let payer = world.payer(2 * PRICE);
+    let terms = exact(&world, "permit2");
+    let ask = || {
+        let key_ = ERC20_APPROVAL_GAS_SPONSORING;
+        sponsored(&world, payer.clone(), &terms, key_, |_| {})
+    };
+    let intent = inspect(&chain, &terms, &ask().await).unwrap();
+    settles(&world, &chain, &intent, PRICE).await;
+    // It revokes, keeps what is left of the gas money, and asks again.
+    let dollar = world.devnet.dollar().address;
+    let revoke = Erc20::approveCall {
+        spender: PERMIT2,
+        amount: U256::ZERO,
+    };
+    let ether = U256::from(10).pow(U256::from(18));
+    world.devnet.set_balance(payer.address(), ether);
+    transact(&world, &payer, dollar, revoke.abi_encode());
+    world.devnet.set_balance(payer.address(), U256::ZERO);
+    let intent = inspect(&chain, &terms, &ask().await).unwrap();
+    assert_eq!(
+        code(&verify(&chain, &intent, Phase::Settle).await),
+        "erc20_approval_tx_failed"
+    );
+    assert_eq!(world.devnet.nonce(key(4).address()), 1);
 }

@@ -434,3 +434,56 @@ async fn a_contract_that_paid_signs_by_its_code() {
         "invalid_exact_evm_txid_signature"
     );
 }
+
+#[tokio::test]
+async fn the_transfer_of_another_method_is_no_second_payment_as_a_proof() {
+    let world = approved().await;
+    let terms = terms(&world);
+    let mut transactions = Vec::new();
+    for method in ["eip3009", "permit2", "eip2612"] {
+        let asked = match method {
+            "eip3009" => world.terms(),
+            other => exact(&world, other),
+        };
+        let intent = paid(&world, &asked).await;
+        transactions.push(
+            settles(&world, &world.chain, &intent, PRICE)
+                .await
+                .transaction,
+        );
+        // Nor if the payer sends it itself.
+        let intent = paid(&world, &asked).await;
+        let (to, input) = settling_call(&world, &intent).await;
+        let hash = transact(&world, &key(0), to, input.to_vec());
+        transactions.push(TxHash::new(&format!("{hash:#x}")));
+    }
+    for hash in transactions {
+        let payment = show(&terms, hash.as_str().parse().unwrap(), None);
+        assert_eq!(
+            refusal_of(&world, &terms, &payment).await,
+            "invalid_exact_evm_txid_other_method"
+        );
+        let intent = inspect(&world.chain, &terms, &payment).unwrap();
+        assert!(matches!(
+            observed(&world, &intent).await,
+            Outcome::NotSettled(_)
+        ));
+    }
+}
+
+#[tokio::test]
+async fn on_a_chain_whose_receipts_are_final_one_block_is_as_deep_as_many() {
+    let world = World::on(Preset::SeiTestnet).await;
+    for finality in ["12", "safe", "finalized"] {
+        let terms = terms_with(&world, &json!({"finality": finality}));
+        let payment = shown(&world, &terms).await;
+        assert_eq!(refusal_of(&world, &terms, &payment).await, "good");
+        let intent = inspect(&world.chain, &terms, &payment).unwrap();
+        let lookup = world.chain.lookup(
+            &intent.identity,
+            &intent.expected,
+            finality.parse::<Finality>().unwrap(),
+        );
+        assert!(matches!(lookup.await.unwrap(), Lookup::Settled(_)));
+    }
+}

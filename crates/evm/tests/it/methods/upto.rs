@@ -84,6 +84,24 @@ async fn it_is_settled_by_the_signer_that_is_named_and_shares_with_nobody() {
 }
 
 #[tokio::test]
+async fn another_signer_than_the_one_that_is_named_signs_nothing() {
+    let world = approved().await;
+    let mut config = world.config(world.rpc.clone());
+    config.signers = vec![key(4), key(2)];
+    let two = EvmChain::connect(config).await.unwrap();
+    let intent = paid(&world, &terms(&world)).await;
+    let verified = verify(&two, &intent, Phase::Settle).await.unwrap();
+    let planned = crate::support::world::planned(verified);
+    let plan = two.plan(&[planned]).await.unwrap().remove(0);
+    let mut slot = world.slot().await;
+    slot.signer = two.signers()[0].clone();
+    let Err(ChainError::Refused(refusal)) = two.seal(&plan, &slot).await else {
+        panic!("sealed");
+    };
+    assert_eq!(refusal.code(), "upto_unauthorized_facilitator");
+}
+
+#[tokio::test]
 async fn nobody_else_can_settle_it() {
     let world = approved().await;
     let intent = paid(&world, &terms(&world)).await;
@@ -105,10 +123,7 @@ async fn wrong_facilitators_schemes_and_networks_have_their_codes() {
     // The requirements name somebody who is none of us.
     let foreign = offer(&world, "upto", &json!({"facilitatorAddress": stranger()}));
     let foreign = paid(&world, &foreign).await;
-    assert_eq!(
-        world.refusal(&foreign).await,
-        "upto_unauthorized_facilitator"
-    );
+    assert_eq!(world.refusal(&foreign).await, "upto_facilitator_mismatch");
     let scheme = refused_if(&world, &terms, |p| p.accepted.scheme = "exact".into()).await;
     assert_eq!(scheme, "invalid_upto_evm_scheme");
     let network = refused_if(&world, &terms, |p| p.accepted.network = "eip155:1".into()).await;
@@ -146,4 +161,26 @@ async fn a_wallet_signs_it_only_for_a_facilitator_that_is_named() {
     };
     assert_eq!(refusal.code(), "no_acceptable_terms");
     assert_eq!(U256::from(PRICE), terms(&world).amount.as_u256());
+}
+
+#[tokio::test]
+async fn it_is_listed_only_where_it_can_be_settled() {
+    let world = World::new().await;
+    let listed = |chain: &EvmChain| {
+        let kinds = chain.kinds().into_iter();
+        kinds.map(|kind| kind.scheme).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&world.chain), ["exact", "upto"]);
+    let mut config = world.config(world.rpc.clone());
+    config.signers = Vec::new();
+    let reader = EvmChain::connect(config).await.unwrap();
+    assert_eq!(listed(&reader), ["exact"], "nobody to name");
+    let nothing = alloy_primitives::Bytes::new();
+    world
+        .devnet
+        .set_code(tollway_evm::UPTO_PROXY, nothing)
+        .unwrap();
+    let config = world.config(world.rpc.clone());
+    let without = EvmChain::connect(config).await.unwrap();
+    assert_eq!(listed(&without), ["exact"], "no proxy");
 }

@@ -89,6 +89,11 @@ impl World {
         self.devnet.increase_time(secs).unwrap();
     }
 
+    /// The table that everybody here uses.
+    pub fn assets(&self) -> AssetTable {
+        self.assets.clone()
+    }
+
     /// Our clock's time, Unix seconds.
     pub fn clock_now(&self) -> u64 {
         use tollway_core::Clock;
