@@ -10,6 +10,7 @@ use tollway_rpc::{Batch, RpcError};
 use super::EvmChain;
 use super::diagnose::number_of;
 use super::outcome::{effect, hash_text, succeeded};
+use super::spent::First;
 use crate::abi::{Permit2, Settler, Token as Abi};
 use crate::contracts::{PERMIT2, settler_address};
 use crate::methods::identity::Key;
@@ -25,7 +26,7 @@ const GROWTH: u64 = 4;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct LogQuery<'a> {
+pub(super) struct LogQuery<'a> {
     address: Address,
     from_block: U64,
     to_block: U64,
@@ -68,6 +69,18 @@ impl Wanted {
         }
     }
 
+    /// How a node is asked for them.
+    pub fn query(&self, from: u64, to: u64) -> LogQuery<'_> {
+        let mut topics = vec![&self.events[..]];
+        topics.extend(self.topics.iter().map(std::slice::from_ref));
+        LogQuery {
+            address: self.address,
+            from_block: U64::from(from),
+            to_block: U64::from(to),
+            topics,
+        }
+    }
+
     fn fits(&self, log: &Log) -> bool {
         log.address == self.address
             && log.topics.first().is_some_and(|t| self.events.contains(t))
@@ -102,7 +115,7 @@ impl EvmChain {
                 .await;
         }
         let found = match effect.key {
-            Key::Permit(_) => self.find_settled(&effect, newest).await?,
+            Key::Permit(_) => self.find_settled(&effect, newest, finality).await?,
             _ => self.find_use(&effect, newest).await?.ok_or(Lookup::Unknown),
         };
         let log = match found {
@@ -137,14 +150,22 @@ impl EvmChain {
         &self,
         effect: &Effect,
         newest: u64,
+        finality: Finality,
     ) -> Result<Result<Log, Lookup>, ChainError> {
-        let Some(block) = self.first_used(effect, newest).await? else {
-            let log = self.find_use(effect, newest).await?;
-            return Ok(log.ok_or(Lookup::Unknown));
+        let block = match self.first_used(effect, newest).await? {
+            First::In(block) => block,
+            First::Later => return Ok(Err(Lookup::Unknown)),
+            First::Forgotten => {
+                let log = self.find_use(effect, newest).await?;
+                return Ok(log.ok_or(Lookup::Unknown));
+            }
         };
         let logs = self.logs(effect, block, block).await;
         let mut logs = logs.map_err(unavailable("eth_getLogs"))?;
-        Ok(logs.pop().ok_or(Lookup::Spent))
+        match logs.pop() {
+            Some(log) => Ok(Ok(log)),
+            None => self.spent_in(effect, block, &[], finality).await.map(Err),
+        }
     }
 
     /// A transaction shown as proof: what became of it is all there is to know.
@@ -268,15 +289,8 @@ impl EvmChain {
         to: u64,
     ) -> Result<Vec<Log>, RpcError> {
         let wanted = Wanted::of(effect);
-        let mut topics = vec![&wanted.events[..]];
-        topics.extend(wanted.topics.iter().map(std::slice::from_ref));
-        let query = LogQuery {
-            address: wanted.address,
-            from_block: U64::from(from),
-            to_block: U64::from(to),
-            topics,
-        };
-        let mut logs: Vec<Log> = self.rpc.call("eth_getLogs", [&query]).await?;
+        let query = [wanted.query(from, to)];
+        let mut logs: Vec<Log> = self.rpc.call("eth_getLogs", query).await?;
         logs.retain(|log| wanted.fits(log));
         Ok(logs)
     }

@@ -165,10 +165,18 @@ impl EvmChain {
         receipt: &Receipt,
         finality: Finality,
     ) -> Result<bool, ChainError> {
-        let Some(number) = receipt.block_number else {
-            return Ok(false);
-        };
-        let number: u64 = number.to();
+        match receipt.block_number {
+            Some(number) => self.is_block_deep(number.to(), finality).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Whether a block lies as deep as is asked for.
+    pub(super) async fn is_block_deep(
+        &self,
+        number: u64,
+        finality: Finality,
+    ) -> Result<bool, ChainError> {
         if mistake::is("finality_ignored") || self.is_instant() {
             return Ok(true);
         }

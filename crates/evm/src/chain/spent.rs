@@ -1,18 +1,20 @@
 //! Which transaction used a nonce of Permit2's: Permit2 keeps a bit and logs
 //! nothing, so a transfer is told to be a permit's by the call that made it.
 
-use alloy_primitives::{Address, B256, Bytes};
+use alloy_primitives::{Address, B256, Bytes, U64};
 use alloy_sol_types::SolCall;
 use serde::Deserialize;
 use tollway_core::{ChainError, Expected, Finality, Identity, Lookup};
+use tollway_rpc::Batch;
 
 use super::EvmChain;
+use super::lookup::Wanted;
 use super::outcome::succeeded;
 use crate::abi::{Multicall3, Token as Abi};
 use crate::contracts::{EXACT_PROXY, MULTICALL3, UPTO_PROXY};
 use crate::methods::identity::Key;
 use crate::methods::permit2::SignedPermit2;
-use crate::node::{Log, Receipt, ask, unavailable};
+use crate::node::{Block, Log, Receipt, ask, ask_all, typed, unavailable};
 use crate::receipt::{Effect, Uses};
 
 /// A transaction, as far as it tells whom it settles for.
@@ -21,6 +23,17 @@ struct Sent {
     to: Option<Address>,
     input: Bytes,
     hash: B256,
+}
+
+/// When a nonce was used first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// In this block.
+    In(u64),
+    /// After the newest block that was looked at.
+    Later,
+    /// The node does not know states that old.
+    Forgotten,
 }
 
 /// Whose settlement a transaction is, by its calldata.
@@ -42,16 +55,46 @@ impl EvmChain {
         newest: u64,
         payment: (&Identity, &Expected, Finality),
     ) -> Result<Lookup, ChainError> {
-        let Some(block) = self.first_used(effect, newest).await? else {
-            return self.search_permit2(effect, newest, payment).await;
+        let block = match self.first_used(effect, newest).await? {
+            First::In(block) => block,
+            First::Later => return Ok(Lookup::Unknown),
+            First::Forgotten => return self.search_permit2(effect, newest, payment).await,
         };
         let logs = self.logs(effect, block, block).await;
         let logs = logs.map_err(unavailable("eth_getLogs"))?;
         // In the block in which the nonce was used its transfer is one of these.
         match self.settling(effect, &logs, true).await? {
             Some(receipt) => self.settled_or_unknown(&receipt, payment).await,
-            None => Ok(Lookup::Spent),
+            None => self.spent_in(effect, block, &logs, payment.2).await,
         }
+    }
+
+    /// That a nonce was used for nothing in a block is believed once that lies deep
+    /// enough, and where every node that knows it shows the same.
+    pub(super) async fn spent_in(
+        &self,
+        effect: &Effect,
+        block: u64,
+        shown: &[Log],
+        finality: Finality,
+    ) -> Result<Lookup, ChainError> {
+        if !self.is_block_deep(block, finality).await? {
+            return Ok(Lookup::Unknown);
+        }
+        for node in self.rpc.nodes() {
+            let mut batch = Batch::new();
+            batch.push("eth_getBlockByNumber", &(U64::from(block), false));
+            batch.push("eth_getLogs", &[Wanted::of(effect).query(block, block)]);
+            let Ok(mut answers) = ask_all(&node, batch).await else {
+                continue;
+            };
+            let there: Option<Block> = typed("eth_getBlockByNumber", answers.next())?;
+            let logs: Vec<Log> = typed("eth_getLogs", answers.next())?;
+            if there.is_none() || logs.len() > shown.len() {
+                return Ok(Lookup::Unknown);
+            }
+        }
+        Ok(Lookup::Spent)
     }
 
     /// Older states are not known: only a call that names the nonce tells.
@@ -93,22 +136,27 @@ impl EvmChain {
         Ok(settled.map_or(Lookup::Unknown, Lookup::Settled))
     }
 
-    /// The block in which a nonce that is used at `newest` was used: back in steps
-    /// that grow until it was not, and then by halving. `None` where the node does
-    /// not know states that old.
+    /// The block in which a nonce was used: back in steps that grow until it was
+    /// not, and then by halving.
     pub(super) async fn first_used(
         &self,
         effect: &Effect,
         newest: u64,
-    ) -> Result<Option<u64>, ChainError> {
+    ) -> Result<First, ChainError> {
+        // What said that it is used may have known a later block.
+        match self.used_at(effect, newest).await? {
+            Some(true) => {}
+            Some(false) => return Ok(First::Later),
+            None => return Ok(First::Forgotten),
+        }
         let (mut used, mut step) = (newest, 1);
         let mut unused = loop {
             let before = used.saturating_sub(step);
             match self.used_at(effect, before).await? {
-                Some(true) if before == 0 => return Ok(Some(0)),
+                Some(true) if before == 0 => return Ok(First::In(0)),
                 Some(true) => (used, step) = (before, step * 4),
                 Some(false) => break before,
-                None => return Ok(None),
+                None => return Ok(First::Forgotten),
             }
         };
         while used - unused > 1 {
@@ -116,10 +164,10 @@ impl EvmChain {
             match self.used_at(effect, middle).await? {
                 Some(true) => used = middle,
                 Some(false) => unused = middle,
-                None => return Ok(None),
+                None => return Ok(First::Forgotten),
             }
         }
-        Ok(Some(used))
+        Ok(First::In(used))
     }
 
     /// The receipt of the newest of these transfers that settles the permit.

@@ -384,3 +384,35 @@ async fn where_a_node_knows_no_old_states_the_call_that_names_the_nonce_is_found
     let pruned = EvmChain::connect(world.config(rpc)).await.unwrap();
     assert_eq!(lookup(&pruned, &intent).await, Lookup::Settled(settled));
 }
+
+#[tokio::test]
+async fn a_node_that_lags_behind_does_not_make_a_paid_permit_spent() {
+    let world = approved().await;
+    let intent = paid(&world, &exact(&world, "permit2")).await;
+    settles(&world, &world.chain, &intent, PRICE).await;
+    // The header comes from a node that is one block behind the one that has the state.
+    let before = world.devnet.block_number() - 1;
+    let devnet = world.devnet.clone();
+    let rpc = crate::support::fake_node::behind(&world.devnet, move |method, params| {
+        let newest = method == "eth_getBlockByNumber" && params[0] == "latest";
+        let number = json!([format!("0x{before:x}"), false]);
+        newest.then(|| Ok(devnet.request("eth_getBlockByNumber", number).unwrap()))
+    })
+    .await;
+    let lagging = EvmChain::connect(world.config(rpc)).await.unwrap();
+    assert_eq!(lookup(&lagging, &intent).await, Lookup::Unknown);
+}
+
+#[tokio::test]
+async fn a_burned_nonce_is_spent_only_at_the_depth_that_is_asked_for() {
+    let world = approved().await;
+    let burned = paid(&world, &exact(&world, "permit2")).await;
+    let nonce: U256 = burned.identity.nonce.parse().unwrap();
+    transact(&world, &key(0), PERMIT2, Nones::burn(nonce));
+    let (identity, expected) = (&burned.identity, &burned.expected);
+    let deep = Finality::Confirmations(3);
+    let lookup = async || world.chain.lookup(identity, expected, deep).await.unwrap();
+    assert_eq!(lookup().await, Lookup::Unknown);
+    world.devnet.mine(2).unwrap();
+    assert_eq!(lookup().await, Lookup::Spent);
+}

@@ -327,3 +327,42 @@ async fn the_account_that_settles_is_not_the_one_that_helps() {
     let error = EvmChain::new(config).unwrap_err();
     assert!(error.to_string().contains("without rights"), "{error}");
 }
+
+#[tokio::test]
+async fn a_smart_wallet_pays_by_a_permit_of_its_token_too() {
+    use tollway_evm::SignedPermit;
+    use tollway_evm::typed_data::{Domain, Permit};
+
+    let world = World::new().await;
+    let (wallet, owner) = (EvmSigner::random().unwrap(), EvmSigner::random().unwrap());
+    place(&world, wallet.address(), Contract::SmartWallet);
+    let initialize = Owned::initializeCall {
+        owner: owner.address(),
+    };
+    world
+        .devnet
+        .system_call(wallet.address(), initialize.abi_encode().into())
+        .unwrap();
+    let terms = exact(&world, "eip2612");
+    let payee = tollway_devnet::DEV_ACCOUNTS[1].address;
+    let permit = Permit {
+        owner: wallet.address(),
+        spender: tollway_evm::settler_address(payee),
+        value: U256::from(PRICE),
+        nonce: U256::ZERO,
+        deadline: U256::from(crate::support::world::NOW + 60),
+    };
+    let dollar = world.devnet.dollar();
+    let domain = Domain::new(&dollar.name, "2", world.devnet.chain_id(), dollar.address);
+    let signed = |signer: &EvmSigner| {
+        let signature = signer.sign(permit.digest(&domain)).to_vec().into();
+        let signed = SignedPermit { permit, signature };
+        let payment = present(&terms, signed.to_payload(), None);
+        inspect(&world.chain, &terms, &payment).unwrap()
+    };
+    assert_eq!(
+        world.refusal(&signed(&wallet)).await,
+        "invalid_exact_evm_eip2612_signature"
+    );
+    settles(&world, &world.chain, &signed(&owner), PRICE).await;
+}
