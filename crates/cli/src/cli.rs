@@ -314,6 +314,15 @@ pub struct PayArgs {
     /// Pay only on this network, with an optional RPC URL to check the balance; may be repeated.
     #[arg(long = "network", value_name = "NETWORK[=RPC_URL]")]
     pub networks: Vec<String>,
+    /// Prefer this way to pay between equal prices: eip3009, permit2, upto, erc7710, eip2612, txid; may be repeated.
+    #[arg(long = "method", value_name = "METHOD")]
+    pub ways: Vec<String>,
+    /// Let Permit2 move the asset by a transaction of the account's own, where that is missing; it costs gas once.
+    #[arg(long)]
+    pub approve: bool,
+    /// Neither buy nor show access tokens: pay for this answer alone.
+    #[arg(long)]
+    pub no_tokens: bool,
     /// Key that pays (file with mode 0600).
     #[arg(long, value_name = "FILE", conflicts_with = "wallet")]
     pub key_file: Option<PathBuf>,
@@ -347,10 +356,26 @@ pub struct PayArgs {
 
 fn pay_help() -> String {
     format!(
-        "Example:\n  tollway pay https://api.example/paid/weather --max 0.02 --wallet agent\n\n{}",
+        "Example:\n  tollway pay https://api.example/paid/weather --max 0.02 --wallet agent\n\n{}\n\n{PAY_JSON}",
         exit::TABLE
     )
 }
+
+/// What `pay --json` prints.
+const PAY_JSON: &str = "\
+Fields with --json, one object on stdout:
+  status        HTTP status of the answer, or null
+  outcome       paid, token (opened by an access token that was bought before), free, refused_by_policy,
+                refused_by_server, failed, unknown, paid_not_delivered, usage
+  body          the answer, as text
+  errorReason, errorMessage  stable code and sentence, where it failed
+  payment       null, or:
+    standing      settled (the server says so), confirmed (the chain shows it), background (an access token
+                  was given and the seller settles later), held (not known; see reason)
+    amount, maximum  atomic units: what was paid, and what was signed for (more where use is metered)
+    scheme, method   exact or upto; eip3009, permit2, upto, erc7710, eip2612 or txid
+    words, symbol, asset, network, payer, payee, url, version, transaction, explorer, spend, shown, took_ms
+  pass          null, or the access token that opened it: spend, origin, expires_at (never the token itself)";
 
 /// `tollway inspect`
 #[derive(Args)]

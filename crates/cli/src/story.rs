@@ -4,7 +4,7 @@ use tollway_core::{Amount, Network};
 use tollway_facilitator::SettlementEvent;
 use tollway_facilitator::engine::machine::Update;
 use tollway_gate::Event as GateEvent;
-use tollway_payer::Event;
+use tollway_payer::{Event, Via};
 
 /// Tells what happens, as it happens.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,14 +129,34 @@ fn sentence(event: &Event) -> Option<String> {
             message,
             code,
         } => format!("  not {offer}: {message} [{code}]"),
-        Event::Chosen { offer, upfront, .. } => {
-            let order = if *upfront {
-                "settled before the answer"
-            } else {
-                "settled after the answer"
+        Event::Chosen {
+            offer,
+            method,
+            via,
+            upfront,
+            ..
+        } => {
+            let order = match (via, upfront) {
+                (Via::Token, _) => "settled by the seller later",
+                (Via::Header, true) => "settled before the answer",
+                (Via::Header, false) => "settled after the answer",
             };
-            format!("  chose {offer}, {order}")
+            let by = method.map_or_else(String::new, |method| format!(", by {method}"));
+            format!("  chose {offer}{by}, {order}")
         }
+        Event::Sent { transaction, .. } => {
+            format!("→ transaction {transaction}, which is on disk; waiting until it is in a block")
+        }
+        Event::Approved {
+            asset, transaction, ..
+        } => format!("  Permit2 may move {asset} from now on (transaction {transaction})"),
+        Event::TokenGiven { spend, expires_at } => {
+            format!(
+                "← an access token for {spend}, valid until {}",
+                expires_at.secs()
+            )
+        }
+        Event::TokenShown { spend, .. } => format!("  with the access token of {spend}"),
         Event::Reserved { spend } => format!("  reserved in the budget as {spend}"),
         Event::Resumed { spend } => {
             format!("  {spend} is still open: the same payment is shown again")

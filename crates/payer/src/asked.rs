@@ -1,5 +1,6 @@
 //! Reading what a server asks for, and choosing among its offers.
 
+use http::header::AUTHORIZATION;
 use tollway_core::header::{self, PAYMENT_REQUIRED, Required};
 use tollway_core::wire::{PaymentRequired, ResourceInfo, Version};
 use tollway_core::{ChainError, Refusal, Terms, codes};
@@ -40,15 +41,17 @@ impl Engine {
         }
         let (head, body) = incoming.response.into_parts();
         let in_header = head.headers.contains_key(&PAYMENT_REQUIRED);
+        // A token would have to take the place of the caller's own authorization.
+        let tokens = self.policy.access_tokens && !request.headers.contains_key(AUTHORIZATION);
         let bytes = match in_header {
             // Only a token endpoint is looked for, and it may well not be there.
-            true if self.policy.access_tokens && is_json(&head.headers) => {
+            true if tokens && is_json(&head.headers) => {
                 self.read_terms(body).await.unwrap_or_default()
             }
             true => bytes::Bytes::new(),
             false => self.read_terms(body).await?,
         };
-        let door = match self.policy.access_tokens {
+        let door = match tokens {
             true => TokenDoor::read(&bytes, &request.url),
             false => None,
         };

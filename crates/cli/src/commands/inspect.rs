@@ -1,6 +1,6 @@
 //! `tollway inspect`: what a URL would cost. Nothing is signed.
 
-use tollway_payer::{Inspection, Payer, Policy};
+use tollway_payer::{Inspection, OfferView, Payer, Policy, Via};
 
 use crate::cli::InspectArgs;
 use crate::commands::pay;
@@ -53,11 +53,17 @@ fn print(inspection: &Inspection) {
     {
         println!("  {}", crate::story::printable(description));
     }
+    if let Some(endpoint) = &inspection.token_endpoint {
+        println!("  access tokens are sold at {endpoint}");
+    }
     for offer in &inspection.offers {
-        let flow = if offer.upfront { "before" } else { "after" };
         println!(
-            "  {}  to {}, settled {flow} the answer, within {} s",
-            offer.words, offer.pay_to, offer.lifetime_seconds
+            "  {}  to {}, {}{}, within {} s",
+            offer.words,
+            offer.pay_to,
+            by(offer),
+            flow(offer),
+            offer.lifetime_seconds
         );
         if let Some(refusal) = &offer.refusal {
             println!(
@@ -65,5 +71,20 @@ fn print(inspection: &Inspection) {
                 refusal.message, refusal.code
             );
         }
+    }
+}
+
+/// `by permit2, `, where the way has a name.
+fn by(offer: &OfferView) -> String {
+    offer
+        .method
+        .map_or_else(String::new, |method| format!("by {method}, "))
+}
+
+fn flow(offer: &OfferView) -> &'static str {
+    match (offer.via, offer.upfront) {
+        (Via::Token, _) => "posted for an access token",
+        (Via::Header, true) => "settled before the answer",
+        (Via::Header, false) => "settled after the answer",
     }
 }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tollway_core::{Chain, Finality, SpendId};
 use tollway_evm::{EvmSigner, EvmWallet};
 use tollway_payer::{
-    ChainReconciler, ErrorKind, PaidResponse, PayError, PayRequest, Payer, Payment, Policy,
-    Standing,
+    ChainReconciler, ErrorKind, PaidResponse, Pass, PayError, PayMethod, PayRequest, Payer,
+    Payment, Policy, Standing, TokenDirectory,
 };
 
 use crate::cli::PayArgs;
@@ -58,6 +58,16 @@ pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failu
     if !chains.is_empty() {
         let reconciler = ChainReconciler::new(chains, Finality::Included);
         builder = builder.reconciler(Arc::new(reconciler), true);
+    }
+    // Without a home they live as long as this call.
+    if let Ok(home) = environment.home() {
+        let tokens = TokenDirectory::open(&home.join("tokens")).map_err(|e| {
+            Failure::new(format!(
+                "The directory of access tokens cannot be made: {e}; make room for it in {}.",
+                home.display()
+            ))
+        })?;
+        builder = builder.tokens(Arc::new(tokens));
     }
     let payer = builder.build().map_err(|error| failure(&error))?;
     let outcome = buy(&args, &payer, request, output).await;
@@ -118,8 +128,8 @@ async fn finish(
     paid: PaidResponse,
     output: Option<Output>,
 ) -> Result<Exit, Failure> {
-    let payment = paid.payment.clone();
-    let exit = exit_of(payment.as_ref());
+    let (payment, pass) = (paid.payment.clone(), paid.pass.clone());
+    let exit = exit_of(payment.as_ref(), pass.as_ref());
     let (parts, body) = match (whole(args, paid).await, &payment) {
         (Ok(answer), _) => answer,
         (Err(why), None) => {
@@ -140,10 +150,15 @@ async fn finish(
         }
     };
     if args.json {
-        print_line(&summary(parts.status.as_u16(), payment.as_ref(), &body))?;
+        print_line(&summary(
+            parts.status.as_u16(),
+            payment.as_ref(),
+            pass.as_ref(),
+            &body,
+        ))?;
     } else {
         deliver(args, &parts, &body, output).map_err(|why| undelivered(&why, payment.as_ref()))?;
-        receipt(payment.as_ref());
+        receipt(payment.as_ref(), pass.as_ref());
     }
     Ok(exit)
 }
@@ -228,9 +243,24 @@ fn policy(args: &PayArgs, networks: &[wiring::NetworkSetting]) -> Result<Policy,
             .iter()
             .map(|setting| setting.network.clone())
             .collect(),
+        methods: methods(&args.ways)?,
+        approve_permit2: args.approve,
+        access_tokens: !args.no_tokens,
         allow_insecure: args.allow_http,
         ..Policy::default()
     })
+}
+
+/// All ways to pay, the flagged ones first.
+fn methods(flags: &[String]) -> Result<Vec<PayMethod>, Failure> {
+    let named: Result<Vec<PayMethod>, Failure> = flags
+        .iter()
+        .map(|flag| {
+            flag.parse()
+                .map_err(|e| Failure::usage(format!("--method {flag}: {e}")))
+        })
+        .collect();
+    Ok(PayMethod::preferring(&named?))
 }
 
 fn signer(args: &PayArgs, environment: &Environment) -> Result<EvmSigner, Failure> {
@@ -254,11 +284,13 @@ fn signer(args: &PayArgs, environment: &Environment) -> Result<EvmSigner, Failur
     Keystore::open(&environment.home()?)?.unlock(wallet, &passphrase)
 }
 
-fn exit_of(payment: Option<&Payment>) -> Exit {
-    match payment {
+fn exit_of(payment: Option<&Payment>, pass: Option<&Pass>) -> Exit {
+    match payment.map(|payment| &payment.standing) {
+        None if pass.is_some() => Exit::Done,
         None => Exit::Free,
-        Some(payment) if payment.is_settled() => Exit::Done,
-        Some(_) => Exit::Unknown,
+        // The token is what was bought, and it opened the door.
+        Some(Standing::Settled | Standing::Confirmed | Standing::Background) => Exit::Done,
+        Some(Standing::Held { .. }) => Exit::Unknown,
     }
 }
 
@@ -316,12 +348,28 @@ fn print_line(value: &Value) -> Result<(), Failure> {
     })
 }
 
-fn receipt(payment: Option<&Payment>) {
+fn receipt(payment: Option<&Payment>, pass: Option<&Pass>) {
     let Some(payment) = payment else {
-        eprintln!("free: nothing was paid");
+        match pass {
+            Some(pass) => eprintln!(
+                "nothing was paid: opened by the access token of {}, valid until {}",
+                pass.spend,
+                pass.expires_at.secs()
+            ),
+            None => eprintln!("free: nothing was paid"),
+        }
         return;
     };
-    eprintln!("paid {} to {}", payment.words, payment.payee);
+    let by = payment
+        .method
+        .map_or_else(String::new, |method| format!(" by {method}"));
+    eprintln!("paid {} to {}{by}", payment.words, payment.payee);
+    if let (Standing::Background, Some(pass)) = (&payment.standing, pass) {
+        eprintln!(
+            "for an access token, valid until {}; the seller settles later, and the amount stays reserved until the chain shows it",
+            pass.expires_at.secs()
+        );
+    }
     if let Some(transaction) = &payment.transaction {
         eprintln!("transaction {transaction}");
     }
@@ -335,11 +383,17 @@ fn receipt(payment: Option<&Payment>) {
     }
 }
 
-fn summary(status: u16, payment: Option<&Payment>, body: &[u8]) -> Value {
+fn summary(status: u16, payment: Option<&Payment>, pass: Option<&Pass>, body: &[u8]) -> Value {
+    let outcome = match (payment, pass) {
+        (Some(_), _) => "paid",
+        (None, Some(_)) => "token",
+        (None, None) => "free",
+    };
     json!({
         "status": status,
-        "outcome": if payment.is_some() { "paid" } else { "free" },
+        "outcome": outcome,
         "payment": payment,
+        "pass": pass,
         "body": String::from_utf8_lossy(body),
     })
 }

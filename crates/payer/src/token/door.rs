@@ -116,7 +116,10 @@ impl TokenDoor {
             true => Method::Eip2612,
             false => Method::Eip3009,
         };
-        let methods = self.methods.clone().unwrap_or_else(|| vec![default]);
+        let methods = match field("payment_method") {
+            Some(name) => method(name).into_iter().collect(),
+            None => self.methods.clone().unwrap_or_else(|| vec![default]),
+        };
         let one = |method: Method| {
             let mut wire = wire.clone();
             wire.extra = Some(extra(method, &domain, spender));
@@ -185,18 +188,21 @@ fn extra(method: Method, domain: &[(&str, Option<&str>)], spender: Option<&str>)
 /// them: on this wire it names no payee.
 fn methods(value: &Value) -> Option<Vec<Method>> {
     let named = value.get("payment_methods")?.as_array()?;
-    let known = named.iter().filter_map(|one| {
-        let name = one.as_str().or_else(|| text(one, "method"))?;
-        match name.to_ascii_lowercase().as_str() {
-            "eip3009" | "erc3009" => Some(Method::Eip3009),
-            "eip2612" | "erc2612" => Some(Method::Eip2612),
-            _ => None,
-        }
-    });
-    let mut known: Vec<Method> = known.collect();
+    let mut known: Vec<Method> = named
+        .iter()
+        .filter_map(|one| method(one.as_str()?))
+        .collect();
     known.sort();
     known.dedup();
     Some(known)
+}
+
+fn method(name: &str) -> Option<Method> {
+    match name.to_ascii_lowercase().as_str() {
+        "eip3009" | "erc3009" => Some(Method::Eip3009),
+        "eip2612" | "erc2612" => Some(Method::Eip2612),
+        _ => None,
+    }
 }
 
 /// Where a server's endpoint leads, if that is the origin that was asked. Texts

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tollway_core::Wallet;
 use tollway_ledger::{SpendRecord, SpendState, SpendStore, SqliteLedger};
 use tollway_payer::{Event, PaidResponse, Patience, PayError, PayRequest, Payer, PayerBuilder};
 use url::Url;
@@ -11,9 +12,9 @@ use url::Url;
 use crate::wallet::FakeWallet;
 
 /// A buyer; its ledger is a file that outlives it.
-pub struct Buyer {
+pub struct Buyer<W = FakeWallet> {
     pub payer: Payer,
-    pub wallet: Arc<FakeWallet>,
+    pub wallet: Arc<W>,
     pub ledger: Arc<SqliteLedger>,
     pub diary: Arc<Mutex<Vec<String>>>,
     pub directory: Arc<tempfile::TempDir>,
@@ -33,8 +34,10 @@ impl Buyer {
     pub async fn new() -> Self {
         Self::with(FakeWallet::default(), |builder| builder).await
     }
+}
 
-    pub async fn with(wallet: FakeWallet, set: impl FnOnce(PayerBuilder) -> PayerBuilder) -> Self {
+impl<W: Wallet + 'static> Buyer<W> {
+    pub async fn with(wallet: W, set: impl FnOnce(PayerBuilder) -> PayerBuilder) -> Self {
         let directory = Arc::new(tempfile::tempdir().unwrap());
         Self::at(directory, Arc::new(wallet), set).await
     }
@@ -56,7 +59,7 @@ impl Buyer {
 
     async fn at(
         directory: Arc<tempfile::TempDir>,
-        wallet: Arc<FakeWallet>,
+        wallet: Arc<W>,
         set: impl FnOnce(PayerBuilder) -> PayerBuilder,
     ) -> Self {
         let path: PathBuf = directory.path().join("spends.db");
