@@ -40,6 +40,7 @@ mod payment;
 mod policy;
 mod present;
 mod price;
+mod ready;
 mod receipt;
 mod reconcile;
 mod request;

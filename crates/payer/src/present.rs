@@ -189,17 +189,15 @@ impl Engine {
     async fn not_included(&self, shown: &Shown<'_>, raw: &Raw, error: ChainError) -> PayError {
         let failed = matches!(error, ChainError::Refused(_))
             && matches!(self.lookup(shown.signed).await, Lookup::Spent);
-        if failed {
-            if let Ok(Fate::Released) = self.decide(shown.record).await {
-                let message = format!(
-                    "The payment's transaction {} failed on the chain and moved nothing but gas; try again.",
-                    raw.hash
-                );
-                return PayError::new(
-                    ErrorKind::Failed,
-                    Refusal::new(codes::INVALID_EXACT_EVM_TXID_REVERTED, message),
-                );
-            }
+        if failed && let Ok(Fate::Released) = self.decide(shown.record).await {
+            let message = format!(
+                "The payment's transaction {} failed on the chain and moved nothing but gas; try again.",
+                raw.hash
+            );
+            return PayError::new(
+                ErrorKind::Failed,
+                Refusal::new(codes::INVALID_EXACT_EVM_TXID_REVERTED, message),
+            );
         }
         let message = format!(
             "The payment's transaction {} was sent, and nobody saw it included.",

@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::method::PayMethod;
 use crate::offer::{Offer, Via};
 use crate::policy::MAX_LIFETIME;
-use crate::token::{TokenPurchase, body};
+use crate::token::{NO_VERSION, TokenPurchase, body};
 
 /// How long a wallet may take to sign: a person may have to confirm.
 const SIGNING: Duration = Duration::from_secs(120);
@@ -209,7 +209,7 @@ fn posted(
         version: door.version.clone(),
     };
     let payment = PaymentPayload {
-        x402_version: Version::V2.number(),
+        x402_version: NO_VERSION,
         resource: Some(ResourceInfo {
             url: door.endpoint.to_string(),
             ..ResourceInfo::default()

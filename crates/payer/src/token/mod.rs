@@ -15,7 +15,7 @@ mod store;
 mod visit;
 
 pub(crate) use door::TokenDoor;
-pub(crate) use permit::{TokenPurchase, body};
+pub(crate) use permit::{NO_VERSION, TokenPurchase, body};
 pub use store::{AccessToken, KeptToken, MemoryTokens, TokenDirectory, TokenStore};
 pub use visit::Pass;
 pub(crate) use visit::Visits;

@@ -9,9 +9,12 @@ use url::Url;
 
 use crate::code;
 
-/// The key of the extension by which a recorded payment is known as one for a
-/// token. It stays in our own record.
+/// The key under which a recorded payment says where it is posted. It stays in our
+/// own record.
 const KEY: &str = "access-token";
+/// The version of a recorded payment that is posted: none of x402's. A server can
+/// declare any extension, and this it cannot.
+pub(crate) const NO_VERSION: u64 = 0;
 
 /// Where a recorded payment is posted.
 #[derive(Clone, Debug)]
@@ -31,6 +34,9 @@ impl TokenPurchase {
 
     /// The mark of a recorded payment, if it bears it.
     pub(crate) fn of(payment: &PaymentPayload) -> Option<Self> {
+        if payment.x402_version != NO_VERSION {
+            return None;
+        }
         let info = payment.extensions.as_ref()?.get(KEY)?.get("info")?;
         Some(Self {
             endpoint: info.get("endpoint")?.as_str()?.parse().ok()?,
