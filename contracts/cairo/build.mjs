@@ -58,9 +58,18 @@ function sourceDigest() {
   return hash.update(readFileSync(join(root, "cairo_project.toml"), "utf8")).digest("hex");
 }
 
+// JSON as Python writes it: the class hash covers the ABI's text, and this is the spelling
+// that declaring tools use.
+function spaced(value) {
+  if (Array.isArray(value)) return `[${value.map(spaced).join(", ")}]`;
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  return `{${Object.entries(value).map(([key, inner]) => `${JSON.stringify(key)}: ${spaced(inner)}`).join(", ")}}`;
+}
+
+// The class as nodes take it: its ABI is a text.
 function artifactText() {
   const { sierra_program, contract_class_version, entry_points_by_type, abi } = compile();
-  const contractClass = { sierra_program, contract_class_version, entry_points_by_type, abi };
+  const contractClass = { sierra_program, contract_class_version, entry_points_by_type, abi: spaced(abi) };
   const about = { contract: "Account", compiler: "cairo 2.1.0", sourceSha256: sourceDigest() };
   const classSha256 = sha256(JSON.stringify(contractClass));
   return `${JSON.stringify({ ...about, classSha256 }).slice(0, -1)},\n"class":${JSON.stringify(contractClass)}}\n`;

@@ -40,10 +40,7 @@ impl NewAccount {
             self.class_hash,
             arguments,
         ]);
-        match hash >= ADDRESS_BOUND {
-            true => hash - ADDRESS_BOUND,
-            false => hash,
-        }
+        bounded(hash)
     }
 
     /// The hash of the transaction that deploys it, which its owner signs.
@@ -87,6 +84,14 @@ impl NewAccount {
 
 fn bounds_json(bounds: &Bounds) -> impl Serialize + use<> {
     crate::invoke::BoundsJson::from(bounds)
+}
+
+/// A hash as an address or a class's name.
+pub(crate) fn bounded(hash: Felt) -> Felt {
+    match hash >= ADDRESS_BOUND {
+        true => hash - ADDRESS_BOUND,
+        false => hash,
+    }
 }
 
 fn pedersen_array(felts: &[Felt]) -> Felt {

@@ -13,6 +13,7 @@
 
 mod account;
 mod chain;
+mod class;
 mod deploy;
 pub mod felt;
 pub mod invoke;
@@ -33,6 +34,7 @@ mod wallet;
 
 pub use account::{Signer, StarknetAccount};
 pub use chain::{StarknetChain, StarknetConfig, StarknetLimits, StartError};
+pub use class::{ACCOUNT_CLASS_HASH, class_hash};
 pub use deploy::NewAccount;
 pub use felt::Felt;
 pub use key::{KeyError, StarkKey};

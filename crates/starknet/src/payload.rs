@@ -7,8 +7,9 @@ use tollway_core::wire::Object;
 use tollway_core::{Refusal, codes};
 
 use crate::felt;
-use crate::outside::OutsideExecution;
+use crate::outside::{Call, OutsideExecution};
 use crate::refusal::refuse;
+use crate::selectors::EXECUTE_FROM_OUTSIDE;
 use crate::typed_data;
 
 /// Most felts of a signature. Owners sign with 2, sessions with 4; other
@@ -73,6 +74,17 @@ impl SignedExecution {
             ("from".to_owned(), felt::text(&self.from).into()),
             ("outsideExecution".to_owned(), outside),
         ])
+    }
+
+    /// The call by which its caller, or anybody where it names nobody, has it
+    /// executed.
+    #[must_use]
+    pub fn call(&self) -> Call {
+        Call {
+            to: self.from,
+            selector: EXECUTE_FROM_OUTSIDE,
+            calldata: self.execution.calldata(&self.signature),
+        }
     }
 
     /// The hash that the account must have signed.

@@ -32,8 +32,36 @@ selectors! {
     SET_POLICY = "set_spending_policy" "0x27b6399a529753e66438fe0341234566c390277e9c20b0f556016eb33bb698";
     GET_POLICY = "get_spending_policy" "0x3dfdf9f26d7d7bb37c449e8a7bf8995bcdf8b21b6a891a370ad299c2beef261";
     REMOVE_POLICY = "remove_spending_policy" "0x28dac008d849601a4f136c3a869aa4dcb43907ea63ab552ecddfd2281144040";
+    INCREASE_ALLOWANCE = "increase_allowance" "0x1d13ab0a76d7407b1d5faccd4b3d8a9efe42f3d3c21766431d4fafb30f45bd4";
+    INCREASE_ALLOWANCE_CAMEL = "increaseAllowance" "0x16cc063b8338363cf388ce7fe1df408bf10f16cd51635d392e21d852fafb683";
+    UPGRADE = "upgrade" "0xf2f7c15cbe06c8d94597cd91fd7f3369eae842359235712def5584f8d270cd";
+    SET_PUBLIC_KEY = "set_public_key" "0x2e3e21ff5952b2531241e37999d9c4c8b3034cccc89a202a6bf019bdf5294f9";
+    SET_PUBLIC_KEY_CAMEL = "setPublicKey" "0xbc0eb87884ab91e330445c3584a50d7ddf4b568f02fbeb456a6242cce3f5d9";
+    EXECUTE = "__execute__" "0x15d40a3d6ca2ac30f4031e42be28da9b056fef9bb7357ac5e85627ee876e5ad";
     SUPPORTS_INTERFACE = "supports_interface" "0xfe80f537b66d12a00b6d3c072b44afbb716e78dde5c3f0ef116ee93d3e3283";
 }
+
+/// Entry points that no session may call, of whatever contract.
+pub const ADMINISTRATIVE: [Felt; 9] = [
+    UPGRADE,
+    ADD_SESSION,
+    REVOKE_SESSION,
+    EXECUTE,
+    SET_PUBLIC_KEY,
+    SET_PUBLIC_KEY_CAMEL,
+    EXECUTE_FROM_OUTSIDE,
+    SET_POLICY,
+    REMOVE_POLICY,
+];
+
+/// Entry points of tokens that give money away, or the right to take it: what
+/// spending policies count.
+pub const SPENDING: [Felt; 4] = [
+    TRANSFER,
+    APPROVE,
+    INCREASE_ALLOWANCE,
+    INCREASE_ALLOWANCE_CAMEL,
+];
 
 /// A selector as people write it: the entry point's name, or the number as hex.
 #[must_use]

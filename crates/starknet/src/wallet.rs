@@ -108,18 +108,8 @@ impl StarknetWallet {
             ));
         }
         let (execution, before) = self.intend(terms, limits, nonce)?;
-        let chain_id = felt::chain_id(&terms.network)
-            .ok_or_else(|| refuse(codes::INVALID_NETWORK, "pay on a Starknet network"))?;
-        let hash = execution.hash(&chain_id, &self.account);
-        let signature = self
-            .signer
-            .sign(&hash)
-            .map_err(|e| refuse(codes::WALLET_UNAVAILABLE, "try again").with_detail(e))?;
-        let signed = SignedExecution {
-            from: self.account,
-            execution,
-            signature,
-        };
+        let signed = self.sign_execution(&terms.network, execution)?;
+        let chain_id = chain_of(&terms.network)?;
         let payer = self.payer(&terms.network)?;
         Ok(Prepared {
             payload: signed.to_payload(&chain_id),
@@ -133,6 +123,21 @@ impl StarknetWallet {
             valid_until: Timestamp::from_secs(before),
             extensions: None,
             transaction: None,
+        })
+    }
+
+    pub(crate) fn sign_execution(
+        &self,
+        network: &Network,
+        execution: OutsideExecution,
+    ) -> Result<SignedExecution, Refusal> {
+        let hash = execution.hash(&chain_of(network)?, &self.account);
+        let signature = self.signer.sign(&hash);
+        Ok(SignedExecution {
+            from: self.account,
+            execution,
+            signature: signature
+                .map_err(|e| refuse(codes::WALLET_UNAVAILABLE, "try again").with_detail(e))?,
         })
     }
 
@@ -198,6 +203,11 @@ impl StarknetWallet {
             .flatten()
             .ok_or_else(|| refuse(codes::WALLET_UNAVAILABLE, "choose another network"))
     }
+}
+
+fn chain_of(network: &Network) -> Result<Felt, Refusal> {
+    felt::chain_id(network)
+        .ok_or_else(|| refuse(codes::INVALID_NETWORK, "pay on a Starknet network"))
 }
 
 /// A random nonce of 248 bits.

@@ -5,5 +5,5 @@
 mod node;
 mod world;
 
-pub use node::{Funded, Node};
+pub use node::{Funded, Node, artifact};
 pub use world::*;

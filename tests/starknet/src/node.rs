@@ -7,8 +7,12 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use tollway_rpc::{RpcClient, RpcConfig};
 
-/// The committed artifact of our account.
 const ARTIFACT: &str = include_str!("../../../contracts/cairo/artifacts/Account.json");
+
+/// The committed artifact of our account.
+pub fn artifact() -> Value {
+    serde_json::from_str(ARTIFACT).unwrap()
+}
 
 pub struct Node {
     child: Child,
@@ -48,8 +52,9 @@ fn program() -> PathBuf {
 
 impl Node {
     pub async fn start() -> Self {
-        let mut artifact: Value = serde_json::from_str(ARTIFACT).unwrap();
-        let mut class = artifact["class"].take();
+        let mut class = artifact()["class"].take();
+        // The node wants it as the compiler writes it.
+        class["abi"] = serde_json::from_str(class["abi"].as_str().unwrap()).unwrap();
         class["sierra_program_debug_info"] =
             json!({"type_names": [], "libfunc_names": [], "user_func_names": []});
         let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();

@@ -6,10 +6,9 @@ use tollway_core::{ChainError, Plan, PlannedPayment, Raw, Slot, TxHash, codes};
 use super::StarknetChain;
 use crate::felt;
 use crate::invoke::{Bounds, Invoke, InvokeJson};
-use crate::outside::{Call, calls_calldata};
+use crate::outside::calls_calldata;
 use crate::payload::SignedExecution;
 use crate::refusal::refuse;
-use crate::selectors::EXECUTE_FROM_OUTSIDE;
 
 impl StarknetChain {
     pub(super) async fn seal_transaction(
@@ -71,11 +70,7 @@ impl StarknetChain {
 
 /// What the sender's `__execute__` is given: one call of the payer's account.
 pub(super) fn settling_calldata(signed: &SignedExecution) -> Vec<Felt> {
-    calls_calldata(&[Call {
-        to: signed.from,
-        selector: EXECUTE_FROM_OUTSIDE,
-        calldata: signed.execution.calldata(&signed.signature),
-    }])
+    calls_calldata(&[signed.call()])
 }
 
 /// Tip and bounds of the transaction that is replaced. A foreign nonce would

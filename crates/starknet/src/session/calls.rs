@@ -92,6 +92,10 @@ pub fn register(
     if registration.entrypoints.is_empty() && !registration.everything {
         return refused("name the entry points, or consent to all of them");
     }
+    let administrative = |selector| selectors::ADMINISTRATIVE.contains(selector);
+    if registration.entrypoints.iter().any(administrative) {
+        return refused("list no entry point that administers the account");
+    }
     let mut calldata = vec![
         session.public(),
         Felt::from(session.valid_until()),

@@ -7,6 +7,7 @@
 //! account would refuse. [`SessionWallet`] pays with it.
 
 mod calls;
+mod execute;
 mod key;
 pub mod salted;
 mod sealed;

@@ -20,17 +20,20 @@ use crate::outside::Call;
 use crate::selectors::{IS_VALID_NONCE, TRANSFER};
 use crate::wallet::{StarknetWallet, random_nonce};
 
+/// Nonces by their text, with their numbers and ends in Unix seconds.
+pub(super) type UnderWay = BTreeMap<String, (Felt, u64)>;
+
 /// An account on one network that pays with a session key. Payments of one wallet
 /// never race past the session's calls; a session is to be used by one wallet.
 pub struct SessionWallet {
-    session: StarknetWallet,
+    pub(super) session: StarknetWallet,
     owner: Option<StarknetWallet>,
-    key: SessionKey,
-    network: Network,
-    rpc: RpcClient,
-    clock: std::sync::Arc<dyn Clock>,
+    pub(super) key: SessionKey,
+    pub(super) network: Network,
+    pub(super) rpc: RpcClient,
+    pub(super) clock: std::sync::Arc<dyn Clock>,
     /// Nonces that were signed and may not be counted yet, with their end.
-    under_way: tokio::sync::Mutex<BTreeMap<String, (Felt, u64)>>,
+    pub(super) under_way: tokio::sync::Mutex<UnderWay>,
 }
 
 impl std::fmt::Debug for SessionWallet {
@@ -118,9 +121,9 @@ impl SessionWallet {
     }
 
     /// What was executed is counted by the account, what has ended never will be.
-    async fn forget_counted(
+    pub(super) async fn forget_counted(
         &self,
-        under_way: &mut BTreeMap<String, (Felt, u64)>,
+        under_way: &mut UnderWay,
         status: &SessionStatus,
     ) -> Result<(), ChainError> {
         let ended = |end: u64| status.as_of >= Timestamp::from_secs(end);

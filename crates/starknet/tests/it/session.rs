@@ -10,7 +10,7 @@ use tollway_starknet::session::{
     DEFAULT_DURATION, Policy, Registration, SESSION_CLASSES, SessionKey, SessionStatus,
     SessionWallet, Wanted, falls_back, register, remove_policy, revoke, set_policy,
 };
-use tollway_starknet::{Felt, Signer, StarkKey, StarknetWallet, felt, selectors};
+use tollway_starknet::{Call, Felt, Signer, StarkKey, StarknetWallet, felt, selectors};
 
 use crate::support::{
     NOW, PAYER, PRICE, TIMEOUT, USDC, World, address, felt_of, limits, network, owner,
@@ -410,4 +410,78 @@ async fn a_status_is_what_the_contract_returns() {
         ..wanted
     };
     assert!(status.preflight(&more, now).is_err());
+}
+
+#[tokio::test]
+async fn a_session_executes_what_it_may_and_nothing_that_concerns_the_account() {
+    let account = Account::new().await;
+    let wallet = account.wallet();
+    let minute = Duration::from_secs(60);
+    let caller = felt_of(crate::support::FEE_PAYER);
+    let transfer = |amount: u64| Call {
+        to: felt_of(USDC),
+        selector: selectors::TRANSFER,
+        calldata: vec![Felt::ONE, Felt::from(amount), Felt::ZERO],
+    };
+    let signed = wallet
+        .execute(vec![transfer(1), transfer(2)], caller, minute)
+        .await
+        .unwrap();
+    assert_eq!(signed.signature.len(), 4);
+    assert_eq!(signed.call().selector, selectors::EXECUTE_FROM_OUTSIDE);
+    assert_eq!(signed.execution.execute_before, u128::from(NOW + 60));
+
+    let refused = |calls: Vec<Call>| {
+        let wallet = account.wallet();
+        async move {
+            match wallet.execute(calls, caller, minute).await {
+                Err(WalletError::Refused(refusal)) => refusal.code().to_owned(),
+                Err(WalletError::Chain(ChainError::Refused(refusal))) => refusal.code().to_owned(),
+                other => panic!("not refused: {other:?}"),
+            }
+        }
+    };
+    let not_allowed = codes::SESSION_ENTRYPOINT_NOT_ALLOWED;
+    let own = Call {
+        to: felt_of(PAYER),
+        ..transfer(1)
+    };
+    assert_eq!(refused(vec![transfer(1), own]).await, not_allowed);
+    for selector in selectors::ADMINISTRATIVE {
+        let call = Call {
+            selector,
+            ..transfer(1)
+        };
+        assert_eq!(refused(vec![call]).await, not_allowed);
+    }
+    let used_up = codes::SESSION_MAX_CALLS_EXCEEDED;
+    assert_eq!(
+        refused(vec![transfer(1); 4]).await,
+        used_up,
+        "three calls are left"
+    );
+    account.set(|record| record.policy = policy(5, 9, 60, 0, NOW));
+    assert_eq!(
+        refused(vec![transfer(6)]).await,
+        codes::SESSION_POLICY_EXCEEDED
+    );
+    let odd = Call {
+        calldata: vec![Felt::ONE],
+        ..transfer(1)
+    };
+    assert_eq!(refused(vec![odd]).await, codes::INVALID_PAYLOAD);
+    assert_eq!(refused(vec![]).await, codes::INVALID_PAYLOAD);
+}
+
+#[test]
+fn what_administers_an_account_cannot_be_listed() {
+    let session = SessionKey::create(Timestamp::from_secs(NOW), DEFAULT_DURATION).unwrap();
+    for selector in selectors::ADMINISTRATIVE {
+        let registration = Registration {
+            entrypoints: vec![selectors::TRANSFER, selector],
+            ..Registration::transfers(1)
+        };
+        let refused = register(Felt::ONE, &session, &registration).map_err(code);
+        assert_eq!(refused, Err(codes::SESSION_CREATION_FAILED.to_owned()));
+    }
 }
