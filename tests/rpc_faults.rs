@@ -7,28 +7,24 @@ use std::time::Duration;
 use tollway_test_chaos::{Fault, Rule, When};
 
 use crate::harness::seconds;
-use crate::rpc_faults_case::{Case, side_by_side};
+use crate::rpc_faults_case::{Case, each, side_by_side};
 
 /// How long a fault lasts.
 const LASTING: Duration = Duration::from_millis(2500);
 
 fn all(faults: &[Fault]) {
-    let case = |(seed, fault): (u64, Fault)| {
-        let run = async move || {
-            let case = Case::new(seed).await;
-            match fault {
-                // Who shows no money is believed: there is nobody else to ask.
-                Fault::LyingLogValue | Fault::LyingLogAddress | Fault::FailedReceipt => {
-                    case.misled().usual(fault, LASTING).await;
-                }
-                // It is noticed at the next probe.
-                Fault::WrongChainId => case.usual(fault, 3 * LASTING).await,
-                _ => case.usual(fault, LASTING).await,
+    each(faults, async |seed, fault| {
+        let case = Case::new(seed).await;
+        match fault {
+            // Who shows no money is believed: there is nobody else to ask.
+            Fault::LyingLogValue | Fault::LyingLogAddress | Fault::FailedReceipt => {
+                case.misled().usual(fault, LASTING).await;
             }
-        };
-        (fault.name(), run)
-    };
-    side_by_side((1..).zip(faults.iter().copied()).map(case).collect());
+            // It is noticed at the next probe.
+            Fault::WrongChainId => case.usual(fault, 3 * LASTING).await,
+            _ => case.usual(fault, LASTING).await,
+        }
+    });
 }
 
 #[test]

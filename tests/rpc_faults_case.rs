@@ -284,6 +284,15 @@ impl Case {
     }
 }
 
+/// Plays every fault in a case of its own, side by side; seeds tell them apart.
+pub fn each(faults: &[Fault], play: impl AsyncFn(u64, Fault) + Copy + Send) {
+    let case = |(seed, fault): (u64, Fault)| {
+        let run = async move || play(seed, fault).await;
+        (fault.name(), run)
+    };
+    side_by_side((1..).zip(faults.iter().copied()).map(case).collect());
+}
+
 /// How many cases run at a time: mostly they wait.
 const AT_ONCE: usize = 8;
 

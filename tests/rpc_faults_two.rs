@@ -6,7 +6,7 @@ use std::time::Duration;
 use tollway_test_chaos::Fault;
 
 use crate::harness::seconds;
-use crate::rpc_faults_case::{Beside, Case, side_by_side};
+use crate::rpc_faults_case::{Beside, Case, each};
 
 /// While the first node does what it does three payments are made, and another
 /// two; each wave has its time.
@@ -25,11 +25,9 @@ async fn goes_on(seed: u64, fault: Fault, first: Duration, then: Duration) {
 }
 
 fn all(faults: &[Fault], first: Duration, then: Duration) {
-    let case = |(seed, fault): (u64, Fault)| {
-        let run = async move || goes_on(seed, fault, first, then).await;
-        (fault.name(), run)
-    };
-    side_by_side((1..).zip(faults.iter().copied()).map(case).collect());
+    each(faults, async move |seed, fault| {
+        goes_on(seed, fault, first, then).await;
+    });
 }
 
 #[test]
@@ -76,13 +74,6 @@ fn a_node_that_lags_or_serves_another_chain_is_put_aside() {
 
 #[test]
 fn a_node_that_lies_about_receipts_refuses_nothing_and_delays_at_most() {
-    let case = |(seed, fault): (u64, Fault)| {
-        let run = async move || {
-            let case = Case::with(seed, Beside::Honest, &[]).await;
-            case.all_succeed_in_the_end(fault).await;
-        };
-        (fault.name(), run)
-    };
     let faults = [
         Fault::LateReceipt { looks: 3 },
         Fault::MissingReceipts,
@@ -90,5 +81,8 @@ fn a_node_that_lies_about_receipts_refuses_nothing_and_delays_at_most() {
         Fault::LyingLogValue,
         Fault::LyingLogAddress,
     ];
-    side_by_side((1..).zip(faults).map(case).collect());
+    each(&faults, async |seed, fault| {
+        let case = Case::with(seed, Beside::Honest, &[]).await;
+        case.all_succeed_in_the_end(fault).await;
+    });
 }

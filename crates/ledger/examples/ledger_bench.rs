@@ -8,22 +8,20 @@
 //! payments behind it. PLACE is a folder, or a `postgres://` URL.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../tests/stories/make.rs"]
-#[allow(dead_code, reason = "the stories use the rest")]
-mod make;
-
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use make::{at, atomic, leased, limit, network, payment, raw, settled, signed, spend};
 use tokio::task::JoinSet;
 use tollway_core::PaymentId;
 use tollway_ledger::{
     Acceptance, Conclusion, Cost, Ending, Lease, Limit, Reservation, SettlementStore as _,
     SpendStore as _, Store,
+};
+use tollway_test_records::{
+    at, atomic, leased, limit, network, payment, raw, settled, signed, spend,
 };
 
 const BATCH: u64 = 100;

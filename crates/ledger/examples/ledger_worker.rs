@@ -8,19 +8,16 @@
 
 #[path = "worker/engine.rs"]
 mod engine;
-#[path = "../tests/stories/make.rs"]
-#[allow(dead_code, reason = "the stories use the rest")]
-mod make;
 #[path = "../tests/stories/script.rs"]
 mod script;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use make::{at, atomic, limit, signed, spend};
 use tollway_core::{Identity, SpendId};
 use tollway_ledger::{
     NewSpend, Reservation, SignedSpend, SpendStore as _, SqliteLedger, StoryStore as _,
 };
+use tollway_test_records::{at, atomic, limit, signed, spend};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -93,7 +90,7 @@ async fn end(ledger: &SqliteLedger, id: &SpendId, n: u64) {
             let unique = SignedSpend {
                 identity: Identity {
                     nonce: id.to_string(),
-                    ..make::identity(n)
+                    ..tollway_test_records::identity(n)
                 },
                 ..signed(n)
             };

@@ -11,7 +11,7 @@ use tollway_ledger::{
     Store,
 };
 
-use crate::make::{address, at, network, payment};
+use tollway_test_records::{address, at, network, payment};
 
 const SIGNERS: [u8; 2] = [8, 9];
 

@@ -6,7 +6,7 @@ use tollway_ledger::{
     Claim, Evidence, GrantRecord, GrantState, GrantStore, LedgerError, NewGrant, StoryStore,
 };
 
-use crate::make::{answer, at, grant, hash, identity};
+use tollway_test_records::{answer, at, grant, hash, identity};
 
 async fn claimed(store: &impl GrantStore, new: NewGrant) -> GrantRecord {
     match store.claim(new, at(1)).await.unwrap() {

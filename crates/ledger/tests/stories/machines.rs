@@ -14,9 +14,9 @@ use tollway_ledger::{
 };
 use tollway_test_postgres::Postgres;
 
-use crate::make::{LONG, at, grant, network, payment, raw};
 use crate::processes::worker;
 use crate::replicas::{accepted_by, joined, lease, submitted};
+use tollway_test_records::{LONG, at, grant, network, payment, raw};
 
 /// A process and what it says, line by line.
 struct Machine {

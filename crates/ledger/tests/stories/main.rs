@@ -5,7 +5,6 @@
 mod crashes;
 mod grants;
 mod machines;
-mod make;
 mod model;
 mod outages;
 mod passes;

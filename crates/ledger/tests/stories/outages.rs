@@ -10,8 +10,8 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tollway_ledger::{Acceptance, LedgerError, SettlementStore as _, Store, StoryStore as _};
 use tollway_test_postgres::Postgres;
 
-use crate::make::{at, payment};
 use crate::settlements::accepted;
+use tollway_test_records::{at, payment};
 
 /// Lets everything through.
 const PASS: u8 = 0;

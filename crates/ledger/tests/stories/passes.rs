@@ -8,8 +8,8 @@ use tollway_ledger::{
     NewPass, Outstanding, PassEnd, PassRecord, PassStore, SettlementStore, StoryStore,
 };
 
-use crate::make::{at, grant, hash, settled};
 use crate::settlements::accepted;
+use tollway_test_records::{at, grant, hash, settled};
 
 /// When passes end, long after their payments' deadline.
 const END: u64 = 1_000_000;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use tollway_core::SpendId;
 use tollway_ledger::{SpendState, SpendStore as _, SqliteLedger};
 
-use crate::make::{address, limit};
+use tollway_test_records::{address, limit};
 
 /// The second process's program, which is built beside the tests.
 pub fn worker() -> Command {

@@ -7,8 +7,8 @@ use tollway_ledger::{
     Acceptance, Claim, GrantStore, HandOut, Reservation, SettlementStore, SpendStore,
 };
 
-use crate::make::{at, grant, limit, payment, settled, spend};
 use crate::settlements::accepted;
+use tollway_test_records::{at, grant, limit, payment, settled, spend};
 
 const MANY: u64 = 1_000;
 

@@ -8,7 +8,7 @@ use tollway_ledger::{
     StoryStore,
 };
 
-use crate::make::{LONG, address, at, network, payment, raw, settled};
+use tollway_test_records::{LONG, address, at, network, payment, raw, settled};
 
 pub async fn joined(store: &impl SettlementStore) -> ReplicaId {
     store.join("engine", LONG).await.unwrap().id

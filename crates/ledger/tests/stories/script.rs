@@ -7,7 +7,7 @@ use tollway_ledger::{
     Reservation, SettlementStore, SpendStore, Store,
 };
 
-use crate::make::{
+use tollway_test_records::{
     LONG, address, answer, at, atomic, grant, hash, limit, network, payment, raw, settled, signed,
     spend,
 };

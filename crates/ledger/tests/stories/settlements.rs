@@ -6,7 +6,7 @@ use tollway_ledger::{
     PaymentFilter, PaymentRecord, PaymentState, SettlementStore, SlotRef,
 };
 
-use crate::make::{
+use tollway_test_records::{
     address, at, atomic, grant, hash, identity, leased, network, opened_by, payment, raw, settled,
 };
 

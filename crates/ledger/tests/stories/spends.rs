@@ -7,7 +7,7 @@ use tollway_ledger::{
     LedgerError, Limit, LimitScope, NewSpend, Reservation, SpendState, SpendStore, SpendTotal,
 };
 
-use crate::make::{address, at, atomic, hash, limit, network, signed, spend};
+use tollway_test_records::{address, at, atomic, hash, limit, network, signed, spend};
 
 const MINUTE: u64 = 60_000;
 

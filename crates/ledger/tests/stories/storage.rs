@@ -10,8 +10,8 @@ use tollway_ledger::{
     SqliteLedger, StoryStore,
 };
 
-use crate::make::{SIGNATURE, address, at, grant, leased, network, payment, raw};
 use crate::settlements::accepted;
+use tollway_test_records::{SIGNATURE, address, at, grant, leased, network, payment, raw};
 
 fn url(path: &Path) -> String {
     format!("sqlite:{}", path.display())

@@ -7,10 +7,10 @@ use tempfile::TempDir;
 use tollway_ledger::{GrantStore, LedgerError, SettlementStore, SpendStore, SqliteLedger};
 use tollway_test_faultvfs::{Disk, Fault, Image, Loss, Random, Replay};
 
-use crate::make::{at, grant, payment};
 use crate::power_loss::assert_sound;
 use crate::record::{dump, folder, open, record, rows};
 use crate::script::{Memory, Step, one_by_one};
+use tollway_test_records::{at, grant, payment};
 
 pub struct Life {
     folder: TempDir,

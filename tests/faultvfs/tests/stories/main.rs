@@ -5,7 +5,6 @@ mod controls;
 mod failed_syncs;
 mod failed_writes;
 mod life;
-mod make;
 mod no_room;
 mod power_loss;
 mod record;

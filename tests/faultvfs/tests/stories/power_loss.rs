@@ -10,9 +10,9 @@ use tollway_ledger::{SettlementStore, SpendState, SpendStore, SqliteLedger, Stor
 use tollway_test_faultvfs::{Call, Fault, Image, Loss, Random, Replay};
 
 use crate::life::Life;
-use crate::make::{address, at, atomic, limits, network};
 use crate::record::{Recording, Told, dump, folder, is_thorough, open, record};
-use crate::script::{Memory, steps};
+use crate::script::{BUDGET, Memory, steps};
+use tollway_test_records::{address, at, atomic, limit, network};
 
 /// Different losses tried at each call; each is one of seven kinds.
 fn losses_per_call() -> u64 {
@@ -188,7 +188,7 @@ async fn budgets_add_up(ledger: &SqliteLedger) -> Result<(), String> {
             _ => held += 10,
         }
     }
-    let [limit] = limits();
+    let limit = limit(BUDGET);
     let (account, network, asset) = (address(1), network(), address(0xaa));
     let total = ledger.total(&account, &network, &asset, &limit, at(100));
     let total = total.await.map_err(|e| e.to_string())?;

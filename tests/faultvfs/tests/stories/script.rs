@@ -1,23 +1,24 @@
 //! Two hundred steps of all three kinds, mixed as in a busy process.
 
 use std::collections::{BTreeMap, BTreeSet};
-
 use std::time::Duration;
 
 use serde_json::json;
 use tollway_core::{GrantId, PaymentId, Proof, SpendId};
 use tollway_ledger::{
-    Acceptance, Claim, Conclusion, Ending, Evidence, GrantStore, Lease, LedgerError, ReplicaStore,
-    Reservation, SettlementStore, SpendStore, SqliteLedger,
+    Acceptance, Claim, Conclusion, Cost, Ending, Evidence, GrantStore, Lease, LedgerError,
+    ReplicaStore, Reservation, SettlementStore, SpendStore, SqliteLedger, StoredAnswer,
 };
-
-use crate::make::{
-    answer, at, atomic, costs, grant, hash, limits, network, payment, raw, settled, signed, signer,
-    spend,
+use tollway_test_records::{
+    address, at, atomic, grant, hash, limit, network, opened_by, raw, settled, signed, spend,
 };
 
 /// How many there are.
 pub const STEPS: usize = 200;
+/// What may be spent.
+pub const BUDGET: u128 = 1_000;
+/// Whose nonces are used.
+const SIGNER: u8 = 9;
 
 /// One step; numbers name the payment, grant or spend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +137,7 @@ impl Memory {
     pub async fn join(&mut self, ledger: &SqliteLedger) -> Result<(), LedgerError> {
         let ttl = Duration::from_secs(3_600);
         let replica = ledger.join("process", ttl).await?.id;
-        let (network, signer) = (network(), signer());
+        let (network, signer) = (network(), address(SIGNER));
         self.lease = ledger.lease_signer(&replica, &network, &signer).await?;
         Ok(())
     }
@@ -166,17 +167,18 @@ impl Memory {
 
     async fn accept(&mut self, ledger: &SqliteLedger, n: u64) -> Result<(), LedgerError> {
         let (Acceptance::New(record) | Acceptance::Existing(record)) =
-            ledger.accept(payment(n), at(1)).await?;
+            ledger.accept(opened_by("key", n), at(1)).await?;
         self.payments.insert(n, record.id);
         Ok(())
     }
 
     async fn take_engines(&mut self, ledger: &SqliteLedger, step: Step) -> Result<(), LedgerError> {
-        let slot = |n| (network(), signer(), self.nonces[n]);
+        let slot = |n| (network(), address(SIGNER), self.nonces[n]);
         match &step {
             Step::Accept(n) => self.accept(ledger, *n).await?,
             Step::AcceptThree(n) => {
-                let others = [1_000 + n, 2_000 + n].map(|n| ledger.accept(payment(n), at(1)));
+                let others =
+                    [1_000 + n, 2_000 + n].map(|n| ledger.accept(opened_by("key", n), at(1)));
                 let [one, two] = others;
                 let (mine, one, two) = tokio::join!(self.accept(ledger, *n), one, two);
                 one.and(two).map(|_| ()).and(mine)?;
@@ -283,7 +285,7 @@ impl Memory {
         let id = |n| &self.spends[n];
         match &step {
             Step::Reserve(n) => {
-                let reserved = ledger.reserve(spend(*n), &limits(), at(30)).await?;
+                let reserved = ledger.reserve(spend(*n), &[limit(BUDGET)], at(30)).await?;
                 let Reservation::Reserved(id) = reserved else {
                     panic!("spend {n}: {reserved:?}");
                 };
@@ -300,4 +302,23 @@ impl Memory {
         }
         Ok(())
     }
+}
+
+/// A paid answer: some fit a page, some need several.
+fn answer(n: u64) -> StoredAnswer {
+    let length = 100 + usize::try_from(n % 4).unwrap() * 5_000;
+    StoredAnswer {
+        status: 200,
+        headers: vec![("content-type".to_owned(), b"text/plain".to_vec())],
+        body: vec![n.to_be_bytes()[7]; length],
+    }
+}
+
+/// What closing a slot cost.
+fn costs() -> [Cost; 1] {
+    [Cost {
+        payer: address(1),
+        fee: atomic(5),
+        lost: false,
+    }]
 }

@@ -7,7 +7,7 @@ use tollway_core::GrantId;
 use tollway_ledger::{Claim, Evidence, GrantState, GrantStore as _, NewGrant, Store};
 
 use super::{Answer, answer, done, on_a_fresh_ledger, on_postgres};
-use crate::make::{at, grant, hash, identity};
+use tollway_test_records::{at, grant, hash, identity};
 
 #[derive(Clone, Debug)]
 enum Command {
@@ -221,7 +221,7 @@ impl Real {
                 answer(ledger.claim(new, now).await, |claim| self.claimed(claim))
             }
             Command::Served(g, stored) => {
-                let stored = stored.then(crate::make::answer);
+                let stored = stored.then(tollway_test_records::answer);
                 answer(ledger.served(&self.id(g), stored, None, now).await, done)
             }
             Command::Settling(g) => answer(ledger.settling(&self.id(g), now).await, done),

@@ -11,7 +11,7 @@ use tollway_ledger::{
 };
 
 use super::{Answer, answer, done, on_a_fresh_ledger, on_postgres};
-use crate::make::{LONG, address, at, hash, network, opened_by, payment, raw, settled};
+use tollway_test_records::{LONG, address, at, hash, network, opened_by, payment, raw, settled};
 
 #[derive(Clone, Debug)]
 enum Command {

@@ -10,7 +10,7 @@ use tollway_ledger::{
 };
 
 use super::{Answer, answer, done, on_a_fresh_ledger, on_postgres};
-use crate::make::{address, at, atomic, limit, signed, spend};
+use tollway_test_records::{address, at, atomic, limit, signed, spend};
 
 const SCOPES: usize = 6;
 

@@ -1,4 +1,5 @@
-//! Records to try the ledger with.
+//! Payments, grants and spends to try a ledger with; numbers tell them apart.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,30 +14,37 @@ use tollway_ledger::{
     SignedSpend, StoredAnswer,
 };
 
+/// What no event and no log may hold.
 pub const SIGNATURE: &str = "0xa1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f901b";
 
+/// The network of all records.
 pub fn network() -> Network {
     Network::eip155(84_532)
 }
 
+/// An account of it.
 pub fn address(n: u8) -> Address {
     network()
         .address(&format!("0x{}", hex::encode([n; 20])))
         .unwrap()
 }
 
+/// So many milliseconds after 1970.
 pub fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 
+/// An amount.
 pub fn atomic(units: u128) -> Amount {
     Amount::from_atomic(units)
 }
 
+/// A transaction's hash, or a block's.
 pub fn hash(n: u64) -> TxHash {
     TxHash::new(&format!("0x{n:064x}"))
 }
 
+/// What the n-th authorization is known by.
 pub fn identity(n: u64) -> Identity {
     Identity {
         network: network(),
@@ -46,6 +54,7 @@ pub fn identity(n: u64) -> Identity {
     }
 }
 
+/// What settling is to move: 10,000 from account 1 to account 2.
 pub fn expected() -> Expected {
     Expected {
         asset: address(0xaa),
@@ -75,6 +84,7 @@ fn requirements_json() -> serde_json::Value {
     })
 }
 
+/// A payment by the n-th authorization, from a caller.
 pub fn payment(n: u64) -> NewPayment {
     NewPayment {
         identity: identity(n),
@@ -97,13 +107,15 @@ pub fn opened_by(key: &str, n: u64) -> NewPayment {
     }
 }
 
+/// The n-th signed transaction, as long as a short one.
 pub fn raw(n: u64) -> Raw {
     Raw {
         hash: hash(n),
-        bytes: n.to_be_bytes().to_vec(),
+        bytes: n.to_be_bytes().repeat(40),
     }
 }
 
+/// Evidence that the n-th transaction settled.
 pub fn settled(n: u64) -> Settled {
     Settled {
         transaction: hash(n),
@@ -117,6 +129,7 @@ pub fn settled(n: u64) -> Settled {
     }
 }
 
+/// A claim by the n-th authorization.
 pub fn grant(n: u64) -> NewGrant {
     NewGrant {
         identity: identity(n),
@@ -133,6 +146,7 @@ pub fn grant(n: u64) -> NewGrant {
     }
 }
 
+/// A paid answer, with bytes that are no text.
 pub fn answer() -> StoredAnswer {
     StoredAnswer {
         status: 200,
@@ -144,6 +158,7 @@ pub fn answer() -> StoredAnswer {
     }
 }
 
+/// The n-th thing that is bought, for 10.
 pub fn spend(n: u64) -> NewSpend {
     NewSpend {
         account: address(1),
@@ -158,6 +173,7 @@ pub fn spend(n: u64) -> NewSpend {
     }
 }
 
+/// What was signed for it.
 pub fn signed(n: u64) -> SignedSpend {
     SignedSpend {
         identity: identity(n),
@@ -167,6 +183,7 @@ pub fn signed(n: u64) -> SignedSpend {
     }
 }
 
+/// A limit of one account for all time.
 pub fn limit(max: u128) -> Limit {
     Limit {
         scope: LimitScope::Account,
@@ -179,6 +196,12 @@ pub fn limit(max: u128) -> Limit {
 pub const LONG: Duration = Duration::from_secs(600);
 
 /// A signer's lease, by a replica that joins for it.
+///
+/// # Errors
+/// As the store's.
+///
+/// # Panics
+/// If somebody else has it.
 pub async fn leased(store: &impl SettlementStore, signer: u8) -> Result<Lease, LedgerError> {
     let replica = store.join("engine", LONG).await?.id;
     let (network, signer) = (network(), address(signer));
