@@ -90,7 +90,7 @@ export const cases = [
   tollwayCase("browser-plain", plain),
   tollwayCase("browser-v2-fetch", pays(2, "fetch-v2", gated)),
   tollwayCase("browser-v2-fetch-before", pays(2, "fetch-v2", (test) => gated(test, { settle: "before" }))),
-  tollwayCase("browser-v2-fetch-post", pays(2, "fetch-v2", (test) => gated(test, { verb: "POST" }), posted)),
+  tollwayCase("browser-v2-fetch-post", pays(2, "fetch-v2", (test) => gated(test, { route: "POST /paid/*" }), posted)),
   tollwayCase("browser-v2-fetch-refused", refused),
   tollwayCase("browser-v1-fetch", pays(1, "fetch-v1", gated)),
 ].map(inBrowser);

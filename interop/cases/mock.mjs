@@ -1,8 +1,11 @@
 // x402-mock: a permit in the body of POST /token buys an access token, and the
 // server settles behind the buyer's back. 0.3.0 pays by EIP-3009 or by Permit2
 // without a witness, 0.1.1 by EIP-2612.
+import { strict as assert } from "node:assert";
+import { setTimeout as sleep } from "node:timers/promises";
 import { expectBalances, expectDelivered, expectMoved } from "../lib/expect.mjs";
-import { baselineCase, paidPath } from "./case.mjs";
+import { price } from "../lib/networks.mjs";
+import { baselineCase, paidPath, tollwayCase } from "./case.mjs";
 
 /** What one side of x402-mock is told about a way to pay; a buyer's amount is its maximum. */
 export function component(test, { amount, currency = "USDC" }) {
@@ -52,10 +55,46 @@ async function settlesNothing(test) {
   await expectBalances(test, { buyer, spent: 0n });
 }
 
+/** The published client buys a token at our gate's door; behind it the money moves, once. */
+const buysFromOurGate = (version, methods) => async (test) => {
+  const [upstream, buyer] = await Promise.all([test.server("upstream.mjs"), test.chain.buyer()]);
+  const terms = `; pass=1h; methods=${methods}`;
+  const gate = await test.tollway.gate({ upstream: upstream.url, payTo: test.payTo, terms });
+  const [outcome] = await mockClient(test, version, { url: gate.url + paidPath, key: buyer.key });
+  expectDelivered(test, outcome);
+  assert.equal(upstream.handled(), 1);
+  await settled(test);
+  await expectBalances(test, { buyer, spent: price.atomic });
+};
+
+/** A permit that is worth nothing ends the exchange: the published client takes each 402 as a bill and would sign for ever. */
+async function poorBuyer(test) {
+  const [upstream, buyer] = await Promise.all([test.server("upstream.mjs"), test.chain.buyer(9_999n)]);
+  const terms = "; pass=1h; methods=eip3009";
+  const gate = await test.tollway.gate({ upstream: upstream.url, payTo: test.payTo, terms });
+  await assert.rejects(mockClient(test, "0.3.0", { url: gate.url + paidPath, key: buyer.key }), /ended with 1/);
+  assert.equal(upstream.handled(), 0);
+  await expectBalances(test, { buyer, spent: 0n });
+}
+
+/** Waits for the payee's money, which comes after the goods. */
+async function settled(test) {
+  for (let second = 0; second < 30; second += 1) {
+    if ((await test.chain.balance(test.payTo)) > 0n) return;
+    await sleep(1_000);
+  }
+  assert.fail("the payment was not settled within 30 s");
+}
+
 const onSepolia = ["sepolia"];
 
 export const cases = [
   baselineCase("mock-0.3.0-eip3009", buys("USDC"), onSepolia),
   baselineCase("mock-0.3.0-permit2", buys("USD"), onSepolia),
   baselineCase("mock-0.1.1-settles-nothing", settlesNothing, onSepolia),
+  tollwayCase("gate-mock-0.3.0-eip3009", buysFromOurGate("0.3.0", "eip3009"), onSepolia),
+  tollwayCase("gate-mock-0.1.1-eip2612", buysFromOurGate("0.1.1", "eip2612"), onSepolia),
+  tollwayCase("gate-mock-0.3.0-of-several", buysFromOurGate("0.3.0", "eip2612,permit2,eip3009"), onSepolia),
+  tollwayCase("gate-mock-0.1.1-of-several", buysFromOurGate("0.1.1", "eip3009,permit2,eip2612"), onSepolia),
+  tollwayCase("gate-mock-poor-buyer-is-refused", poorBuyer, onSepolia),
 ];

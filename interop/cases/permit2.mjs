@@ -2,7 +2,7 @@
 // facilitator pays for the buyer's allowance.
 import { strict as assert } from "node:assert";
 import { HTTPFacilitatorClient } from "@x402/core/server";
-import { expectBalances, expectDelivered, expectMoved, expectReceipt } from "../lib/expect.mjs";
+import { expectBalances, expectDelivered, expectMoved, expectPaid, expectReceipt } from "../lib/expect.mjs";
 import { outcomeOf } from "../lib/http-text.mjs";
 import { price } from "../lib/networks.mjs";
 import { baselineCase, paidPath, tollwayCase } from "./case.mjs";
@@ -90,6 +90,30 @@ const verdictOf = (client, payload, terms) =>
     return { isValid: false, invalidReason: error.invalidReason };
   });
 
+/** The official client pays our gate. */
+const gatePaid = ({ approved = true } = {}) => async (test) => {
+  const [upstream, buyer] = await Promise.all([test.server("upstream.mjs"), test.chain.buyer()]);
+  if (approved) await test.chain.approvePermit2(buyer);
+  const gate = await test.tollway.gate({ upstream: upstream.url, payTo: test.payTo, terms: "; methods=permit2" });
+  const outcome = await test.client("permit2-fetch.mjs", { url: gate.url + paidPath, key: buyer.key, rpcUrl: test.chain.url });
+  if (!approved) {
+    assert.equal(outcome.status, 412, outcome.body);
+    assert.equal(upstream.handled(), 0);
+    return expectBalances(test, { buyer, spent: 0n });
+  }
+  return expectPaid(test, outcome, { version: 2, buyer, server: upstream });
+};
+
+/** Our payer pays our gate: nobody else's code is between them. */
+async function ourOwnPair(test) {
+  const [upstream, buyer] = await Promise.all([test.server("upstream.mjs"), test.chain.buyer()]);
+  await test.chain.approvePermit2(buyer);
+  const gate = await test.tollway.gate({ upstream: upstream.url, payTo: test.payTo, terms: "; methods=permit2" });
+  const paid = await test.tollway.pay(gate.url + paidPath, { key: buyer.key, flags: ["-i"] });
+  assert.equal(paid.code, 0, `exit ${paid.code}: ${paid.stderr}`);
+  await expectPaid(test, outcomeOf(paid), { version: 2, buyer, server: upstream });
+}
+
 /** Our payer buys from the official server; the facilitator behind it is the official one or ours. */
 const ourPayerPays = (facilitator, { scheme = "exact", approved = true, sponsoring, due, moved = price.atomic } = {}) => async (test) => {
   const [{ url }, buyer] = await Promise.all([facilitator(test), test.chain.buyer()]);
@@ -145,6 +169,9 @@ export const cases = [
   ...everywhere("permit2-upto-permit-sponsored", pays, { scheme: "upto", approved: false, sponsoring: "permit", due: "5000", moved: 5_000n }),
   ...everywhere("permit2-upto-nothing-due", owesNothing),
   ...everywhere("permit2-upto-asks-too-much", asksTooMuch),
+  tollwayCase("gate-permit2", gatePaid()),
+  tollwayCase("gate-permit2-without-allowance-is-412", gatePaid({ approved: false })),
+  tollwayCase("gate-permit2-our-payer", ourOwnPair),
   tollwayCase("payer-permit2-exact", ourPayerPays(official)),
   tollwayCase("payer-permit2-exact-permit-sponsored", ourPayerPays(official, { approved: false, sponsoring: "permit" })),
   tollwayCase("payer-permit2-without-allowance-signs-nothing", ourPayerLacksAllowance),

@@ -56,10 +56,11 @@ export class Tollway {
     return { url: await server.ready(), signer, process: server };
   }
 
-  /** A gate in front of `upstream`; with no facilitator URL it settles by itself. */
-  async gate({ upstream, payTo, verb = "GET", settle = "after", facilitator = "local" }) {
-    const args = ["--listen", "127.0.0.1:0", "--upstream", upstream, "--route", `${verb} /paid/*=${price.text}`];
+  /** A gate in front of `upstream`; with no facilitator URL it settles by itself. `terms` is what follows a route's price. */
+  async gate({ upstream, payTo, route = "GET /paid/*", amount = price.text, terms = "", settle = "after", facilitator = "local" }) {
+    const args = ["--listen", "127.0.0.1:0", "--upstream", upstream, "--route", `${route}=${amount}${terms}`];
     args.push("--pay-to", payTo, "--settle", settle, "--facilitator", facilitator, ...this.#network(), ...this.#ledger("gate"));
+    if (terms.includes("pass=")) args.push("--token-key-file", join(this.test.directory, "token.keys"));
     if (facilitator === "local") {
       const signer = await this.test.chain.signer();
       args.push("--signer-key-file", keyFile(this.test.directory, signer.key));

@@ -17,7 +17,10 @@ pub(crate) struct Extras(Map<String, Value>);
 impl Extras {
     /// Where and how a token is bought.
     pub(crate) fn new(endpoint: &str, offers: &[Offer]) -> Self {
-        let components: Vec<Value> = offers.iter().filter_map(component).collect();
+        let components: Vec<Value> = offers
+            .iter()
+            .filter_map(|offer| component(offer, spender(offer, offers)))
+            .collect();
         let mut methods: Vec<&str> = offers.iter().map(method).collect();
         methods.dedup();
         let fields = json!({
@@ -48,14 +51,24 @@ fn method(offer: &Offer) -> &str {
     offer.terms().method().unwrap_or("eip3009")
 }
 
+/// Whom a permit of the offer's token must name. Clients that know permits only
+/// read the first way to pay with a token, whatever its method, so all say it.
+fn spender<'a>(offer: &Offer, offers: &'a [Offer]) -> Option<&'a str> {
+    let (network, asset) = (&offer.terms().network, &offer.terms().asset);
+    let mut same = offers
+        .iter()
+        .map(Offer::terms)
+        .filter(|terms| terms.network == *network && terms.asset == *asset);
+    same.find_map(|terms| terms.wire.extra_str("settler"))
+}
+
 /// One way to pay, in the fields of all versions of the exchange.
-fn component(offer: &Offer) -> Option<Value> {
+fn component(offer: &Offer, spender: Option<&str>) -> Option<Value> {
     let terms = offer.terms();
     let chain_id = terms.network.chain_id()?;
     let asset = assets::find(&terms.network, &terms.asset)?;
     let text = |key: &str| terms.wire.extra_str(key).unwrap_or_default().to_owned();
     let (name, version) = (text("name"), text("version"));
-    let spender = terms.wire.extra_str("settler");
     Some(json!({
         "payment_type": "evm",
         "amount": in_units(terms.amount, asset.decimals),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::RETRY_AFTER;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use tollway_core::header::{Presentation, Presented};
@@ -87,9 +88,14 @@ async fn bought(
     let bytes = read_body(gate, body, JsonLimits::BODY.max_bytes).await?;
     let malformed = |refusal: Refusal| answer::refusal(StatusCode::BAD_REQUEST, &refusal);
     let posted = permit::read(&bytes).map_err(malformed)?;
-    let purchase = purchase(gate, passes, posted, wanted.as_deref()).map_err(|answer| *answer)?;
+    let for_poster = match posted {
+        Posted::Permit(_) => for_permits,
+        Posted::Payment(_) => std::convert::identity,
+    };
+    let purchase =
+        purchase(gate, passes, posted, wanted.as_deref()).map_err(|answer| for_poster(*answer))?;
     let task = gate.tasks.spawn(flow::sell(Arc::clone(gate), purchase));
-    task.await.map_err(|error| {
+    task.await.map(for_poster).map_err(|error| {
         tracing::error!(%error, "the task of a token ended early");
         answer::problem(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -97,6 +103,19 @@ async fn bought(
             "Something failed on this side; post the same payment again.",
         )
     })
+}
+
+/// Published clients of permit doors take every 402 as a bill, this door's too:
+/// they would sign anew and post again, without end.
+fn for_permits(mut answer: Response<Body>) -> Response<Body> {
+    if answer.status() == StatusCode::PAYMENT_REQUIRED {
+        let is_pending = answer.headers().contains_key(RETRY_AFTER);
+        *answer.status_mut() = match is_pending {
+            true => StatusCode::SERVICE_UNAVAILABLE,
+            false => StatusCode::BAD_REQUEST,
+        };
+    }
+    answer
 }
 
 /// The pattern of the route that is wanted: `for=`.
