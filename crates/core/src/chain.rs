@@ -549,6 +549,17 @@ pub trait Chain: Send + Sync {
         finality: Finality,
     ) -> Result<Lookup, ChainError>;
 
+    /// The same for a buyer, who does not know what of an `upto` payment was charged:
+    /// whatever moved up to the expected amount settled it.
+    async fn lookup_at_most(
+        &self,
+        identity: &Identity,
+        expected: &Expected,
+        finality: Finality,
+    ) -> Result<Lookup, ChainError> {
+        self.lookup(identity, expected, finality).await
+    }
+
     /// The identity's transfer inside a transaction that exists already: one
     /// shown as proof ([`Settlement::Observe`]), or one that somebody says settled it.
     async fn observe(

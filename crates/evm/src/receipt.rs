@@ -19,6 +19,8 @@ pub(crate) struct Effect {
     pub to: Address,
     /// How much, exactly; for a transaction shown as proof at least.
     pub value: U256,
+    /// Whether less will do, by the proxy of `upto` alone: a buyer knows the most.
+    pub at_most: bool,
     pub key: Key,
 }
 
@@ -77,13 +79,17 @@ impl<'a> Uses<'a> {
         let exactly = |log| (log, effect.value);
         match effect.key {
             Key::Authorization(nonce) => self.authorized(effect, nonce).map(exactly),
-            Key::Permit2(_) => self.transfers(effect).next().map(exactly),
+            Key::Permit2(_) => {
+                let log = self.transfers(effect).next()?;
+                let (_, _, moved) = transfer_of(log)?;
+                Some((log, moved))
+            }
             Key::Permit(nonce) => self.permitted(effect, nonce).map(exactly),
             Key::Transaction(hash, index) => self.shown(effect, hash, index),
         }
     }
 
-    /// All that moved exactly so.
+    /// All that moved so.
     pub fn transfers(&self, effect: &Effect) -> impl Iterator<Item = &'a Log> {
         let logs = self.receipt.logs.iter();
         logs.filter(move |log| is_transfer(log, effect))
@@ -197,9 +203,15 @@ pub(crate) fn transfer_of(log: &Log) -> Option<(Address, Address, U256)> {
     }
 }
 
-fn is_transfer(log: &Log, effect: &Effect) -> bool {
-    let topics = log.address == effect.asset;
-    topics
+pub(crate) fn is_transfer(log: &Log, effect: &Effect) -> bool {
+    if effect.at_most {
+        let fits = |value: U256| !value.is_zero() && value <= effect.value;
+        return log.address == effect.asset
+            && transfer_of(log).is_some_and(|(from, to, value)| {
+                from == effect.from && to == effect.to && fits(value)
+            });
+    }
+    log.address == effect.asset
         && log.topics.as_slice()
             == [
                 Abi::Transfer::SIGNATURE_HASH,
@@ -227,6 +239,7 @@ mod tests {
             from: FROM,
             to: TO,
             value: U256::from(10),
+            at_most: false,
             key: Key::Authorization(nonce),
         }
     }

@@ -52,7 +52,10 @@ impl Reconciler for ChainReconciler {
             .iter()
             .find(|c| *c.network() == identity.network);
         match chain {
-            Some(chain) => chain.lookup(identity, expected, self.finality).await,
+            Some(chain) => {
+                let finality = self.finality;
+                chain.lookup_at_most(identity, expected, finality).await
+            }
             None => Ok(Lookup::Unknown),
         }
     }

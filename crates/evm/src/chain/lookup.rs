@@ -95,9 +95,20 @@ impl EvmChain {
         expected: &Expected,
         finality: Finality,
     ) -> Result<Lookup, ChainError> {
+        self.look_for(identity, expected, finality, false).await
+    }
+
+    /// `at_most`: for a buyer, who knows only the most that may have moved.
+    pub(super) async fn look_for(
+        &self,
+        identity: &Identity,
+        expected: &Expected,
+        finality: Finality,
+        at_most: bool,
+    ) -> Result<Lookup, ChainError> {
         // Another chain behind the URL would say that nothing was used.
         self.require_check().await?;
-        let effect = effect(identity, expected)?;
+        let mut effect = effect(identity, expected)?;
         if let Key::Transaction(hash, _) = effect.key {
             return self
                 .look_at_transaction(hash, identity, expected, finality)
@@ -110,9 +121,16 @@ impl EvmChain {
             Some(true) => {}
         }
         if let Key::Permit2(_) = effect.key {
-            return self
-                .look_for_permit2(&effect, newest, (identity, expected, finality))
-                .await;
+            let whole = self.look_for_permit2(&effect, newest, finality).await?;
+            if !at_most || matches!(whole, Lookup::Settled(_)) {
+                return Ok(whole);
+            }
+            effect.at_most = true;
+            let part = self.look_for_permit2(&effect, newest, finality).await?;
+            return Ok(match part {
+                Lookup::Settled(_) => part,
+                _ => whole,
+            });
         }
         let found = match effect.key {
             Key::Permit(_) => self.find_settled(&effect, newest, finality).await?,

@@ -39,6 +39,7 @@ mod verify;
 mod window;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alloy_primitives::Address as Account;
 use async_trait::async_trait;
@@ -79,6 +80,8 @@ pub struct EvmChain {
     permit2: Domain,
     helper: helper::Helper,
     there: settlers::There,
+    /// The place of the account that settles now, where one must be chosen.
+    preferred: AtomicUsize,
     start: start::StartState,
 }
 
@@ -132,6 +135,7 @@ impl EvmChain {
             permit2: permit2_domain(chain_id),
             helper: helper::Helper::new(config.helper, config.wallet_factories),
             there: settlers::There::default(),
+            preferred: AtomicUsize::new(0),
             rpc: config.rpc,
             accounts,
             signers: config.signers,
@@ -186,6 +190,13 @@ impl EvmChain {
                     format!("no key for {address}"),
                 )
             })
+    }
+
+    /// The account that whatever needs one in particular is tried and settled as.
+    fn preferred(&self) -> Option<Account> {
+        let at = self.preferred.load(Ordering::Acquire);
+        let signer = self.signers.get(at).or_else(|| self.signers.first());
+        signer.map(EvmSigner::address)
     }
 
     /// One of our accounts, as the engine names it.
@@ -280,6 +291,22 @@ impl Chain for EvmChain {
 
     fn signers(&self) -> Vec<Address> {
         self.accounts.clone()
+    }
+
+    fn prefer(&self, signers: &[Address]) {
+        let place = |signer| self.accounts.iter().position(|account| account == signer);
+        if let Some(at) = signers.iter().find_map(place) {
+            self.preferred.store(at, Ordering::Release);
+        }
+    }
+
+    async fn lookup_at_most(
+        &self,
+        identity: &Identity,
+        expected: &Expected,
+        finality: Finality,
+    ) -> Result<Lookup, ChainError> {
+        self.look_for(identity, expected, finality, true).await
     }
 
     fn inspect(

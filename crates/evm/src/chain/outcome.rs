@@ -103,13 +103,21 @@ impl EvmChain {
         identity: &Identity,
         expected: &Expected,
     ) -> Result<Option<Settled>, ChainError> {
-        let effect = effect(identity, expected)?;
+        self.settled_so(uses, &effect(identity, expected)?)
+    }
+
+    /// The same, however the effect was found.
+    pub(super) fn settled_so(
+        &self,
+        uses: &Uses<'_>,
+        effect: &Effect,
+    ) -> Result<Option<Settled>, ChainError> {
         let receipt = uses.receipt;
         if succeeded(receipt) != Some(true) {
             return Ok(None);
         }
         let (Some((log, moved)), Some(number), Some(block)) = (
-            uses.paying(&effect),
+            uses.paying(effect),
             receipt.block_number,
             receipt.block_hash,
         ) else {
@@ -253,6 +261,7 @@ pub(super) fn effect(identity: &Identity, expected: &Expected) -> Result<Effect,
         from: super::known_account(&expected.from)?,
         to: super::known_account(&expected.to)?,
         value: expected.amount.as_u256(),
+        at_most: false,
         key: key_of(identity)?,
     })
 }

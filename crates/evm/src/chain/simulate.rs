@@ -37,6 +37,8 @@ pub(super) struct Trial<'a> {
     pub payment: &'a Payment,
     /// The call that settles it.
     pub call: SettleCall,
+    /// The account that it is tried as: who must call, or who settles now.
+    pub from: Option<Account>,
     pub words: &'static Words,
     pub digest: B256,
     pub presented: &'a Presented,
@@ -129,7 +131,7 @@ impl EvmChain {
         let balance = TokenAbi::balanceOfCall { account: payer };
         let balance = Bytes::from(balance.abi_encode());
         let mut batch = Batch::new();
-        batch.push("eth_call", &(self.settle_request(&trial.call), LATEST));
+        batch.push("eth_call", &(self.settle_request(trial), LATEST));
         let balance = CallRequest::new(trial.token.address, &balance);
         batch.push("eth_call", &(balance, LATEST));
         if !plain {
@@ -174,7 +176,7 @@ impl EvmChain {
         let question = Bytes::from(question.abi_encode());
         let mut ask_account = CallRequest::new(trial.payer, &question);
         ask_account.gas = Some(U64::from(self.limits.signature_gas));
-        let mut settle = self.settle_request(&trial.call);
+        let mut settle = self.settle_request(trial);
         let limit = self.limits.contract_payment_gas + trial.call.gas_beside;
         settle.gas = Some(U64::from(limit));
         if !self.signers.is_empty() {
@@ -201,11 +203,11 @@ impl EvmChain {
         }
     }
 
-    /// The call as the account that must send it would, or the first one.
-    fn settle_request<'a>(&self, call: &'a SettleCall) -> CallRequest<'a> {
-        let first = || self.signers.first().map(crate::EvmSigner::address);
+    /// The call as the account that will send it would.
+    fn settle_request<'a>(&self, trial: &'a Trial<'_>) -> CallRequest<'a> {
+        let call = &trial.call;
         CallRequest {
-            from: call.caller.or_else(first),
+            from: trial.from,
             to: call.target,
             data: &call.data,
             gas: Some(U64::from(

@@ -4,7 +4,7 @@
 use alloy_primitives::{Address, B256, Bytes, U64};
 use alloy_sol_types::SolCall;
 use serde::Deserialize;
-use tollway_core::{ChainError, Expected, Finality, Identity, Lookup};
+use tollway_core::{ChainError, Finality, Lookup};
 use tollway_rpc::Batch;
 
 use super::EvmChain;
@@ -15,7 +15,7 @@ use crate::contracts::{EXACT_PROXY, MULTICALL3, UPTO_PROXY};
 use crate::methods::identity::Key;
 use crate::methods::permit2::SignedPermit2;
 use crate::node::{Block, Log, Receipt, ask, ask_all, typed, unavailable};
-use crate::receipt::{Effect, Uses};
+use crate::receipt::{Effect, Uses, is_transfer};
 
 /// A transaction, as far as it tells whom it settles for.
 #[derive(Debug, Deserialize)]
@@ -53,19 +53,19 @@ impl EvmChain {
         &self,
         effect: &Effect,
         newest: u64,
-        payment: (&Identity, &Expected, Finality),
+        finality: Finality,
     ) -> Result<Lookup, ChainError> {
         let block = match self.first_used(effect, newest).await? {
             First::In(block) => block,
             First::Later => return Ok(Lookup::Unknown),
-            First::Forgotten => return self.search_permit2(effect, newest, payment).await,
+            First::Forgotten => return self.search_permit2(effect, newest, finality).await,
         };
         let logs = self.logs(effect, block, block).await;
         let logs = logs.map_err(unavailable("eth_getLogs"))?;
         // In the block in which the nonce was used its transfer is one of these.
         match self.settling(effect, &logs, true).await? {
-            Some(receipt) => self.settled_or_unknown(&receipt, payment).await,
-            None => self.spent_in(effect, block, &logs, payment.2).await,
+            Some(receipt) => self.settled_or_unknown(effect, &receipt, finality).await,
+            None => self.spent_in(effect, block, &logs, finality).await,
         }
     }
 
@@ -102,7 +102,7 @@ impl EvmChain {
         &self,
         effect: &Effect,
         newest: u64,
-        payment: (&Identity, &Expected, Finality),
+        finality: Finality,
     ) -> Result<Lookup, ChainError> {
         let (mut to, mut span) = (newest, self.limits.lookup_chunk.max(1));
         for _ in 0..self.limits.lookup_queries {
@@ -110,7 +110,7 @@ impl EvmChain {
             match self.logs(effect, from, to).await {
                 Ok(logs) => {
                     if let Some(receipt) = self.settling(effect, &logs, false).await? {
-                        return self.settled_or_unknown(&receipt, payment).await;
+                        return self.settled_or_unknown(effect, &receipt, finality).await;
                     }
                     let Some(next) = from.checked_sub(1) else {
                         return Ok(Lookup::Unknown);
@@ -126,13 +126,14 @@ impl EvmChain {
 
     async fn settled_or_unknown(
         &self,
+        effect: &Effect,
         receipt: &Receipt,
-        (identity, expected, finality): (&Identity, &Expected, Finality),
+        finality: Finality,
     ) -> Result<Lookup, ChainError> {
         if !self.is_deep_enough(receipt, finality).await? {
             return Ok(Lookup::Unknown);
         }
-        let settled = self.settled(&Uses::of(receipt), identity, expected)?;
+        let settled = self.settled_so(&Uses::of(receipt), effect)?;
         Ok(settled.map_or(Lookup::Unknown, Lookup::Settled))
     }
 
@@ -180,8 +181,7 @@ impl EvmChain {
         unclear: bool,
     ) -> Result<Option<Receipt>, ChainError> {
         let mut perhaps = None;
-        let exact = effect.value.to_be_bytes::<32>();
-        for log in logs.iter().rev().filter(|log| log.data.as_ref() == exact) {
+        for log in logs.iter().rev().filter(|log| is_transfer(log, effect)) {
             let Some(hash) = log.transaction_hash else {
                 continue;
             };
@@ -252,6 +252,14 @@ fn calls(effect: &Effect, sent: &Sent, transfers: usize) -> Calls {
     let Some(to) = sent.to else {
         return Calls::Unclear;
     };
+    // Less than was signed for can only be what the proxy of `upto` was told, and
+    // nobody but the account that is named calls it.
+    if effect.at_most {
+        return match named(to, &sent.input) {
+            Some(called) if to == UPTO_PROXY && called == (effect.from, nonce) => Calls::This,
+            _ => Calls::Others,
+        };
+    }
     if is_proxy(to) {
         return match named(to, &sent.input) {
             Some(called) if called == (effect.from, nonce) => Calls::This,

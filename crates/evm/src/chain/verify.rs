@@ -28,7 +28,8 @@ impl EvmChain {
         let checked = self.check_rules(&intent, &payment, token, phase)?;
         self.check_accepted(&intent)?;
         self.require_check().await?;
-        let caller = checked.call.caller;
+        let from = checked.call.caller.or_else(|| self.preferred());
+        let named = checked.call.caller.is_some();
         let call = match &payment {
             Payment::Eip2612(_) => self.with_settler(checked.call, checked.payee).await?,
             Payment::Permit2(_) => self.through_proxy(checked.call).await?,
@@ -41,6 +42,7 @@ impl EvmChain {
             value: checked.value,
             payment: &payment,
             call,
+            from,
             words: payment.words(),
             digest: checked.digest,
             presented: &checked.presented,
@@ -52,16 +54,13 @@ impl EvmChain {
             (None, Some(deployment)) => self.simulate_wrapped(&trial, deployment).await?,
             (None, None) => self.simulate(&trial).await?,
         };
-        // A contract may answer by who asks: it was asked as the first account.
-        let first = self.accounts.first().filter(|_| tried.by_contract);
-        let signers = match caller {
-            Some(caller) => self.account_of(caller).into_iter().collect(),
-            None => first.into_iter().cloned().collect(),
-        };
+        // A contract may answer by who asks: it was asked as this account.
+        let pinned = from.filter(|_| named || tried.by_contract);
+        let signers = pinned.and_then(|from| self.account_of(from));
         Ok(Verified {
             intent,
             gas: tried.gas,
-            signers,
+            signers: signers.into_iter().collect(),
         })
     }
 

@@ -366,3 +366,40 @@ async fn a_smart_wallet_pays_by_a_permit_of_its_token_too() {
     );
     settles(&world, &world.chain, &signed(&owner), PRICE).await;
 }
+
+#[tokio::test]
+async fn a_contract_is_asked_as_the_account_that_settles_now() {
+    let world = World::new().await;
+    let (wallet, owner) = (EvmSigner::random().unwrap(), EvmSigner::random().unwrap());
+    place(&world, wallet.address(), Contract::SmartWallet);
+    let initialize = Owned::initializeCall {
+        owner: owner.address(),
+    };
+    world
+        .devnet
+        .system_call(wallet.address(), initialize.abi_encode().into())
+        .unwrap();
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let rpc = crate::support::fake_node::behind(&world.devnet, move |method, params| {
+        if method == "eth_call" && !params[0]["from"].is_null() {
+            let from = params[0]["from"].as_str().unwrap().to_owned();
+            seen.lock().unwrap().push(from);
+        }
+        None
+    });
+    let mut config = world.config(rpc.await);
+    config.signers = vec![key(2), key(4)];
+    let chain = EvmChain::connect(config).await.unwrap();
+    let signers = chain.signers();
+    for preferred in [1, 0] {
+        chain.prefer(&[signers[preferred].clone()]);
+        asked.lock().unwrap().clear();
+        let intent = permit_of(&world, &chain, wallet.address(), &owner, |s| s).await;
+        let verified = verify(&chain, &intent, Phase::Settle).await.unwrap();
+        assert_eq!(verified.signers, [signers[preferred].clone()]);
+        let asked = asked.lock().unwrap();
+        assert!(!asked.is_empty());
+        assert!(asked.iter().all(|from| from == signers[preferred].as_str()));
+    }
+}

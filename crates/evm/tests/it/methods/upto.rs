@@ -1,8 +1,9 @@
 //! `upto` by Permit2: at most what was signed, and only by who is named.
 
 use alloy_primitives::U256;
+use alloy_sol_types::SolCall;
 use serde_json::json;
-use tollway_core::{Amount, Chain, Lookup, Phase, Settlement};
+use tollway_core::{Amount, Chain, Finality, Lookup, Phase, Settlement};
 
 use super::*;
 use crate::support::world::code;
@@ -183,4 +184,31 @@ async fn it_is_listed_only_where_it_can_be_settled() {
     let config = world.config(world.rpc.clone());
     let without = EvmChain::connect(config).await.unwrap();
     assert_eq!(listed(&without), ["exact"], "no proxy");
+}
+
+#[tokio::test]
+async fn a_buyer_who_knows_only_the_most_finds_what_was_charged() {
+    let world = approved().await;
+    let terms = terms(&world);
+    let (intent, burned) = (paid(&world, &terms).await, paid(&world, &terms).await);
+    let settled = settles(&world, &world.chain, &intent, 1234).await;
+    let (identity, expected) = (&intent.identity, &intent.expected);
+    let within = world
+        .chain
+        .lookup_at_most(identity, expected, Finality::Included);
+    assert_eq!(within.await.unwrap(), Lookup::Settled(settled));
+    // Who knows the charge is told that this was not it.
+    assert_eq!(lookup(&world.chain, &intent).await, Lookup::Spent);
+
+    // A nonce that was burned beside a smaller transfer of another kind is not paid.
+    let nonce: U256 = burned.identity.nonce.parse().unwrap();
+    let burn = Nonces::invalidateUnorderedNoncesCall {
+        word: nonce >> 8,
+        mask: U256::from(1) << usize::try_from(nonce & U256::from(255)).unwrap(),
+    };
+    transact(&world, &key(0), PERMIT2, burn.abi_encode());
+    let within = world
+        .chain
+        .lookup_at_most(&burned.identity, &burned.expected, Finality::Included);
+    assert_eq!(within.await.unwrap(), Lookup::Spent);
 }
