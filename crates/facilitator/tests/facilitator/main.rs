@@ -11,6 +11,7 @@ mod fixtures;
 mod fuse;
 mod http_stories;
 mod memory_store;
+mod methods_stories;
 mod model_store;
 mod pinned_stories;
 mod proof_stories;
