@@ -132,10 +132,12 @@ pub struct GateArgs {
     /// Payments that share one transaction at most; 1 gives each its own [default: 100].
     #[arg(long, value_name = "N")]
     pub batch: Option<u16>,
-    /// Spend at most this much on gas a day and network, in its coin.
+    /// Spend at most this much on gas a day and network, in its coin, or none for no bound
+    /// [default: three quarters of what the accounts have].
     #[arg(long, value_name = "COINS")]
     pub max_gas_per_day: Option<String>,
-    /// Lose at most this much gas a day and network on one payer's payments that fail, in its coin.
+    /// Lose at most this much gas a day and network on one payer's payments that fail, in its coin,
+    /// or none for no bound [default: a hundredth of what the accounts have].
     #[arg(long, value_name = "COINS")]
     pub max_lost_gas_per_payer: Option<String>,
     /// Key that the facilitator asks for (file with mode 0600).
@@ -221,12 +223,18 @@ pub struct FacilitatorArgs {
     /// Payments that share one transaction at most; 1 gives each its own [default: 100].
     #[arg(long, value_name = "N")]
     pub batch: Option<u16>,
-    /// Spend at most this much on gas a day and network, in its coin.
+    /// Spend at most this much on gas a day and network, in its coin, or none for no bound
+    /// [default: three quarters of what the accounts have].
     #[arg(long, value_name = "COINS")]
     pub max_gas_per_day: Option<String>,
-    /// Lose at most this much gas a day and network on one payer's payments that fail, in its coin.
+    /// Lose at most this much gas a day and network on one payer's payments that fail, in its coin,
+    /// or none for no bound [default: a hundredth of what the accounts have].
     #[arg(long, value_name = "COINS")]
     pub max_lost_gas_per_payer: Option<String>,
+    /// The least that is settled, in units of the asset, such as dollars; 0 for any amount
+    /// [default: 0.001].
+    #[arg(long, value_name = "AMOUNT")]
+    pub min_amount: Option<String>,
     /// Who may call, and how much. Only in the configuration file; empty: anybody.
     #[arg(skip)]
     pub callers: Vec<CallerArgs>,

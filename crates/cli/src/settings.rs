@@ -105,6 +105,7 @@ impl FacilitatorArgs {
             batch: self.batch.or(file.batch),
             max_gas_per_day: self.max_gas_per_day.or(file.max_gas_per_day),
             max_lost_gas_per_payer: self.max_lost_gas_per_payer.or(file.max_lost_gas_per_payer),
+            min_amount: self.min_amount.or(file.min_amount),
             callers: file.callers,
             min_validity: self.min_validity.or(file.min_validity),
             allow_http: self.allow_http || file.allow_http,

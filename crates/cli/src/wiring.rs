@@ -1,13 +1,15 @@
 //! From settings to rooms: networks, nodes, ledgers.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollway_core::assets::{AssetInfo, AssetTable};
 use tollway_core::money::Decimal;
-use tollway_core::{Amount, Chain, Finality, Network, SystemClock};
+use tollway_core::{Address, Amount, Chain, Finality, Network, SystemClock};
 use tollway_evm::{EvmChain, EvmConfig, EvmSigner, StartError};
-use tollway_facilitator::{CallerRule, Engine, EngineConfig, EngineParts, GasCaps, Holds};
+use tollway_facilitator::{CallerRule, Engine, EngineConfig, EngineParts, GasCap, GasCaps, Holds};
 use tollway_ledger::{EngineLock, Store};
 use tollway_rpc::{RpcClient, RpcConfig};
 use url::Url;
@@ -263,6 +265,8 @@ pub struct EngineSettings<'a> {
     pub max_gas_per_day: Option<&'a str>,
     /// What one payer's payments may lose of it.
     pub max_lost_gas_per_payer: Option<&'a str>,
+    /// The least that is settled, in units of the asset.
+    pub min_amount: &'a str,
     /// Who may call; empty: anybody.
     pub callers: &'a [CallerArgs],
     /// Whether the gate is in this process: balances are then held in the ledger.
@@ -315,12 +319,18 @@ impl EngineSettings<'_> {
             finality: self.finality,
             finality_cap: self.finality_cap,
             gas: GasCaps {
-                per_day: coins(self.max_gas_per_day, "--max-gas-per-day")?,
+                per_day: coins(
+                    self.max_gas_per_day,
+                    GasCaps::default().per_day,
+                    "--max-gas-per-day",
+                )?,
                 lost_per_payer_and_day: coins(
                     self.max_lost_gas_per_payer,
+                    GasCaps::default().lost_per_payer_and_day,
                     "--max-lost-gas-per-payer",
                 )?,
             },
+            min_amounts: least(self.min_amount)?,
             callers: self.callers.iter().map(caller).collect::<Result<_, _>>()?,
             holds: if self.with_gate || shared_ledger {
                 Holds::Ledger
@@ -361,16 +371,36 @@ impl EngineSettings<'_> {
 }
 
 /// An amount of a network's coin, as wei.
-fn coins(text: Option<&str>, flag: &str) -> Result<Option<Amount>, Failure> {
+fn coins(text: Option<&str>, default: GasCap, flag: &str) -> Result<GasCap, Failure> {
     let Some(text) = text else {
-        return Ok(None);
+        return Ok(default);
     };
+    if text == "none" {
+        return Ok(GasCap::Unbounded);
+    }
     let amount = text.parse::<Decimal>().ok().and_then(|d| d.to_atomic(18));
-    amount.map(Some).ok_or_else(|| {
+    amount.map(GasCap::Fees).ok_or_else(|| {
         Failure::usage(format!(
-            "{flag}: `{text}` is no amount of a coin; write for example 0.05."
+            "{flag}: `{text}` is no amount of a coin; write for example 0.05, or none."
         ))
     })
+}
+
+/// Reads `--min-amount`: the same of every asset that is known.
+fn least(text: &str) -> Result<BTreeMap<(Network, Address), Amount>, Failure> {
+    let least: Decimal = text.parse().map_err(|_| {
+        Failure::usage(format!(
+            "--min-amount: `{text}` is no amount of an asset; write for example 0.001."
+        ))
+    })?;
+    let table = AssetTable::builtin();
+    // An asset with fewer digits has no such part.
+    let of = |asset: &AssetInfo| least.to_atomic(asset.decimals);
+    let known = table.iter().filter_map(|asset| {
+        let place = (asset.network.clone(), asset.address.clone());
+        Some((place, of(asset)?))
+    });
+    Ok(known.collect())
 }
 
 fn caller(args: &CallerArgs) -> Result<CallerRule, Failure> {

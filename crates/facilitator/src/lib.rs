@@ -11,6 +11,6 @@ mod telemetry;
 
 pub use self::http::{ApiBody, FacilitatorService, HttpOptions, router, service};
 pub use engine::{
-    Caller, CallerRule, Engine, EngineConfig, EngineError, EngineHealth, EngineParts, GasCaps,
-    Holds, Hook, NetworkHealth, SettlementEvent,
+    Caller, CallerRule, Engine, EngineConfig, EngineError, EngineHealth, EngineParts, GasCap,
+    GasCaps, Holds, Hook, NetworkHealth, SettlementEvent,
 };

@@ -32,6 +32,7 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
         batch: args.batch,
         max_gas_per_day: args.max_gas_per_day.as_deref(),
         max_lost_gas_per_payer: args.max_lost_gas_per_payer.as_deref(),
+        min_amount: args.min_amount.as_deref().unwrap_or("0.001"),
         callers: &args.callers,
         with_gate: false,
     };

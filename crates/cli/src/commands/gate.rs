@@ -322,6 +322,7 @@ impl Settler {
                 batch: args.batch,
                 max_gas_per_day: args.max_gas_per_day.as_deref(),
                 max_lost_gas_per_payer: args.max_lost_gas_per_payer.as_deref(),
+                min_amount: "0",
                 callers: &[],
                 with_gate: true,
             };

@@ -14,6 +14,7 @@ codes! {
     NETWORK_UNAVAILABLE = "network_unavailable": "The network's node cannot be asked now; try again later.",
     LEDGER_UNAVAILABLE = "ledger_unavailable": "The ledger cannot be written; payments are not taken now.",
     CANNOT_SETTLE_IN_TIME = "cannot_settle_in_time": "What waits before this payment would not leave enough of its validity to settle it; try again later.",
+    AMOUNT_TOO_SMALL = "amount_too_small": "The amount is less than the facilitator settles; its gas would cost more.",
     FINALITY_TOO_DEEP = "finality_too_deep": "The finality that the seller asks for is deeper than the facilitator waits for.",
     GAS_BUDGET_EXHAUSTED = "gas_budget_exhausted": "What may be spent on gas today, for this payer or in all, is used up; pay elsewhere or tomorrow.",
     TRANSACTION_GAS_LIMIT_EXCEEDED = "transaction_gas_limit_exceeded": "Settling this payment would take more gas than one transaction may.",

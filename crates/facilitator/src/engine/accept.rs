@@ -52,7 +52,7 @@ impl Engine {
                 None => return Err(error),
             },
         };
-        let verdict = match self.verdict(handle, &intent, entry.as_ref()).await {
+        let verdict = match self.verdict(request, handle, &intent, entry.as_ref()).await {
             Ok(verdict) => verdict,
             // What was settled before is told without asking the chain.
             Err(error) => match self.known(&intent).await? {
@@ -113,11 +113,19 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let network = &intent.identity.network;
         let caps = self.shared.config.gas_on(network);
+        let funds = handle.gauge.funds();
         let store = self.shared.store_now();
         let payer = &intent.identity.payer;
         handle
             .gas
-            .admit(caps, store.as_ref(), network, payer, self.shared.now())
+            .admit(
+                caps,
+                funds,
+                store.as_ref(),
+                network,
+                payer,
+                self.shared.now(),
+            )
             .await
     }
 
@@ -208,11 +216,14 @@ impl Engine {
     /// used now, was perhaps sent by somebody else: then it is paid.
     async fn verdict(
         &self,
+        request: &SettleRequest,
         handle: &NetworkHandle,
         intent: &Intent,
         entry: Option<&Entry>,
     ) -> Result<Verdict, EngineError> {
-        if let Err(refusal) = self.shared.config.check(intent) {
+        let allowed = charge_of(intent, request);
+        let allowed = allowed.and_then(|charge| self.shared.config.check(intent, charge));
+        if let Err(refusal) = allowed {
             return Ok(Verdict::Refused(refusal));
         }
         let verified = match entry {
@@ -308,14 +319,8 @@ impl Engine {
         intent: &Intent,
     ) -> Result<NewPayment, EngineError> {
         let mut expected = intent.expected.clone();
-        if matches!(intent.settlement, Settlement::Submit | Settlement::Nothing)
-            && !Arc::ptr_eq(&intent.terms.wire, &request.requirements)
-        {
-            // `upto`: the terms are the ceiling's, the requirements name the charge.
-            expected.amount = Terms::check(Arc::clone(&request.requirements))
-                .map_err(|r| EngineError::new(codes::INTERNAL_ERROR, r.message().to_owned()))?
-                .amount;
-        }
+        expected.amount = charge_of(intent, request)
+            .map_err(|r| EngineError::new(codes::INTERNAL_ERROR, r.message().to_owned()))?;
         Ok(NewPayment {
             identity: intent.identity.clone(),
             expected,
@@ -327,6 +332,17 @@ impl Engine {
             caller: caller.name().map(str::to_owned),
             opener: request.idempotency_key.clone(),
         })
+    }
+}
+
+/// What is charged. For `upto` the terms are the ceiling's, and the requirements
+/// name the charge.
+fn charge_of(intent: &Intent, request: &SettleRequest) -> Result<Amount, Refusal> {
+    let metered = matches!(intent.settlement, Settlement::Submit | Settlement::Nothing)
+        && !Arc::ptr_eq(&intent.terms.wire, &request.requirements);
+    match metered {
+        true => Ok(Terms::check(Arc::clone(&request.requirements))?.amount),
+        false => Ok(intent.expected.amount),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollway_core::{Amount, Chain, Clock, Finality, Network};
+use tollway_core::{Address, Amount, Chain, Clock, Finality, Network};
 use tollway_ledger::{Replica, SettlementStore};
 
 use super::machine::Rules;
@@ -35,13 +35,34 @@ pub enum Holds {
     Ledger,
 }
 
-/// What may be spent on gas, in the chain's own atomic units (wei).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A bound on fees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GasCap {
+    /// In the chain's own atomic units (wei).
+    Fees(Amount),
+    /// In thousandths of what the settling accounts have, and have spent that day.
+    Share(u32),
+    /// None but what the accounts have.
+    Unbounded,
+}
+
+/// What may be spent on gas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GasCaps {
     /// Fees of transactions that moved no payment, per payer and UTC day.
-    pub lost_per_payer_and_day: Option<Amount>,
+    pub lost_per_payer_and_day: GasCap,
     /// All fees, per UTC day.
-    pub per_day: Option<Amount>,
+    pub per_day: GasCap,
+}
+
+impl Default for GasCaps {
+    /// One payer loses a hundredth at most, and a quarter is there the next day.
+    fn default() -> Self {
+        Self {
+            lost_per_payer_and_day: GasCap::Share(10),
+            per_day: GasCap::Share(750),
+        }
+    }
 }
 
 /// One who may call, and how much.
@@ -88,6 +109,9 @@ pub struct EngineConfig {
     /// How deep a seller may ask for, in blocks as [`Finality::blocks`] counts them.
     /// What the operator asks for is never too deep.
     pub finality_cap: Finality,
+    /// The least that is settled of an asset, where there is a least: gas for dust
+    /// is the operator's, and the dust may be its sender's own.
+    pub min_amounts: BTreeMap<(Network, Address), Amount>,
     /// Payments per network that wait to be in a block from which on new ones are
     /// not taken.
     pub queue_limit: usize,
@@ -126,6 +150,7 @@ impl Default for EngineConfig {
             recover_interval: Duration::from_secs(15),
             adopt_interval: Duration::from_secs(2),
             finality_cap: Finality::Finalized,
+            min_amounts: BTreeMap::new(),
             queue_limit: 16_384,
             open_limit: 262_144,
             ledger_retry: Duration::from_secs(5),

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tollway_core::{Address, Amount, Network, Timestamp, codes};
 use tollway_ledger::{Cost, GasSpent, LedgerError, SettlementStore};
 
-use super::config::GasCaps;
+use super::config::{GasCap, GasCaps};
 use super::error::EngineError;
 
 /// Payers that are remembered; what is forgotten is read again.
@@ -34,22 +34,23 @@ impl Gas {
     pub(super) async fn admit(
         &self,
         caps: GasCaps,
+        funds: Option<Amount>,
         store: &dyn SettlementStore,
         network: &Network,
         payer: &Address,
         now: Timestamp,
     ) -> Result<(), EngineError> {
-        if caps == GasCaps::default() {
+        let unbounded = [caps.per_day, caps.lost_per_payer_and_day];
+        if unbounded == [GasCap::Unbounded; 2] {
             return Ok(());
         }
         let all = self.all(store, network, now).await;
         let all = all.map_err(|e| EngineError::ledger(&e))?;
-        if caps.per_day.is_some_and(|cap| all.fee >= cap) {
+        let whole = funds.map(|funds| add(funds, all.fee));
+        if all.fee >= bound(caps.per_day, whole) {
             return Err(used_up());
         }
-        let Some(cap) = caps.lost_per_payer_and_day else {
-            return Ok(());
-        };
+        let cap = bound(caps.lost_per_payer_and_day, whole);
         // Nobody lost anything today: nobody is asked about.
         if all.lost.is_zero() {
             return Ok(());
@@ -122,6 +123,20 @@ impl Gas {
             };
         }
         day
+    }
+}
+
+/// The cap in fees; `whole` is what the accounts have and have spent today.
+fn bound(cap: GasCap, whole: Option<Amount>) -> Amount {
+    match (cap, whole) {
+        (GasCap::Fees(most), _) => most,
+        (GasCap::Share(thousandths), Some(whole)) if !whole.is_zero() => {
+            let whole = whole.as_u128();
+            let part = whole.and_then(|whole| whole.checked_mul(thousandths.into()));
+            part.map_or(Amount::MAX, |part| Amount::from_atomic(part / 1000))
+        }
+        // Where gas costs nothing, nobody has any.
+        (GasCap::Share(_) | GasCap::Unbounded, _) => Amount::MAX,
     }
 }
 

@@ -131,7 +131,10 @@ impl Engine {
         handle.admit(&self.shared.config)?;
         let chain = handle.chain.as_ref();
         let read = read_intent(chain, &request.payload, &request.requirements);
-        let allowed = |intent| self.shared.config.check(&intent).map(|()| intent);
+        let allowed = |intent: Intent| {
+            let charge = intent.expected.amount;
+            self.shared.config.check(&intent, charge).map(|()| intent)
+        };
         let intent = match read.and_then(allowed) {
             Ok(intent) => intent,
             Err(refusal) => return Ok(answer::invalid(&refusal, None)),

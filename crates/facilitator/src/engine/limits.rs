@@ -1,12 +1,36 @@
 //! What a payment may ask for, said before anything is served.
 
-use tollway_core::{Finality, Intent, Network, Refusal, codes};
+use tollway_core::{Amount, Finality, Intent, Network, Refusal, Settlement, codes};
 
 use super::config::EngineConfig;
 
 impl EngineConfig {
     /// Refuses what the operator does not do for anybody.
-    pub(super) fn check(&self, intent: &Intent) -> Result<(), Refusal> {
+    pub(super) fn check(&self, intent: &Intent, charge: Amount) -> Result<(), Refusal> {
+        self.check_amount(intent, charge)?;
+        self.check_finality(intent)
+    }
+
+    fn check_amount(&self, intent: &Intent, charge: Amount) -> Result<(), Refusal> {
+        if intent.settlement != Settlement::Submit || self.min_amounts.is_empty() {
+            return Ok(());
+        }
+        let place = (
+            intent.identity.network.clone(),
+            intent.expected.asset.clone(),
+        );
+        match self.min_amounts.get(&place) {
+            Some(least) if charge < *least => Err(Refusal::new(
+                codes::AMOUNT_TOO_SMALL,
+                format!(
+                    "Less than {least} atomic units of this asset is not settled here; ask for more, or for nothing."
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_finality(&self, intent: &Intent) -> Result<(), Refusal> {
         let Some(asked) = intent.terms.finality else {
             return Ok(());
         };

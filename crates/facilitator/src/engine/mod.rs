@@ -43,7 +43,7 @@ use tollway_core::{
 use tollway_ledger::{LedgerError, PaymentRecord};
 
 pub use callers::Caller;
-pub use config::{CallerRule, EngineConfig, EngineParts, GasCaps, Holds};
+pub use config::{CallerRule, EngineConfig, EngineParts, GasCap, GasCaps, Holds};
 pub use error::EngineError;
 pub use event::{Hook, SettlementEvent};
 pub use health::{EngineHealth, NetworkHealth};

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tollway_core::{Address, Chain, Clock, Network, PaymentId, SignerState, Timestamp, codes};
+use tollway_core::{
+    Address, Amount, Chain, Clock, Network, PaymentId, SignerState, Timestamp, codes,
+};
 use tollway_ledger::{LedgerError, PaymentRecord, PaymentState, ReplicaId, SettlementStore};
 
 use super::callers::{Callers, OpenPlace};
@@ -267,6 +269,14 @@ pub(super) struct NetworkGauge {
 }
 
 impl NetworkGauge {
+    /// What the signers have for gas in all, once that is known.
+    pub(super) fn funds(&self) -> Option<Amount> {
+        let signers = self.signers.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = |sum: Amount, s: &SignerState| sum.checked_add(s.balance);
+        let all = signers.iter().try_fold(Amount::ZERO, sum);
+        all.filter(|_| !signers.is_empty())
+    }
+
     /// Signers that are low on gas.
     pub(super) fn low_signers(&self) -> Vec<SignerState> {
         let signers = self.signers.lock().unwrap_or_else(PoisonError::into_inner);

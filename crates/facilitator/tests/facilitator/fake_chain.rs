@@ -57,6 +57,8 @@ pub struct Script {
     pub poisoned: HashSet<String>,
     /// Each transaction carries one payment.
     pub one_each: bool,
+    /// What each settling account has.
+    pub gas_of_each: Option<u128>,
     /// Settling accounts without gas.
     pub low: HashSet<Address>,
     /// How often the newest block was asked for.
@@ -571,7 +573,7 @@ impl Chain for FakeChain {
         let script = self.up()?;
         let state = |signer: &Address| SignerState {
             signer: signer.clone(),
-            balance: Amount::from_atomic(7),
+            balance: Amount::from_atomic(script.gas_of_each.unwrap_or(1 << 60)),
             low: script.low.contains(signer),
         };
         Ok(self.signers.iter().map(state).collect())

@@ -8,12 +8,12 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tollway_core::wire::SettleResponse;
 use tollway_core::{Amount, Clock, Facilitator, SettleRequest, SystemClock};
-use tollway_facilitator::{CallerRule, EngineConfig, GasCaps, HttpOptions, service};
+use tollway_facilitator::{CallerRule, EngineConfig, GasCap, GasCaps, HttpOptions, service};
 use tollway_ledger::PaymentState;
 use tower::ServiceExt;
 
 use crate::fake_chain::{FakeChain, Node};
-use crate::fixtures::{account, new_payment, payload, requirements};
+use crate::fixtures::{ASSET, account, network, new_payment, payload, requirements};
 use crate::memory_store::MemoryStore;
 use crate::scene::{
     Scene, ShiftedClock, code, deadline, quick, settle_request, start, until, verify_request,
@@ -179,8 +179,8 @@ async fn signers_without_gas_are_said_before_anything_is_served() {
 async fn what_a_payer_wastes_in_a_day_is_bounded_also_over_restarts() {
     let config = EngineConfig {
         gas: GasCaps {
-            lost_per_payer_and_day: Some(Amount::from_atomic(2500)),
-            per_day: None,
+            lost_per_payer_and_day: GasCap::Fees(Amount::from_atomic(2500)),
+            per_day: GasCap::Unbounded,
         },
         ..quick()
     };
@@ -211,8 +211,8 @@ async fn what_a_payer_wastes_in_a_day_is_bounded_also_over_restarts() {
 async fn the_gas_of_a_day_is_bounded_in_all() {
     let config = EngineConfig {
         gas: GasCaps {
-            lost_per_payer_and_day: None,
-            per_day: Some(Amount::from_atomic(1)),
+            lost_per_payer_and_day: GasCap::Unbounded,
+            per_day: GasCap::Fees(Amount::from_atomic(1)),
         },
         ..quick()
     };
@@ -230,6 +230,69 @@ async fn the_gas_of_a_day_is_bounded_in_all() {
     let mut request = verify_request(2, 2);
     request.payload = payload(2, 2, tomorrow).into();
     assert!(scene.engine.check(&request).await.unwrap().is_valid);
+}
+
+#[tokio::test]
+async fn without_a_word_of_the_operator_a_part_of_the_gas_is_kept() {
+    // What one payer lost is a hundredth of all; all that was spent is three quarters.
+    for (funds, all) in [(99_000, false), (400, true)] {
+        let config = EngineConfig {
+            signer_interval: Duration::from_millis(20),
+            ..quick()
+        };
+        let scene = Scene::with(FakeChain::new(), config);
+        scene.chain.script().gas_of_each = Some(funds);
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        scene.chain.script().reverts = if all { 0 } else { 1 };
+        assert!(scene.settle(&settle_request(1, 1)).await.success);
+        until("its cost is known", || {
+            let spent = scene.store.model().gas_spent(None);
+            spent.fee >= Amount::from_atomic(if all { 1 } else { 1000 })
+        })
+        .await;
+        if all {
+            scene.chain.script().gas_of_each = Some(0);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let error = scene.engine.check(&verify_request(1, 2)).await.unwrap_err();
+        assert_eq!(error.code, "gas_budget_exhausted");
+        let other = scene.engine.check(&verify_request(2, 2)).await;
+        assert_eq!(other.is_ok_and(|verdict| verdict.is_valid), !all);
+    }
+}
+
+#[tokio::test]
+async fn less_than_the_least_is_refused_before_anything_is_served() {
+    let place = (network(), network().address(ASSET).unwrap());
+    let config = EngineConfig {
+        min_amounts: [(place, Amount::from_atomic(10_000))].into(),
+        ..quick()
+    };
+    let scene = Scene::with(FakeChain::new(), config);
+    let mut small = settle_request(1, 1);
+    Arc::make_mut(&mut small.requirements).amount = "9999".to_owned();
+    Arc::make_mut(&mut small.payload).accepted.amount = "9999".to_owned();
+    let verify = tollway_core::VerifyRequest {
+        payload: small.payload.clone(),
+        requirements: small.requirements.clone(),
+    };
+    let verdict = scene.engine.check(&verify).await.unwrap();
+    assert_eq!(verdict.invalid_reason.as_deref(), Some("amount_too_small"));
+    assert_eq!(code(&scene.settle(&small).await), "amount_too_small");
+    // A large maximum is no way around it; nothing at all costs no gas.
+    let metered = |nonce: u64, charge: &str| {
+        let mut request = settle_request(1, nonce);
+        Arc::make_mut(&mut request.requirements).scheme = "upto".to_owned();
+        Arc::make_mut(&mut request.requirements).amount = charge.to_owned();
+        Arc::make_mut(&mut request.payload).accepted.scheme = "upto".to_owned();
+        request
+    };
+    assert_eq!(
+        code(&scene.settle(&metered(2, "1")).await),
+        "amount_too_small"
+    );
+    assert!(scene.settle(&metered(3, "0")).await.success);
+    assert!(scene.settle(&settle_request(1, 4)).await.success);
 }
 
 #[tokio::test]
