@@ -83,8 +83,9 @@ async fn signed(network: &Network) -> (Arc<PaymentPayload>, Arc<PaymentRequireme
     (Arc::new(payload), Arc::new(wire))
 }
 
-/// Callers that verify and settle without pause; methods per settled payment.
-async fn asked_per_payment(count: usize, batch_max: usize) -> f64 {
+/// Callers that verify and settle without pause: methods that were asked, and
+/// payments that settled.
+async fn asked_per_payment(count: usize, batch_max: usize) -> (usize, usize) {
     let devnet = Devnet::builder().preset(Preset::BaseSepolia);
     let devnet = devnet.mining(Mining::Interval(BLOCK)).build().unwrap();
     let calls = Calls::default();
@@ -134,17 +135,17 @@ async fn asked_per_payment(count: usize, batch_max: usize) -> f64 {
     let calls = calls.lock().unwrap();
     let asked: usize = calls.values().sum();
     println!("{settled} settled, {asked} asked: {calls:?}");
-    asked as f64 / settled as f64
+    (asked, settled)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payment_that_settles_by_itself_asks_the_node_one_and_a_half_times_at_most() {
-    let asked = asked_per_payment(64, 1).await;
-    assert!(asked <= 1.5, "{asked} methods for each payment");
+    let (asked, settled) = asked_per_payment(64, 1).await;
+    assert!(2 * asked <= 3 * settled, "{asked} methods for {settled}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn payments_that_share_transactions_ask_the_node_once_for_five_at_most() {
-    let asked = asked_per_payment(300, 100).await;
-    assert!(asked <= 0.2, "{asked} methods for each payment");
+    let (asked, settled) = asked_per_payment(300, 100).await;
+    assert!(5 * asked <= settled, "{asked} methods for {settled}");
 }

@@ -126,7 +126,7 @@ async fn nobody_is_charged_with_gas_that_others_lost() {
     scene.chain.script().reverts = 100;
     scene.chain.script().include_all();
     scene.chain.script().reverts = 0;
-    while callers.len() > 0 {
+    while !callers.is_empty() {
         scene.chain.script().include_all();
         let wait = tokio::time::timeout(Duration::from_millis(5), callers.join_next());
         if let Ok(Some(answer)) = wait.await {

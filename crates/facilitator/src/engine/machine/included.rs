@@ -4,7 +4,8 @@
 
 use tollway_core::{Outcome, PaymentId};
 
-use super::state::{Slot, Turn};
+use super::state::Slot;
+use super::turn::Turn;
 use super::{Effect, SlotKey, Update};
 
 impl Turn<'_> {

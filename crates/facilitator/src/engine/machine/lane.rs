@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tollway_core::{Address, ChainError, PaymentId, Plan, PlannedPayment, codes};
 use tollway_ledger::{Lease, SlotRecord};
 
-use super::state::{Carried, LaneWork, Op, Phase, Ready, Slot, Turn, Work};
+use super::op::Op;
+use super::state::{Carried, LaneWork, Phase, Ready, Slot, Work};
+use super::turn::Turn;
 use super::types::NotAllocated;
 use super::{Effect, SlotKey, Ticket};
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tollway_core::{ChainError, Lookup, PaymentId, Proof, Timestamp, TxHash, mistake};
 use tollway_ledger::{Conclusion, LedgerError};
 
-use super::state::{Op, Phase, Turn};
+use super::op::Op;
+use super::state::Phase;
+use super::turn::Turn;
 use super::{Effect, SlotKey, Ticket, Update};
 
 impl Turn<'_> {

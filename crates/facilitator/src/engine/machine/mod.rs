@@ -20,8 +20,10 @@
 mod alarm;
 mod included;
 mod lane;
+mod lately;
 mod lookup;
 mod nonce;
+mod op;
 mod pace;
 mod payment;
 mod queue;
@@ -31,6 +33,7 @@ mod rules;
 mod settled;
 mod slot;
 mod state;
+mod turn;
 mod types;
 mod waiting;
 mod watch;
@@ -39,8 +42,8 @@ pub use rules::Rules;
 pub use state::State;
 pub use types::{Effect, Event, NotAllocated, Records, SlotKey, Subject, Ticket, Update};
 
-use state::Turn;
 use tollway_core::Timestamp;
+use turn::Turn;
 
 /// Applies one event at a moment. Pure: equal inputs give equal outputs.
 #[must_use]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tollway_core::{Address, ChainError};
 use tollway_ledger::LedgerError;
 
-use super::state::{Op, Turn};
+use super::op::Op;
+use super::turn::Turn;
 use super::types::Records;
 use super::{Effect, SlotKey, Ticket};
 

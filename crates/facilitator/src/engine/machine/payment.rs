@@ -7,7 +7,9 @@ use tollway_core::{
 };
 use tollway_ledger::{Conclusion, LedgerError, PaymentRecord};
 
-use super::state::{Op, Payment, Phase, Turn, is_terminal};
+use super::op::Op;
+use super::state::{Payment, Phase, is_terminal};
+use super::turn::Turn;
 use super::types::Records;
 use super::{Effect, Ticket, Update};
 

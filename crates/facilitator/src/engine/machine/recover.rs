@@ -8,7 +8,8 @@ use tollway_core::{PaymentId, mistake};
 use tollway_ledger::{PaymentRecord, PaymentState, SlotRecord};
 
 use super::payment::first_phase;
-use super::state::{Carried, Phase, Slot, Turn, Work, is_terminal};
+use super::state::{Carried, Phase, Slot, Work, is_terminal};
+use super::turn::Turn;
 use super::{Effect, SlotKey, Update};
 
 type Known = BTreeMap<PaymentId, Arc<PaymentRecord>>;

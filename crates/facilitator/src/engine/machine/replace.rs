@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tollway_core::{ChainError, Plan, PlannedPayment, Verified, mistake};
 
+use super::op::NEVER;
 use super::payment::planned;
-use super::state::{Carried, NEVER, Phase, Turn, Work};
+use super::state::{Carried, Phase, Work};
+use super::turn::Turn;
 use super::{Effect, SlotKey, Subject, Ticket};
 
 /// Cancellations that are tried at most after the replacements.

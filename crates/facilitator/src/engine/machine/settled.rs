@@ -11,7 +11,9 @@ use tollway_core::{ChainError, PaymentId, mistake};
 use tollway_ledger::{LedgerError, PaymentRecord, PaymentState};
 
 use super::alarm::Sleeper;
-use super::state::{Op, Phase, Slot, Turn, Work};
+use super::op::Op;
+use super::state::{Phase, Slot, Work};
+use super::turn::Turn;
 use super::types::Records;
 use super::{Effect, SlotKey, Ticket, Update};
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tollway_core::{Broadcast, ChainError, PaymentId, Raw, codes, mistake};
 use tollway_ledger::LedgerError;
 
-use super::state::{NEVER, Op, Phase, Turn, Work};
+use super::op::{NEVER, Op};
+use super::state::{Phase, Work};
+use super::turn::Turn;
 use super::{Effect, SlotKey, Ticket, Update};
 
 impl Turn<'_> {

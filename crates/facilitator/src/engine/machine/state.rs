@@ -9,14 +9,13 @@ use tollway_core::{
 };
 use tollway_ledger::{Conclusion, Cost, Lease, PaymentRecord, PaymentState};
 
-use super::alarm::{Alarms, Sleeper};
+use super::alarm::Alarms;
+use super::lately::Lately;
+use super::op::{NEVER, Op};
 use super::queue::FairQueue;
 use super::settled::Settled;
 use super::watch::Watcher;
-use super::{Effect, Rules, SlotKey, Ticket};
-
-/// Alarms that may be set beyond what is needed before the heap is swept.
-const SPARE_ALARMS: usize = 4096;
+use super::{Rules, SlotKey, Ticket};
 
 /// One network's open work. Everything in it can be rebuilt from the ledger.
 #[derive(Clone, Debug)]
@@ -150,133 +149,6 @@ impl State {
     }
 }
 
-/// What happened lately, by name, forgotten in the order in which it came.
-#[derive(Clone, Debug)]
-pub(super) struct Lately<K> {
-    names: BTreeSet<K>,
-    order: VecDeque<(Timestamp, K)>,
-}
-
-impl<K> Default for Lately<K> {
-    fn default() -> Self {
-        Self {
-            names: BTreeSet::new(),
-            order: VecDeque::new(),
-        }
-    }
-}
-
-impl<K: Clone + Ord> Lately<K> {
-    pub(super) fn add(&mut self, name: K, at: Timestamp) {
-        if self.names.insert(name.clone()) {
-            self.order.push_back((at, name));
-        }
-    }
-
-    pub(super) fn contains(&self, name: &K) -> bool {
-        self.names.contains(name)
-    }
-
-    /// It happened otherwise after all.
-    pub(super) fn remove(&mut self, name: &K) {
-        if self.names.remove(name) {
-            self.order.retain(|(_, known)| known != name);
-        }
-    }
-
-    pub(super) fn forget(&mut self, now: Timestamp, retention: Duration) {
-        while self
-            .order
-            .front()
-            .is_some_and(|(at, _)| now >= at.plus(retention))
-        {
-            if let Some((_, name)) = self.order.pop_front() {
-                self.names.remove(&name);
-            }
-        }
-    }
-}
-
-/// One asking that may be under way, and when to ask again.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Op {
-    ticket: Option<(Ticket, Timestamp)>,
-    pub(super) due: Timestamp,
-    pub(super) failures: u32,
-}
-
-impl Op {
-    /// Due at once.
-    pub(super) fn now() -> Self {
-        Self::default()
-    }
-
-    pub(super) fn at(due: Timestamp) -> Self {
-        Self {
-            due,
-            ..Self::default()
-        }
-    }
-
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.ticket.is_none() && self.due <= now
-    }
-
-    pub(super) fn begin(&mut self, ticket: Ticket, now: Timestamp) {
-        self.ticket = Some((ticket, now));
-    }
-
-    pub(super) fn is_awaited(&self) -> bool {
-        self.ticket.is_some()
-    }
-
-    /// Whether this answer is the awaited one; afterwards nothing is awaited.
-    pub(super) fn take(&mut self, ticket: Ticket) -> bool {
-        let awaited = self.ticket.is_some_and(|(t, _)| t == ticket);
-        if awaited {
-            self.ticket = None;
-        }
-        awaited
-    }
-
-    /// Asks again later, after a pause that grows.
-    pub(super) fn retry(&mut self, rules: &Rules, now: Timestamp) {
-        self.failures = self.failures.saturating_add(1);
-        self.ticket = None;
-        self.due = now.plus(rules.pause(self.failures));
-    }
-
-    /// Asks again later, without counting it as a failure.
-    pub(super) fn again_at(&mut self, due: Timestamp) {
-        *self = Self::at(due);
-    }
-
-    /// Gives up an answer that never came.
-    pub(super) fn forget_lost(&mut self, rules: &Rules, now: Timestamp) {
-        if self
-            .ticket
-            .is_some_and(|(_, since)| now >= since.plus(rules.op_timeout))
-        {
-            self.retry(rules, now);
-        }
-    }
-
-    /// When it needs attention: the answer is given up, or it is to be asked.
-    pub(super) fn alarm(&self, rules: &Rules) -> Timestamp {
-        self.ticket
-            .map_or(self.due, |(_, since)| since.plus(rules.op_timeout))
-    }
-
-    /// The same where it is asked only by need: nothing while nothing is awaited.
-    pub(super) fn lost_alarm(&self, rules: &Rules) -> Timestamp {
-        self.ticket
-            .map_or(NEVER, |(_, since)| since.plus(rules.op_timeout))
-    }
-}
-
-/// An alarm that is not set.
-pub(super) const NEVER: Timestamp = Timestamp::from_millis(u64::MAX);
-
 /// Where a payment is within the engine.
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
@@ -330,7 +202,7 @@ pub(super) struct Payment {
     /// It failed among others, or must not share: a transaction of its own.
     pub(super) alone: bool,
     /// For when an alarm is set.
-    armed: Timestamp,
+    pub(super) armed: Timestamp,
 }
 
 impl Payment {
@@ -381,7 +253,7 @@ impl Payment {
         self.record.payment.caller.as_deref().unwrap_or_default()
     }
 
-    fn alarm(&self, rules: &Rules) -> Timestamp {
+    pub(super) fn alarm(&self, rules: &Rules) -> Timestamp {
         let asked = match self.phase {
             Phase::Wait(_) | Phase::Planning | Phase::Ready | Phase::OnLane => NEVER,
             Phase::Submitted { .. } => self.expires_at(rules),
@@ -444,7 +316,7 @@ pub(super) struct Slot {
     pub(super) costs: BTreeMap<PaymentId, Cost>,
     /// The costs are in the ledger.
     pub(super) costs_told: bool,
-    armed: Timestamp,
+    pub(super) armed: Timestamp,
 }
 
 impl Slot {
@@ -498,7 +370,7 @@ impl Slot {
         self.is_live() && !self.members.is_empty()
     }
 
-    fn alarm(&self, rules: &Rules) -> Timestamp {
+    pub(super) fn alarm(&self, rules: &Rules) -> Timestamp {
         let work = match self.work {
             Work::Idle => NEVER,
             _ => self.work_op.alarm(rules),
@@ -540,7 +412,7 @@ pub(super) struct Lane {
     pub(super) gap_since: Option<Timestamp>,
     /// Opening the slot that fills it.
     pub(super) gap_op: Op,
-    armed: Timestamp,
+    pub(super) armed: Timestamp,
 }
 
 impl Default for Lane {
@@ -585,154 +457,6 @@ pub(super) enum LaneWork {
     Allocate { ready: Ready },
     /// The new slot is being sealed and stored.
     Fill { nonce: u64 },
-}
-
-/// One application of an event: the state, the moment, and what comes out.
-pub(super) struct Turn<'a> {
-    pub(super) state: &'a mut State,
-    pub(super) rules: Arc<Rules>,
-    pub(super) now: Timestamp,
-    pub(super) endings: Vec<PaymentId>,
-    touched_payments: Vec<PaymentId>,
-    touched_slots: Vec<SlotKey>,
-    effects: Vec<Effect>,
-}
-
-impl<'a> Turn<'a> {
-    pub(super) fn new(state: &'a mut State, now: Timestamp) -> Self {
-        Self {
-            rules: Arc::clone(&state.rules),
-            state,
-            now,
-            endings: Vec::new(),
-            touched_payments: Vec::new(),
-            touched_slots: Vec::new(),
-            effects: Vec::new(),
-        }
-    }
-
-    pub(super) fn finish(mut self) -> Vec<Effect> {
-        self.fill_lanes();
-        self.emit_endings();
-        self.look_if_due();
-        self.arm();
-        self.effects
-    }
-
-    pub(super) fn emit(&mut self, effect: Effect) {
-        self.effects.push(effect);
-    }
-
-    pub(super) fn ticket(&mut self) -> Ticket {
-        self.state.last_ticket += 1;
-        self.state.last_ticket
-    }
-
-    /// A payment that may change: its alarm is set anew when the turn ends.
-    pub(super) fn payment_mut(&mut self, id: &PaymentId) -> Option<&mut Payment> {
-        let payment = self.state.payments.get_mut(id)?;
-        self.touched_payments.push(id.clone());
-        Some(payment)
-    }
-
-    /// A slot that may change: its alarm is set anew when the turn ends.
-    pub(super) fn slot_mut(&mut self, key: &SlotKey) -> Option<&mut Slot> {
-        let slot = self.state.slots.get_mut(key)?;
-        if self.touched_slots.last() != Some(key) {
-            self.touched_slots.push(key.clone());
-        }
-        Some(slot)
-    }
-
-    /// Time: whoever's alarm rings is looked at, and what is old is forgotten.
-    pub(super) fn tick(&mut self) {
-        while let Some((at, sleeper)) = self.state.alarms.ring(self.now) {
-            match sleeper {
-                Sleeper::Payment(id) => {
-                    let armed = self.payment_mut(&id).filter(|p| p.armed == at);
-                    if let Some(payment) = armed {
-                        payment.armed = NEVER;
-                        self.wake_payment(&id);
-                    }
-                }
-                Sleeper::Slot(key) => {
-                    let armed = self.slot_mut(&key).filter(|s| s.armed == at);
-                    if let Some(slot) = armed {
-                        slot.armed = NEVER;
-                        self.wake_slot(&key);
-                    }
-                }
-                Sleeper::Lane(signer) => {
-                    let lane = self.state.lanes.get_mut(&signer);
-                    if let Some(lane) = lane.filter(|l| l.armed == at) {
-                        lane.armed = NEVER;
-                        self.wake_lane(&signer);
-                    }
-                }
-                Sleeper::Block(number) => self.wake_block(number),
-                Sleeper::Finals => self.wake_finals(),
-                Sleeper::Watcher => self.wake_watcher(),
-                // The queue is looked at when the turn ends.
-                Sleeper::Queue => {}
-            }
-        }
-        let (now, retention) = (self.now, self.rules.retention);
-        self.state.ended.forget(now, retention);
-        self.state.closed.forget(now, retention);
-    }
-
-    /// Sets the alarms of all that may have changed.
-    fn arm(&mut self) {
-        let rules = &self.rules;
-        let State {
-            payments,
-            slots,
-            lanes,
-            alarms,
-            ..
-        } = &mut *self.state;
-        for id in self.touched_payments.drain(..) {
-            if let Some(payment) = payments.get_mut(&id) {
-                let at = payment.alarm(rules);
-                if at < payment.armed {
-                    payment.armed = at;
-                    alarms.set(at, Sleeper::Payment(id));
-                }
-            }
-        }
-        for key in self.touched_slots.drain(..) {
-            if let Some(slot) = slots.get_mut(&key) {
-                let at = slot.alarm(rules);
-                if at < slot.armed {
-                    slot.armed = at;
-                    alarms.set(at, Sleeper::Slot(key));
-                }
-            }
-        }
-        for (signer, lane) in lanes.iter_mut() {
-            let at = lane_alarm(lane, rules);
-            if at < lane.armed {
-                lane.armed = at;
-                alarms.set(at, Sleeper::Lane(signer.clone()));
-            }
-        }
-        if alarms.len() > SPARE_ALARMS + 4 * (payments.len() + slots.len()) {
-            alarms.sweep(|at, sleeper| match sleeper {
-                Sleeper::Payment(id) => payments.get(id).is_some_and(|p| p.armed == at),
-                Sleeper::Slot(key) => slots.get(key).is_some_and(|s| s.armed == at),
-                _ => true,
-            });
-        }
-    }
-}
-
-fn lane_alarm(lane: &Lane, rules: &Rules) -> Timestamp {
-    let nonce = match lane.wants_nonce {
-        true => lane.nonce_op.alarm(rules),
-        false => lane.nonce_op.lost_alarm(rules),
-    };
-    let gap = lane.gap_op.lost_alarm(rules);
-    lane.op.lost_alarm(rules).min(nonce).min(gap)
 }
 
 /// Whether a record has ended.

@@ -7,9 +7,11 @@ use tollway_core::{Address, PaymentId, PlannedPayment, Timestamp, Verified};
 
 use super::alarm::Sleeper;
 use super::lane::may_sign;
+use super::op::Op;
 use super::payment::planned;
 use super::queue::FairQueue;
-use super::state::{LaneWork, Op, Phase, Ready, Turn};
+use super::state::{LaneWork, Phase, Ready};
+use super::turn::Turn;
 use super::{Effect, Subject};
 
 /// Longest time for which a batch is gathered.

@@ -9,8 +9,10 @@ use tollway_core::{
 use tollway_ledger::{Conclusion, Cost};
 
 use super::alarm::Sleeper;
+use super::op::{NEVER, Op};
 use super::pace::Pace;
-use super::state::{NEVER, Op, Phase, Slot, Turn};
+use super::state::{Phase, Slot};
+use super::turn::Turn;
 use super::{Effect, SlotKey, Ticket};
 
 /// Blocks between two looks while only settled payments are watched.
