@@ -160,6 +160,12 @@ pub struct GateArgs {
     /// The same for all payers together [default: 20].
     #[arg(long, value_name = "DOLLARS")]
     pub exposure: Option<String>,
+    /// Server of yours that is told of passes and their payments, signed and at least once.
+    #[arg(long, value_name = "URL")]
+    pub webhook: Option<String>,
+    /// Key that signs what it is told, at least 16 characters (file with mode 0600).
+    #[arg(long, value_name = "FILE")]
+    pub webhook_key_file: Option<PathBuf>,
     /// How deep a settlement must lie: included, a number of confirmations, safe, finalized.
     #[arg(long, value_name = "FINALITY")]
     pub finality: Option<String>,

@@ -82,6 +82,8 @@ impl GateArgs {
             token_key_file: self.token_key_file.or(file.token_key_file),
             exposure_per_payer: self.exposure_per_payer.or(file.exposure_per_payer),
             exposure: self.exposure.or(file.exposure),
+            webhook: self.webhook.or(file.webhook),
+            webhook_key_file: self.webhook_key_file.or(file.webhook_key_file),
             finality: self.finality.or(file.finality),
             allow_http: self.allow_http || file.allow_http,
             config: self.config,

@@ -72,6 +72,12 @@ pub enum BuildError {
     /// A route sells a pass and the gate sells none.
     #[error("the route `{0}` sells a pass; let the gate sell passes, or leave it out")]
     NoPasses(String),
+    /// A webhook that is not https to somebody or http to this machine.
+    #[error("{0} cannot be told of events; name an https URL without user, password and query")]
+    Webhook(String),
+    /// A webhook's key of less than 16 bytes.
+    #[error("the key of the webhook has less than 16 bytes; take a longer one")]
+    WebhookKey,
     /// A door of passes that is no plain path.
     #[error(
         "the paths of tokens and settlements are plain ones such as /token and /settlements/; correct them"

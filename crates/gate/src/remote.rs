@@ -356,7 +356,7 @@ fn without_url(error: reqwest::Error) -> String {
     error.without_url().to_string()
 }
 
-fn checked(text: &str, plain_http: bool) -> Result<Url, RemoteError> {
+pub(crate) fn checked(text: &str, plain_http: bool) -> Result<Url, RemoteError> {
     let shown = shown(text);
     let url = Url::parse(text).map_err(|_| RemoteError::Url(shown.clone()))?;
     let fits = matches!(url.scheme(), "http" | "https")
@@ -381,7 +381,7 @@ fn checked(text: &str, plain_http: bool) -> Result<Url, RemoteError> {
 
 /// Without TLS no certificates are loaded, so that it also works where there
 /// are none.
-fn client(tls: bool) -> reqwest::Result<Client> {
+pub(crate) fn client(tls: bool) -> reqwest::Result<Client> {
     // Fails only where a provider is installed already; then that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = Client::builder()

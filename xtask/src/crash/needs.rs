@@ -2,8 +2,22 @@
 
 use tollway_sweep::{Scene, Setup};
 
-/// Steps that the ledger offers and no server takes.
-const ELSEWHERE: [&str; 3] = ["saga::conclude::", "saga::note::", "saga::release_signer::"];
+/// Steps that no server here takes: what only the ledger offers, and what passes
+/// and grants of silent gates need, whose own stories end gates.
+const ELSEWHERE: [&str; 12] = [
+    "saga::conclude::",
+    "saga::note::",
+    "saga::release_signer::",
+    "saga::issue::",
+    "saga::use_pass::",
+    "saga::give_use_back::",
+    "saga::revoke::",
+    "saga::forget_passes::",
+    "saga::take_notices::",
+    "saga::told::",
+    "saga::take_over::",
+    "grant::issued::",
+];
 /// Steps that a life takes once, or that a scene leads to once.
 const RARE: [&str; 19] = [
     "::expired::",

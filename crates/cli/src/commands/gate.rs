@@ -15,6 +15,7 @@ use tollway_facilitator::Engine;
 use tollway_gate::{Gate, GateBuilder, Offer, Passes, Proxy, RemoteFacilitator, Route, TokenKeys};
 use tollway_ledger::{EngineLock, Store};
 use tower::Layer;
+use zeroize::Zeroizing;
 
 use super::doors::{Doors, Health};
 use crate::cli::{GateArgs, Settle};
@@ -123,6 +124,8 @@ struct PassSettings {
     keys: TokenKeys,
     /// Per payer and in all; none settles first.
     exposure: Option<(Decimal, Decimal)>,
+    /// Who is told, and by which key.
+    webhook: Option<(String, Zeroizing<String>)>,
 }
 
 /// What may be promised to one payer and to all, in dollars, unless it is said.
@@ -144,18 +147,34 @@ impl PassSettings {
             token_path: args.token_path.clone(),
             keys: token_keys(&file)?,
             exposure: own.zip(all),
+            webhook: webhook(args)?,
         })
     }
 
-    fn passes(&self, ledger: &Store) -> Passes {
+    fn passes(&self, ledger: &Store) -> Result<Passes, Failure> {
         let mut passes = Passes::new(Arc::new(ledger.clone()), self.keys.clone());
         if let Some(path) = &self.token_path {
             passes = passes.token_path(path);
         }
-        match self.exposure {
-            Some((own, all)) => passes.in_background(own, all),
-            None => passes,
+        if let Some((own, all)) = self.exposure {
+            passes = passes.in_background(own, all);
         }
+        match &self.webhook {
+            Some((url, key)) => passes
+                .webhook(url, key.trim().as_bytes())
+                .map_err(|e| Failure::usage(format!("--webhook: {e}."))),
+            None => Ok(passes),
+        }
+    }
+}
+
+fn webhook(args: &GateArgs) -> Result<Option<(String, Zeroizing<String>)>, Failure> {
+    match (&args.webhook, &args.webhook_key_file) {
+        (None, _) => Ok(None),
+        (Some(url), Some(file)) => Ok(Some((url.clone(), keys::read_private(file)?))),
+        (Some(_), None) => Err(Failure::usage(
+            "--webhook-key-file is missing; name a file (mode 0600) with the key that signs what the webhook is told.",
+        )),
     }
 }
 
@@ -218,9 +237,9 @@ impl Settings {
         }
         if settings.routes.iter().any(|route| route.pass.is_some()) {
             settings.passes = Some(PassSettings::read(args, environment)?);
-        } else if args.token_path.is_some() {
+        } else if args.token_path.is_some() || args.webhook.is_some() {
             return Err(Failure::usage(
-                "--token-path is there and no route sells a pass; add for example `; pass=1h` to a route.",
+                "--token-path or --webhook is there and no route sells a pass; add for example `; pass=1h` to a route.",
             ));
         }
         Ok(settings)
@@ -428,7 +447,7 @@ fn build(
     ));
     builder = builder.finality(settings.finality);
     if let Some(passes) = &settings.passes {
-        builder = builder.passes(passes.passes(ledger));
+        builder = builder.passes(passes.passes(ledger)?);
     }
     if let Some(name) = part.name() {
         builder = builder.owner(name, &[]);

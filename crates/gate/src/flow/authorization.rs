@@ -18,7 +18,7 @@ use crate::crash::durably;
 use crate::event::Event;
 use crate::gate::{Active, Inner};
 use crate::limits::SETTLE_MARGIN;
-use crate::pass::{TOLLWAY_PASS, new_pass};
+use crate::pass::TOLLWAY_PASS;
 use crate::purchase::{BACKGROUND, Purchase};
 
 /// How often a release is tried when the ledger fails.
@@ -223,7 +223,7 @@ pub(super) async fn release(
     if let (Some(passes), Some(sold), false) = (&gate.passes, sold, is_issued) {
         // The request that bought it by header is one of those that it opens.
         let used = u64::from(!token::is_door(gate, &record.grant));
-        let pass = new_pass(&sold, used, now);
+        let pass = passes.new_pass(&sold, used, now);
         let released = durably!(
             "released",
             passes

@@ -31,6 +31,9 @@ pub(crate) fn keep(gate: &Arc<Inner>) {
             store,
             move || clock.now(),
         ));
+        if let Some(webhook) = passes.webhook.clone() {
+            tokio::spawn(pass::tell_all(Arc::downgrade(gate), webhook));
+        }
     }
     let gate: Weak<Inner> = Arc::downgrade(gate);
     tokio::spawn(async move {

@@ -27,7 +27,7 @@ use crate::body::{self, Body};
 use crate::crash::durably;
 use crate::event::Event;
 use crate::gate::{Active, Inner};
-use crate::pass::{Passes, SoldPass, new_pass};
+use crate::pass::{Passes, SoldPass};
 use crate::purchase::{BACKGROUND, Purchase};
 
 /// Methods whose payments may settle behind a pass.
@@ -222,7 +222,7 @@ impl Sale {
             payload: serde_json::to_value(&*purchase.payload).unwrap_or_default(),
             requirements: serde_json::to_value(&*purchase.terms.wire).unwrap_or_default(),
         };
-        let pass = new_pass(&self.sold, 0, now);
+        let pass = self.passes.new_pass(&self.sold, 0, now);
         let store = &self.passes.store;
         gate.noted(durably!(
             "issued",

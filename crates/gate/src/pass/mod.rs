@@ -11,6 +11,7 @@ mod body;
 mod check;
 mod door;
 mod feed;
+mod notice;
 mod offer;
 mod permit;
 mod status;
@@ -20,6 +21,7 @@ pub(crate) use body::Extras;
 pub(crate) use check::{Admission, Opened, admit, bearer};
 pub(crate) use door::{answer, asked};
 pub(crate) use feed::{Feed, follow};
+pub(crate) use notice::tell_all;
 pub use offer::PassOffer;
 pub(crate) use status::settlement;
 pub use token::{KeyError, TokenKeys};
@@ -33,6 +35,7 @@ use tollway_core::{Address, Amount, Network, Timestamp};
 use tollway_ledger::{ExposureCap, NewPass, PassRecord, PassStore};
 
 use crate::BuildError;
+use notice::Webhook;
 use token::Claims;
 
 /// The access token of a pass that was bought by header.
@@ -47,6 +50,7 @@ pub struct Passes {
     pub(crate) settlements_path: String,
     pub(crate) exposure: Option<(Decimal, Decimal)>,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) webhook: Option<Webhook>,
 }
 
 impl Passes {
@@ -60,6 +64,7 @@ impl Passes {
             settlements_path: "/settlements/".to_owned(),
             exposure: None,
             feed: Arc::default(),
+            webhook: None,
         }
     }
 
@@ -85,6 +90,32 @@ impl Passes {
     pub fn in_background(mut self, per_payer: Decimal, total: Decimal) -> Self {
         self.exposure = Some((per_payer, total));
         self
+    }
+
+    /// Tells a server of the seller's what happens to passes and their payments
+    /// (`payment_requested`, `payment_verified`, `token_issued`,
+    /// `payment_settled`, `payment_failed`, `pass_revoked`): POST of JSON, each
+    /// at least once, again every minute for three days. The header
+    /// `Tollway-Signature: t=SECONDS,v1=HEX` holds the HMAC-SHA256 of
+    /// `SECONDS.BODY` under a key of at least 16 bytes.
+    ///
+    /// # Errors
+    /// [`BuildError::Webhook`] unless the URL is https (or http to this machine)
+    /// without user, password and query; [`BuildError::WebhookKey`].
+    pub fn webhook(mut self, url: &str, key: &[u8]) -> Result<Self, BuildError> {
+        self.webhook = Some(Webhook::new(url, key)?);
+        Ok(self)
+    }
+
+    /// What is sold, as the ledger gets it.
+    pub(crate) fn new_pass(&self, sold: &SoldPass, used: u64, now: Timestamp) -> NewPass {
+        NewPass {
+            audience: sold.audience.clone(),
+            quota: sold.offer.quota,
+            used,
+            expires_at: now.plus(sold.offer.lifetime),
+            is_told: self.webhook.is_some(),
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), BuildError> {
@@ -138,17 +169,6 @@ impl Passes {
         let mut value = value.unwrap_or(HeaderValue::from_static(""));
         value.set_sensitive(true);
         value
-    }
-}
-
-/// What is sold, as the ledger gets it.
-pub(crate) fn new_pass(sold: &SoldPass, used: u64, now: Timestamp) -> NewPass {
-    NewPass {
-        audience: sold.audience.clone(),
-        quota: sold.offer.quota,
-        used,
-        expires_at: now.plus(sold.offer.lifetime),
-        is_told: false,
     }
 }
 

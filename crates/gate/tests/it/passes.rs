@@ -1,7 +1,7 @@
 //! Passes: bought by header or at the token door, and shown as bearer tokens.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, StatusCode};
@@ -15,7 +15,10 @@ use tollway_gate::{
 use tollway_ledger::{GrantStore as _, SqliteLedger};
 use tower::{Layer, ServiceExt};
 
-use crate::support::{Answer, BASE, FakeChain, PAYEE, Payment, Say, World, limits, price, request};
+use crate::support::{
+    Answer, BASE, FakeChain, PAYEE, Payment, Raw, Say, World, limits, price, raw_server, request,
+};
+use crate::upfront::HandClock;
 
 fn keys() -> TokenKeys {
     TokenKeys::parse(&format!("one {}", "5a".repeat(32))).unwrap()
@@ -532,6 +535,106 @@ async fn a_service_behind_hears_no_token_and_sells_none() {
     assert!(!seen.headers.contains_key("authorization"));
     assert_ne!(seen.headers["tollway-payer"], "0xsomebody");
     assert!(!format!("{seen:?}").contains(&token));
+}
+
+/// A gate whose seller is told, by a clock that can be moved.
+async fn telling(
+    ledger: &Arc<SqliteLedger>,
+    chain: &Arc<FakeChain>,
+    clock: &Arc<HandClock>,
+    status: u16,
+) -> (World, Arc<Mutex<Vec<String>>>) {
+    let (address, seen) = raw_server(Raw::json(status, "{}")).await;
+    let url = format!("http://{address}/hook");
+    let passes = passes(ledger).webhook(&url, &[7; 32]).unwrap();
+    let world = World::on(Arc::clone(ledger), Arc::clone(chain), |gate| {
+        gate.route(hourly()).passes(passes).clock(clock.clone())
+    });
+    world.gate.start().await.unwrap();
+    (world, seen)
+}
+
+/// The kind and the name of each notice, of which the signature was right.
+fn notices(seen: &Mutex<Vec<String>>) -> Vec<(String, String)> {
+    let seen = seen.lock().unwrap();
+    let read = |request: &String| {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let signature = head
+            .lines()
+            .find_map(|line| line.strip_prefix("tollway-signature: t="))
+            .unwrap();
+        let (time, code) = signature.split_once(",v1=").unwrap();
+        let mut mac = <hmac::Hmac<sha2::Sha256> as hmac::Mac>::new_from_slice(&[7; 32]).unwrap();
+        hmac::Mac::update(&mut mac, format!("{time}.{body}").as_bytes());
+        let expected = hex::encode(hmac::Mac::finalize(mac).into_bytes());
+        assert_eq!(code, expected);
+        let body: Value = serde_json::from_str(body).unwrap();
+        let text = |key: &str| body[key].as_str().unwrap().to_owned();
+        assert!(!request.contains("Bearer") && !request.contains("eyJ"));
+        (text("type"), text("id"))
+    };
+    let mut all: Vec<_> = seen.iter().map(read).collect();
+    all.sort();
+    all
+}
+
+#[tokio::test]
+async fn the_seller_is_told_of_everything_until_it_has_heard() {
+    let (ledger, chain, clock) = (ledger().await, Arc::default(), Arc::default());
+    let (deaf, seen) = telling(&ledger, &chain, &clock, 500).await;
+    let payment = deaf.payment("/paid/x").await;
+    token_of(&deaf.send(post(&permit(&payment))).await);
+    until("tried", SOON, async || seen.lock().unwrap().len() == 4).await;
+    let tried = notices(&seen);
+    let kinds: Vec<&str> = tried.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "payment_requested",
+            "payment_settled",
+            "payment_verified",
+            "token_issued"
+        ]
+    );
+    drop(deaf);
+    // The next process tells the same, when their time has come.
+    clock.pass(Duration::from_secs(61));
+    let (world, seen) = telling(&ledger, &chain, &clock, 204).await;
+    until("told", SOON, async || seen.lock().unwrap().len() == 4).await;
+    assert_eq!(notices(&seen), tried);
+    world
+        .facilitator
+        .always(Some(refusing("insufficient_funds")));
+    let payment = world.payment("/paid/x").await;
+    token_of(&world.send(post(&permit(&payment))).await);
+    until("told of the failure", SOON, async || {
+        notices(&seen)
+            .iter()
+            .any(|(kind, _)| kind == "payment_failed")
+    })
+    .await;
+    clock.pass(Duration::from_secs(61));
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let (all, mut names) = (notices(&seen), notices(&seen));
+    names.dedup();
+    assert_eq!(all.len(), names.len(), "what was heard is told once");
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_open_to_others_is_refused_and_not_shown() {
+    let ledger = ledger().await;
+    for url in [
+        "http://hooks.example/x",
+        "https://me:canary@hooks.example/x",
+        "https://hooks.example/?key=canary",
+        "canary",
+    ] {
+        let refused = passes(&ledger).webhook(url, &[7; 32]).err().unwrap();
+        assert!(matches!(refused, BuildError::Webhook(_)), "{url}");
+        assert!(!refused.to_string().contains("canary"), "{refused}");
+    }
+    let short = passes(&ledger).webhook("https://hooks.example/x", &[7; 15]);
+    assert!(matches!(short.err(), Some(BuildError::WebhookKey)));
 }
 
 #[tokio::test]

@@ -252,10 +252,10 @@ async fn long_urls_that_begin_alike_are_two_requests() {
 
 /// A clock that is moved by hand, from now on.
 #[derive(Default)]
-struct HandClock(AtomicU64);
+pub struct HandClock(AtomicU64);
 
 impl HandClock {
-    fn pass(&self, time: Duration) {
+    pub fn pass(&self, time: Duration) {
         self.0.fetch_add(time.as_secs(), Ordering::SeqCst);
     }
 }

@@ -1,0 +1,113 @@
+//! Telling the seller's own server what happened: signed, at least once.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use reqwest::Client;
+use tollway_ledger::{LedgerError, Notice};
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::token::mac;
+use crate::BuildError;
+use crate::error::shown;
+use crate::gate::Inner;
+use crate::remote::{checked, client};
+
+/// How often it is looked for something to tell.
+const EVERY: Duration = Duration::from_secs(1);
+/// When a notice that was not told is tried again.
+const AGAIN: Duration = Duration::from_secs(60);
+/// How long the seller's server may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// After this time nobody is told any more.
+const GIVE_UP: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+/// Notices told in one round.
+const AT_ONCE: u32 = 20;
+/// Shortest key, in bytes.
+const MIN_KEY_BYTES: usize = 16;
+
+/// Where notices go, and what signs them.
+#[derive(Clone)]
+pub(crate) struct Webhook {
+    url: Url,
+    key: Arc<Zeroizing<Vec<u8>>>,
+    client: Client,
+}
+
+impl Webhook {
+    pub(crate) fn new(url: &str, key: &[u8]) -> Result<Self, BuildError> {
+        let wrong = |_| BuildError::Webhook(shown(url));
+        let checked = checked(url, false).map_err(wrong)?;
+        if key.len() < MIN_KEY_BYTES {
+            return Err(BuildError::WebhookKey);
+        }
+        let client = client(checked.scheme() == "https");
+        Ok(Self {
+            client: client.map_err(|_| BuildError::Webhook(shown(url)))?,
+            url: checked,
+            key: Arc::new(Zeroizing::new(key.to_vec())),
+        })
+    }
+
+    /// Whether the seller's server has taken it.
+    async fn tell(&self, notice: &Notice, now: u64) -> bool {
+        let signed = format!("{now}.{}", notice.body);
+        let signature = mac(&self.key, &signed);
+        let signature = hex::encode(hmac::Mac::finalize(signature).into_bytes());
+        let sending = self
+            .client
+            .post(self.url.clone())
+            .timeout(PATIENCE)
+            .header("content-type", "application/json")
+            .header("tollway-event", &notice.kind)
+            .header("tollway-event-id", &notice.id)
+            .header("tollway-signature", format!("t={now},v1={signature}"))
+            .body(notice.body.clone());
+        match sending.send().await {
+            Ok(answer) if answer.status().is_success() => true,
+            Ok(answer) => {
+                tracing::warn!(notice = notice.id, status = %answer.status(), "a notice was not taken; it is sent again");
+                false
+            }
+            Err(error) => {
+                let error = error.without_url();
+                tracing::warn!(notice = notice.id, %error, "a notice could not be sent; it is sent again");
+                false
+            }
+        }
+    }
+}
+
+/// Tells on and on; ends with the gate.
+pub(crate) async fn tell_all(gate: Weak<Inner>, webhook: Webhook) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let Some(gate) = gate.upgrade() else { return };
+        if let Err(error) = round(&gate, &webhook).await {
+            tracing::warn!(%error, "notices cannot be read");
+        }
+    }
+}
+
+async fn round(gate: &Inner, webhook: &Webhook) -> Result<(), LedgerError> {
+    let Some(passes) = &gate.passes else {
+        return Ok(());
+    };
+    let now = gate.now();
+    let due = passes.store.take_notices(AT_ONCE, now.plus(AGAIN), now);
+    for notice in gate.noted(due.await)? {
+        let is_old = now > notice.at.plus(GIVE_UP);
+        if is_old {
+            tracing::error!(
+                notice = notice.id,
+                kind = notice.kind,
+                "a notice is given up: nobody took it in three days"
+            );
+        }
+        if is_old || webhook.tell(&notice, gate.now().secs()).await {
+            gate.noted(passes.store.told(&notice.id).await)?;
+        }
+    }
+    Ok(())
+}
