@@ -4,7 +4,7 @@ use tollway_core::{Amount, Network};
 use tollway_facilitator::SettlementEvent;
 use tollway_facilitator::engine::machine::Update;
 use tollway_gate::Event as GateEvent;
-use tollway_payer::{Event, Via};
+use tollway_payer::{Event, Standing, Via};
 
 /// Tells what happens, as it happens.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -167,6 +167,11 @@ fn sentence(event: &Event) -> Option<String> {
                 valid_until.secs()
             )
         }
+        Event::Presented {
+            attempt,
+            via: Via::Token,
+            ..
+        } => format!("→ the permit, to the token endpoint, attempt {attempt}"),
         Event::Presented { attempt: 1, .. } => "→ the same request, with the payment".to_owned(),
         Event::Presented { attempt, .. } => {
             format!("→ the same request and payment again, attempt {attempt}")
@@ -174,6 +179,8 @@ fn sentence(event: &Event) -> Option<String> {
         Event::Unclear {
             message, wait_ms, ..
         } => format!("← unclear: {message} Asking again in {wait_ms} ms."),
+        // The token was told; the money is told when it moves.
+        Event::Paid(payment) if payment.standing == Standing::Background => return None,
         Event::Paid(payment) => format!("← paid {} within {} ms", payment.words, payment.took_ms),
         Event::Held { payment } => format!(
             "  {} is signed and shown; it stays reserved until it is clear what became of it",

@@ -110,6 +110,8 @@ pub enum Event {
         spend: SpendId,
         /// The how-manieth time in this call, from 1.
         attempt: u32,
+        /// Where: with the request itself, or posted to a token endpoint.
+        via: Via,
     },
     /// The answer was unclear: the same payment is shown again.
     Unclear {

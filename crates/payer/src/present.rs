@@ -13,6 +13,7 @@ use crate::crash;
 use crate::engine::{Engine, Ready};
 use crate::error::{Answer, ErrorKind, PayError};
 use crate::event::Event;
+use crate::offer::Via;
 use crate::payment::Payment;
 use crate::receipt::claim;
 use crate::reconcile::Fate;
@@ -130,6 +131,7 @@ impl Engine {
             self.tell(&Event::Presented {
                 spend: record.id.clone(),
                 attempt: shown.attempts,
+                via: Via::Header,
             });
             let limit = self.patience.answer;
             let sent = send_within(transport, request, Some(&header), limit).await;

@@ -83,7 +83,7 @@ fn by(offer: &OfferView) -> String {
 
 fn flow(offer: &OfferView) -> &'static str {
     match (offer.via, offer.upfront) {
-        (Via::Token, _) => "posted for an access token",
+        (Via::Token, _) => "settled by the seller later",
         (Via::Header, true) => "settled before the answer",
         (Via::Header, false) => "settled after the answer",
     }

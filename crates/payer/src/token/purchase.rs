@@ -18,6 +18,7 @@ use crate::engine::{Bought, Engine, Ready};
 use crate::error::{Answer, ErrorKind, PayError};
 use crate::event::Event;
 use crate::note::Note;
+use crate::offer::Via;
 use crate::payment::{Payment, Standing};
 use crate::policy::origin;
 use crate::present::Shown;
@@ -69,6 +70,7 @@ impl Engine {
             self.tell(&Event::Presented {
                 spend: ready.record.id.clone(),
                 attempt: shown.attempts,
+                via: Via::Token,
             });
             let sent = post_within(transport, &post, self.patience.answer).await;
             crash::point("spend::presented::after_send");

@@ -271,13 +271,13 @@ mod tests {
             store.keep(&other).unwrap();
             assert_eq!(
                 store.tokens("https://a.test", at(99)).unwrap(),
-                [one.clone()]
+                std::slice::from_ref(&one)
             );
             let used = KeptToken { used: true, ..one };
             store.keep(&used).unwrap();
             assert_eq!(
                 store.tokens("https://a.test", at(99)).unwrap(),
-                [used.clone()]
+                std::slice::from_ref(&used)
             );
             store.forget(&used).unwrap();
             store.forget(&used).unwrap();
