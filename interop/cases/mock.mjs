@@ -86,6 +86,15 @@ async function settled(test) {
   assert.fail("the payment was not settled within 30 s");
 }
 
+/** Our payer buys a token from its server and the content with the token. */
+async function ourPayerBuys(test) {
+  const [server, buyer] = await Promise.all([mockServer(test, "0.3.0"), test.chain.buyer()]);
+  const paid = await test.tollway.pay(server.url + paidPath, { key: buyer.key });
+  assert.equal(paid.code, 0, `exit ${paid.code}: ${paid.stderr}`);
+  assert.deepEqual(JSON.parse(paid.stdout), { secret: test.secret });
+  await expectMoved(test, { transaction: `0x${await server.settled()}`, buyer });
+}
+
 const onSepolia = ["sepolia"];
 
 export const cases = [
@@ -96,5 +105,6 @@ export const cases = [
   tollwayCase("gate-mock-0.1.1-eip2612", buysFromOurGate("0.1.1", "eip2612"), onSepolia),
   tollwayCase("gate-mock-0.3.0-of-several", buysFromOurGate("0.3.0", "eip2612,permit2,eip3009"), onSepolia),
   tollwayCase("gate-mock-0.1.1-of-several", buysFromOurGate("0.1.1", "eip3009,permit2,eip2612"), onSepolia),
+  tollwayCase("payer-mock-0.3.0", ourPayerBuys, onSepolia),
   tollwayCase("gate-mock-poor-buyer-is-refused", poorBuyer, onSepolia),
 ];

@@ -175,4 +175,10 @@ export const cases = [
   tollwayCase("payer-permit2-exact", ourPayerPays(official)),
   tollwayCase("payer-permit2-exact-permit-sponsored", ourPayerPays(official, { approved: false, sponsoring: "permit" })),
   tollwayCase("payer-permit2-without-allowance-signs-nothing", ourPayerLacksAllowance),
+  tollwayCase("payer-permit2-upto", ourPayerPays(official, { scheme: "upto", due: "1234", moved: 1_234n })),
+  tollwayCase("payer-permit2-upto-our-facilitator", ourPayerPays(ours, { scheme: "upto", due: "1234", moved: 1_234n })),
+  tollwayCase(
+    "payer-permit2-upto-permit-sponsored",
+    ourPayerPays(official, { scheme: "upto", approved: false, sponsoring: "permit", due: "50%", moved: 5_000n }),
+  ),
 ];
