@@ -4,9 +4,11 @@
 //! block is asked for. With a new one the receipts of all hashes are asked for
 //! in one request, and the signer's nonce where none of them is there.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 use starknet_crypto::Felt;
-use tollway_core::{ChainError, Head, Outcome, Proof, Sight, TxHash, Watch};
+use tollway_core::{Address, ChainError, Head, Outcome, Proof, Sight, TxHash, Watch};
 use tollway_rpc::{Batch, RpcClient, RpcError};
 
 use super::StarknetChain;
@@ -72,13 +74,14 @@ impl StarknetChain {
         let hashes: Vec<&TxHash> = asked.flat_map(|(watch, _)| &watch.hashes).collect();
         let mut receipts = receipts(&self.rpc, &hashes).await?.into_iter();
         let mut outcomes = Vec::with_capacity(watches.len());
+        let mut nonces = Nonces::new();
         for (watch, open) in watches.iter().zip(open) {
             if !open {
                 outcomes.push(Seen::resting());
                 continue;
             }
             let of_watch: Vec<_> = receipts.by_ref().take(watch.hashes.len()).collect();
-            outcomes.push(self.conclude(head, watch, of_watch).await?);
+            outcomes.push(self.conclude(head, watch, of_watch, &mut nonces).await?);
         }
         Ok(outcomes)
     }
@@ -88,6 +91,7 @@ impl StarknetChain {
         head: &Head,
         watch: &Watch,
         receipts: Vec<Option<Receipt>>,
+        nonces: &mut Nonces,
     ) -> Result<Seen, ChainError> {
         if let Some((receipt, block)) = winner(&receipts) {
             // A block came while receipts were read: it is to be known by its hash
@@ -98,13 +102,25 @@ impl StarknetChain {
             let outcomes = self.judge(head, receipt, watch).await?;
             return Ok(Seen::settled(outcomes));
         }
-        self.missing(head, watch).await
+        self.missing(head, watch, nonces).await
     }
 
     /// No receipt. If the nonce is used, perhaps one of ours did that a moment
     /// ago: they are asked for once more, at every node, before a stranger is blamed.
-    async fn missing(&self, head: &Head, watch: &Watch) -> Result<Seen, ChainError> {
-        let confirmed = self.nonce_of(&super::known(&watch.signer)?).await?;
+    async fn missing(
+        &self,
+        head: &Head,
+        watch: &Watch,
+        nonces: &mut Nonces,
+    ) -> Result<Seen, ChainError> {
+        let confirmed = match nonces.get(&watch.signer) {
+            Some(nonce) => *nonce,
+            None => {
+                let nonce = self.nonce_of(&super::known(&watch.signer)?).await?;
+                nonces.insert(watch.signer.clone(), nonce);
+                nonce
+            }
+        };
         if confirmed <= watch.nonce {
             return Ok(Seen::unknown(watch));
         }
@@ -182,6 +198,9 @@ impl StarknetChain {
         found
     }
 }
+
+/// Signers' confirmed nonces, each asked for once in a look.
+type Nonces = HashMap<Address, u64>;
 
 /// What one watch hears, and whether that holds for the whole block.
 struct Seen {
