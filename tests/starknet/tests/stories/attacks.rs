@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use tollway_core::{ChainError, Clock, SystemClock, Wallet, codes};
+use serde_json::{Value, json};
+use tollway_core::{ChainError, Clock, SystemClock, Wallet};
+use tollway_starknet::invoke::{Bound, Bounds, Invoke};
 use tollway_starknet::session::{Registration, revoke};
 use tollway_starknet::{
-    ANY_CALLER, Call, Felt, OutsideExecution, felt, outside::calls_calldata, selectors,
+    ANY_CALLER, Call, Felt, OutsideExecution, StarkKey, felt, outside::calls_calldata, selectors,
 };
 
 use crate::sessions::Session;
@@ -243,17 +245,40 @@ async fn an_execution_is_for_its_caller_its_time_and_once() {
 #[tokio::test]
 async fn a_session_sends_no_transaction_of_the_account_itself() {
     let session = Session::allowed(9).await;
-    let listed = calls_calldata(&[transfer(1)]);
-    assert_eq!(listed[0], Felt::ONE);
-    let thief = tollway_test_starknet::Funded {
-        address: session.world.payer.address.clone(),
-        key: session.world.stranger.key.clone(),
+    let bound = |amount, price| Bound { amount, price };
+    let invoke = Invoke {
+        sender: number(&session.world.payer.address),
+        // The owner's registration was the first.
+        nonce: 1,
+        tip: 0,
+        bounds: Bounds {
+            l1_gas: bound(0, 1_000_000_000_000),
+            l2_gas: bound(20_000_000, 100_000_000_000),
+            l1_data_gas: bound(10_000, 1_000_000_000_000),
+        },
+        calldata: calls_calldata(&[transfer(1)]),
     };
-    let refused = session.world.sender(&thief).send(&[transfer(1)]).await;
-    let Err(ChainError::Refused(refusal)) = refused else {
-        panic!("{refused:?}");
+    let hash = invoke.hash(&felt::chain_id(&network()).unwrap());
+    let send = |signature: Vec<Felt>| {
+        let params = json!({ "invoke_transaction": invoke.signed(&signature) });
+        let rpc = session.world.node.rpc.clone();
+        async move {
+            rpc.call::<Value>("starknet_addInvokeTransaction", params)
+                .await
+        }
     };
-    assert_eq!(refusal.code(), codes::INVALID_TRANSACTION_STATE);
+    let by_session = session.key.signer().sign(&hash).unwrap();
+    let two = by_session[1..3].to_vec();
+    for signature in [by_session, two] {
+        let refused = send(signature).await.unwrap_err();
+        assert!(refused.to_string().contains("code 55"), "{refused}");
+    }
+    let owner = StarkKey::from_hex(&session.world.payer.key).unwrap();
+    let sent = send(owner.sign(&hash).unwrap().to_vec()).await;
+    assert!(
+        sent.is_ok(),
+        "the owner's signature over the same: {sent:?}"
+    );
 }
 
 #[tokio::test]
