@@ -17,6 +17,7 @@ mod delivery;
 mod duplicates;
 mod first_payment;
 mod front_runner;
+mod methods;
 mod outages;
 mod passes;
 mod paths;

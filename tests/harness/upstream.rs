@@ -21,6 +21,7 @@ type Serve = dyn Fn(&str) -> (StatusCode, String) + Send + Sync;
 struct Inner {
     seen: Mutex<Vec<String>>,
     pause: Mutex<Duration>,
+    charge: Mutex<Option<String>>,
     serve: Box<Serve>,
 }
 
@@ -50,6 +51,7 @@ impl Upstream {
         let inner = Arc::new(Inner {
             seen: Mutex::default(),
             pause: Mutex::default(),
+            charge: Mutex::default(),
             serve: Box::new(serve),
         });
         let app = Router::new()
@@ -77,6 +79,11 @@ impl Upstream {
             .count()
     }
 
+    /// From now on it says that this is to be charged.
+    pub fn charge(&self, amount: &str) {
+        *self.inner.charge.lock().unwrap() = Some(amount.to_owned());
+    }
+
     /// From now on it takes this long to answer.
     pub fn pause(&self, pause: Duration) {
         *self.inner.pause.lock().unwrap() = pause;
@@ -88,5 +95,11 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request<Body>) -> Resp
     inner.seen.lock().unwrap().push(target.clone());
     let pause = *inner.pause.lock().unwrap();
     tokio::time::sleep(pause).await;
-    (inner.serve)(&target).into_response()
+    let mut response = (inner.serve)(&target).into_response();
+    if let Some(charge) = inner.charge.lock().unwrap().as_deref() {
+        let overrides = serde_json::json!({ "amount": charge }).to_string();
+        let value = overrides.parse().unwrap();
+        response.headers_mut().insert("settlement-overrides", value);
+    }
+    response
 }

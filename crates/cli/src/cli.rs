@@ -85,7 +85,8 @@ pub enum Settle {
 
 A route is PATTERN=PRICE[, PRICE …]. PATTERN is `VERB /path` or `/path` (every method), with *, :name and a trailing /*.
 PRICE is `$0.01` or `AMOUNT ASSET`, then ` on NETWORK` to offer it on that network only;
-ASSET is a symbol (USDC) or a contract address of the asset table.
+ASSET is a symbol (USDC) or a contract address of the asset table. `up to $0.05` is the most that is
+charged (scheme upto): the server behind says how much it is, by a header `Settlement-Overrides: {\"amount\": \"1000\"}` (atomic units, or `\"50%\"`, or `\"$0.02\"`).
 After the prices a route may say `; finality=safe` (or finalized, or a number of confirmations) and
 `; single`, for a transaction of its own for each payment.
 `; pass=1h`, `; pass=100` or `; pass=100/1h` sells a pass, for a time or a number of requests: the answer

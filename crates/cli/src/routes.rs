@@ -37,6 +37,8 @@ pub struct PriceSetting {
     pub price: Price,
     /// Where; `None` on every configured network.
     pub network: Option<Network>,
+    /// Whether it is the most that may be charged (`upto`).
+    pub is_most: bool,
 }
 
 /// Reads one `--route`.
@@ -148,6 +150,10 @@ fn parse_price(text: &str, route: &str) -> Result<PriceSetting, Failure> {
         Some((price, name)) => (price, Some(wiring::network(name.trim())?)),
         None => (text, None),
     };
+    let (price, is_most) = match price.strip_prefix("up to ") {
+        Some(price) => (price, true),
+        None => (price, false),
+    };
     let price: Price = price.trim().parse().map_err(|e| {
         Failure::coded(
             Exit::Usage,
@@ -162,7 +168,11 @@ fn parse_price(text: &str, route: &str) -> Result<PriceSetting, Failure> {
             format!("--route '{route}': `{text}` costs nothing; leave the route out instead."),
         ));
     }
-    Ok(PriceSetting { price, network })
+    Ok(PriceSetting {
+        price,
+        network,
+        is_most,
+    })
 }
 
 #[cfg(test)]
@@ -187,6 +197,13 @@ mod tests {
                 Some("eip155:8453".to_owned())
             ]
         );
+    }
+
+    #[test]
+    fn a_price_may_be_the_most_that_is_charged() {
+        let route = parse("/x=up to $0.05, $0.02").unwrap();
+        let most: Vec<_> = route.prices.iter().map(|p| p.is_most).collect();
+        assert_eq!(most, [true, false]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tollway_core::assets::AssetTable;
+use tollway_core::assets::{AssetTable, Method};
 use tollway_core::money::Decimal;
 use tollway_core::wire::PaymentRequirements;
 use tollway_core::{Chain, Facilitator, Finality, PaymentFlow, Refusal};
@@ -267,12 +267,16 @@ impl Settings {
             {
                 let offer = Offer::priced(&price.price, network, &self.pay_to, &table);
                 let offer = offer.map_err(bad_route)?;
+                if price.is_most {
+                    offers.push(offer.up_to().map_err(bad_route)?);
+                    continue;
+                }
                 if route.methods.is_empty() {
                     offers.push(offer);
                     continue;
                 }
                 for method in &route.methods {
-                    offers.push(paid_by(&offer, method)?);
+                    offers.push(paid_by(offer.clone(), method)?);
                 }
             }
         }
@@ -281,19 +285,17 @@ impl Settings {
 }
 
 /// The same offer, paid by a method.
-fn paid_by(offer: &Offer, method: &str) -> Result<Offer, Failure> {
-    let mut wire = PaymentRequirements::clone(&offer.terms().wire);
-    let extra = wire.extra.get_or_insert_default();
-    if method != "eip3009" {
-        extra.insert("assetTransferMethod".to_owned(), method.into());
+fn paid_by(offer: Offer, method: &str) -> Result<Offer, Failure> {
+    let method = Method::from_wire(method).unwrap_or(Method::Eip3009);
+    let offer = offer.by(method).map_err(bad_route)?;
+    if method != Method::Eip2612 {
+        return Ok(offer);
     }
-    if method == "eip2612" {
-        let payee = wire.pay_to.parse::<alloy_primitives::Address>();
-        let payee = payee.map_err(|_| Failure::usage("--pay-to is no address; correct it."))?;
-        let settler = tollway_evm::settler_address(payee).to_string();
-        extra.insert("settler".to_owned(), settler.into());
-    }
-    Offer::from_requirements(wire).map_err(bad_route)
+    let wire = PaymentRequirements::clone(&offer.terms().wire);
+    let payee = wire.pay_to.parse::<alloy_primitives::Address>();
+    let payee = payee.map_err(|_| Failure::usage("--pay-to is no address; correct it."))?;
+    let settler = tollway_evm::settler_address(payee).to_string();
+    Offer::from_requirements(wire.with_extra("settler", settler)).map_err(bad_route)
 }
 
 fn bad_route(refusal: Refusal) -> Failure {
