@@ -1,10 +1,10 @@
 //! Payers that have not approved Permit2, and what they bring instead.
 
-use alloy_primitives::{B256, Bytes, U256, hex};
+use alloy_primitives::{B256, U256, hex};
 use alloy_sol_types::SolCall;
 use serde_json::{Value, json};
+use tollway_core::Phase;
 use tollway_core::wire::Object;
-use tollway_core::{Chain, Phase};
 use tollway_evm::{EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING};
 
 use super::*;
@@ -317,8 +317,6 @@ async fn an_approval_whose_nonce_is_used_is_refused_before_anything_is_paid_for(
         "erc20_approval_tx_failed"
     );
     assert_eq!(world.devnet.nonce(key(4).address()), 0);
-    assert_eq!(Bytes::new().len(), 0);
-    assert_eq!(chain.signers().len(), 1);
 }
 
 #[tokio::test]

@@ -161,7 +161,6 @@ async fn a_wallet_signs_it_only_for_a_facilitator_that_is_named() {
         panic!("signed");
     };
     assert_eq!(refusal.code(), "no_acceptable_terms");
-    assert_eq!(U256::from(PRICE), terms(&world).amount.as_u256());
 }
 
 #[tokio::test]
