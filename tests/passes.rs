@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use tollway_devnet::Mining;
 
-use crate::harness::town::{BUYER, Town, set};
+use crate::harness::town::{BUYER, NETWORK, PRICE, Town, set};
 use crate::harness::upstream::GOODS;
 use crate::harness::{Buyer, Program, raw, seconds, until};
 
@@ -170,5 +170,56 @@ async fn a_pass_for_calls_is_bought_by_header_and_used_up() {
         let reply = buyer.get(&url, &shown(&token)).await;
         assert_eq!(reply.status, status, "{}", reply.body);
     }
+    town.paid_exactly_once();
+}
+
+#[tokio::test]
+async fn an_eip_2612_permit_buys_a_pass_and_pays_through_the_settler() {
+    let town = Town::new().await;
+    let (_gate, gate) = shop(&town, "/paid/*=$0.01; pass=1h; methods=eip2612", None).await;
+    let terms = Buyer::new(&BUYER).terms(&format!("{gate}/paid/x")).await;
+    let mut config = tollway_rpc::RpcConfig::new(vec![town.rpc().parse().unwrap()]);
+    config.allow_plain_http = true;
+    let node = tollway_rpc::RpcClient::new(config).unwrap();
+    let signer = tollway_evm::EvmSigner::from_bytes(&BUYER.key.0).unwrap();
+    let wallet = tollway_evm::EvmWallet::new(signer).with_node(NETWORK.parse().unwrap(), node);
+    let accepted = tollway_core::Terms::check(terms.accepts[0].clone()).unwrap();
+    let limits = tollway_core::Limits {
+        max_amount: tollway_core::Amount::from_atomic(u128::from(PRICE)),
+        max_lifetime: seconds(900),
+    };
+    let prepared = tollway_core::Wallet::prepare(&wallet, &accepted, &limits).await;
+    let signed = serde_json::to_value(prepared.unwrap().payload).unwrap();
+    let (permit, signature) = (&signed["permit"], signed["signature"].as_str().unwrap());
+    let number = |key: &str| permit[key].as_str().unwrap().parse::<u64>().unwrap();
+    let half = |at: usize| format!("0x{}", signature[at..at + 64].trim_start_matches('0'));
+    let posted = json!({
+        "version": "Version 0.1",
+        "permit": {
+            "permit_type": "EIP2612",
+            "signature": {
+                "r": half(2),
+                "s": half(66),
+                "v": u64::from_str_radix(&signature[130..], 16).unwrap(),
+            },
+            "owner": permit["owner"],
+            "spender": permit["spender"],
+            "token": terms.accepts[0].asset,
+            "value": number("value"),
+            "nonce": number("nonce"),
+            "deadline": number("deadline"),
+            "chain_id": 84532,
+        },
+    });
+    let token = bought(&gate, &posted).await;
+    let reply = Buyer::new(&BUYER)
+        .get(&format!("{gate}/paid/x"), &shown(&token))
+        .await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, GOODS));
+    until(seconds(20), "it is settled", async || {
+        town.transfers().len() == 1
+    })
+    .await;
+    assert_eq!(bought(&gate, &posted).await, token);
     town.paid_exactly_once();
 }
