@@ -43,6 +43,18 @@ fn noticed(page: &str) -> BTreeMap<&str, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build;
+
+    #[test]
+    fn every_mistake_is_on_the_page_with_what_noticed_it() {
+        let page = std::fs::read_to_string(build::root().join("docs/mistakes.md")).unwrap();
+        let noticed = noticed(&page);
+        for mistake in MISTAKES {
+            let by = noticed.get(mistake.name).map(String::as_str);
+            assert!(by.is_some_and(|by| by != "nothing"), "{}", mistake.name);
+        }
+        assert_eq!(super::page(&page, &BTreeMap::new()), page);
+    }
 
     #[test]
     fn what_is_tried_now_replaces_its_row_and_no_other() {

@@ -11,13 +11,12 @@ pub enum Suite {
 
 use Suite::{Sweep, Tests};
 
-const LEDGER: Suite = Tests("tollway-ledger", "");
-const ENGINE: Suite = Tests("tollway-facilitator", "");
-const EVM: Suite = Tests("tollway-evm", "");
-const GATE: Suite = Tests("tollway-gate", "");
-const PAYER: Suite = Tests("tollway-payer", "");
-const STORIES: Suite = Tests("tollway", "front_runner");
-const POWER: Suite = Tests("tollway-test-faultvfs", "");
+const LEDGER: &str = "tollway-ledger";
+const ENGINE: &str = "tollway-facilitator";
+const EVM: &str = "tollway-evm";
+const GATE: &str = "tollway-gate";
+const PAYER: &str = "tollway-payer";
+const POWER: &str = "tollway-test-faultvfs";
 
 /// A deliberate bug.
 pub struct Mistake {
@@ -37,42 +36,42 @@ macro_rules! mistakes {
 }
 
 mistakes! {
-    "no_fsync", "commits are not synced to disk", [POWER];
-    "answer_before_commit", "a write is answered before it is durable", [LEDGER, Sweep(Some("ledger::commit::before"))];
-    "dedupe_by_bytes", "payments are told apart by their bytes", [LEDGER, ENGINE];
-    "two_grants", "a claim looks first and then takes", [LEDGER, GATE];
-    "budget_check_then_act", "a budget counts what was paid, not what is reserved", [LEDGER, PAYER];
-    "success_twice", "success is handed out to everybody who asks", [LEDGER, ENGINE];
-    "stale_epoch_accepted", "a replica that lost its lease may still sign", [LEDGER];
-    "nonce_gap", "a nonce is left out now and then", [LEDGER, ENGINE, Sweep(None)];
-    "hash_not_stored", "the hash of a replacement is not kept", [LEDGER, ENGINE];
-    "story_not_chained", "an event does not hold the hash of the one before", [LEDGER, Sweep(None)];
-    "new_signature_on_retry", "a repeated call signs anew", [LEDGER, PAYER];
-    "send_before_store", "a transaction leaves before it is durable", [ENGINE, Sweep(Some("saga::submitted::before_write"))];
-    "second_nonce_while_first_can_land", "a stuck payment is signed under another nonce", [ENGINE];
-    "refused_on_timeout", "a send without an answer counts as failed", [ENGINE];
-    "success_on_send", "a transaction that was sent counts as settled", [ENGINE];
-    "paid_by_stranger_denied", "a payment that somebody else submitted is refused", [ENGINE, STORIES];
-    "expired_by_own_clock", "a payment expires by our clock alone", [ENGINE];
-    "pending_without_hash", "pending does not name the transaction", [ENGINE, Sweep(None)];
-    "reorg_ignored", "replaced blocks are not noticed", [ENGINE];
-    "verify_commits", "a verification takes the payment", [ENGINE];
-    "recovery_forgets_signed", "what was signed before a crash is not taken up again", [ENGINE, Sweep(Some("saga::submitted::after_write"))];
-    "status_ignored", "a reverted transaction counts", [EVM];
-    "logs_ignored", "a receipt counts whatever moved", [EVM];
-    "finality_ignored", "the first block is deep enough", [EVM];
-    "underpay_passes", "less than the price passes", [EVM];
-    "window_ignored", "an authorization's times are not looked at", [EVM];
-    "fee_not_raised", "a replacement offers what was offered before", [EVM];
-    "nonce_too_low_is_failure", "a used nonce counts as a failed payment", [EVM, ENGINE];
-    "domain_from_server", "the server says which token is signed for", [EVM, PAYER];
-    "release_before_settle", "the answer leaves before the money moved", [GATE];
-    "any_status_trusted", "a facilitator's 200 counts as paid", [GATE];
-    "get_only", "only GET costs anything", [GATE];
-    "raw_path_gate", "a path is matched as it is spelled", [GATE];
-    "public_cache", "paid answers may be kept by shared caches", [GATE];
-    "repeat_gets_goods", "a payment shown again buys again", [GATE];
-    "budget_freed_when_unclear", "money is given back when nobody knows", [PAYER];
+    "no_fsync", "commits are not synced to disk", [Tests(POWER, "power_loss::a_life_of_two_hundred_power_losses_loses_no_step")];
+    "answer_before_commit", "a write is answered before it is durable", [Tests(LEDGER, "crashes::a_failed_sync_ends_all_writing"), Sweep(Some("ledger::commit::before"))];
+    "dedupe_by_bytes", "payments are told apart by their bytes", [Tests(LEDGER, "races::a_thousand_accepts_make_one_payment::in_a_file")];
+    "two_grants", "a claim looks first and then takes", [Tests(LEDGER, "races::a_thousand_claims_open_one_grant::in_a_file")];
+    "budget_check_then_act", "a budget counts what was paid, not what is reserved", [Tests(LEDGER, "races::a_thousand_reservations_stay_within_the_budget::in_a_file")];
+    "success_twice", "success is handed out to everybody who asks", [Tests(LEDGER, "settlements::success_is_handed_out_once::in_a_file")];
+    "stale_epoch_accepted", "a replica that lost its lease may still sign", [Tests(LEDGER, "replicas::a_lost_lease_stores_nothing::in_a_file")];
+    "nonce_gap", "a nonce is left out now and then", [Tests(LEDGER, "settlements::nonces_are_given_out_without_gaps::in_a_file")];
+    "hash_not_stored", "the hash of a replacement is not kept", [Tests(LEDGER, "settlements::a_payment_has_one_open_attempt::in_a_file")];
+    "story_not_chained", "an event does not hold the hash of the one before", [Tests(LEDGER, "tampering::an_untouched_history_is_whole")];
+    "new_signature_on_retry", "a repeated call signs anew", [Tests(LEDGER, "spends::a_spend_comes_back_as_it_was_signed::in_a_file")];
+    "send_before_store", "a transaction leaves before it is durable", [Tests(ENGINE, "step_stories::crashes_at_any_moment_lose_nothing_and_repeat_nothing"), Sweep(Some("saga::submitted::before_write"))];
+    "second_nonce_while_first_can_land", "a stuck payment is signed under another nonce", [Tests(ENGINE, "a_stuck_transaction_is_replaced_under_its_nonce_with_higher_fees")];
+    "refused_on_timeout", "a send without an answer counts as failed", [Tests(ENGINE, "step_stories::crashes_at_any_moment_lose_nothing_and_repeat_nothing")];
+    "success_on_send", "a transaction that was sent counts as settled", [Tests(ENGINE, "an_unknown_outcome_is_pending_with_the_hash_and_success_comes_later_once")];
+    "paid_by_stranger_denied", "a payment that somebody else submitted is refused", [Tests(ENGINE, "a_front_run_payment_counts_as_paid_once")];
+    "expired_by_own_clock", "a payment expires by our clock alone", [Tests(ENGINE, "a_chain_that_stands_still_expires_nothing")];
+    "pending_without_hash", "pending does not name the transaction", [Tests(ENGINE, "an_unknown_outcome_is_pending_with_the_hash_and_success_comes_later_once"), Sweep(None)];
+    "reorg_ignored", "replaced blocks are not noticed", [Tests(ENGINE, "a_settled_payment_whose_block_was_replaced_is_settled_again_and_told_once")];
+    "verify_commits", "a verification takes the payment", [Tests(ENGINE, "verify_commits_nothing_and_says_why_not")];
+    "recovery_forgets_signed", "what was signed before a crash is not taken up again", [Tests(ENGINE, "a_crash_after_sending_finds_the_receipt_and_sends_no_second_transaction")];
+    "status_ignored", "a reverted transaction counts", [Tests(EVM, "a_payment_that_a_stranger_submitted_first_still_counts")];
+    "logs_ignored", "a receipt counts whatever moved", [Tests(EVM, "a_transaction_that_somebody_names_counts_only_for_its_own_authorization")];
+    "finality_ignored", "the first block is deep enough", [Tests(EVM, "a_receipt_counts_only_at_the_depth_that_was_asked_for")];
+    "underpay_passes", "less than the price passes", [Tests(EVM, "a_facilitator_reaches_the_official_verdicts_with_their_codes")];
+    "window_ignored", "an authorization's times are not looked at", [Tests(EVM, "an_authorization_that_outlives_every_timeout_is_refused")];
+    "fee_not_raised", "a replacement offers what was offered before", [Tests(EVM, "a_stuck_transaction_is_outbid_under_its_own_nonce")];
+    "nonce_too_low_is_failure", "a used nonce counts as a failed payment", [Tests(EVM, "a_payment_that_was_settled_is_not_verified_again")];
+    "domain_from_server", "the server says which token is signed for", [Tests(EVM, "the_domain_comes_from_our_own_table_and_a_server_that_differs_is_not_paid")];
+    "release_before_settle", "the answer leaves before the money moved", [Tests(GATE, "a_crash_before_the_answer_leaves_loses_nothing")];
+    "any_status_trusted", "a facilitator's 200 counts as paid", [Tests(GATE, "once_settle_may_have_been_received_everything_else_is_unknown")];
+    "get_only", "only GET costs anything", [Tests(GATE, "bodies::a_body_over_the_limit_is_refused_before_anybody_is_asked")];
+    "raw_path_gate", "a path is matched as it is spelled", [Tests(GATE, "proxied::a_free_request_reaches_the_server_behind_with_true_forwarding_headers")];
+    "public_cache", "paid answers may be kept by shared caches", [Tests(GATE, "doors::what_the_service_behind_says_of_payments_does_not_pass")];
+    "repeat_gets_goods", "a payment shown again buys again", [Tests(GATE, "doors::another_encoding_of_the_same_authorization_is_the_same_authorization")];
+    "budget_freed_when_unclear", "money is given back when nobody knows", [Tests(PAYER, "budget::what_is_held_counts_like_what_is_spent")];
 }
 
 #[cfg(test)]
