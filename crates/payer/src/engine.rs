@@ -153,11 +153,12 @@ impl Engine {
             }
             None => {
                 let shown = self.present(transport, request, ready, began).await;
-                let (response, payment) = shown?;
+                let (mut response, payment) = shown?;
+                let pass = self.pass_beside(request, &payment, &mut response).await;
                 Ok(Bought {
                     response,
                     payment: Some(payment),
-                    pass: None,
+                    pass,
                 })
             }
         }

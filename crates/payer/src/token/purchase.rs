@@ -4,14 +4,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, StatusCode, header};
-use tollway_core::Refusal;
+use tollway_core::{Refusal, SpendId};
 use tollway_ledger::{SpendRecord, SpendState};
 
 use super::permit::{TokenPurchase, body};
-use super::reply::{Reply, complaint, parse};
+use super::reply::{Reply, beside, complaint, parse};
 use super::store::KeptToken;
 use super::visit::{Pass, useless};
+use crate::body::PayBody;
 use crate::code;
 use crate::crash;
 use crate::engine::{Bought, Engine, Ready};
@@ -85,7 +87,7 @@ impl Engine {
         };
         match heard.outcome {
             Outcome::Given(reply, claim) => {
-                let token = self.kept(request, &ready.record, reply).await;
+                let token = self.kept(request, &ready.record.id, reply).await;
                 let payment = self.token_given(&shown, &token, claim).await;
                 self.open(transport, request, &token, Some(payment)).await
             }
@@ -173,12 +175,30 @@ impl Engine {
         }
     }
 
+    /// Keeps the token that came with the answer to a payment in a header. It is
+    /// taken out of the answer, which may be logged.
+    pub(crate) async fn pass_beside(
+        &self,
+        request: &PayRequest,
+        payment: &Payment,
+        response: &mut http::Response<PayBody>,
+    ) -> Option<Pass> {
+        if !self.policy.access_tokens || request.headers.contains_key(AUTHORIZATION) {
+            return None;
+        }
+        let token = response.headers_mut().remove("tollway-pass")?;
+        let reply = beside(token.to_str().ok()?, self.clock.now())?;
+        let token = self.kept(request, &payment.spend, reply).await;
+        // It came with the goods: it has opened them.
+        Some(self.let_in(&token).await)
+    }
+
     /// Keeps a token before it is shown.
-    async fn kept(&self, request: &PayRequest, record: &SpendRecord, reply: Reply) -> KeptToken {
+    async fn kept(&self, request: &PayRequest, spend: &SpendId, reply: Reply) -> KeptToken {
         let now = self.clock.now();
         let early = RENEW_BEFORE.min(reply.life / 10);
         let token = KeptToken {
-            spend: record.id.clone(),
+            spend: spend.clone(),
             agent: self.agent.clone(),
             origin: origin(&request.url),
             path: request.url.path().to_owned(),
@@ -189,10 +209,10 @@ impl Engine {
         };
         let copy = token.clone();
         if let Err(error) = self.with_tokens(move |store| store.keep(&copy)).await {
-            tracing::warn!(spend = %record.id, %error, "an access token cannot be kept, and will be bought again");
+            tracing::warn!(%spend, %error, "an access token cannot be kept, and will be bought again");
         }
         self.tell(&Event::TokenGiven {
-            spend: record.id.clone(),
+            spend: spend.clone(),
             expires_at: token.expires_at,
         });
         token

@@ -714,3 +714,29 @@ async fn a_server_cannot_make_a_header_payment_one_that_is_posted() {
     assert!(answer.payment.unwrap().is_settled());
     assert_eq!((seller.payments().len(), posts(&seller)), (1, 0));
 }
+
+#[tokio::test]
+async fn a_token_that_comes_with_the_goods_is_kept_and_shown() {
+    use base64::Engine as _;
+    let end = tollway_core::Clock::now(&tollway_core::SystemClock).secs() + 300;
+    let claims = json!({"exp": end, "aud": "GET /goods"}).to_string();
+    let part = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
+    let token = format!("head.{part}.signature");
+    let shown = format!("Bearer {token}");
+    let seller = Seller::start(move |seen| match seen.headers.get("authorization") {
+        Some(said) if *said == *shown => Reply::text(200, "the goods"),
+        _ if seen.payment_number > 0 => goods().with_text("tollway-pass", &token),
+        _ => challenge(vec![offer("10000")]),
+    })
+    .await;
+    let buyer = Buyer::with(wallet(), |b| b).await;
+    let first = buyer.get(&seller.url).await.unwrap();
+    assert!(first.payment.as_ref().unwrap().is_settled() && first.pass.is_some());
+    assert!(!first.response.headers().contains_key("tollway-pass"));
+    let again = buyer.get(&seller.url).await.unwrap();
+    assert!(again.payment.is_none() && again.pass.is_some());
+    assert_eq!(
+        (seller.payments().len(), text(again).await.as_str()),
+        (1, "the goods")
+    );
+}
