@@ -73,7 +73,7 @@ impl Engine {
                 .settled(shown, amount, transaction, Standing::Settled)
                 .await;
         }
-        match self.lookup_charged(shown.signed, Some(amount)).await {
+        match self.lookup(shown.signed).await {
             Lookup::Settled(seen) => {
                 let tx = Some(seen.transaction);
                 self.settled(shown, seen.amount, tx, Standing::Confirmed)

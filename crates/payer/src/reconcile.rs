@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tollway_core::{
-    Address, Amount, Chain, ChainError, Expected, Finality, Identity, Lookup, Terms,
-};
+use tollway_core::{Address, Chain, ChainError, Expected, Finality, Identity, Lookup, Terms};
 use tollway_ledger::{SignedSpend, SpendRecord, SpendState};
 
 use crate::engine::Engine;
@@ -182,21 +180,9 @@ impl Engine {
 
     /// What the chain says; a chain that cannot be asked says nothing.
     pub(crate) async fn lookup(&self, signed: &SignedSpend) -> Lookup {
-        self.lookup_charged(signed, None).await
-    }
-
-    /// The same where less may have been charged than was signed for.
-    pub(crate) async fn lookup_charged(
-        &self,
-        signed: &SignedSpend,
-        charged: Option<Amount>,
-    ) -> Lookup {
-        let (Some(reconciler), Some(mut expected)) = (&self.reconciler, expected(signed)) else {
+        let (Some(reconciler), Some(expected)) = (&self.reconciler, expected(signed)) else {
             return Lookup::Unknown;
         };
-        if let Some(charged) = charged {
-            expected.amount = charged;
-        }
         match reconciler.lookup(&signed.identity, &expected).await {
             Ok(lookup) => lookup,
             Err(error) => {
