@@ -4,7 +4,8 @@
 import { spawn } from "node:child_process";
 
 const KEPT_LINES = 400;
-const READY_TIMEOUT_MS = 30_000;
+// A Python program's first start on a fresh machine compiles all that it imports.
+const READY_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 5_000;
 const ADDRESS = /https?:\/\/(?:\[[0-9a-f:]+\]|[\w.-]+):\d+/i;
 

@@ -176,12 +176,14 @@ impl<'a> Uses<'a> {
         Some((log, to, value))
     }
 
-    /// The log that pays an authorization: used once, and moved exactly so.
+    /// The log that pays an authorization: used once, and the first that its payer
+    /// moved then is exactly so. A later one may be another payment's.
     fn authorized(&self, effect: &Effect, nonce: B256) -> Option<&'a Log> {
         let key = (effect.asset, effect.from.into_word(), nonce);
         let used = self.by_key.get(&key).filter(|used| used.times == 1)?;
         let mut transfers = used.transfers.iter().copied();
-        transfers.find(|log| is_transfer(log, effect))
+        let first = transfers.find(|log| moves_from(log, effect.from));
+        first.filter(|log| is_transfer(log, effect))
     }
 }
 

@@ -72,6 +72,9 @@ pub enum BuildError {
     /// A route sells a pass and the gate sells none.
     #[error("the route `{0}` sells a pass; let the gate sell passes, or leave it out")]
     NoPasses(String),
+    /// A route sells a pass for what is only known afterwards.
+    #[error("the route `{0}` sells a pass and is metered; give the pass a fixed price")]
+    MeteredPass(String),
     /// A webhook that is not https to somebody or http to this machine.
     #[error("{0} cannot be told of events; name an https URL without user, password and query")]
     Webhook(String),

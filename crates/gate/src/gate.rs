@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use tollway_core::wire::{Object, ResourceInfo};
 use tollway_core::{
     Chain, Clock, Facilitator, FacilitatorError, Finality, GrantId, Network, PaymentFlow, Refusal,
-    Timestamp,
+    Scheme, Timestamp,
 };
 use tollway_ledger::{GrantStore, LedgerError, SettlementStore};
 
@@ -258,6 +258,10 @@ impl Inner {
             .map(|offer| self.complete(route, offer))
             .collect::<Result<Vec<_>, _>>()?;
         let pass = self.sold_pass(&pattern);
+        let is_metered = |offer: &Offer| offer.terms().scheme == Scheme::Upto;
+        if pass.is_some() && offers.iter().any(is_metered) {
+            return Err(BuildError::MeteredPass(pattern));
+        }
         let extras = pass.as_ref().and(self.passes.as_ref()).map(|passes| {
             let route = utf8_percent_encode(&pattern, NON_ALPHANUMERIC);
             Extras::new(&format!("{}?for={route}", passes.token_path), &offers)

@@ -115,8 +115,10 @@ pub enum PassEnd {
     Unknown,
     /// Its payment failed, or somebody took it back.
     Revoked,
-    /// Its time is over, or that of its unsettled payment.
+    /// Its time is over.
     Expired,
+    /// Its payment should have settled by now, and nobody knows what became of it.
+    InDoubt,
     /// All its requests are made.
     UsedUp,
 }
@@ -129,8 +131,11 @@ impl PassRecord {
             return Some(PassEnd::Revoked);
         }
         let in_doubt = !self.is_settled && now > self.deadline.plus(UNSETTLED_GRACE);
-        if now >= self.expires_at || in_doubt {
+        if now >= self.expires_at {
             return Some(PassEnd::Expired);
+        }
+        if in_doubt {
+            return Some(PassEnd::InDoubt);
         }
         (self.uses_left == Some(0)).then_some(PassEnd::UsedUp)
     }

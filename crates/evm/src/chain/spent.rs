@@ -47,6 +47,16 @@ enum Calls {
     Unclear,
 }
 
+/// What exact transfers are, to a permit.
+enum Settling {
+    /// One is its settlement.
+    This(Box<Receipt>),
+    /// One may be.
+    Unclear,
+    /// None is.
+    Others,
+}
+
 impl EvmChain {
     /// Finds the transaction that used a nonce which is used.
     pub(super) async fn look_for_permit2(
@@ -62,10 +72,10 @@ impl EvmChain {
         };
         let logs = self.logs(effect, block, block).await;
         let logs = logs.map_err(unavailable("eth_getLogs"))?;
-        // In the block in which the nonce was used its transfer is one of these.
-        match self.settling(effect, &logs, true).await? {
-            Some(receipt) => self.settled_or_unknown(effect, &receipt, finality).await,
-            None => self.spent_in(effect, block, &logs, finality).await,
+        match self.settling(effect, &logs).await? {
+            Settling::This(receipt) => self.settled_or_unknown(effect, &receipt, finality).await,
+            Settling::Unclear => Ok(Lookup::Unknown),
+            Settling::Others => self.spent_in(effect, block, &logs, finality).await,
         }
     }
 
@@ -109,7 +119,7 @@ impl EvmChain {
             let from = to.saturating_sub(span - 1);
             match self.logs(effect, from, to).await {
                 Ok(logs) => {
-                    if let Some(receipt) = self.settling(effect, &logs, false).await? {
+                    if let Settling::This(receipt) = self.settling(effect, &logs).await? {
                         return self.settled_or_unknown(effect, &receipt, finality).await;
                     }
                     let Some(next) = from.checked_sub(1) else {
@@ -171,16 +181,11 @@ impl EvmChain {
         Ok(First::In(used))
     }
 
-    /// The receipt of the newest of these transfers that settles the permit.
-    /// `unclear`: whether one will do whose call does not tell, since it is known
-    /// otherwise that the nonce was used right there.
-    async fn settling(
-        &self,
-        effect: &Effect,
-        logs: &[Log],
-        unclear: bool,
-    ) -> Result<Option<Receipt>, ChainError> {
-        let mut perhaps = None;
+    /// The receipt of the newest of these transfers that settles the permit, as its
+    /// call says. Where the call does not tell, it is nobody's: a payer's own contract
+    /// can burn the nonces of many permits beside one transfer that all of them expect.
+    async fn settling(&self, effect: &Effect, logs: &[Log]) -> Result<Settling, ChainError> {
+        let mut is_unclear = false;
         for log in logs.iter().rev().filter(|log| is_transfer(log, effect)) {
             let Some(hash) = log.transaction_hash else {
                 continue;
@@ -191,12 +196,15 @@ impl EvmChain {
                 continue;
             };
             match self.calls_of(effect, &receipt).await? {
-                Calls::This => return Ok(Some(receipt)),
-                Calls::Unclear if unclear && perhaps.is_none() => perhaps = Some(receipt),
-                Calls::Unclear | Calls::Others => {}
+                Calls::This => return Ok(Settling::This(Box::new(receipt))),
+                Calls::Unclear => is_unclear = true,
+                Calls::Others => {}
             }
         }
-        Ok(perhaps)
+        Ok(match is_unclear {
+            true => Settling::Unclear,
+            false => Settling::Others,
+        })
     }
 
     /// Whether a transaction that holds the exact transfer settled this permit.

@@ -152,8 +152,18 @@ impl Sale {
         }
     }
 
+    /// Once its money moved, what was signed can be read on the chain by anybody:
+    /// from then on only the very bytes that were posted get the token once more.
+    /// Clients put a time or a name of their own into them, which no chain shows.
     fn again(&self, record: &GrantRecord, pass: &PassRecord) -> Response<Body> {
+        let same_bytes = record.grant.body_digest == self.purchase.body_digest;
+        let is_own = !pass.is_settled || same_bytes;
         match pass.end(self.gate.now()) {
+            None | Some(PassEnd::UsedUp) if !is_own => self.duplicate(record),
+            Some(PassEnd::InDoubt) => {
+                let receipt = Order::of(&self.purchase).unknown_receipt();
+                answer::pending(self.purchase.version, &receipt)
+            }
             // A pass that is used up was bought all the same: its token says so.
             None | Some(PassEnd::UsedUp) => self.token(pass, None),
             Some(PassEnd::Expired) => self.duplicate(record),
@@ -206,9 +216,10 @@ impl Sale {
                 .chain
                 .verify(purchase.intent.clone(), Phase::Verify, Amount::ZERO);
         let looked = tokio::time::timeout(gate.limits.verify_timeout, looked).await;
-        // Contract payers are bound to a settling account.
+        // Contract payers are bound to a settling account, where there is one to bind to.
+        let can_bind = !purchase.chain.chain.signers().is_empty();
         let verified = looked.ok()?.ok()?;
-        verified.signers.is_empty().then_some(cap)
+        (can_bind && verified.signers.is_empty()).then_some(cap)
     }
 
     async fn issue(&self, cap: ExposureCap) -> Result<Issue, LedgerError> {

@@ -105,6 +105,7 @@ fn closed(end: PassEnd) -> Admission {
             codes::TOKEN_EXPIRED,
             "The access token's time is over; buy a new one.",
         ),
+        PassEnd::InDoubt => Admission::Unknown,
         PassEnd::UsedUp => Admission::Closed(
             codes::TOKEN_USED_UP,
             "All requests of the access token are made; buy a new one.",

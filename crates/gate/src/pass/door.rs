@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -92,8 +91,9 @@ async fn bought(
         Posted::Permit(_) => for_permits,
         Posted::Payment(_) => std::convert::identity,
     };
-    let purchase =
+    let mut purchase =
         purchase(gate, passes, posted, wanted.as_deref()).map_err(|answer| for_poster(*answer))?;
+    purchase.bind_body(&bytes);
     let task = gate.tasks.spawn(flow::sell(Arc::clone(gate), purchase));
     task.await.map(for_poster).map_err(|error| {
         tracing::error!(%error, "the task of a token ended early");
@@ -187,7 +187,6 @@ fn purchase(
     purchase.url = format!("{}{}", gate.base_url, passes.token_path);
     // A pass is found again by its payment, which needs no other name.
     purchase.identifier = None;
-    purchase.bind_body(&Bytes::new());
     Ok(purchase)
 }
 

@@ -150,6 +150,7 @@ async fn a_permit_gives_a_token_at_once_and_settles_behind_it() {
 async fn a_hundred_posts_of_one_permit_give_one_token() {
     let world = Arc::new(shop().await);
     let payment = world.payment("/paid/x").await;
+    world.facilitator.next(Say::Slow(Duration::from_secs(1)));
     let body = permit(&payment);
     let mut posts = JoinSet::new();
     for _ in 0..100 {
@@ -162,7 +163,13 @@ async fn a_hundred_posts_of_one_permit_give_one_token() {
     assert_eq!(tokens.len(), 1);
     until("settled", SOON, async || world.released() == 1).await;
     assert_eq!(world.facilitator.settlements(), 1);
-    // And after it settled.
+    // Now it stands on the chain, where anybody can read it.
+    let mut rebuilt = body.clone();
+    rebuilt["permit"]["created_at"] = json!("2026-11-21T00:00:01");
+    let thief = world.send(post(&rebuilt)).await;
+    assert_eq!(thief.code(), "duplicate_settlement", "{thief:?}");
+    assert!(json_of(&thief).get("access_token").is_none());
+    // Who posted it has the same bytes still.
     assert_eq!(token_of(&world.send(post(&body)).await), tokens[0]);
     assert_eq!(world.facilitator.settlements(), 1);
 }
@@ -647,6 +654,10 @@ async fn a_pass_without_a_gate_that_sells_passes_is_found_at_the_start() {
     };
     let none = build(&|gate| gate);
     assert!(matches!(none, Err(BuildError::NoPasses(_))));
+    let most = Offer::new("$1", "base-sepolia", PAYEE).unwrap().up_to();
+    let metered = hourly().offer(most.unwrap());
+    let metered = build(&|gate| gate.passes(passes(&world.ledger)).route(metered.clone()));
+    assert!(matches!(metered, Err(BuildError::MeteredPass(_))));
     for path in ["token", "/", "//x", "/a b", "/é"] {
         let wrong = build(&|gate| gate.passes(passes(&world.ledger).token_path(path)));
         assert!(matches!(wrong, Err(BuildError::PassPath)), "{path}");

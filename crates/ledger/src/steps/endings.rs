@@ -173,9 +173,11 @@ async fn end(
             .await?;
         payment.is_handed_out = true;
     }
-    if !is_settled {
-        let code = code.unwrap_or_default();
-        passes::failed(step, &payment.payment.identity, &code, now).await?;
+    let identity = &payment.payment.identity;
+    if is_settled {
+        passes::settled_again(step, identity, now).await?;
+    } else {
+        passes::failed(step, identity, &code.unwrap_or_default(), now).await?;
     }
     ended(payment, end, now);
     Ok(())

@@ -205,6 +205,26 @@ pub(crate) async fn settled(
     Ok(())
 }
 
+/// The money of a payment moves again after it was taken back: so is its pass.
+pub(crate) async fn settled_again(
+    step: &mut Step,
+    identity: &Identity,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    // What was settled once has no order to settle any more.
+    let of_payment =
+        sql("SELECT * FROM passes WHERE identity = $1 AND is_settled = 0 AND payload IS NULL");
+    let Some(found) = stored(step, of_payment.bind(digest(identity))).await? else {
+        return Ok(());
+    };
+    if !found.pass.is_revoked {
+        exposures::kept(step, &found.pass).await?;
+    }
+    let update = sql("UPDATE passes SET is_settled = 1, updated_at = $2 WHERE id = $1");
+    let update = update.bind(found.pass.id.to_string()).bind(millis(now));
+    step.run(update).await.map(|_| ())
+}
+
 /// The money of a payment will not move: its pass is dead.
 pub(crate) async fn failed(
     step: &mut Step,

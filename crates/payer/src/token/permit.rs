@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tollway_core::assets::Method;
 use tollway_core::wire::{Object, PaymentPayload};
-use tollway_core::{Refusal, Terms};
+use tollway_core::{Refusal, Terms, extensions};
 use url::Url;
 
 use crate::code;
@@ -57,7 +57,11 @@ pub(crate) fn body(purchase: &TokenPurchase, payment: &PaymentPayload) -> Result
             "This payment cannot be written as a permit for a token; choose another way to pay.",
         )
     })?;
-    let body = json!({"version": purchase.version, "permit": permit});
+    let mut body = json!({"version": purchase.version, "permit": permit});
+    // What no chain shows: by it a door tells who posted from who only read.
+    if let Ok(Some(id)) = extensions::read(payment) {
+        body["request_id"] = id.as_str().into();
+    }
     Ok(body.to_string().into_bytes())
 }
 

@@ -107,7 +107,7 @@ impl Chain for FakeChain {
     }
 
     fn signers(&self) -> Vec<Address> {
-        Vec::new()
+        vec![self.network.address(super::PAYEE).unwrap()]
     }
 
     fn inspect(
