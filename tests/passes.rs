@@ -118,8 +118,10 @@ async fn a_permit_buys_an_hour_at_once_and_is_settled_behind_it() {
     .await;
     assert!(told().await["transaction"].as_str().unwrap().len() == 66);
     town.paid_exactly_once();
-    // The same payment as it is: the same pass.
-    assert_eq!(bought(&gate, &payment).await, token);
+    // The same bytes: the same pass. What can be read on the chain: none.
+    assert_eq!(bought(&gate, &permit(&payment)).await, token);
+    let (status, rebuilt) = post(&endpoint, &payment).await.unwrap();
+    assert_eq!((status, &rebuilt["access_token"]), (402, &Value::Null));
     let reply = buyer
         .get(&format!("{gate}/paid/weather"), &shown(token))
         .await;
