@@ -28,7 +28,8 @@ async function mockServer(test, version, currency) {
   test.payTo = signer.address;
   const options = { venv: `x402-mock-${version}`, key: signer.key, component: component(test, { amount: 0.01, currency }) };
   const server = await test.server("mock.py", options);
-  return { ...server, settled: () => server.process.waitForLine((line) => line.match(/^settled (?:0x)?([0-9a-f]{64})$/)?.[1]) };
+  const hash = (line) => line.match(/^settled (?:0x)?([0-9a-f]{64})$/)?.[1];
+  return { ...server, settled: (withinMs) => server.process.waitForLine(hash, withinMs) };
 }
 
 /** Its client, once per `times`; resolves to the outcome of each request. */
@@ -37,13 +38,21 @@ export function mockClient(test, version, { url, key, currency, times }) {
   return test.client("mock.py", options);
 }
 
+/** Its client leaves out leading zeros of a signature: about one payment in eight is delivered and never settles. */
+const PAYMENTS = 8;
+
 const buys = (currency) => async (test) => {
   const [server, buyer] = await Promise.all([mockServer(test, "0.3.0", currency), test.chain.buyer()]);
   // A buyer by Permit2 sends the approval by itself.
   await test.chain.fuel(buyer.address);
-  const [outcome] = await mockClient(test, "0.3.0", { url: server.url + paidPath, key: buyer.key, currency });
-  expectDelivered(test, outcome);
-  await expectMoved(test, { transaction: `0x${await server.settled()}`, buyer });
+  let transaction;
+  for (let payment = 0; payment < PAYMENTS && !transaction; payment += 1) {
+    const [outcome] = await mockClient(test, "0.3.0", { url: server.url + paidPath, key: buyer.key, currency });
+    expectDelivered(test, outcome);
+    transaction = await server.settled(10_000).catch(() => undefined);
+  }
+  assert.ok(transaction, `none of ${PAYMENTS} payments settled`);
+  await expectMoved(test, { transaction: `0x${transaction}`, buyer });
 };
 
 /** 0.1.1 says that it settled, and all it did was to take the permit: the reason why its flow needs our settler. */

@@ -4,8 +4,7 @@
 import { spawn } from "node:child_process";
 
 const KEPT_LINES = 400;
-// A Python program's first start on a fresh machine compiles all that it imports.
-const READY_TIMEOUT_MS = 120_000;
+const READY_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 5_000;
 const ADDRESS = /https?:\/\/(?:\[[0-9a-f:]+\]|[\w.-]+):\d+/i;
 
