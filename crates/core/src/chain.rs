@@ -467,6 +467,15 @@ impl ChainError {
         }
     }
 
+    /// A failure with a sentence of its own, that ends with what to do.
+    #[must_use]
+    pub fn unavailable_because(message: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self::Unavailable {
+            message: message.into(),
+            detail: detail.to_string(),
+        }
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {

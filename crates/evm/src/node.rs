@@ -1,13 +1,8 @@
 //! A node's answers as types, and what its refusals mean.
 
-use std::fmt;
-
 use alloy_primitives::{Address, B256, Bytes, U64, U128, U256};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use tollway_core::ChainError;
-use tollway_rpc::{Batch, RpcClient, RpcError};
+use tollway_rpc::RpcError;
 
 /// The newest block. `pending` is never read: some networks have none, and a
 /// pending count tells nothing about what can still land.
@@ -101,53 +96,6 @@ pub(crate) struct Block {
 pub(crate) struct FeeHistory {
     #[serde(default)]
     pub base_fee_per_gas: Vec<U256>,
-}
-
-/// Failures of the node as the trait names them, with the detail for the log.
-pub(crate) fn unavailable(what: &str) -> impl Fn(RpcError) -> ChainError + '_ {
-    move |error| ChainError::unavailable(format!("{what}: {error}"))
-}
-
-/// A failure with a sentence of its own.
-pub(crate) fn unavailable_because(
-    message: impl Into<String>,
-    detail: impl fmt::Display,
-) -> ChainError {
-    ChainError::Unavailable {
-        message: message.into(),
-        detail: detail.to_string(),
-    }
-}
-
-/// Reads a value out of a mixed batch.
-pub(crate) fn typed<T: DeserializeOwned>(
-    what: &str,
-    answer: Option<Result<Value, RpcError>>,
-) -> Result<T, ChainError> {
-    let value = answer
-        .ok_or_else(|| ChainError::unavailable(format!("{what}: no answer")))?
-        .map_err(unavailable(what))?;
-    T::deserialize(value).map_err(|e| ChainError::unavailable(format!("{what}: {e}")))
-}
-
-/// One call, with failures named.
-pub(crate) async fn ask<T: DeserializeOwned>(
-    rpc: &RpcClient,
-    method: &'static str,
-    params: impl Serialize + Sync,
-) -> Result<T, ChainError> {
-    rpc.call(method, params).await.map_err(unavailable(method))
-}
-
-/// A mixed batch, with failures named.
-pub(crate) async fn ask_all(
-    rpc: &RpcClient,
-    batch: Batch,
-) -> Result<std::vec::IntoIter<Result<Value, RpcError>>, ChainError> {
-    rpc.batch::<Value>(batch)
-        .await
-        .map(Vec::into_iter)
-        .map_err(unavailable("batch"))
 }
 
 /// Whether a call failed inside the machine, which says something about the

@@ -18,6 +18,7 @@
 //! keys: only the host ever appears in errors and logs.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod ask;
 mod client;
 mod config;
 mod error;

@@ -1,13 +1,9 @@
 //! A node's answers as types, and what its refusals mean (RPC 0.8 to 0.10).
 
-use std::fmt;
-
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 use starknet_crypto::Felt;
-use tollway_core::ChainError;
-use tollway_rpc::{RpcClient, RpcError};
+use tollway_rpc::RpcError;
 
 use crate::felt;
 use crate::outside::Call;
@@ -127,42 +123,6 @@ pub(crate) fn call_params(call: &Call) -> Value {
         },
         "block_id": LATEST,
     })
-}
-
-/// Failures of the node as the trait names them, with the detail for the log.
-pub(crate) fn unavailable(what: &str) -> impl Fn(RpcError) -> ChainError + '_ {
-    move |error| ChainError::unavailable(format!("{what}: {error}"))
-}
-
-/// A failure with a sentence of its own.
-pub(crate) fn unavailable_because(
-    message: impl Into<String>,
-    detail: impl fmt::Display,
-) -> ChainError {
-    ChainError::Unavailable {
-        message: message.into(),
-        detail: detail.to_string(),
-    }
-}
-
-/// Reads a value out of a mixed batch.
-pub(crate) fn typed<T: DeserializeOwned>(
-    what: &str,
-    answer: Option<Result<Value, RpcError>>,
-) -> Result<T, ChainError> {
-    let value = answer
-        .ok_or_else(|| ChainError::unavailable(format!("{what}: no answer")))?
-        .map_err(unavailable(what))?;
-    T::deserialize(value).map_err(|e| ChainError::unavailable(format!("{what}: {e}")))
-}
-
-/// One call, with failures named.
-pub(crate) async fn ask<T: DeserializeOwned>(
-    rpc: &RpcClient,
-    method: &'static str,
-    params: impl Serialize + Sync,
-) -> Result<T, ChainError> {
-    rpc.call(method, params).await.map_err(unavailable(method))
 }
 
 /// The code of a node's considered refusal.

@@ -8,14 +8,13 @@ use serde_json::{Value, json};
 use starknet_crypto::Felt;
 use tollway_core::{ChainError, Network, Refusal, TxHash, codes};
 use tollway_rpc::RpcClient;
+use tollway_rpc::ask::{ask, unavailable};
 
 use crate::account::StarknetAccount;
 use crate::deploy::NewAccount;
 use crate::felt;
 use crate::invoke::{Bounds, Invoke};
-use crate::node::{
-    Block, LATEST, Num, Receipt, ask, code, refused_with, unavailable, unavailable_because,
-};
+use crate::node::{Block, LATEST, Num, Receipt, code, refused_with};
 use crate::outside::{Call, calls_calldata};
 use crate::prices::Prices;
 use crate::refusal::refuse;
@@ -130,7 +129,7 @@ impl OwnerSender {
                 _ => {}
             }
             if tokio::time::Instant::now() >= until {
-                return Err(unavailable_because(
+                return Err(ChainError::unavailable_because(
                     format!("The transaction {hash} is not in a block yet; wait for it again."),
                     "no receipt",
                 ));
@@ -189,7 +188,7 @@ impl OwnerSender {
         let most = bounds.most(0);
         match most > self.max_fee {
             false => Ok(bounds),
-            true => Err(unavailable_because(
+            true => Err(ChainError::unavailable_because(
                 codes::sentence(codes::GAS_PRICE_TOO_HIGH).unwrap_or_default(),
                 format!("needs {most} fri, cap {}", self.max_fee),
             )),

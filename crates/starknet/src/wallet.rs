@@ -11,11 +11,12 @@ use tollway_core::{
     Scheme, SystemClock, Terms, Timestamp, Wallet, WalletError, codes,
 };
 use tollway_rpc::RpcClient;
+use tollway_rpc::ask::unavailable;
 
 use crate::account::Signer;
 use crate::chain::{amount_of, balance_call};
 use crate::felt;
-use crate::node::{call_params, is_contract_failure, unavailable};
+use crate::node::{call_params, is_contract_failure};
 use crate::outside::{Call, OutsideExecution};
 use crate::payload::SignedExecution;
 use crate::refusal::refuse;

@@ -10,6 +10,7 @@ use alloy_eips::eip7702::Authorization;
 use alloy_primitives::{Address as Account, Bytes, TxKind, U256};
 use serde_json::Value;
 use tollway_core::{Address, Broadcast, ChainError, Raw, TxHash};
+use tollway_rpc::ask::{ask, typed};
 use tollway_rpc::{Batch, RpcError};
 
 use super::EvmChain;
@@ -19,7 +20,7 @@ use crate::EvmSigner;
 use crate::contracts::{
     CREATE2_DEPLOYER, MULTICALL3, UPTO_PROXY, executor_address, executor_deployment, is_executor,
 };
-use crate::node::{Block, LATEST, Receipt, ask, typed, unavailable_because};
+use crate::node::{Block, LATEST, Receipt};
 
 /// EIP-7702's designator: this, and the address whose code an account runs.
 const DESIGNATOR: [u8; 3] = [0xef, 0x01, 0x00];
@@ -111,7 +112,7 @@ impl EvmChain {
         }
         self.check()
             .await
-            .map_err(|e| unavailable_because(e.to_string(), "after set-up"))?;
+            .map_err(|e| ChainError::unavailable_because(e.to_string(), "after set-up"))?;
         Ok(sent)
     }
 
@@ -142,7 +143,7 @@ impl EvmChain {
             return Ok(None);
         }
         if !code.is_empty() {
-            return Err(unavailable_because(
+            return Err(ChainError::unavailable_because(
                 "A settling account runs other code; end its delegation or configure another account.",
                 format!("{account:#x} has code"),
             ));
@@ -195,7 +196,7 @@ impl EvmChain {
 }
 
 fn not_set_up(detail: &str) -> ChainError {
-    unavailable_because(
+    ChainError::unavailable_because(
         "The settling accounts could not be made ready for shared transactions; try again later.",
         detail,
     )

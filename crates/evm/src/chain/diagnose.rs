@@ -4,6 +4,7 @@ use alloy_primitives::{Bytes, U256};
 use alloy_sol_types::SolCall;
 use tollway_core::{ChainError, Refusal, codes};
 use tollway_rpc::Batch;
+use tollway_rpc::ask::unavailable;
 
 use super::EvmChain;
 use super::simulate::Trial;
@@ -12,7 +13,7 @@ use crate::contracts::PERMIT2;
 use crate::methods::Payment;
 use crate::methods::eip2612::SignedPermit;
 use crate::methods::permit2::SignedPermit2;
-use crate::node::{CallRequest, LATEST, is_revert, unavailable};
+use crate::node::{CallRequest, LATEST, is_revert};
 use crate::refusal::refuse;
 use crate::token::Token;
 use crate::typed_data::Authorization;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tollway_core::{ChainError, Timestamp, codes, mistake};
 use tollway_rpc::Batch;
+use tollway_rpc::ask::{ask_all, typed};
 
 use super::EvmChain;
-use crate::node::{Block, FeeHistory, LATEST, ask_all, typed, unavailable_because};
+use crate::node::{Block, FeeHistory, LATEST};
 
 /// How long a recommended tip is believed.
 const TIP_AGE: Duration = Duration::from_secs(30);
@@ -169,7 +170,7 @@ fn next_base_fee(history: &FeeHistory) -> Result<u128, ChainError> {
 
 fn too_expensive(detail: String) -> ChainError {
     let sentence = codes::sentence(codes::GAS_PRICE_TOO_HIGH).unwrap_or_default();
-    unavailable_because(sentence, detail)
+    ChainError::unavailable_because(sentence, detail)
 }
 
 fn quantity(text: &str) -> Option<u128> {

@@ -3,9 +3,10 @@
 use alloy_primitives::U256;
 use tollway_core::{Amount, ChainError, SignerState};
 use tollway_rpc::Batch;
+use tollway_rpc::ask::unavailable;
 
 use super::EvmChain;
-use crate::node::{LATEST, unavailable};
+use crate::node::LATEST;
 
 impl EvmChain {
     /// What the settling accounts have, and whether that is little.

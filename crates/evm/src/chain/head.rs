@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use alloy_primitives::{B256, U64};
 use tollway_core::{ChainError, Head, Timestamp};
 use tollway_rpc::Batch;
+use tollway_rpc::ask::{ask, unavailable};
 
 use super::EvmChain;
-use crate::node::{Block, LATEST, ask, unavailable};
+use crate::node::{Block, LATEST};
 
 /// How far back a reorganisation is followed.
 const DEEPEST: u64 = 64;

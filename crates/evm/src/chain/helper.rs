@@ -11,6 +11,7 @@ use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address as Account, Bytes, TxKind, U64, U128, U256};
 use alloy_sol_types::SolCall;
 use tollway_core::{ChainError, Phase, Raw, Refusal, Timestamp, TxHash, codes};
+use tollway_rpc::ask::{ask, unavailable};
 
 use super::EvmChain;
 use super::batch::in_order;
@@ -22,7 +23,7 @@ use crate::EvmSigner;
 use crate::abi::{Allowances, Token as Abi};
 use crate::contracts::PERMIT2;
 use crate::methods::sponsoring::{MAX_APPROVAL_GAS, SponsoredApproval};
-use crate::node::{CallRequest, LATEST, Receipt, ask, is_revert, unavailable, unavailable_because};
+use crate::node::{CallRequest, LATEST, Receipt, is_revert};
 use crate::refusal::refuse;
 
 /// Gas of sending somebody money for gas.
@@ -349,7 +350,7 @@ fn undeployed() -> Refusal {
 }
 
 fn unhelped(detail: &str) -> ChainError {
-    unavailable_because(
+    ChainError::unavailable_because(
         "What must come before this payment could not be done now; try again later.",
         detail,
     )

@@ -5,6 +5,7 @@ use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_sol_types::{SolCall, SolEvent};
 use serde::Serialize;
 use tollway_core::{ChainError, Expected, Finality, Identity, Lookup, Outcome, Timestamp};
+use tollway_rpc::ask::{ask, ask_all, typed, unavailable};
 use tollway_rpc::{Batch, RpcError};
 
 use super::EvmChain;
@@ -14,9 +15,7 @@ use super::spent::First;
 use crate::abi::{Permit2, Settler, Token as Abi};
 use crate::contracts::{PERMIT2, settler_address};
 use crate::methods::identity::Key;
-use crate::node::{
-    Block, CallRequest, LATEST, Log, Receipt, ask, ask_all, is_revert, typed, unavailable,
-};
+use crate::node::{Block, CallRequest, LATEST, Log, Receipt, is_revert};
 use crate::receipt::{Effect, Uses};
 
 /// The smallest span that a refused log query is cut down to.

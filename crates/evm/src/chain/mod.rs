@@ -185,7 +185,7 @@ impl EvmChain {
             .position(|account| account == address)
             .and_then(|index| self.signers.get(index))
             .ok_or_else(|| {
-                crate::node::unavailable_because(
+                ChainError::unavailable_because(
                     "No settling account can act now; configure the key of the account that was chosen.",
                     format!("no key for {address}"),
                 )

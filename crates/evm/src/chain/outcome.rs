@@ -5,11 +5,12 @@ use tollway_core::{
     Amount, ChainError, Expected, Finality, Identity, Lookup, Outcome, Proof, Settled, TxHash,
     Watch, mistake,
 };
+use tollway_rpc::ask::ask;
 
 use super::EvmChain;
 use crate::EvmSigner;
 use crate::methods::identity::{Key, key_of};
-use crate::node::{Block, Receipt, ask};
+use crate::node::{Block, Receipt};
 use crate::receipt::{Effect, Uses};
 
 impl EvmChain {

@@ -8,10 +8,11 @@
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use serde::Serialize;
 use tollway_core::ChainError;
+use tollway_rpc::ask::unavailable;
 use tollway_rpc::{RpcClient, RpcError};
 
 use crate::contracts::TRANSFER_PROBE;
-use crate::node::{LATEST, unavailable};
+use crate::node::LATEST;
 
 /// Gas of the whole call: below what any node or EIP-7825 allows.
 const CALL_GAS: u64 = 16_000_000;

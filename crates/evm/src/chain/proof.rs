@@ -5,13 +5,14 @@ use alloy_primitives::{Address as Account, Bytes, U256};
 use alloy_sol_types::SolCall;
 use tollway_core::{ChainError, Intent, Refusal, Terms, Verified, codes};
 use tollway_rpc::Batch;
+use tollway_rpc::ask::{ask, ask_all, typed};
 
 use super::outcome::{is_included, succeeded};
 use super::simulate::says_valid;
 use super::{EvmChain, account};
 use crate::abi::Account as AccountAbi;
 use crate::methods::txid::{ProofTerms, SignedProof};
-use crate::node::{Block, CallRequest, LATEST, Receipt, ask, ask_all, typed};
+use crate::node::{Block, CallRequest, LATEST, Receipt};
 use crate::receipt::{Uses, transfer_of};
 use crate::refusal::refuse;
 use crate::signer::recover;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use alloy_primitives::U64;
 use tollway_core::{Address, ChainError, Finality, Head, TxHash, Watch, mistake};
+use tollway_rpc::ask::unavailable;
 use tollway_rpc::{Batch, RpcError};
 
 use super::EvmChain;
@@ -11,7 +12,7 @@ use super::follow::{State, key};
 use super::head::{MOST_NEW_BLOCKS, Step};
 use super::look::Task;
 use super::outcome::{hash_text, is_included};
-use crate::node::{LATEST, Receipt, unavailable};
+use crate::node::{LATEST, Receipt};
 
 /// So many transactions are asked for by their hashes; more by their blocks.
 const MOST_BY_HASH: usize = 8;

@@ -5,7 +5,7 @@ use tollway_core::{Broadcast, ChainError, Raw, mistake};
 use tollway_rpc::{NotTaken, RpcError, Spread};
 
 use super::EvmChain;
-use crate::node::unavailable;
+use tollway_rpc::ask::unavailable;
 
 impl EvmChain {
     pub(super) async fn send_raw(&self, raw: &Raw) -> Result<Broadcast, ChainError> {

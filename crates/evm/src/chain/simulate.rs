@@ -6,6 +6,7 @@ use alloy_primitives::{Address as Account, B256, Bytes, U64, U128, U256};
 use alloy_sol_types::SolCall;
 use serde_json::Value;
 use tollway_core::{ChainError, Phase, Refusal, codes};
+use tollway_rpc::ask::{ask_all, typed, unavailable};
 use tollway_rpc::{Batch, RpcError};
 
 use super::EvmChain;
@@ -13,7 +14,7 @@ use super::presented::{Presented, wrong_signature};
 use super::probe::{Answer, Question, Seen};
 use crate::abi::{Account as AccountAbi, Token as TokenAbi};
 use crate::methods::{Payment, Words};
-use crate::node::{CallRequest, LATEST, ask_all, is_revert, typed, unavailable};
+use crate::node::{CallRequest, LATEST, is_revert};
 use crate::refusal::refuse;
 use crate::token::{Token, TokenState};
 

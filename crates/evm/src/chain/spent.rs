@@ -6,6 +6,7 @@ use alloy_sol_types::SolCall;
 use serde::Deserialize;
 use tollway_core::{ChainError, Finality, Lookup};
 use tollway_rpc::Batch;
+use tollway_rpc::ask::{ask, ask_all, typed, unavailable};
 
 use super::EvmChain;
 use super::lookup::Wanted;
@@ -14,7 +15,7 @@ use crate::abi::{Multicall3, Token as Abi};
 use crate::contracts::{EXACT_PROXY, MULTICALL3, UPTO_PROXY};
 use crate::methods::identity::Key;
 use crate::methods::permit2::SignedPermit2;
-use crate::node::{Block, Log, Receipt, ask, ask_all, typed, unavailable};
+use crate::node::{Block, Log, Receipt};
 use crate::receipt::{Effect, Uses, is_transfer};
 
 /// A transaction, as far as it tells whom it settles for.

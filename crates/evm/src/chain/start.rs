@@ -8,13 +8,12 @@ use alloy_primitives::{B256, Bytes, U64, U256};
 use alloy_sol_types::SolCall;
 use serde_json::Value;
 use tollway_core::{ChainError, Health, Timestamp};
+use tollway_rpc::ask::{ask, ask_all, typed, unavailable};
 use tollway_rpc::{Batch, RpcError};
 
 use super::EvmChain;
 use crate::abi::Token as Abi;
-use crate::node::{
-    CallRequest, LATEST, ask, ask_all, is_revert, typed, unavailable, unavailable_because,
-};
+use crate::node::{CallRequest, LATEST, is_revert};
 use crate::token::{Token, TokenState};
 use crate::typed_data::Domain;
 
@@ -355,5 +354,5 @@ fn unready(block_number: Option<u64>, problem: String) -> Health {
 }
 
 fn not_ready(problem: impl ToString) -> ChainError {
-    unavailable_because(problem.to_string(), "the start-up check has not passed")
+    ChainError::unavailable_because(problem.to_string(), "the start-up check has not passed")
 }

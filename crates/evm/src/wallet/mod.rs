@@ -17,11 +17,12 @@ use tollway_core::{
     Refusal, SystemClock, Terms, Timestamp, Wallet, WalletError, codes, mistake,
 };
 use tollway_rpc::RpcClient;
+use tollway_rpc::ask::ask;
 
 use crate::abi::Token as Abi;
 use crate::methods::eip3009::SignedAuthorization;
 use crate::methods::{Payment, Way};
-use crate::node::{CallRequest, LATEST, ask};
+use crate::node::{CallRequest, LATEST};
 use crate::refusal::refuse;
 use crate::signer::EvmSigner;
 use crate::typed_data::{Authorization, Domain};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use alloy_primitives::{Address as Account, Bytes, U256};
 use alloy_sol_types::SolCall;
 use tollway_core::{Limits, Offered, Prepared, Terms, Timestamp, WalletError, codes};
+use tollway_rpc::ask::ask;
 
 use super::{EvmWallet, random_word, sign_authorization};
 use crate::abi::Allowances;
@@ -14,7 +15,7 @@ use crate::contracts::{EXACT_PROXY, UPTO_PROXY, settler_address};
 use crate::methods::eip2612::SignedPermit;
 use crate::methods::permit2::{SignedPermit2, permit2_domain};
 use crate::methods::{Payment, Way};
-use crate::node::{CallRequest, LATEST, ask};
+use crate::node::{CallRequest, LATEST};
 use crate::refusal::refuse;
 use crate::typed_data::{Authorization, Permit, Permit2Transfer, Witness};
 

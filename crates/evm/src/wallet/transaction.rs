@@ -10,6 +10,7 @@ use alloy_sol_types::SolCall;
 use tollway_core::{
     Broadcast, ChainError, Network, Offered, Prepared, Raw, Terms, Wallet, WalletError, codes,
 };
+use tollway_rpc::ask::ask;
 use tollway_rpc::{NotTaken, Spread};
 
 use super::EvmWallet;
@@ -19,7 +20,7 @@ use crate::chain::seal::signed;
 use crate::chain::send::meant;
 use crate::methods::Payment;
 use crate::methods::txid::{ProofTerms, SignedProof};
-use crate::node::{Block, CallRequest, LATEST, Receipt, ask, unavailable_because};
+use crate::node::{Block, CallRequest, LATEST, Receipt};
 use crate::refusal::refuse;
 
 /// How long a transaction is waited for.
@@ -184,14 +185,14 @@ impl EvmWallet {
             {
                 let rejected = matches!(meant(&error), Some(Broadcast::Rejected(_)));
                 if rejected && !perhaps_taken {
-                    return Err(unavailable_because(
+                    return Err(ChainError::unavailable_because(
                         "The node does not take the transaction; fund the account's gas and send the same again.",
                         error,
                     ));
                 }
             }
             if Instant::now() >= until {
-                return Err(unavailable_because(
+                return Err(ChainError::unavailable_because(
                     "The transaction is in no block yet; send the same again later, never another one.",
                     &raw.hash,
                 ));

@@ -6,7 +6,7 @@ use tollway_core::{ChainError, Timestamp, codes};
 
 use super::StarknetChain;
 use crate::invoke::Bounds;
-use crate::node::{Block, unavailable_because};
+use crate::node::Block;
 use crate::prices::Prices;
 
 /// The last block's prices and when they were read.
@@ -54,7 +54,7 @@ impl StarknetChain {
         let (most, cap) = (bounds.most(tip), self.limits.max_transaction_fee);
         if most > cap {
             let sentence = codes::sentence(codes::GAS_PRICE_TOO_HIGH).unwrap_or_default();
-            return Err(unavailable_because(
+            return Err(ChainError::unavailable_because(
                 sentence,
                 format!("needs {most} fri, cap {cap}"),
             ));

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Value, json};
 use starknet_crypto::Felt;
 use tollway_core::{Address, ChainError, Head, Timestamp, TxHash};
+use tollway_rpc::ask::{ask, unavailable};
 use tollway_rpc::{Batch, RpcError};
 
 use super::StarknetChain;
 use crate::felt;
-use crate::node::{Block, LATEST, Num, ask, code, refused_with, unavailable};
+use crate::node::{Block, LATEST, Num, code, refused_with};
 
 /// How many blocks are remembered, and compared when the chain was replaced.
 const REMEMBERED: usize = 64;

@@ -9,12 +9,13 @@ use std::collections::HashMap;
 use serde_json::Value;
 use starknet_crypto::Felt;
 use tollway_core::{Address, ChainError, Head, Outcome, Proof, Sight, TxHash, Watch};
+use tollway_rpc::ask::unavailable;
 use tollway_rpc::{Batch, RpcClient, RpcError};
 
 use super::StarknetChain;
 use super::head::{Looked, State, Step};
 use crate::felt;
-use crate::node::{Receipt, code, refused_with, unavailable};
+use crate::node::{Receipt, code, refused_with};
 
 /// Calls of one request.
 const MOST_CALLS: usize = 100;

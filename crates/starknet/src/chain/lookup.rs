@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 use starknet_crypto::Felt;
 use tollway_core::{ChainError, Expected, Finality, Head, Identity, Lookup, Outcome, TxHash};
 use tollway_rpc::RpcError;
+use tollway_rpc::ask::unavailable;
 
 use super::StarknetChain;
 use super::look::receipts;
 use crate::felt;
-use crate::node::{Num, Receipt, call_params, is_contract_failure, unavailable};
+use crate::node::{Num, Receipt, call_params, is_contract_failure};
 use crate::outside::Call;
 use crate::selectors::{IS_VALID_NONCE, TRANSFER_EVENT};
 use crate::transfer::Effect;

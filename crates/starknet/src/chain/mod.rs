@@ -117,7 +117,7 @@ impl StarknetChain {
     fn account(&self, address: &Address) -> Result<&StarknetAccount, ChainError> {
         let account = self.accounts.iter().find(|a| a.address == *address);
         account.ok_or_else(|| {
-            crate::node::unavailable_because(
+            ChainError::unavailable_because(
                 "No settling account can act now; configure the key of the account that was chosen.",
                 format!("no key for {address}"),
             )

@@ -6,11 +6,12 @@ use starknet_crypto::Felt;
 use tollway_core::{
     Amount, ChainError, Expected, Finality, Head, Identity, Outcome, Proof, Settled, TxHash,
 };
+use tollway_rpc::ask::unavailable;
 
 use super::StarknetChain;
 use super::look::receipts;
 use crate::felt;
-use crate::node::{Num, Receipt, code, refused_with, unavailable};
+use crate::node::{Num, Receipt, code, refused_with};
 use crate::selectors::EXECUTE_FROM_OUTSIDE;
 use crate::transfer::Effect;
 

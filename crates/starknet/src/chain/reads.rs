@@ -3,13 +3,12 @@
 use serde_json::{Value, json};
 use starknet_crypto::Felt;
 use tollway_core::{Amount, ChainError, Intent, Refusal, SignerState, codes};
+use tollway_rpc::ask::{typed, unavailable};
 use tollway_rpc::{Batch, RpcError};
 
 use super::StarknetChain;
 use crate::felt;
-use crate::node::{
-    LATEST, Num, call_params, code, is_contract_failure, refused_with, typed, unavailable,
-};
+use crate::node::{LATEST, Num, call_params, code, is_contract_failure, refused_with};
 use crate::outside::Call;
 use crate::payload::SignedExecution;
 use crate::refusal::refuse;

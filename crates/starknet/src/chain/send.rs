@@ -6,12 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use serde::Deserialize;
 use serde_json::json;
 use tollway_core::{Broadcast, ChainError, Raw, TxHash};
+use tollway_rpc::ask::unavailable;
 use tollway_rpc::{NotTaken, RpcError, Spread};
 
 use super::StarknetChain;
 use crate::felt;
 use crate::invoke::InvokeJson;
-use crate::node::{Num, code, refused_with, unavailable};
+use crate::node::{Num, code, refused_with};
 
 /// Hashes that are remembered as sent; forgetting one costs a few requests.
 const MOST_REMEMBERED: usize = 8192;

@@ -4,12 +4,13 @@
 use serde_json::json;
 use starknet_crypto::Felt;
 use tollway_core::{ChainError, codes};
+use tollway_rpc::ask::unavailable;
 
 use super::StarknetChain;
 use super::seal::settling_calldata;
 use crate::felt;
 use crate::invoke::{Bound, Bounds, Invoke};
-use crate::node::{LATEST, code, refused_with, unavailable};
+use crate::node::{LATEST, code, refused_with};
 use crate::payload::SignedExecution;
 use crate::refusal::refuse;
 use crate::trace::Simulated;

@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde_json::json;
 use tollway_core::{ChainError, Health, Timestamp};
 use tollway_rpc::Batch;
+use tollway_rpc::ask::typed;
 
 use super::StarknetChain;
 use crate::felt;
-use crate::node::{LATEST, Num, code, refused_with, typed, unavailable_because};
+use crate::node::{LATEST, Num, code, refused_with};
 
 /// A failed check is not repeated sooner.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -103,14 +104,17 @@ impl StarknetChain {
         if let Some((at, Some(problem))) = recent
             && self.now().since(at) < RETRY_AFTER
         {
-            return Err(unavailable_because(problem, "the last check failed"));
+            return Err(ChainError::unavailable_because(
+                problem,
+                "the last check failed",
+            ));
         }
         self.check().await.map_err(|error| {
             let detail = match &error {
                 StartError::Node { detail, .. } => detail.clone(),
                 _ => "the check failed".to_owned(),
             };
-            unavailable_because(error.to_string(), detail)
+            ChainError::unavailable_because(error.to_string(), detail)
         })
     }
 

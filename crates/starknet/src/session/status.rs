@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 use starknet_crypto::Felt;
 use tollway_core::{Amount, ChainError, Refusal, Timestamp, codes};
+use tollway_rpc::ask::{typed, unavailable};
 use tollway_rpc::{Batch, RpcClient, RpcError};
 
 use super::calls::Policy;
 use crate::felt;
-use crate::node::{Block, LATEST, Num, call_params, is_contract_failure, typed, unavailable};
+use crate::node::{Block, LATEST, Num, call_params, is_contract_failure};
 use crate::outside::Call;
 use crate::refusal::refuse;
 use crate::selectors;

@@ -10,12 +10,13 @@ use tollway_core::{
     Address, Amount, ChainError, Clock, Limits, Network, Prepared, Refusal, Terms, Timestamp,
     Wallet, WalletError,
 };
+use tollway_rpc::ask::unavailable;
 use tollway_rpc::{Batch, RpcClient};
 
 use super::key::SessionKey;
 use super::status::{SessionStatus, Wanted, falls_back};
 use crate::felt;
-use crate::node::{Num, call_params, unavailable};
+use crate::node::{Num, call_params};
 use crate::outside::Call;
 use crate::selectors::{IS_VALID_NONCE, TRANSFER};
 use crate::wallet::{StarknetWallet, random_nonce};
