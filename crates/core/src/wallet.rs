@@ -25,6 +25,9 @@ pub struct Offered<'a> {
     pub resource: Option<&'a ResourceInfo>,
     /// The extensions that it declared, by key.
     pub extensions: Option<&'a Object>,
+    /// Whether the wallet may sign what lets another contract move its money later
+    /// too, such as an unlimited approval. That is the buyer's to say, not the server's.
+    pub may_approve: bool,
 }
 
 /// A payment that is ready, and has not left yet.

@@ -174,6 +174,10 @@ impl Engine {
         let Some(raw) = &shown.signed.transaction else {
             return Ok(());
         };
+        // The offer is over: a transfer that is in no block by now buys nothing more.
+        if self.clock.now() >= shown.signed.valid_until {
+            return Ok(());
+        }
         self.tell(&Event::Sent {
             spend: shown.record.id.clone(),
             transaction: raw.hash.clone(),

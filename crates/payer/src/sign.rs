@@ -122,6 +122,7 @@ impl Engine {
                 .extensions
                 .as_ref()
                 .filter(|_| offer.via == Via::Header),
+            may_approve: self.policy.approve_permit2,
         };
         let signing = self.wallet()?;
         let signing = signing.prepare_offered(&offer.terms, &limits, offered);

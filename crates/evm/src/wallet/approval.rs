@@ -67,7 +67,8 @@ impl EvmWallet {
             let filled = self.permit_permit2(terms, permit, &declared).await?;
             return Ok(extension(EIP2612_GAS_SPONSORING, &filled));
         }
-        if let Some(declared) = declared(ERC20_APPROVAL_GAS_SPONSORING) {
+        let sponsored = declared(ERC20_APPROVAL_GAS_SPONSORING).filter(|_| offered.may_approve);
+        if let Some(declared) = sponsored {
             let raw = self.approval(terms).await?;
             let from = self.signer.address();
             let filled = approval_extension(&declared, from, permit.token, &raw.bytes);

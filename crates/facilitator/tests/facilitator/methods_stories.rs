@@ -84,7 +84,7 @@ impl Town {
         let resource = resource();
         let offered = Offered {
             resource: Some(&resource),
-            extensions: None,
+            ..Offered::default()
         };
         let prepared = self.wallet.prepare_offered(&terms, &limits, offered).await;
         prepared.unwrap()

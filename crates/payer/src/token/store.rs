@@ -173,7 +173,8 @@ impl TokenStore for TokenDirectory {
                 // Somebody else may have removed it already.
                 let _ = std::fs::remove_file(entry.path());
             } else if whose == ours && tokens.len() < MAX_TOKENS {
-                tokens.extend(read(&entry.path())?.filter(|token| token.origin == origin));
+                let ours = read(&entry.path()).filter(|token| token.origin == origin);
+                tokens.extend(ours);
             }
         }
         Ok(tokens)
@@ -211,17 +212,22 @@ fn parts(name: &str) -> Option<(&str, u64)> {
     Some((origin, expiry))
 }
 
-/// A token from its file; one that others can read, or that is none, is passed over.
-fn read(path: &Path) -> io::Result<Option<KeptToken>> {
-    let meta = match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
-    if !meta.is_file() || meta.len() > MAX_FILE_BYTES || !is_private(&meta) {
-        tracing::warn!(file = %path.display(), "a token file is not private or none, and is passed over");
-        return Ok(None);
+/// A token from its file; one that others can read, that cannot be read or that is
+/// none is passed over: it must not hide the others, which would be bought again.
+fn read(path: &Path) -> Option<KeptToken> {
+    let found = std::fs::symlink_metadata(path).and_then(|meta| {
+        let is_one = meta.is_file() && meta.len() <= MAX_FILE_BYTES && is_private(&meta);
+        is_one.then(|| std::fs::read(path)).transpose()
+    });
+    match found {
+        Ok(Some(bytes)) => serde_json::from_slice(&bytes).ok(),
+        // Somebody else has removed it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Ok(None) | Err(_) => {
+            tracing::warn!(file = %path.display(), "a token file is not private, not readable or none, and is passed over");
+            None
+        }
     }
-    Ok(serde_json::from_slice(&std::fs::read(path)?).ok())
 }
 
 #[cfg(unix)]

@@ -7,7 +7,8 @@ use tollway_core::assets::Method;
 use tollway_core::wire::{Object, PaymentRequirements};
 use tollway_devnet::{DEV_ACCOUNTS, Devnet, DevnetServer, EXACT_PROXY, PERMIT2, Preset};
 use tollway_evm::{
-    EIP2612_GAS_SPONSORING, EvmSigner, EvmWallet, SignedPermit2, permit2_domain, recover,
+    EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING, EvmSigner, EvmWallet, SignedPermit2,
+    permit2_domain, recover,
 };
 use tollway_ledger::SpendState;
 use tollway_payer::{ErrorKind, PayMethod, Policy};
@@ -128,6 +129,41 @@ async fn an_allowance_that_the_seller_sponsors_is_signed_and_costs_no_gas() {
         seller.seen()[1].decoded().extensions.unwrap()[EIP2612_GAS_SPONSORING]["info"].clone();
     let spender: alloy_primitives::Address = info["spender"].as_str().unwrap().parse().unwrap();
     assert_eq!((spender, info["amount"].as_str()), (PERMIT2, Some("10000")));
+    assert_eq!(devnet.nonce(DEV_ACCOUNTS[0].address), 0);
+}
+
+#[tokio::test]
+async fn a_server_gets_an_unlimited_approval_only_where_the_buyer_allows_it() {
+    let (devnet, node, _server) = devnet().await;
+    let declared: Object =
+        json!({ERC20_APPROVAL_GAS_SPONSORING: {"info": {"version": "1"}, "schema": {}}})
+            .as_object()
+            .cloned()
+            .unwrap();
+    for approve_permit2 in [false, true] {
+        let declared = declared.clone();
+        let seller = Seller::start(move |seen| match seen.payment_number {
+            0 => challenge_with(vec![by_permit2()], Some(declared.clone())),
+            _ => goods(),
+        })
+        .await;
+        let policy = Policy {
+            approve_permit2,
+            ..Policy::default()
+        };
+        let buyer = Buyer::with(wallet(node.clone()), |b| b.policy(policy)).await;
+        let bought = buyer.get(&seller.url).await;
+        assert_eq!(bought.is_ok(), approve_permit2);
+        if approve_permit2 {
+            let signed = seller.seen()[1].decoded().extensions.unwrap();
+            let info = &signed[ERC20_APPROVAL_GAS_SPONSORING]["info"];
+            assert!(info["signedTransaction"].is_string());
+        } else {
+            let error = bought.unwrap_err();
+            assert_eq!(error.code(), "permit2_allowance_required");
+            assert_eq!(seller.payments().len(), 0);
+        }
+    }
     assert_eq!(devnet.nonce(DEV_ACCOUNTS[0].address), 0);
 }
 

@@ -1,5 +1,7 @@
 //! Paying by a transaction of one's own, which is shown as proof.
 
+use std::sync::Arc;
+
 use alloy_primitives::U256;
 use tollway_core::assets::Method;
 use tollway_core::wire::PaymentRequirements;
@@ -138,6 +140,26 @@ async fn a_crash_between_recording_and_sending_sends_the_same_bytes() {
     assert_eq!(hashes(&seller), [recorded.hash.to_string()]);
     assert_eq!(payee_has(&devnet) - before, U256::from(10_000));
     assert_eq!(back.spends().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_never_sent_is_not_sent_when_its_offer_is_over() {
+    let (devnet, node, _server) = devnet().await;
+    let before = payee_has(&devnet);
+    let seller = Seller::selling(vec![by_proof()], receipt_of).await;
+    let deadly = Buyer::with(wallet(node), |b| {
+        b.story(|event| assert!(!matches!(event, Event::Sent { .. }), "dies here"))
+    })
+    .await;
+    let (payer, url) = (deadly.payer.clone(), seller.url.clone());
+    let death = tokio::spawn(async move { payer.fetch(PayRequest::get(url)).await.map(|_| ()) });
+    assert!(death.await.is_err());
+    let spend = deadly.spends().await[0].id.clone();
+    let later = Arc::new(crate::open_payments::Ahead(1_000.into()));
+    let back = deadly.restarted(|b| b.clock(later)).await;
+    let request = PayRequest::get(seller.url.clone());
+    let _ = back.payer.fetch_again(request, &spend).await;
+    assert_eq!(payee_has(&devnet), before, "it would buy nothing any more");
 }
 
 #[tokio::test]

@@ -85,6 +85,7 @@ pub async fn prepare_as(
     let offered = Offered {
         resource: Some(&resource),
         extensions,
+        may_approve: true,
     };
     let wallet = world.wallet(signer);
     wallet.prepare_offered(terms, &limits(), offered).await
