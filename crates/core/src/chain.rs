@@ -569,6 +569,17 @@ pub trait Chain: Send + Sync {
         self.lookup(identity, expected, finality).await
     }
 
+    /// Whether a transaction that a buyer signed for an identity can never be
+    /// included: another one of its account has its nonce, finally. `false` where the
+    /// chain does not say.
+    ///
+    /// # Errors
+    /// [`ChainError::Unavailable`] if it cannot be asked.
+    async fn is_overtaken(&self, identity: &Identity, raw: &Raw) -> Result<bool, ChainError> {
+        let _ = (identity, raw);
+        Ok(false)
+    }
+
     /// The identity's transfer inside a transaction that exists already: one
     /// shown as proof ([`Settlement::Observe`]), or one that somebody says settled it.
     async fn observe(

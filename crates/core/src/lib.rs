@@ -47,5 +47,6 @@ pub use error::Refusal;
 pub use facilitator::{Facilitator, FacilitatorError, SettleRequest, VerifyRequest};
 pub use id::{GrantId, PaymentId, SpendId};
 pub use network::{Family, Network, NetworkError};
+pub use offer::ProofProfile;
 pub use terms::{PaymentFlow, Scheme, Terms};
 pub use wallet::{Limits, Offered, Prepared, Wallet, WalletError};

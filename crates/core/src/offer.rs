@@ -10,9 +10,18 @@ use crate::wire::{Object, PaymentRequirements};
 use crate::{Family, Network, PaymentFlow, Scheme};
 
 /// Keys of `extra` that change what a payment is; a buyer may not add them.
-const RESERVED: &[&str] = &["assetTransferMethod", "paymentFlow"];
+const RESERVED: &[&str] = &["assetTransferMethod", "paymentFlow", "proofProfile"];
 /// Keys of `extra` that change from answer to answer.
 const DYNAMIC_SVM: &[&str] = &["recentBlockhash", "lastValidBlockHeight"];
+
+/// How a transaction is shown as proof (`extra.proofProfile`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProofProfile {
+    /// With a statement that its payer signed: nobody else can show it. The default.
+    Signed,
+    /// By its hash alone: whoever shows a transfer to the payee first has paid.
+    Unsigned,
+}
 
 impl PaymentRequirements {
     /// A price as an entry of `accepts`: the asset and amount that it is on the
@@ -72,6 +81,18 @@ impl PaymentRequirements {
         self.with_extra("paymentFlow", flow.as_str())
     }
 
+    /// How a transaction is shown for this entry, if one is: method `txid`.
+    #[must_use]
+    pub fn proof_profile(&self) -> Option<ProofProfile> {
+        if self.extra_str("assetTransferMethod") != Some(Method::Txid.as_str()) {
+            return None;
+        }
+        Some(match self.extra_str("proofProfile") {
+            Some("unsigned") => ProofProfile::Unsigned,
+            _ => ProofProfile::Signed,
+        })
+    }
+
     /// Whether a key of `extra` is there and is neither a text nor `null`.
     pub(crate) fn extra_has_odd(&self, key: &str) -> bool {
         let value = self.extra.as_ref().and_then(|extra| extra.get(key));
@@ -112,7 +133,7 @@ impl PaymentRequirements {
 
     /// A reserved key, with the default standing for its absence.
     fn reserved(&self, key: &str) -> Option<&str> {
-        let defaults = ["default", "eip3009", "authorization"];
+        let defaults = ["default", "eip3009", "authorization", "signed"];
         let value = self.extra.as_ref().and_then(|extra| extra.get(key))?;
         match value.as_str() {
             Some(text) if defaults.contains(&text) => None,

@@ -4,6 +4,7 @@ use http::header::AUTHORIZATION;
 use tollway_core::header::{self, PAYMENT_REQUIRED, Required};
 use tollway_core::wire::{PaymentRequired, ResourceInfo, Version};
 use tollway_core::{ChainError, Refusal, Terms, codes};
+use url::Url;
 
 use crate::body::PayBody;
 use crate::choose::{Appraisal, appraise, none_taken};
@@ -27,6 +28,8 @@ pub(crate) struct Asked {
     pub required: Required,
     /// Where access tokens are sold, if they are.
     pub door: Option<TokenDoor>,
+    /// Whom it was asked of.
+    pub url: Url,
 }
 
 impl Engine {
@@ -55,26 +58,19 @@ impl Engine {
             true => TokenDoor::read(&bytes, &request.url),
             false => None,
         };
+        let asked = |required, door| Asked {
+            required,
+            door,
+            url: request.url.clone(),
+        };
         match (header::required(&head.headers, &bytes), door) {
-            (Ok(required), None) => Ok(Asked {
-                required,
-                door: None,
-            }),
-            (Ok(required), Some(Ok(door))) => Ok(Asked {
-                required,
-                door: Some(door),
-            }),
+            (Ok(required), None) => Ok(asked(required, None)),
+            (Ok(required), Some(Ok(door))) => Ok(asked(required, Some(door))),
             (Ok(required), Some(Err(refusal))) => {
                 self.passed_over("an access token", &refusal);
-                Ok(Asked {
-                    required,
-                    door: None,
-                })
+                Ok(asked(required, None))
             }
-            (Err(_), Some(Ok(door))) => Ok(Asked {
-                required: no_terms(&door),
-                door: Some(door),
-            }),
+            (Err(_), Some(Ok(door))) => Ok(asked(no_terms(&door), Some(door))),
             (Err(_), Some(Err(refusal))) => Err(PayError::declined(refusal)),
             (Err(refusal), None) => Err(unreadable(&refusal)),
         }

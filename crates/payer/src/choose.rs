@@ -2,10 +2,12 @@
 //! the wallet can pay, then the buyer's preference. Never the server's order.
 
 use tollway_core::wire::PaymentRequirements;
-use tollway_core::{PaymentFlow, Refusal, Wallet};
+use tollway_core::{PaymentFlow, ProofProfile, Refusal, Wallet};
+use url::Url;
 
 use crate::asked::Asked;
 use crate::code;
+use crate::error::shown;
 use crate::method::PayMethod;
 use crate::offer::{Offer, Via, raw_words};
 use crate::policy::Policy;
@@ -31,11 +33,13 @@ pub(crate) fn appraise(
 ) -> Vec<Appraisal> {
     let accepts = asked.required.terms.accepts.iter();
     let mut all: Vec<Appraisal> = accepts
-        .map(|wire| one(policy, wallet, wire.clone(), Via::Header, None))
+        .map(|wire| one(policy, wallet, asked, wire.clone(), Via::Header, None))
         .collect();
     if let Some(door) = &asked.door {
         let entries = door.entries(&policy.assets).into_iter();
-        all.extend(entries.map(|(wire, fault)| one(policy, wallet, wire, Via::Token, fault)));
+        all.extend(
+            entries.map(|(wire, fault)| one(policy, wallet, asked, wire, Via::Token, fault)),
+        );
     }
     all.sort_by_cached_key(|appraisal| match &appraisal.verdict {
         Ok(offer) => (0, Some(rank(policy, offer))),
@@ -47,6 +51,7 @@ pub(crate) fn appraise(
 fn one(
     policy: &Policy,
     wallet: Option<&dyn Wallet>,
+    asked: &Asked,
     wire: PaymentRequirements,
     via: Via,
     fault: Option<Refusal>,
@@ -60,6 +65,7 @@ fn one(
         .map_or_else(|_| raw_words(&wire), Offer::words);
     let verdict = checked.and_then(|offer| match wallet {
         Some(wallet) if !wallet.supports(&offer.terms) => Err(unsupported(&offer)),
+        _ if is_for_another(&offer, asked) => Err(for_another(asked)),
         _ => Ok(offer),
     });
     Appraisal {
@@ -68,6 +74,25 @@ fn one(
         words,
         verdict,
     }
+}
+
+/// Whether a proof would be signed for a resource of somebody else, who could be paid
+/// for what this server gets.
+fn is_for_another(offer: &Offer, asked: &Asked) -> bool {
+    let is_bound = offer.terms.wire.proof_profile() == Some(ProofProfile::Signed);
+    let named = Url::parse(&asked.required.terms.resource.url);
+    is_bound && named.map_or(true, |named| named.origin() != asked.url.origin())
+}
+
+fn for_another(asked: &Asked) -> Refusal {
+    Refusal::new(
+        code::INVALID_OFFER,
+        format!(
+            "The server asks to sign a proof of payment for {}, which is not on {}; ask the operator of the server for its public URL.",
+            shown(&asked.required.terms.resource.url),
+            asked.url.origin().ascii_serialization()
+        ),
+    )
 }
 
 fn unsupported(offer: &Offer) -> Refusal {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tollway_core::{Address, Chain, ChainError, Expected, Finality, Identity, Lookup, Terms};
+use tollway_core::{Address, Chain, ChainError, Expected, Finality, Identity, Lookup, Raw, Terms};
 use tollway_ledger::{SignedSpend, SpendRecord, SpendState};
 
 use crate::engine::Engine;
@@ -28,6 +28,16 @@ pub trait Reconciler: Send + Sync {
     /// # Errors
     /// [`ChainError`] where it cannot be asked; that is taken as unknown.
     async fn lookup(&self, identity: &Identity, expected: &Expected) -> Result<Lookup, ChainError>;
+
+    /// Whether a transaction that was signed for an identity can never be included,
+    /// since another one has its nonce, finally. Default: nobody can say.
+    ///
+    /// # Errors
+    /// [`ChainError`] where the chain cannot be asked; that is taken as no.
+    async fn is_overtaken(&self, identity: &Identity, raw: &Raw) -> Result<bool, ChainError> {
+        let _ = (identity, raw);
+        Ok(false)
+    }
 }
 
 /// A [`Reconciler`] over the networks of a facilitator's side.
@@ -57,6 +67,14 @@ impl Reconciler for ChainReconciler {
                 chain.lookup_at_most(identity, expected, finality).await
             }
             None => Ok(Lookup::Unknown),
+        }
+    }
+
+    async fn is_overtaken(&self, identity: &Identity, raw: &Raw) -> Result<bool, ChainError> {
+        let mut chains = self.chains.iter();
+        match chains.find(|chain| *chain.network() == identity.network) {
+            Some(chain) => chain.is_overtaken(identity, raw).await,
+            None => Ok(false),
         }
     }
 }
@@ -150,6 +168,11 @@ impl Engine {
                 spends.release(&record.id, "expired_unused", now).await?;
                 Ok(Fate::Released)
             }
+            // Long after its offer was over: a node that lags shows it by then.
+            Lookup::Unknown if dead && self.is_overtaken(signed).await => {
+                spends.release(&record.id, "overtaken", now).await?;
+                Ok(Fate::Released)
+            }
             Lookup::Unused { .. } | Lookup::Unknown => {
                 self.on_the_servers_word(record, note, dead).await
             }
@@ -176,6 +199,15 @@ impl Engine {
             .paid(&record.id, amount, transaction.as_ref(), now)
             .await?;
         Ok(Fate::Paid)
+    }
+
+    /// Whether another transaction of the account took the place of this payment's.
+    async fn is_overtaken(&self, signed: &SignedSpend) -> bool {
+        let (Some(reconciler), Some(raw)) = (&self.reconciler, &signed.transaction) else {
+            return false;
+        };
+        let said = reconciler.is_overtaken(&signed.identity, raw).await;
+        matches!(said, Ok(true))
     }
 
     /// What the chain says; a chain that cannot be asked says nothing.

@@ -141,14 +141,10 @@ const DUPLICATE: &str = "duplicate_settlement";
 /// A settlement that was sent and not seen; also a repeat that runs into the
 /// first settlement of its own payment, which names no transaction yet.
 fn is_pending(code: &str, transaction: Option<&TxHash>) -> bool {
-    let waits = [
-        codes::SETTLEMENT_PENDING,
-        "payment_in_progress",
-        // A proof that is good and early: the same one is shown again.
-        codes::INVALID_EXACT_EVM_TXID_NOT_FOUND,
-        codes::INVALID_EXACT_EVM_TXID_NOT_FINAL,
-    ];
-    waits.contains(&code) || (code == DUPLICATE && transaction.is_none())
+    let waits = [codes::SETTLEMENT_PENDING, "payment_in_progress"];
+    waits.contains(&code)
+        || codes::is_early_proof(code)
+        || (code == DUPLICATE && transaction.is_none())
 }
 
 fn goods(claim: Claim) -> Verdict {

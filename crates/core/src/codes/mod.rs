@@ -116,6 +116,17 @@ pub fn sentence(code: &str) -> Option<&'static str> {
     ALL.iter().find(|(c, _)| *c == code).map(|(_, s)| *s)
 }
 
+/// Whether a code says that a transaction proof is good and early: the same one is
+/// shown again a little later, and nothing else is paid.
+#[must_use]
+pub fn is_early_proof(code: &str) -> bool {
+    [
+        INVALID_EXACT_EVM_TXID_NOT_FOUND,
+        INVALID_EXACT_EVM_TXID_NOT_FINAL,
+    ]
+    .contains(&code)
+}
+
 /// The spelling that SDKs emit for a code that the specification spells
 /// otherwise; any other code is given back as it is.
 ///

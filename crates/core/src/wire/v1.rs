@@ -11,7 +11,11 @@ use serde_json::Value;
 
 use super::{Object, ResourceInfo};
 use crate::assets::Method;
+use crate::offer::ProofProfile;
 use crate::{Network, codes, wire};
+
+/// The field of a payment object that names a transaction.
+const TRANSACTION: &str = "txHash";
 
 /// The body of a 402 answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,12 +80,11 @@ pub struct PaymentPayload {
 impl PaymentRequired {
     /// The version 1 form of the terms: one entry per scheme and network, the
     /// first that a version 1 client can pay. Left out are networks without a
-    /// version 1 name, schemes other than `exact`, and transfer methods other than
-    /// EIP-3009 or the family's own, which version 1 cannot tell apart.
+    /// version 1 name and what [`can_be_accepted`] leaves out.
     #[must_use]
     pub fn from_v2(terms: &wire::PaymentRequired) -> Self {
         let mut accepts: Vec<PaymentRequirements> = Vec::new();
-        for entry in terms.accepts.iter().filter(|e| payable(e)) {
+        for entry in terms.accepts.iter().filter(|e| can_be_accepted(e)) {
             if let Some(entry) = PaymentRequirements::from_v2(entry, &terms.resource)
                 && !accepts.iter().any(|a| a.network == entry.network)
             {
@@ -113,12 +116,17 @@ impl PaymentRequired {
     }
 }
 
-fn payable(entry: &wire::PaymentRequirements) -> bool {
+/// Whether a version 1 client can pay an entry: scheme `exact`, by EIP-3009 or the
+/// family's own method, since version 1 tells no others apart; or by a transaction
+/// proof that is not signed, which is told apart by its payment object. A signed
+/// proof echoes what the entry says, and version 1 echoes nothing.
+#[must_use]
+pub fn can_be_accepted(entry: &wire::PaymentRequirements) -> bool {
     let method = entry.extra_str("assetTransferMethod");
-    entry.scheme == "exact"
-        && (method.is_none()
-            || method == Some("default")
-            || method == Some(Method::Eip3009.as_str()))
+    let plain = matches!(method, None | Some("default"))
+        || method == Some(Method::Eip3009.as_str())
+        || entry.proof_profile() == Some(ProofProfile::Unsigned);
+    entry.scheme == "exact" && plain
 }
 
 impl PaymentRequirements {
@@ -209,10 +217,13 @@ impl PaymentPayload {
         }
     }
 
-    /// The version 1 rule: scheme and network are those of the entry.
+    /// The version 1 rule: scheme and network are those of the entry. A transaction
+    /// is shown only for an entry that takes transactions.
     #[must_use]
     pub fn matches(&self, entry: &wire::PaymentRequirements) -> bool {
-        self.scheme == entry.scheme && network_from_v1(&self.network) == entry.network
+        self.scheme == entry.scheme
+            && network_from_v1(&self.network) == entry.network
+            && self.payload.contains_key(TRANSACTION) == entry.proof_profile().is_some()
     }
 }
 

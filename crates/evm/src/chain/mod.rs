@@ -309,6 +309,10 @@ impl Chain for EvmChain {
         self.look_for(identity, expected, finality, true).await
     }
 
+    async fn is_overtaken(&self, identity: &Identity, raw: &Raw) -> Result<bool, ChainError> {
+        self.nonce_is_anothers(identity, raw).await
+    }
+
     fn inspect(
         &self,
         payload: &Arc<PaymentPayload>,

@@ -1,8 +1,10 @@
 //! What became of transactions that were sent.
 
+use alloy_consensus::{Transaction as _, TxEnvelope};
+use alloy_eips::eip2718::Decodable2718 as _;
 use alloy_primitives::{B256, U64};
 use tollway_core::{
-    Amount, ChainError, Expected, Finality, Identity, Lookup, Outcome, Proof, Settled, TxHash,
+    Amount, ChainError, Expected, Finality, Identity, Lookup, Outcome, Proof, Raw, Settled, TxHash,
     Watch, mistake,
 };
 use tollway_rpc::ask::ask;
@@ -10,7 +12,7 @@ use tollway_rpc::ask::ask;
 use super::EvmChain;
 use crate::EvmSigner;
 use crate::methods::identity::{Key, key_of};
-use crate::node::{Block, Receipt};
+use crate::node::{Block, LATEST, Receipt};
 use crate::receipt::{Effect, Uses};
 
 impl EvmChain {
@@ -50,8 +52,32 @@ impl EvmChain {
                     Outcome::Settled(_)
                 ),
             }),
-            None => Ok(Outcome::Unknown),
+            None => self.seen_elsewhere(transaction, identity, expected).await,
         }
+    }
+
+    /// What another node shows of a transaction that this one does not: it is on its
+    /// way here.
+    async fn seen_elsewhere(
+        &self,
+        transaction: &TxHash,
+        identity: &Identity,
+        expected: &Expected,
+    ) -> Result<Outcome, ChainError> {
+        let Ok(hash) = transaction.as_str().parse() else {
+            return Ok(Outcome::Unknown);
+        };
+        let receipts = self.receipts_elsewhere(hash).await;
+        let Some(receipt) = receipts.first() else {
+            return Ok(Outcome::Unknown);
+        };
+        Ok(Outcome::Included {
+            block: receipt.block_number.map_or(0, |number| number.to()),
+            moved: matches!(
+                self.judge_item(&Uses::of(receipt), identity, expected)?,
+                Outcome::Settled(_)
+            ),
+        })
     }
 
     /// A transfer by Permit2 says nothing of its nonce: in a transaction that
@@ -135,6 +161,36 @@ impl EvmChain {
             fee: Amount::from(receipt.fee()),
             by_third_party: !ours.into_iter().any(|account| account == receipt.from),
         }))
+    }
+
+    /// Whether the nonce of a transaction is used in final blocks, by another one: no
+    /// node has it in a block.
+    pub(super) async fn nonce_is_anothers(
+        &self,
+        identity: &Identity,
+        raw: &Raw,
+    ) -> Result<bool, ChainError> {
+        let nonce = TxEnvelope::decode_2718(&mut raw.bytes.as_slice())
+            .map_err(|e| ChainError::unavailable(format!("the recorded transaction: {e}")))?
+            .nonce();
+        self.require_check().await?;
+        let payer = super::known_account(&identity.payer)?;
+        let tag = if self.is_instant() {
+            LATEST
+        } else {
+            "finalized"
+        };
+        // Counted first: a block that comes in between is looked at below.
+        let used: U64 = ask(&self.rpc, "eth_getTransactionCount", (payer, tag)).await?;
+        if used.to::<u64>() <= nonce {
+            return Ok(false);
+        }
+        let receipt: Option<Receipt> =
+            ask(&self.rpc, "eth_getTransactionReceipt", [&raw.hash]).await?;
+        let Ok(hash) = raw.hash.as_str().parse() else {
+            return Ok(false);
+        };
+        Ok(receipt.is_none() && self.receipts_elsewhere(hash).await.is_empty())
     }
 
     /// Whether another node shows that a transaction paid.

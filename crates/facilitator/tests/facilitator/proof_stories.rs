@@ -91,7 +91,35 @@ async fn a_shown_transaction_that_is_gone_for_good_ends() {
         state(&scene) == Some(PaymentState::Accepted)
     })
     .await;
-    scene.clock.advance(Duration::from_secs(400));
-    until("it ended", || state(&scene) == Some(PaymentState::Expired)).await;
+    until("it ended", || {
+        scene.clock.advance(Duration::from_secs(50));
+        state(&scene) == Some(PaymentState::Expired)
+    })
+    .await;
     assert!(scene.chain.script().sent.is_empty());
+}
+
+#[tokio::test]
+async fn a_node_that_lags_ends_no_proof_however_late_it_is() {
+    let scene = Scene::with(FakeChain::new(), quick());
+    scene.chain.script().show(SHOWN);
+    assert!(scene.settle(&proof(Some("a"))).await.success);
+    // Nobody knows the block any more, and the time to show it is over.
+    scene.chain.script().reorganise(1);
+    until("it is open again", || {
+        state(&scene) == Some(PaymentState::Accepted)
+    })
+    .await;
+    scene.clock.advance(Duration::from_secs(400));
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        scene.clock.advance(Duration::from_secs(5));
+        assert_eq!(state(&scene), Some(PaymentState::Accepted));
+    }
+    scene.chain.script().show(SHOWN);
+    until("it is settled again", || {
+        scene.clock.advance(Duration::from_secs(1));
+        state(&scene) == Some(PaymentState::Settled)
+    })
+    .await;
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use alloy_primitives::U256;
 use tollway_core::assets::Method;
 use tollway_core::wire::PaymentRequirements;
-use tollway_core::{Clock, PaymentFlow, SystemClock};
+use tollway_core::{Clock, Finality, Network, PaymentFlow, SystemClock, Terms, Wallet as _};
 use tollway_devnet::{DEV_ACCOUNTS, Devnet};
+use tollway_evm::{EvmChain, EvmConfig};
 use tollway_ledger::SpendState;
-use tollway_payer::{ErrorKind, Event, PayMethod, PayRequest, Standing};
+use tollway_payer::{ChainReconciler, ErrorKind, Event, PayMethod, PayRequest, Standing};
+use tollway_rpc::RpcClient;
 
 use crate::bench::{Buyer, text};
 use crate::permit2::{devnet, wallet};
@@ -140,6 +142,70 @@ async fn a_crash_between_recording_and_sending_sends_the_same_bytes() {
     assert_eq!(hashes(&seller), [recorded.hash.to_string()]);
     assert_eq!(payee_has(&devnet) - before, U256::from(10_000));
     assert_eq!(back.spends().await.len(), 1);
+}
+
+/// The account sends something else under its next nonce.
+async fn send_another(node: RpcClient) {
+    let other = wallet(node);
+    let terms = Terms::check(offer("10000").with_method(Method::Permit2)).unwrap();
+    let raw = other.approval(&terms).await.unwrap();
+    other.broadcast(&terms.network, &raw).await.unwrap();
+}
+
+fn reconciler(node: RpcClient) -> Arc<ChainReconciler> {
+    let network = Network::eip155(84532);
+    let chain = EvmChain::new(EvmConfig::new(network, node, Vec::new())).unwrap();
+    Arc::new(ChainReconciler::new(
+        vec![Arc::new(chain)],
+        Finality::Included,
+    ))
+}
+
+#[tokio::test]
+async fn a_transaction_whose_nonce_another_one_took_is_given_back_when_its_offer_is_over() {
+    let (devnet, node, _server) = devnet().await;
+    let before = payee_has(&devnet);
+    let seller = Seller::selling(vec![by_proof()], receipt_of).await;
+    let chain = reconciler(node.clone());
+    let deadly = Buyer::with(wallet(node.clone()), |b| {
+        b.reconciler(chain.clone(), false)
+            .story(|event| assert!(!matches!(event, Event::Sent { .. }), "dies here"))
+    })
+    .await;
+    let (payer, url) = (deadly.payer.clone(), seller.url.clone());
+    let death = tokio::spawn(async move { payer.fetch(PayRequest::get(url)).await.map(|_| ()) });
+    assert!(death.await.is_err());
+    let later = Arc::new(crate::open_payments::Ahead(1_000.into()));
+    let back = deadly
+        .restarted(|b| b.reconciler(chain.clone(), false).clock(later))
+        .await;
+    let held = back.payer.reconcile().await.unwrap();
+    assert_eq!((held.released, held.held), (0, 1), "it may still land");
+    send_another(node).await;
+    let done = back.payer.reconcile().await.unwrap();
+    assert_eq!((done.released, done.held), (1, 0));
+    assert_eq!(back.states().await, [SpendState::Released]);
+    assert_eq!(payee_has(&devnet), before);
+}
+
+#[tokio::test]
+async fn no_proof_is_signed_for_what_somebody_else_sells() {
+    let (devnet, node, _server) = devnet().await;
+    // A relay quotes a real seller: its payee, its reference, its resource.
+    let relay = Seller::start(|seen| match seen.payment_number {
+        0 => challenge(vec![by_proof()]),
+        _ => receipt_of(seen),
+    })
+    .await;
+    let buyer = Buyer::with(wallet(node), |b| b).await;
+    assert_eq!(buyer.refusal(&relay.url).await, "invalid_offer");
+    assert_eq!(
+        (
+            relay.payments().len(),
+            devnet.nonce(DEV_ACCOUNTS[0].address)
+        ),
+        (0, 0)
+    );
 }
 
 #[tokio::test]

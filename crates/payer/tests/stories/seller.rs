@@ -103,7 +103,7 @@ impl Seller {
         script: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
     ) -> Self {
         Self::start(move |seen| match seen.payment_number {
-            0 => challenge(accepts.clone()),
+            0 => challenge_by(seen, accepts.clone()),
             _ => script(seen),
         })
         .await
@@ -234,6 +234,18 @@ pub fn terms(accepts: Vec<PaymentRequirements>) -> PaymentRequired {
         accepts,
         extensions: None,
     }
+}
+
+/// What a proof is signed for lies where it was asked for.
+fn challenge_by(seen: &Seen, accepts: Vec<PaymentRequirements>) -> Reply {
+    let mut terms = terms(accepts);
+    let mut entries = terms.accepts.iter();
+    if entries.any(|entry| entry.proof_profile().is_some()) {
+        let host = seen.headers["host"].to_str().unwrap();
+        terms.resource.url = format!("http://{host}/goods");
+    }
+    let (name, value) = header::challenge(&terms);
+    Reply::text(402, "{}").with(name, value)
 }
 
 pub fn challenge(accepts: Vec<PaymentRequirements>) -> Reply {

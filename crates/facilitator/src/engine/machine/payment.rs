@@ -223,11 +223,13 @@ impl Turn<'_> {
             Err(ChainError::Refused(refusal)) => {
                 self.refuse(id, refusal.code(), refusal.message());
             }
-            // Shown in time, and gone for good.
-            Ok(Outcome::Unknown) if now >= payment.expires_at(&rules) => {
+            // It was seen before it was accepted: a node may lag, or a block was replaced.
+            Ok(Outcome::Unknown) if payment.is_gone(&rules, now) => {
                 self.conclude(id, Conclusion::Expired);
             }
-            Ok(Outcome::Unknown | Outcome::Included { .. }) => {
+            Ok(Outcome::Unknown) => payment.op.again_at(now.plus(pause)),
+            Ok(Outcome::Included { .. }) => {
+                payment.missing = None;
                 payment.op.again_at(now.plus(pause));
             }
             Err(ChainError::Unavailable { .. }) => self.retry_payment(id),

@@ -28,6 +28,11 @@ pub struct Rules {
     pub min_validity: Duration,
     /// How long after a deadline its passing counts on chain (clock skew).
     pub expiry_grace: Duration,
+    /// A transaction that a buyer showed is gone for good if no look found it for so
+    /// long: nodes lag, and blocks come back.
+    pub missing_for: Duration,
+    /// And if at least so many looks in a row did not.
+    pub missing_looks: u32,
     /// Longest time between two blocks that finality is reckoned with.
     pub block_time: Duration,
     /// Attempts (slots) a payment gets at most.
@@ -66,6 +71,8 @@ impl Default for Rules {
             verified_for: Duration::from_secs(10),
             min_validity: Duration::from_secs(6),
             expiry_grace: Duration::from_secs(15),
+            missing_for: Duration::from_secs(600),
+            missing_looks: 8,
             block_time: Duration::from_secs(12),
             max_attempts: 3,
             max_replacements: 8,

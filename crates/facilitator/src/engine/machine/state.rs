@@ -203,6 +203,18 @@ pub(super) struct Payment {
     pub(super) alone: bool,
     /// For when an alarm is set.
     pub(super) armed: Timestamp,
+    /// The transaction that was shown for it, while no look finds it.
+    pub(super) missing: Option<Missing>,
+}
+
+/// A transaction that is in no block as far as anybody says: one node that lags is
+/// enough to say so once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missing {
+    /// Since the first look that did not find it.
+    pub(super) since: Timestamp,
+    /// Looks in a row that did not.
+    pub(super) looks: u32,
 }
 
 impl Payment {
@@ -216,6 +228,7 @@ impl Payment {
             phase,
             record,
             armed: NEVER,
+            missing: None,
         }
     }
 
@@ -223,6 +236,22 @@ impl Payment {
     pub(super) fn expires_at(&self, rules: &Rules) -> Timestamp {
         let payment = &self.record.payment;
         payment.deadline.plus(rules.expiry_lag(payment.finality))
+    }
+
+    /// Notes that a look did not find what was shown; whether it is gone for good:
+    /// it was missing for long, and often, and could not be shown any more.
+    pub(super) fn is_gone(&mut self, rules: &Rules, now: Timestamp) -> bool {
+        let missing = self.missing.get_or_insert(Missing {
+            since: now,
+            looks: 0,
+        });
+        missing.looks = missing.looks.saturating_add(1);
+        let missing = *missing;
+        let lag = rules
+            .missing_for
+            .max(rules.expiry_lag(self.record.payment.finality));
+        let long = now >= missing.since.plus(lag) && missing.looks >= rules.missing_looks;
+        long && now >= self.expires_at(rules)
     }
 
     pub(super) fn slot(&self) -> Option<&SlotKey> {
