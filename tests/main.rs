@@ -21,6 +21,7 @@ mod methods;
 mod outages;
 mod passes;
 mod paths;
+mod proofs;
 mod recovery;
 mod refusals;
 mod replay;

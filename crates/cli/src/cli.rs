@@ -91,7 +91,9 @@ After the prices a route may say `; finality=safe` (or finalized, or a number of
 `; single`, for a transaction of its own for each payment.
 `; pass=1h`, `; pass=100` or `; pass=100/1h` sells a pass, for a time or a number of requests: the answer
 to its payment carries an access token (Tollway-Pass), and so does POST /token. `; audience=NAME` opens all
-routes of that name with it. `; methods=eip3009,permit2,eip2612` says how it can be paid.
+routes of that name with it. `; methods=eip3009,permit2,eip2612,txid` says how it can be paid;
+txid is a transaction that the buyer made and shows, signed for. `unsigned-txid` takes its hash alone, as some
+demonstrations send it: whoever shows a transfer to the payee first then gets the goods.
 
 One ledger for each --pay-to: two gates that are paid at one address and keep separate ledgers
 would both serve one and the same payment.
@@ -154,6 +156,10 @@ pub struct GateArgs {
     /// made if it is missing) [default: ~/.tollway/token.keys].
     #[arg(long, value_name = "FILE")]
     pub token_key_file: Option<PathBuf>,
+    /// Keys that mark the offers of routes with `methods=txid`, one `NAME HEX` a line, the first
+    /// marks (file with mode 0600; made if it is missing) [default: ~/.tollway/proof.keys].
+    #[arg(long, value_name = "FILE")]
+    pub proof_key_file: Option<PathBuf>,
     /// Hand out tokens before their payments settle while no more than this is promised to one
     /// payer, in dollars; 0 settles every payment first [default: 1].
     #[arg(long, value_name = "DOLLARS")]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tollway_core::assets::Method;
 use tollway_core::money::Price;
 use tollway_core::{Finality, Network};
 use tollway_gate::PassOffer;
@@ -27,8 +28,18 @@ pub struct RouteSetting {
     pub methods: Vec<&'static str>,
 }
 
-/// How tokens can be paid for by a route's payments.
-const METHODS: [&str; 3] = ["eip3009", "permit2", "eip2612"];
+/// The hash of a transaction alone, as the name of a way to pay.
+pub const UNSIGNED_TXID: &str = "unsigned-txid";
+
+/// How a route can be paid.
+const METHODS: [&str; 5] = ["eip3009", "permit2", "eip2612", "txid", UNSIGNED_TXID];
+
+impl RouteSetting {
+    /// Whether its buyers sign for transactions that they made.
+    pub fn takes_signed_proofs(&self) -> bool {
+        self.methods.contains(&Method::Txid.as_str())
+    }
+}
 
 /// One price, on one network or on all that are configured.
 #[derive(Clone, Debug)]
@@ -88,7 +99,8 @@ pub fn parse(text: &str) -> Result<RouteSetting, Failure> {
                     let known = known.filter(|known| !route.methods.contains(known));
                     route.methods.push(known.ok_or_else(|| {
                         bad(&format!(
-                            "`{name}` is no other of the methods eip3009, permit2 and eip2612"
+                            "`{name}` is no other of the methods {}",
+                            METHODS.join(", ")
                         ))
                     })?);
                 }
@@ -252,6 +264,11 @@ mod tests {
         }
         let route = parse("/paid=$1; methods=eip2612, permit2").unwrap();
         assert_eq!(route.methods, ["eip2612", "permit2"]);
+        assert!(!route.takes_signed_proofs());
+        let route = parse("/paid=$1; methods=unsigned-txid").unwrap();
+        assert!(!route.takes_signed_proofs());
+        let route = parse("/paid=$1; methods=txid,unsigned-txid").unwrap();
+        assert!(route.takes_signed_proofs());
     }
 
     #[test]

@@ -80,6 +80,7 @@ impl GateArgs {
             public_url: self.public_url.or(file.public_url),
             token_path: self.token_path.or(file.token_path),
             token_key_file: self.token_key_file.or(file.token_key_file),
+            proof_key_file: self.proof_key_file.or(file.proof_key_file),
             exposure_per_payer: self.exposure_per_payer.or(file.exposure_per_payer),
             exposure: self.exposure.or(file.exposure),
             webhook: self.webhook.or(file.webhook),

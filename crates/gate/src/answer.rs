@@ -13,6 +13,9 @@ use crate::body::{self, Body};
 /// When to ask again about a settlement whose outcome is unknown.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
+/// When to show a transaction again that is in no block yet.
+const SHOW_AGAIN: Duration = Duration::from_secs(1);
+
 /// `{"error": code, "message": sentence}`, never cached.
 pub(crate) fn problem(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     let text = json!({ "error": code, "message": message }).to_string();
@@ -73,6 +76,24 @@ pub(crate) fn pending(version: Version, receipt: &SettleResponse) -> Response<Bo
         "The payment was sent and its outcome is not known yet; ask again with the same payment, do not sign another.",
     );
     with_receipt(with_retry_after(answer, ASK_AGAIN), version, receipt)
+}
+
+/// A transaction that was shown is good and early: no terms, so that nobody pays
+/// again. The same proof is shown again a little later.
+pub(crate) fn early(
+    version: Version,
+    receipt: SettleResponse,
+    refusal: &Refusal,
+) -> Response<Body> {
+    let message = "The transaction is in no block yet, or does not lie deep enough; show the same proof again, do not pay again.";
+    let receipt = SettleResponse {
+        success: false,
+        error_reason: Some(refusal.code().to_owned()),
+        error_message: Some(message.to_owned()),
+        ..receipt
+    };
+    let answer = problem(StatusCode::PAYMENT_REQUIRED, refusal.code(), message);
+    with_receipt(with_retry_after(answer, SHOW_AGAIN), version, &receipt)
 }
 
 /// The authorization was used before, and the content went to who used it: no

@@ -17,7 +17,7 @@ use crate::event::{Event, OnEvent};
 use crate::gate::{ChainUse, Gate, Inner, Settlements, extensions};
 use crate::limits::MAX_ROUTES;
 use crate::pass::Passes;
-use crate::{BuildError, Limits, Route};
+use crate::{BuildError, Limits, Route, TokenKeys};
 
 /// Builds a [`Gate`]; see [`Gate::builder`].
 pub struct GateBuilder {
@@ -37,6 +37,7 @@ pub struct GateBuilder {
     alive: Vec<String>,
     identifier_required: bool,
     passes: Option<Passes>,
+    proof_keys: Option<TokenKeys>,
 }
 
 impl GateBuilder {
@@ -62,6 +63,7 @@ impl GateBuilder {
             alive: Vec::new(),
             identifier_required: false,
             passes: None,
+            proof_keys: None,
         }
     }
 
@@ -160,6 +162,15 @@ impl GateBuilder {
         self
     }
 
+    /// Takes transaction proofs (method `txid`) on the routes that offer them. The keys
+    /// mark the references of their offers, so that nothing is remembered of what was
+    /// asked; gates that serve the same routes need the same keys.
+    #[must_use]
+    pub fn proofs(mut self, keys: TokenKeys) -> Self {
+        self.proof_keys = Some(keys);
+        self
+    }
+
     /// Calls a function at every event. It must not block.
     #[must_use]
     pub fn on_event(mut self, call: impl Fn(&Event) + Send + Sync + 'static) -> Self {
@@ -221,6 +232,7 @@ impl GateBuilder {
             chains,
             grants: self.grants.owned_by(&owner),
             passes,
+            proof_keys: self.proof_keys,
             settlements: self.settlements,
             clock: self.clock,
             limits: self.limits,

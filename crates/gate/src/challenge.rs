@@ -16,8 +16,9 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 use tollway_core::wire::{Object, PaymentRequired, PaymentRequirements, ResourceInfo, v1};
-use tollway_core::{extensions, header};
+use tollway_core::{codes, extensions, header};
 
+use crate::answer;
 use crate::body::{self, Body};
 use crate::event::Event;
 use crate::gate::{Inner, Sale};
@@ -287,6 +288,39 @@ fn sentence(offers: &[Offer]) -> String {
     )
 }
 
+/// The terms, for a request without payment.
+pub(crate) fn unpaid(gate: &Inner, sale: &Sale, path: &str) -> Response<Body> {
+    match sale.is_stamped {
+        false => sale.challenge.kept_answer(path),
+        true => fresh(gate, sale, path, None),
+    }
+}
+
+/// The terms as they are from now on, and why the payment was not taken. A reason
+/// that makes them too long is left out.
+fn fresh(gate: &Inner, sale: &Sale, path: &str, reason: Option<Reason<'_>>) -> Response<Body> {
+    let Some(offers) = gate.offered(sale, path) else {
+        return answer::unavailable(
+            codes::INTERNAL_ERROR,
+            "The terms cannot be made now; ask again later.",
+        );
+    };
+    let told = |reason| {
+        Challenge::with_reason(
+            &gate.base_url,
+            &sale.resource,
+            &offers,
+            &gate.extensions,
+            sale.extras.as_ref(),
+            reason,
+        )
+    };
+    match told(reason).or_else(|_| told(None)) {
+        Ok(challenge) => challenge.answer(path),
+        Err(_) => sale.challenge.answer(path),
+    }
+}
+
 /// The answer to a payment that is not taken: the reason, and the terms again.
 pub(crate) fn rejected(gate: &Inner, sale: &Sale, path: &str, why: &Rejection) -> Response<Body> {
     let refusal = &why.refusal;
@@ -298,29 +332,15 @@ pub(crate) fn rejected(gate: &Inner, sale: &Sale, path: &str, why: &Rejection) -
         route: sale.pattern.clone(),
         code: refusal.code().to_owned(),
     });
-    let mut response = again(gate, sale, path, &why.error, refusal.message());
-    *response.status_mut() = why.status;
+    let reason = Reason {
+        error: &why.error,
+        message: refusal.message(),
+    };
+    let mut response = fresh(gate, sale, path, Some(reason));
+    if response.status() == StatusCode::PAYMENT_REQUIRED {
+        *response.status_mut() = why.status;
+    }
     response
-}
-
-/// The terms again, with a reason. A reason that makes them too long is left out.
-pub(crate) fn again(
-    gate: &Inner,
-    sale: &Sale,
-    path: &str,
-    error: &str,
-    message: &str,
-) -> Response<Body> {
-    let reason = Some(Reason { error, message });
-    let told = Challenge::with_reason(
-        &gate.base_url,
-        &sale.resource,
-        &sale.offers,
-        &gate.extensions,
-        sale.extras.as_ref(),
-        reason,
-    );
-    told.as_ref().unwrap_or(&sale.challenge).answer(path)
 }
 
 #[cfg(test)]

@@ -75,6 +75,11 @@ pub enum BuildError {
     /// A route sells a pass for what is only known afterwards.
     #[error("the route `{0}` sells a pass and is metered; give the pass a fixed price")]
     MeteredPass(String),
+    /// A route takes transaction proofs and the gate has no keys for their references.
+    #[error(
+        "the route `{0}` takes transaction proofs; give the gate the keys that mark their references"
+    )]
+    NoProofKeys(String),
     /// A webhook that is not https to somebody or http to this machine.
     #[error("{0} cannot be told of events; name an https URL without user, password and query")]
     Webhook(String),

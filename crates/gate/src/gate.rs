@@ -12,8 +12,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use tollway_core::wire::{Object, ResourceInfo};
 use tollway_core::{
-    Chain, Clock, Facilitator, FacilitatorError, Finality, GrantId, Network, PaymentFlow, Refusal,
-    Scheme, Timestamp,
+    Chain, Clock, Facilitator, FacilitatorError, Finality, GrantId, Network, Refusal, Scheme,
+    Timestamp,
 };
 use tollway_ledger::{GrantStore, LedgerError, SettlementStore};
 
@@ -22,9 +22,10 @@ use crate::challenge::{Challenge, declared_extensions};
 use crate::cors::Cors;
 use crate::event::{Event, OnEvent};
 use crate::pass::{Extras, Passes, SoldPass};
+use crate::proof;
 use crate::route::{Decision, Pricing, Quote, Route, decide};
 use crate::service::GateLayer;
-use crate::{BuildError, Limits, Offer};
+use crate::{BuildError, Limits, Offer, TokenKeys};
 
 /// A price on routes: build it once, then wrap services with its
 /// [`layer`](Gate::layer). Clones share everything.
@@ -75,6 +76,7 @@ impl Gate {
     pub async fn start(&self) -> Result<StartReport, LedgerError> {
         let mut report = self.recover().await?;
         report.warnings = self.refresh_supported().await;
+        report.warnings.extend(self.inner.unsigned_proofs());
         crate::flow::keep(&self.inner);
         Ok(report)
     }
@@ -153,9 +155,10 @@ pub(crate) struct Settlements {
 #[derive(Debug)]
 pub(crate) struct Sale {
     pub pattern: String,
-    pub flow: PaymentFlow,
     pub resource: ResourceInfo,
     pub offers: Vec<Offer>,
+    /// Whether its terms differ from answer to answer: it takes signed proofs.
+    pub is_stamped: bool,
     pub pass: Option<SoldPass>,
     /// What its 402 body says of tokens, where it sells a pass.
     pub extras: Option<Extras>,
@@ -173,6 +176,8 @@ pub(crate) struct Inner {
     pub chains: BTreeMap<Network, ChainUse>,
     pub grants: Arc<dyn GrantStore>,
     pub passes: Option<Passes>,
+    /// What marks the references of transaction proofs.
+    pub proof_keys: Option<TokenKeys>,
     /// The engine's record, where the engine is of this process.
     pub settlements: Option<Settlements>,
     pub clock: Arc<dyn Clock>,
@@ -221,6 +226,12 @@ impl Inner {
         sales.get(route).cloned().flatten()
     }
 
+    /// The prebuilt sales of all routes with fixed prices.
+    pub(crate) fn fixed_sales(&self) -> Vec<Arc<Sale>> {
+        let sales = self.sales.read().unwrap_or_else(PoisonError::into_inner);
+        sales.iter().flatten().cloned().collect()
+    }
+
     /// Asks the route's function; `None` means free.
     pub(crate) async fn asked_sale(
         &self,
@@ -253,10 +264,13 @@ impl Inner {
         if offers.len() > crate::limits::MAX_OFFERS {
             return Err(BuildError::TooManyOffers(pattern));
         }
-        let offers = offers
+        let mut offers = offers
             .iter()
             .map(|offer| self.complete(route, offer))
             .collect::<Result<Vec<_>, _>>()?;
+        // Most clients take the first entry that they know.
+        offers.sort_by_key(Offer::is_own);
+        self.check_proofs(&pattern, &offers)?;
         let pass = self.sold_pass(&pattern);
         let is_metered = |offer: &Offer| offer.terms().scheme == Scheme::Upto;
         if pass.is_some() && offers.iter().any(is_metered) {
@@ -266,16 +280,20 @@ impl Inner {
             let route = utf8_percent_encode(&pattern, NON_ALPHANUMERIC);
             Extras::new(&format!("{}?for={route}", passes.token_path), &offers)
         });
+        // As long as it will be when it is sent.
+        let shown = self
+            .stamped_offers(&offers, &pattern, "/")
+            .ok_or(BuildError::Random)?;
         let challenge = Challenge::new(
             &self.base_url,
             &route.resource,
-            &offers,
+            &shown,
             &self.extensions,
             extras.as_ref(),
         )?;
         Ok(Sale {
+            is_stamped: offers.iter().any(proof::is_signed),
             pattern,
-            flow: route.flow,
             resource: route.resource.clone(),
             offers,
             pass,

@@ -52,6 +52,7 @@ mod hygiene;
 mod limits;
 mod offer;
 mod pass;
+mod proof;
 mod proxy;
 mod purchase;
 mod remote;

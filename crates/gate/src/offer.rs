@@ -72,6 +72,18 @@ impl Offer {
         Self::checked(wire, self.decimals)
     }
 
+    /// The same paid by a transaction of the buyer's own that nobody signs for, as some
+    /// demonstrations do (method `txid`, `extra.proofProfile` `unsigned`). Whoever
+    /// shows a transfer to the payee first gets the goods: offer
+    /// [`Method::Txid`] instead wherever buyers can sign.
+    ///
+    /// # Errors
+    /// What [`Terms::check`] refuses.
+    pub fn by_unsigned_proof(self) -> Result<Self, Refusal> {
+        let wire = PaymentRequirements::clone(&self.terms.wire).with_method(Method::Txid);
+        Self::checked(wire.with_extra("proofProfile", "unsigned"), self.decimals)
+    }
+
     /// The same as the most that may be charged (`upto`): the service behind says
     /// how much it is in the end ([`crate::Charge`]).
     ///
@@ -121,9 +133,24 @@ impl Offer {
         &self.terms
     }
 
-    /// The same offer in a flow, with what the facilitator adds to `extra`.
+    /// The same offer in other words.
+    pub(crate) fn saying(&self, wire: PaymentRequirements) -> Result<Self, Refusal> {
+        Self::checked(wire, self.decimals)
+    }
+
+    /// Whether its method is our own rather than x402's.
+    pub(crate) fn is_own(&self) -> bool {
+        self.terms.transfer_method().is_some_and(Method::is_own)
+    }
+
+    /// The same offer in a flow, with what the facilitator adds to `extra`. A
+    /// transaction that was made already is always shown upfront.
     pub(crate) fn complete(&self, flow: PaymentFlow, added: &Object) -> Result<Self, Refusal> {
         let mut wire = PaymentRequirements::clone(&self.terms.wire);
+        let flow = match wire.proof_profile() {
+            Some(_) => PaymentFlow::Upfront,
+            None => flow,
+        };
         let mut extra = wire.extra.take().unwrap_or_default();
         for (key, value) in added {
             extra.entry(key.clone()).or_insert_with(|| value.clone());

@@ -8,8 +8,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tollway_core::extensions::{self, PaymentIdentifierId};
 use tollway_core::header::{Presentation, Presented};
-use tollway_core::wire::{PaymentPayload, Version};
-use tollway_core::{Amount, Intent, PaymentFlow, Refusal, Terms, codes, mistake};
+use tollway_core::wire::{PaymentPayload, Version, v1};
+use tollway_core::{
+    Amount, Intent, PaymentFlow, ProofProfile, Refusal, Settlement, Terms, codes, mistake,
+};
 use tollway_ledger::NewGrant;
 use url::Url;
 
@@ -45,7 +47,7 @@ pub(crate) struct Purchase {
     pub chain: ChainUse,
     pub identifier: Option<PaymentIdentifierId>,
     pub sale: Arc<Sale>,
-    /// The route's, but at the token door.
+    /// The offer's, but at the token door.
     pub flow: PaymentFlow,
     pub target: Target,
     /// As the ledger keeps it: a long one ends with the digest of the whole.
@@ -90,13 +92,18 @@ impl Purchase {
     ) -> Result<Self, Rejection> {
         let version = presented.version;
         let own_url = format!("{}{}", gate.base_url, target.path);
-        let offer = matching(&sale, &presented, &own_url)?;
+        let offer = matching(gate, &sale, &presented, &own_url)?;
         let (terms, decimals) = (Arc::clone(offer.terms()), offer.decimals());
         extensions::check_echo(Some(&gate.extensions), presented.extensions())
             .map_err(Rejection::terms)?;
         let mut resource = sale.resource.clone();
         resource.url = own_url;
-        let payload = Arc::new(presented.into_payload(&terms.wire, resource));
+        let mut payload = presented.into_payload(&terms.wire, resource.clone());
+        if terms.wire.proof_profile().is_some() {
+            // What its payer signed is compared with what is sold, not with what it says.
+            payload.resource = Some(resource);
+        }
+        let payload = Arc::new(payload);
         let identifier = identifier(gate, version, &payload)?;
         let chain = gate
             .chains
@@ -120,16 +127,34 @@ impl Purchase {
             payload_digest: payload_digest(&payload),
             body_digest: String::new(),
             payload,
-            terms,
             decimals,
             intent,
             chain,
             identifier,
-            flow: sale.flow,
+            flow: terms.flow,
+            terms,
             sale,
             target,
             url,
         })
+    }
+
+    /// Whether a transaction is shown that was made already.
+    pub(crate) fn is_proof(&self) -> bool {
+        self.terms.wire.proof_profile().is_some()
+    }
+
+    /// The transaction that is shown; empty where none is.
+    pub(crate) fn shown_transaction(&self) -> String {
+        match &self.intent.settlement {
+            Settlement::Observe { transaction } => transaction.to_string(),
+            _ => String::new(),
+        }
+    }
+
+    /// Whether it is verified before it is claimed.
+    pub(crate) fn is_verified_first(&self) -> bool {
+        self.flow == PaymentFlow::Authorization || self.is_proof()
     }
 
     /// The same with what is charged of the maximum.
@@ -192,12 +217,13 @@ fn bounded(mut url: String) -> String {
     url
 }
 
-/// The terms of the offer that a payment accepts.
-fn matching<'s>(
-    sale: &'s Sale,
+/// The offer that a payment accepts.
+fn matching(
+    gate: &Inner,
+    sale: &Sale,
     presented: &Presented,
     own_url: &str,
-) -> Result<&'s Offer, Rejection> {
+) -> Result<Offer, Rejection> {
     if let Presentation::V2(payload) = &presented.payload
         && let Some(resource) = &payload.resource
         && !same_resource(&resource.url, own_url)
@@ -206,12 +232,25 @@ fn matching<'s>(
             "The payment was made for another resource; ask without payment for the terms of this one.",
         ));
     }
+    if let Presentation::V2(payment) = &presented.payload
+        && payment.accepted.proof_profile() == Some(ProofProfile::Signed)
+    {
+        let offer = gate.accepted_for_proof(sale, &payment.accepted, own_url);
+        return offer.ok_or_else(unknown_reference);
+    }
     let fits = |offer: &&Offer| {
-        let terms = offer.terms();
-        let for_v1 = matches!(terms.method(), None | Some("eip3009"));
-        presented.matches(&terms.wire) && (presented.version == Version::V2 || for_v1)
+        let wire = &offer.terms().wire;
+        let can_be_accepted = presented.version == Version::V2 || v1::can_be_accepted(wire);
+        presented.matches(wire) && can_be_accepted
     };
-    sale.offers.iter().find(fits).ok_or_else(no_match)
+    sale.offers.iter().find(fits).cloned().ok_or_else(no_match)
+}
+
+fn unknown_reference() -> Rejection {
+    Rejection::terms(Refusal::new(
+        codes::INVALID_EXACT_EVM_TXID_REFERENCE,
+        "The proof is not for terms of this resource; show it where its terms came from, with all that they said.",
+    ))
 }
 
 /// Whether a URL that a payment names is the one that is sold. The query does
@@ -279,7 +318,7 @@ fn payload_digest(payload: &PaymentPayload) -> String {
     hex::encode(digest.finalize())
 }
 
-fn digest_value(digest: &mut Sha256, value: &Value) {
+pub(crate) fn digest_value(digest: &mut Sha256, value: &Value) {
     match value {
         Value::Object(object) => {
             let mut keys: Vec<&String> = object.keys().collect();

@@ -197,7 +197,7 @@ fn refused_path(gate: &Inner, error: PathError) -> Response<Body> {
 
 /// The terms. HEAD gets those of GET, without their body.
 fn challenged(gate: &Inner, sale: &Sale, method: &Method, path: &str) -> Response<Body> {
-    let mut response = sale.challenge.kept_answer(path);
+    let mut response = challenge::unpaid(gate, sale, path);
     if *method == Method::HEAD {
         *response.body_mut() = body::empty();
     }

@@ -22,7 +22,7 @@ use crate::cli::{GateArgs, Settle};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::replica::TakesPart;
-use crate::routes::{self, RouteSetting};
+use crate::routes::{self, RouteSetting, UNSIGNED_TXID};
 use crate::settings::required;
 use crate::story::Story;
 use crate::wiring::{self, EngineSettings, LocalEngine, NetworkSetting};
@@ -116,6 +116,8 @@ struct Settings {
     finality: Finality,
     /// How passes are sold, where a route sells one.
     passes: Option<PassSettings>,
+    /// What marks the offers of transaction proofs, where a route takes them.
+    proof_keys: Option<TokenKeys>,
 }
 
 /// What the flags say of passes.
@@ -145,7 +147,7 @@ impl PassSettings {
         let all = dollars(args.exposure.as_deref(), EXPOSURE.1, "--exposure")?;
         Ok(Self {
             token_path: args.token_path.clone(),
-            keys: token_keys(&file)?,
+            keys: shared_keys(&file, "access tokens")?,
             exposure: own.zip(all),
             webhook: webhook(args)?,
         })
@@ -190,13 +192,34 @@ fn dollars(text: Option<&str>, default: &str, flag: &str) -> Result<Option<Decim
     Ok(is_some.then_some(amount))
 }
 
-/// The keys that sign tokens; a fresh one where there is no such file.
-fn token_keys(file: &Path) -> Result<TokenKeys, Failure> {
+/// The keys that mark the offers of transaction proofs, where a route takes any.
+fn proof_keys(
+    args: &GateArgs,
+    routes: &[RouteSetting],
+    environment: &Environment,
+) -> Result<Option<TokenKeys>, Failure> {
+    if !routes.iter().any(RouteSetting::takes_signed_proofs) {
+        return match args.proof_key_file {
+            None => Ok(None),
+            Some(_) => Err(Failure::usage(
+                "--proof-key-file is there and no route takes transaction proofs; add `; methods=txid` to a route.",
+            )),
+        };
+    }
+    let file = match &args.proof_key_file {
+        Some(file) => file.clone(),
+        None => environment.home()?.join("proof.keys"),
+    };
+    shared_keys(&file, "transaction proofs").map(Some)
+}
+
+/// Keys that all gates of a seller share; a fresh one where there is no such file.
+fn shared_keys(file: &Path, of: &str) -> Result<TokenKeys, Failure> {
     if !file.exists() {
         let fresh = TokenKeys::generate().map_err(Failure::new)?;
         keys::write_private(file, &fresh)?;
         eprintln!(
-            "tollway: {} holds a fresh key for access tokens; gates that share a ledger need the same file.",
+            "tollway: {} holds a fresh key for {of}; gates that share a ledger need the same file.",
             file.display()
         );
     }
@@ -223,6 +246,7 @@ impl Settings {
             finality: wiring::finality(args.finality.as_deref(), "--finality")?,
             facilitator: required(args.facilitator.clone(), "--facilitator", "local")?,
             passes: None,
+            proof_keys: None,
         };
         wiring::http_url(&settings.upstream, "--upstream")?;
         if settings.networks.is_empty() {
@@ -242,6 +266,7 @@ impl Settings {
                 "--token-path or --webhook is there and no route sells a pass; add for example `; pass=1h` to a route.",
             ));
         }
+        settings.proof_keys = proof_keys(args, &settings.routes, environment)?;
         Ok(settings)
     }
 
@@ -286,6 +311,9 @@ impl Settings {
 
 /// The same offer, paid by a method.
 fn paid_by(offer: Offer, method: &str) -> Result<Offer, Failure> {
+    if method == UNSIGNED_TXID {
+        return offer.by_unsigned_proof().map_err(bad_route);
+    }
     let method = Method::from_wire(method).unwrap_or(Method::Eip3009);
     let offer = offer.by(method).map_err(bad_route)?;
     if method != Method::Eip2612 {
@@ -450,6 +478,9 @@ fn build(
     builder = builder.finality(settings.finality);
     if let Some(passes) = &settings.passes {
         builder = builder.passes(passes.passes(ledger)?);
+    }
+    if let Some(keys) = &settings.proof_keys {
+        builder = builder.proofs(keys.clone());
     }
     if let Some(name) = part.name() {
         builder = builder.owner(name, &[]);

@@ -290,6 +290,7 @@ pub(super) async fn end(
             refuse(gate, record, refusal.code(), refusal.message(), reclaimable).await;
             let response = match refusal.code() {
                 codes::DUPLICATE_SETTLEMENT => answer::duplicate(purchase.version, &receipt),
+                code if codes::is_early_proof(code) => not_taken(gate, purchase, refusal),
                 _ => answer::with_receipt(
                     not_taken(gate, purchase, refusal),
                     purchase.version,

@@ -3,7 +3,11 @@
 //! ```text
 //! authorization   repeat? · verify · claim · upstream · store the answer · settle · release
 //! upfront         repeat? · claim · settle (which verifies) · upstream · release
+//! transaction     repeat? · verify · claim · settle (which looks at it) · upstream · release
 //! ```
+//!
+//! A transaction that is shown as proof is verified before it is claimed: its hash is
+//! public, and nobody but its payer is to keep it from being shown.
 //!
 //! A paying request runs in a task of its own, to its end, whether or not the
 //! client stays: what was charged can be fetched again by its identifier.
@@ -26,10 +30,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode};
-use tollway_core::wire::VerifyResponse;
+use tollway_core::wire::{SettleResponse, VerifyResponse};
 use tollway_core::{FacilitatorError, PaymentFlow, Refusal, VerifyRequest, codes};
 use tollway_ledger::{Claim, GrantRecord, LedgerError};
 
+use self::settle::Order;
 use crate::body::{self, Body};
 use crate::crash::durably;
 use crate::event::Event;
@@ -101,7 +106,7 @@ impl Work {
                     "Too many payments are being handled; ask again with the same payment.",
                 );
             };
-            if self.purchase.flow == PaymentFlow::Authorization
+            if self.purchase.is_verified_first()
                 && let Err(response) = verify(&self.gate, &self.purchase).await
             {
                 return response;
@@ -166,6 +171,13 @@ async fn claim(
 
 /// Asks the facilitator whether the payment would settle now.
 async fn verify(gate: &Inner, purchase: &Purchase) -> Result<(), Response<Body>> {
+    if purchase.is_proof() && gate.now() >= purchase.intent.deadline {
+        let over = Refusal::new(
+            codes::INVALID_EXACT_EVM_TXID_REFERENCE,
+            "The time to show a transaction for these terms is over; send its hash to the seller.",
+        );
+        return Err(not_taken(gate, purchase, over));
+    }
     let request = VerifyRequest {
         payload: purchase.payload.clone(),
         requirements: purchase.terms.wire.clone(),
@@ -206,8 +218,21 @@ fn invalid(gate: &Inner, purchase: &Purchase, verdict: VerifyResponse) -> Respon
     not_taken(gate, purchase, Refusal::foreign(code, message))
 }
 
-/// The terms again, with a facilitator's reason.
+/// The terms again, with a facilitator's reason. A transaction that only has to wait
+/// gets no terms: nobody is to pay again for it.
 fn not_taken(gate: &Inner, purchase: &Purchase, refusal: Refusal) -> Response<Body> {
+    if codes::is_early_proof(refusal.code()) {
+        gate.emit(&Event::Refused {
+            grant: None,
+            route: purchase.sale.pattern.clone(),
+            code: refusal.code().to_owned(),
+        });
+        let receipt = SettleResponse {
+            transaction: purchase.shown_transaction(),
+            ..Order::of(purchase).unknown_receipt()
+        };
+        return answer::early(purchase.version, receipt, &refusal);
+    }
     let status = match refusal.code() {
         codes::PERMIT2_ALLOWANCE_REQUIRED => StatusCode::PRECONDITION_FAILED,
         _ => StatusCode::PAYMENT_REQUIRED,

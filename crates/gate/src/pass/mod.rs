@@ -24,6 +24,7 @@ pub(crate) use feed::{Feed, follow};
 pub(crate) use notice::tell_all;
 pub use offer::PassOffer;
 pub(crate) use status::settlement;
+pub(crate) use token::mac;
 pub use token::{KeyError, TokenKeys};
 
 use std::sync::Arc;

@@ -123,6 +123,11 @@ impl TokenKeys {
         Ok(Zeroizing::new(format!("k{} {}\n", hex::encode(name), *key)))
     }
 
+    /// The keys, the one that signs first.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|(_, key)| key.as_slice())
+    }
+
     /// A token for these claims.
     pub(crate) fn sign(&self, claims: &Claims) -> String {
         let Some((kid, key)) = self.0.first() else {

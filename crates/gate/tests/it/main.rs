@@ -11,6 +11,7 @@ mod identifiers;
 mod metered;
 mod outcomes;
 mod passes;
+mod proofs;
 mod proxied;
 mod remote;
 mod spellings;

@@ -1,5 +1,6 @@
-//! A chain that only pretends: it decodes EIP-3009 payloads for real, and its
-//! "blocks" are a map that the fake facilitator writes.
+//! A chain that only pretends: it decodes EIP-3009 payloads and the hashes of
+//! transactions for real, and its "blocks" are a map that the fake facilitator
+//! writes.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -75,6 +76,39 @@ impl FakeChain {
         self.settled.lock().unwrap().get(&identity.key()).cloned()
     }
 
+    /// A transaction that is shown as proof.
+    fn inspect_shown(
+        &self,
+        hash: &str,
+        payload: &Arc<PaymentPayload>,
+        terms: &Arc<Terms>,
+    ) -> Result<Intent, Refusal> {
+        let from = payload.payload["from"].as_str().unwrap();
+        let from = self.network.address(from).unwrap();
+        let extra = terms.wire.extra.as_ref().unwrap();
+        let expires_at = extra.get("expiresAt").and_then(|end| end.as_u64());
+        Ok(Intent {
+            identity: Identity {
+                network: self.network.clone(),
+                scope: format!("tx:{}", terms.asset),
+                payer: from.clone(),
+                nonce: hash.to_owned(),
+            },
+            expected: Expected {
+                asset: terms.asset.clone(),
+                from,
+                to: terms.pay_to.clone(),
+                amount: terms.amount,
+            },
+            deadline: Timestamp::from_secs(expires_at.unwrap_or(u64::from(u32::MAX))),
+            settlement: Settlement::Observe {
+                transaction: TxHash::new(hash),
+            },
+            payload: payload.clone(),
+            terms: terms.clone(),
+        })
+    }
+
     fn node(&self) -> Result<(), ChainError> {
         match self.has_node.load(Ordering::SeqCst) {
             true => Ok(()),
@@ -121,6 +155,10 @@ impl Chain for FakeChain {
                 "The authorization is incomplete; send all of it.",
             )
         };
+        if let Some(hash) = payload.payload.get("txHash") {
+            let hash = hash.as_str().ok_or_else(wrong)?;
+            return self.inspect_shown(hash, payload, terms);
+        }
         let authorization = payload.payload.get("authorization").ok_or_else(wrong)?;
         let text = |key: &str| authorization[key].as_str().ok_or_else(wrong);
         let from = self.network.address(text("from")?).map_err(|_| wrong())?;

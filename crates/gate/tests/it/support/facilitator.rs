@@ -40,6 +40,8 @@ pub struct FakeFacilitator {
     pub always: Mutex<Option<Say>>,
     /// Said to every verify call.
     pub verdict: Mutex<Option<Result<VerifyResponse, FacilitatorError>>>,
+    /// What each verify call asked.
+    pub asked: Mutex<Vec<VerifyRequest>>,
     pub kinds: Mutex<SupportedResponse>,
     pub verified: AtomicUsize,
     pub settle_calls: AtomicUsize,
@@ -55,6 +57,7 @@ impl FakeFacilitator {
             script: Mutex::default(),
             always: Mutex::default(),
             verdict: Mutex::default(),
+            asked: Mutex::default(),
             kinds: Mutex::default(),
             verified: AtomicUsize::new(0),
             settle_calls: AtomicUsize::new(0),
@@ -101,7 +104,8 @@ impl FakeFacilitator {
 
 #[async_trait]
 impl Facilitator for FakeFacilitator {
-    async fn verify(&self, _: &VerifyRequest) -> Result<VerifyResponse, FacilitatorError> {
+    async fn verify(&self, request: &VerifyRequest) -> Result<VerifyResponse, FacilitatorError> {
+        self.asked.lock().unwrap().push(request.clone());
         self.verified.fetch_add(1, Ordering::SeqCst);
         let verdict = self.verdict.lock().unwrap().clone();
         verdict.unwrap_or_else(|| {

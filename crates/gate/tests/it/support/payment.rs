@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, Request};
 use serde_json::json;
-use tollway_core::wire::{PaymentPayload, PaymentRequired, Version};
-use tollway_core::{Chain as _, Identity, Terms, extensions, header};
+use tollway_core::wire::{PaymentPayload, PaymentRequired, PaymentRequirements, Version};
+use tollway_core::{Chain as _, Identity, ProofProfile, Terms, extensions, header};
 use tollway_gate::Body;
 
 use super::Answer;
@@ -50,6 +50,31 @@ impl Payment {
             accepted,
             payload: payload.as_object().unwrap().clone(),
             extensions: terms.extensions,
+        };
+        Self {
+            payload,
+            version: Version::V2,
+        }
+    }
+
+    /// A transaction for these terms' entry of a kind; nobody here checks who signed.
+    pub fn shown(terms: &PaymentRequired, profile: ProofProfile, hash: &str) -> Self {
+        let is_wanted = |entry: &&PaymentRequirements| entry.proof_profile() == Some(profile);
+        let accepted = terms.accepts.iter().find(is_wanted).unwrap().clone();
+        let mut payload = json!({
+            "txHash": hash,
+            "from": "0x857b06519E91e3A54538791bDbb0E22373e36b66",
+        });
+        if profile == ProofProfile::Signed {
+            payload["reference"] = accepted.extra_str("reference").unwrap().into();
+            payload["signature"] = format!("0x{}", "11".repeat(65)).into();
+        }
+        let payload = PaymentPayload {
+            x402_version: 2,
+            resource: Some(terms.resource.clone()),
+            accepted,
+            payload: payload.as_object().unwrap().clone(),
+            extensions: terms.extensions.clone(),
         };
         Self {
             payload,
