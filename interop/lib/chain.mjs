@@ -130,6 +130,7 @@ export class Chain {
     const args = [PERMIT2, maxUint256];
     const hash = await wallet.writeContract({ address: this.network.token, abi: dollar.abi, functionName: "approve", args });
     await this.read.waitForTransactionReceipt({ hash, timeout: 20_000 });
+    return hash;
   }
 
   balance(address) {

@@ -7,7 +7,7 @@ import { generatePrivateKey, privateKeyToAddress } from "viem/accounts";
 import { price } from "./networks.mjs";
 import { axiom, python, root } from "./paths.mjs";
 import { Process } from "./process.mjs";
-import { Tollway } from "./tollway.mjs";
+import { Tollway, weatherBinary } from "./tollway.mjs";
 
 const CLIENT_TIMEOUT_MS = 45_000;
 const directories = new Set();
@@ -54,6 +54,13 @@ export class Test {
     const server = this.#script("servers", name, { secret: this.secret, price: price.text, payTo: this.payTo, ...options });
     const url = await server.ready();
     return { url, process: server, handled: () => server.stdout.split("\n").filter((line) => line === "handled").length };
+  }
+
+  /** Starts the weather service of the examples; `told()` counts whom it told the weather. */
+  async weather() {
+    const server = this.own(new Process("weather", weatherBinary(), ["127.0.0.1:0"]));
+    const url = await server.ready();
+    return { url, told: () => server.stdout.split("\n").filter((line) => line.startsWith("told the weather")).length };
   }
 
   /** The facilitator made of the official code. */

@@ -13,12 +13,26 @@ export function tollwayBinary() {
   return process.env.TOLLWAY_BIN ? resolve(process.env.TOLLWAY_BIN) : join(project, "target", "debug", "tollway");
 }
 
-/** Builds the default binary if it is not there yet. */
+/** The weather service of the examples, which knows nothing of payments: WEATHER_BIN, or the debug build. */
+export function weatherBinary() {
+  return process.env.WEATHER_BIN ? resolve(process.env.WEATHER_BIN) : join(project, "target", "debug", "weather");
+}
+
+function build(what, ...target) {
+  console.log(`building ${what} …`);
+  execFileSync("cargo", ["build", "--quiet", ...target], { cwd: project, stdio: ["ignore", "inherit", "inherit"] });
+}
+
+/** Builds the default binaries if they are not there yet. */
 export function ensureTollway() {
-  if (existsSync(tollwayBinary())) return;
-  if (process.env.TOLLWAY_BIN) throw new Error(`TOLLWAY_BIN is ${process.env.TOLLWAY_BIN}, which does not exist`);
-  console.log("building tollway …");
-  execFileSync("cargo", ["build", "--quiet", "-p", "tollway"], { cwd: project, stdio: ["ignore", "inherit", "inherit"] });
+  for (const [variable, path, ...target] of [
+    ["TOLLWAY_BIN", tollwayBinary(), "-p", "tollway"],
+    ["WEATHER_BIN", weatherBinary(), "-p", "tollway-examples", "--bin", "weather"],
+  ]) {
+    if (existsSync(path)) continue;
+    if (process.env[variable]) throw new Error(`${variable} is ${path}, which does not exist`);
+    build(path.split("/").at(-1), ...target);
+  }
 }
 
 let files = 0;
@@ -60,6 +74,7 @@ export class Tollway {
   async gate({ upstream, payTo, route = "GET /paid/*", amount = price.text, terms = "", settle = "after", facilitator = "local" }) {
     const args = ["--listen", "127.0.0.1:0", "--upstream", upstream, "--route", `${route}=${amount}${terms}`];
     args.push("--pay-to", payTo, "--settle", settle, "--facilitator", facilitator, ...this.#network(), ...this.#ledger("gate"));
+    if (/methods=.*(?<!unsigned-)txid/.test(terms)) args.push("--proof-key-file", join(this.test.directory, "proof.keys"));
     if (terms.includes("pass=")) args.push("--token-key-file", join(this.test.directory, "token.keys"));
     if (facilitator === "local") {
       const signer = await this.test.chain.signer();
