@@ -31,4 +31,6 @@ mod rpc_faults_case;
 mod rpc_faults_reorg;
 mod rpc_faults_two;
 mod secrets;
+#[cfg(feature = "starknet-node")]
+mod sessions;
 mod two_copies;

@@ -2,6 +2,7 @@
 # Builds starknet-devnet where it is missing, outside target/, and prints where it is.
 # The stories run on it:
 #   tests/starknet/build-node.sh && cargo nextest run -p tollway-test-starknet --features node
+#   cargo nextest run -p tollway --features starknet-node --test stories sessions::
 set -euo pipefail
 version=0.10.1
 root=$HOME/.cache/tollway/starknet-devnet-$version

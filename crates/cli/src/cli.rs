@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Deserializer};
 
+pub use crate::session::flags::SessionCommand;
 use crate::{environment, exit};
 
 /// HTTP 402 payments: put a price on any route, pay it within limits, settle it on chain.
@@ -46,6 +47,9 @@ pub enum Command {
     /// Make, import and list encrypted wallets.
     #[command(subcommand)]
     Wallet(WalletCommand),
+    /// Let a key spend for a Starknet account, within limits and for a while.
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Look at the durable record of payments.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -113,6 +117,9 @@ pub struct GateArgs {
     /// Who is paid.
     #[arg(long, value_name = "ADDRESS")]
     pub pay_to: Option<String>,
+    /// Who is paid on Starknet networks, beside others [default: --pay-to].
+    #[arg(long, value_name = "ADDRESS")]
+    pub starknet_pay_to: Option<String>,
     /// Network to be paid on, with the URLs of its nodes, the preferred one first; may be repeated.
     #[arg(long = "network", value_name = "NETWORK[=RPC_URL,…]")]
     #[serde(rename = "networks")]
@@ -128,6 +135,20 @@ pub struct GateArgs {
     #[arg(long = "signer-key-file", value_name = "FILE")]
     #[serde(rename = "signer_key_file", deserialize_with = "one_or_many")]
     pub signer_key_files: Vec<PathBuf>,
+    /// Account that settles on Starknet networks and pays the fees there, with the file (mode 0600)
+    /// of its key; may be repeated. It is used for nothing else.
+    #[arg(long = "starknet-account", value_name = "ADDRESS=KEY_FILE")]
+    pub starknet_accounts: Vec<String>,
+    /// Pay at most this much STRK for one transaction on Starknet [default: 1].
+    #[arg(long, value_name = "STRK")]
+    pub starknet_max_fee: Option<String>,
+    /// An asset on Starknet beside the built-in ones; one of the same name on the same network takes
+    /// its place. May be repeated.
+    #[arg(
+        long = "starknet-asset",
+        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK"
+    )]
+    pub starknet_assets: Vec<String>,
     /// Where the record is kept: sqlite:PATH for one machine, a postgres:// URL for several
     /// [default: sqlite:~/.tollway/gate.db].
     #[arg(long, value_name = "URL")]
@@ -205,7 +226,8 @@ fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Er
 #[command(after_help = "Example:
   tollway facilitator --listen 127.0.0.1:4020 --network base-sepolia=https://rpc.example --signer-key-file signer.key
 
-Serves POST /verify, POST /settle, GET /supported, GET /settlements/ID, GET /health, GET /metrics.
+Serves POST /verify, POST /settle, GET /supported, GET /settlements/ID, GET /health, GET /metrics,
+and with --sponsor-account GET and POST /sponsor.
 Facilitators that settle for the same sellers must share one ledger: several machines share postgres://.
 
 With [[facilitator.callers]] in the configuration file only they may verify and settle, each within its
@@ -223,6 +245,20 @@ pub struct FacilitatorArgs {
     #[arg(long = "signer-key-file", value_name = "FILE")]
     #[serde(rename = "signer_key_file", deserialize_with = "one_or_many")]
     pub signer_key_files: Vec<PathBuf>,
+    /// Account that settles on Starknet networks and pays the fees there, with the file (mode 0600)
+    /// of its key; may be repeated. It is used for nothing else.
+    #[arg(long = "starknet-account", value_name = "ADDRESS=KEY_FILE")]
+    pub starknet_accounts: Vec<String>,
+    /// Pay at most this much STRK for one transaction on Starknet [default: 1].
+    #[arg(long, value_name = "STRK")]
+    pub starknet_max_fee: Option<String>,
+    /// An asset on Starknet beside the built-in ones; one of the same name on the same network takes
+    /// its place. May be repeated.
+    #[arg(
+        long = "starknet-asset",
+        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK"
+    )]
+    pub starknet_assets: Vec<String>,
     /// Where the record is kept: sqlite:PATH for one machine, a postgres:// URL for several
     /// [default: sqlite:~/.tollway/facilitator.db].
     #[arg(long, value_name = "URL")]
@@ -248,6 +284,17 @@ pub struct FacilitatorArgs {
     /// [default: 0.001].
     #[arg(long, value_name = "AMOUNT")]
     pub min_amount: Option<String>,
+    /// Account that pays the fees of what Starknet accounts of known callers allow it to send
+    /// (POST /sponsor), with the file (mode 0600) of its key.
+    #[arg(long, value_name = "ADDRESS=KEY_FILE")]
+    pub sponsor_account: Option<String>,
+    /// Entry point that it sends, by name or selector; may be repeated
+    /// [default: what sessions need].
+    #[arg(long = "sponsor-entrypoint", value_name = "NAME|SELECTOR")]
+    pub sponsor_entrypoints: Vec<String>,
+    /// Pay at most this much STRK a day for one caller [default: 10].
+    #[arg(long, value_name = "STRK")]
+    pub sponsor_fees_per_day: Option<String>,
     /// Who may call, and how much. Only in the configuration file; empty: anybody.
     #[arg(skip)]
     pub callers: Vec<CallerArgs>,
@@ -329,9 +376,12 @@ pub struct PayArgs {
     /// Print the answer's status and headers before the body.
     #[arg(short = 'i', long = "include")]
     pub include: bool,
-    /// Pay at most this much, in whole units of a dollar asset.
+    /// Pay at most this much, in whole units of a dollar asset [default with --session: its own maximum].
     #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true)]
-    pub max: String,
+    pub max: Option<String>,
+    /// Pay nobody but this account; may be repeated.
+    #[arg(long = "payee", value_name = "ADDRESS")]
+    pub payees: Vec<String>,
     /// Pay only on this network, with an optional RPC URL to check the balance; may be repeated.
     #[arg(long = "network", value_name = "NETWORK[=RPC_URL]")]
     pub networks: Vec<String>,
@@ -350,7 +400,21 @@ pub struct PayArgs {
     /// Wallet that pays (see `tollway wallet list`).
     #[arg(long, value_name = "NAME")]
     pub wallet: Option<String>,
-    /// File with the wallet's passphrase (mode 0600) [default: ask].
+    /// Session that pays (see `tollway session create`).
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["key_file", "wallet"])]
+    pub session: Option<String>,
+    /// Starknet account that pays, with the file (mode 0600) of its owner's key. With --session it is
+    /// the same account, and pays where the session is over, used up or revoked.
+    #[arg(long, value_name = "ADDRESS=KEY_FILE", conflicts_with_all = ["key_file", "wallet"])]
+    pub starknet_account: Option<String>,
+    /// An asset on Starknet beside the built-in ones; one of the same name on the same network takes
+    /// its place.
+    #[arg(
+        long = "starknet-asset",
+        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK"
+    )]
+    pub starknet_assets: Vec<String>,
+    /// File with the wallet's or the session's passphrase (mode 0600) [default: ask].
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
     /// Where spending is recorded [default: sqlite:~/.tollway/payer.db].

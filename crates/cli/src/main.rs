@@ -1,6 +1,7 @@
 //! The `tollway` binary: flags in, rooms wired, exit codes out.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod chains;
 mod cli;
 mod commands;
 mod crash;
@@ -12,7 +13,9 @@ mod output;
 mod replica;
 mod routes;
 mod serve;
+mod session;
 mod settings;
+mod sponsor;
 mod story;
 mod wiring;
 
@@ -66,6 +69,7 @@ async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, F
         Command::Pay(args) => commands::pay::run(args, environment).await,
         Command::Inspect(args) => commands::inspect::run(args).await,
         Command::Wallet(command) => commands::wallet::run(command, environment),
+        Command::Session(command) => session::run(command, environment).await,
         Command::Ledger(command) => commands::ledger::run(command, environment).await,
         Command::Devnet(args) => commands::devnet::run(args).await,
     }

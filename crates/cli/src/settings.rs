@@ -45,6 +45,14 @@ fn either<T>(flag: Vec<T>, file: Vec<T>) -> Vec<T> {
     if flag.is_empty() { file } else { flag }
 }
 
+/// What was said, or else the one that a variable names.
+pub fn behind(said: Vec<String>, variable: Option<&str>) -> Vec<String> {
+    match said.is_empty() {
+        true => variable.map(str::to_owned).into_iter().collect(),
+        false => said,
+    }
+}
+
 fn signers(flag: Vec<PathBuf>, file: Vec<PathBuf>, environment: &Environment) -> Vec<PathBuf> {
     let behind = || {
         environment
@@ -68,10 +76,20 @@ impl GateArgs {
             upstream: self.upstream.or(file.upstream),
             routes: either(self.routes, file.routes),
             pay_to: self.pay_to.or(file.pay_to),
+            starknet_pay_to: self.starknet_pay_to.or(file.starknet_pay_to),
             networks: either(self.networks, file.networks),
             facilitator: self.facilitator.or(file.facilitator),
             settle: self.settle.or(file.settle),
             signer_key_files: signers(self.signer_key_files, file.signer_key_files, environment),
+            starknet_accounts: behind(
+                either(self.starknet_accounts, file.starknet_accounts),
+                environment.get("TOLLWAY_STARKNET_ACCOUNT"),
+            ),
+            starknet_max_fee: self.starknet_max_fee.or(file.starknet_max_fee),
+            starknet_assets: behind(
+                either(self.starknet_assets, file.starknet_assets),
+                environment.get("TOLLWAY_STARKNET_ASSET"),
+            ),
             ledger: self.ledger.or(file.ledger),
             batch: self.batch.or(file.batch),
             max_gas_per_day: self.max_gas_per_day.or(file.max_gas_per_day),
@@ -102,6 +120,15 @@ impl FacilitatorArgs {
             listen: self.listen.or(file.listen),
             networks: either(self.networks, file.networks),
             signer_key_files: signers(self.signer_key_files, file.signer_key_files, environment),
+            starknet_accounts: behind(
+                either(self.starknet_accounts, file.starknet_accounts),
+                environment.get("TOLLWAY_STARKNET_ACCOUNT"),
+            ),
+            starknet_max_fee: self.starknet_max_fee.or(file.starknet_max_fee),
+            starknet_assets: behind(
+                either(self.starknet_assets, file.starknet_assets),
+                environment.get("TOLLWAY_STARKNET_ASSET"),
+            ),
             ledger: self.ledger.or(file.ledger),
             finality: self.finality.or(file.finality),
             max_finality: self.max_finality.or(file.max_finality),
@@ -109,6 +136,9 @@ impl FacilitatorArgs {
             max_gas_per_day: self.max_gas_per_day.or(file.max_gas_per_day),
             max_lost_gas_per_payer: self.max_lost_gas_per_payer.or(file.max_lost_gas_per_payer),
             min_amount: self.min_amount.or(file.min_amount),
+            sponsor_account: self.sponsor_account.or(file.sponsor_account),
+            sponsor_entrypoints: either(self.sponsor_entrypoints, file.sponsor_entrypoints),
+            sponsor_fees_per_day: self.sponsor_fees_per_day.or(file.sponsor_fees_per_day),
             callers: file.callers,
             min_validity: self.min_validity.or(file.min_validity),
             allow_http: self.allow_http || file.allow_http,

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use tollway_core::assets::{AssetInfo, AssetTable};
 use tollway_core::money::Decimal;
-use tollway_core::{Address, Amount, Chain, Finality, Network, SystemClock};
-use tollway_evm::{EvmChain, EvmConfig, EvmSigner, StartError};
+use tollway_core::{Address, Amount, Family, Finality, Network, SystemClock};
 use tollway_facilitator::{CallerRule, Engine, EngineConfig, EngineParts, GasCap, GasCaps, Holds};
 use tollway_ledger::{EngineLock, Store};
 use tollway_rpc::{RpcClient, RpcConfig};
 use url::Url;
 
+use crate::chains::{ServedChain, Signers};
 use crate::cli::CallerArgs;
+use crate::crash;
 use crate::environment::{Environment, rpc_variable};
 use crate::exit::{Exit, Failure};
-use crate::{crash, keys};
 
 /// A network that was asked for, and where its nodes are if that was said.
 #[derive(Clone, Debug)]
@@ -68,11 +68,11 @@ pub fn network(name: &str) -> Result<Network, Failure> {
     }
     let network =
         Network::resolve(name).map_err(|e| Failure::coded(Exit::Usage, "invalid_network", e))?;
-    if network.chain_id().is_none() {
+    if network.family() == Family::Solana {
         return Err(Failure::coded(
             Exit::Usage,
             "invalid_network",
-            format!("{network} is not served yet; use an EVM network such as base."),
+            format!("{network} is not served yet; use a network such as base or starknet."),
         ));
     }
     Ok(network)
@@ -132,33 +132,6 @@ fn public_node(network: &Network) -> Result<Url, Failure> {
         rpc_variable(network.as_str())
     );
     http_url(url, "The public RPC URL")
-}
-
-/// The chain behind a network, as the facilitator settles on it.
-pub fn chain(
-    setting: &NetworkSetting,
-    rpc: RpcClient,
-    signers: Vec<EvmSigner>,
-    min_validity: Option<Duration>,
-) -> Result<Arc<EvmChain>, Failure> {
-    let mut config = EvmConfig::new(setting.network.clone(), rpc, signers);
-    if let Some(remaining) = min_validity {
-        config.limits.verify_remaining = remaining;
-    }
-    EvmChain::new(config).map(Arc::new).map_err(Failure::usage)
-}
-
-/// Asks the chain whether it is the one that was meant. A wrong chain stops
-/// the start; a dead node is said, and asked again while we serve.
-pub async fn check_chain(chain: &EvmChain) -> Result<(), Failure> {
-    match chain.check().await {
-        Ok(()) => Ok(()),
-        Err(error @ StartError::Node { .. }) => {
-            eprintln!("tollway: {error}. Payments are refused until it answers.");
-            Ok(())
-        }
-        Err(error) => Err(Failure::usage(error)),
-    }
 }
 
 /// Mistakes in a ledger's URL are the caller's; a ledger that fails is not. A
@@ -241,7 +214,7 @@ pub struct LocalEngine {
     /// The engine.
     pub engine: Engine,
     /// Its chains.
-    pub chains: Vec<Arc<EvmChain>>,
+    pub chains: Vec<ServedChain>,
     _lock: EngineLock,
 }
 
@@ -249,8 +222,14 @@ pub struct LocalEngine {
 pub struct EngineSettings<'a> {
     /// Where it settles.
     pub networks: &'a [NetworkSetting],
-    /// The keys that pay for gas, on every network.
+    /// The keys that pay for gas, on every EVM network.
     pub signer_key_files: &'a [PathBuf],
+    /// The accounts that settle on every Starknet network, `ADDRESS=KEY_FILE`.
+    pub starknet_accounts: &'a [String],
+    /// Most STRK that one transaction may cost.
+    pub starknet_max_fee: Option<&'a str>,
+    /// What may be paid with.
+    pub assets: &'a AssetTable,
     /// How deep a receipt must lie.
     pub finality: Finality,
     /// How deep sellers may ask for.
@@ -285,24 +264,27 @@ impl EngineSettings<'_> {
                 "--network is missing; add --network base-sepolia=RPC_URL.",
             ));
         }
-        let signers = self.signers()?;
+        let signers = Signers::read(
+            self.networks,
+            self.signer_key_files,
+            self.starknet_accounts,
+            self.starknet_max_fee,
+        )?;
         let lock = ledger
             .lock_engine()
             .map_err(|e| Failure::coded(Exit::Failed, "ledger_in_use", e))?;
         let mut chains = Vec::new();
         for setting in self.networks {
             let node = node(setting, self.allow_http)?;
-            let chain = chain(setting, node, signers.clone(), self.min_validity)?;
-            check_chain(&chain).await?;
+            let chain =
+                ServedChain::build(setting, node, &signers, self.assets, self.min_validity)?;
+            chain.check().await?;
             chains.push(chain);
         }
         let mut config = self.config(ledger.is_shared())?;
         crash::hasten(&mut config, environment);
         let engine = Engine::start(EngineParts {
-            chains: chains
-                .iter()
-                .map(|chain| chain.clone() as Arc<dyn Chain>)
-                .collect(),
+            chains: chains.iter().map(ServedChain::chain).collect(),
             store: Arc::new(ledger.clone()),
             clock: Arc::new(SystemClock),
             config,
@@ -330,7 +312,7 @@ impl EngineSettings<'_> {
                     "--max-lost-gas-per-payer",
                 )?,
             },
-            min_amounts: least(self.min_amount)?,
+            min_amounts: least(self.min_amount, self.assets)?,
             callers: self.callers.iter().map(caller).collect::<Result<_, _>>()?,
             holds: if self.with_gate || shared_ledger {
                 Holds::Ledger
@@ -344,29 +326,6 @@ impl EngineSettings<'_> {
             config.rules.batch_max = usize::from(batch.max(1));
         }
         Ok(config)
-    }
-
-    fn signers(&self) -> Result<Vec<EvmSigner>, Failure> {
-        if self.signer_key_files.is_empty() {
-            return Err(Failure::usage(
-                "--signer-key-file is missing; name a file (mode 0600) with the hex key that pays for gas.",
-            ));
-        }
-        let mut signers: Vec<EvmSigner> = Vec::new();
-        for file in self.signer_key_files {
-            let signer = keys::signer_from_file(file)?;
-            if signers
-                .iter()
-                .any(|known| known.address() == signer.address())
-            {
-                return Err(Failure::usage(format!(
-                    "--signer-key-file {} holds a key that is given twice; give each once.",
-                    file.display()
-                )));
-            }
-            signers.push(signer);
-        }
-        Ok(signers)
     }
 }
 
@@ -387,13 +346,12 @@ fn coins(text: Option<&str>, default: GasCap, flag: &str) -> Result<GasCap, Fail
 }
 
 /// Reads `--min-amount`: the same of every asset that is known.
-fn least(text: &str) -> Result<BTreeMap<(Network, Address), Amount>, Failure> {
+fn least(text: &str, table: &AssetTable) -> Result<BTreeMap<(Network, Address), Amount>, Failure> {
     let least: Decimal = text.parse().map_err(|_| {
         Failure::usage(format!(
             "--min-amount: `{text}` is no amount of an asset; write for example 0.001."
         ))
     })?;
-    let table = AssetTable::builtin();
     // An asset with fewer digits has no such part.
     let of = |asset: &AssetInfo| least.to_atomic(asset.decimals);
     let known = table.iter().filter_map(|asset| {

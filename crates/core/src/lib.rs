@@ -49,4 +49,4 @@ pub use id::{GrantId, PaymentId, SpendId};
 pub use network::{Family, Network, NetworkError};
 pub use offer::ProofProfile;
 pub use terms::{PaymentFlow, Scheme, Terms};
-pub use wallet::{Limits, Offered, Prepared, Wallet, WalletError};
+pub use wallet::{LimitedKey, Limits, Offered, Prepared, Wallet, WalletError};

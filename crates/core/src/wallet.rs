@@ -28,6 +28,22 @@ pub struct Offered<'a> {
     /// Whether the wallet may sign what lets another contract move its money later
     /// too, such as an unlimited approval. That is the buyer's to say, not the server's.
     pub may_approve: bool,
+    /// Whether the account's own key is to sign, because its [`LimitedKey`] is used up.
+    pub by_own_key: bool,
+}
+
+/// A key that signs for an account within limits of its own, such as a session's.
+/// Whoever keeps the record of spending holds it to them, over all processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitedKey {
+    /// What it is called in records; public.
+    pub name: String,
+    /// How many payments it may sign in all.
+    pub payments: Amount,
+    /// How much of the offer's asset it may move in all, where that is limited.
+    pub total: Option<Amount>,
+    /// Whether the account's own key may sign once its payments are used up.
+    pub falls_back: bool,
 }
 
 /// A payment that is ready, and has not left yet.
@@ -87,6 +103,25 @@ pub trait Wallet: Send + Sync {
     ) -> Result<Prepared, WalletError> {
         let _ = offered;
         self.prepare(terms, limits).await
+    }
+
+    /// The limited key that would sign, where it is not the account's own.
+    fn limited_key(&self, terms: &Terms) -> Option<LimitedKey> {
+        let _ = terms;
+        None
+    }
+
+    /// The same authorization by another key, where a server refused it and the key
+    /// that signed it can do so no more. Both have one identity, so that one of the two
+    /// can move money at most. `None` if nothing better can be signed.
+    async fn sign_again(
+        &self,
+        terms: &Terms,
+        limits: &Limits,
+        identity: &Identity,
+    ) -> Result<Option<Prepared>, WalletError> {
+        let _ = (terms, limits, identity);
+        Ok(None)
     }
 
     /// A signed transaction that lets the contract which these terms pay through

@@ -9,7 +9,7 @@ pub mod engine;
 pub mod http;
 mod telemetry;
 
-pub use self::http::{ApiBody, FacilitatorService, HttpOptions, router, service};
+pub use self::http::{ApiBody, FacilitatorService, HttpOptions, api_key, router, service};
 pub use engine::{
     Caller, CallerRule, Engine, EngineConfig, EngineError, EngineHealth, EngineParts, GasCap,
     GasCaps, Holds, Hook, NetworkHealth, SettlementEvent,

@@ -40,6 +40,10 @@ pub enum LimitScope {
     Host(String),
     /// What goes to one payee.
     Payee(Address),
+    /// What a key with limits of its own signs for.
+    Key(String),
+    /// How many payments such a key signs, whatever they move: each counts one.
+    KeyCalls(String),
 }
 
 /// At most so much, of one asset, within a window or for ever.
@@ -75,6 +79,8 @@ pub struct NewSpend {
     pub asset: Address,
     /// How much at most.
     pub amount: Amount,
+    /// The key with limits of its own that is to sign it, if it is one.
+    pub key: Option<String>,
 }
 
 /// What became of reserving.
@@ -153,6 +159,15 @@ pub trait SpendStore: Send + Sync {
 
     /// Records the authorization, before it leaves.
     async fn signed(
+        &self,
+        id: &SpendId,
+        signed: SignedSpend,
+        now: Timestamp,
+    ) -> Result<(), LedgerError>;
+
+    /// Records another signature under the same authorization, before it leaves: the
+    /// chain takes one of the two at most.
+    async fn signed_again(
         &self,
         id: &SpendId,
         signed: SignedSpend,

@@ -152,7 +152,13 @@ impl Engine {
                     .await
             }
             None => {
-                let shown = self.present(transport, request, ready, began).await;
+                let mut shown = self.present(transport, request, ready, began).await;
+                if let Err(error) = &shown
+                    && error.kind() == ErrorKind::RefusedByServer
+                    && let Some(again) = self.signed_again(ready).await
+                {
+                    shown = self.present(transport, request, &again, began).await;
+                }
                 let (mut response, payment) = shown?;
                 let pass = self.pass_beside(request, &payment, &mut response).await;
                 Ok(Bought {

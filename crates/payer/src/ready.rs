@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 use tollway_core::wire::PaymentRequirements;
-use tollway_core::{Lookup, Refusal, codes};
-use tollway_ledger::{Limit, NewSpend, Reservation, SpendRecord};
+use tollway_core::{LimitedKey, Lookup, Refusal, codes};
+use tollway_ledger::{Limit, LimitScope, NewSpend, Reservation, SpendRecord};
 use url::Url;
 
 use crate::asked::Asked;
@@ -126,13 +126,25 @@ impl Engine {
             return Ok((Next::Open(token), place));
         }
         self.check_under_way(offer, &place.digest).await?;
+        let mut key = self.wallet()?.limited_key(&offer.terms);
+        let mut by_own_key = false;
         loop {
-            let new = self.new_spend(request, offer, &place.digest)?;
-            let now = self.clock.now();
-            match self.spends()?.reserve(new, &self.limits, now).await? {
+            let new = self.new_spend(request, offer, &place.digest, key.as_ref())?;
+            let limits = within(&self.limits, key.as_ref());
+            match self
+                .spends()?
+                .reserve(new, &limits, self.clock.now())
+                .await?
+            {
                 Reservation::Reserved(id) => {
-                    let ready = self.sign(id, offer, wire, asked).await?;
+                    let ready = self.sign(id, offer, wire, asked, by_own_key).await?;
                     return Ok((Next::Show(Box::new(ready)), place));
+                }
+                Reservation::Exceeded { limit, .. } if counts_calls(&limit) => {
+                    by_own_key = key.take().is_some_and(|key| key.falls_back);
+                    if !by_own_key {
+                        return Err(PayError::declined(used_up()));
+                    }
                 }
                 Reservation::Exceeded { limit, used } => {
                     return Err(PayError::declined(exceeded(offer, &limit, used)));
@@ -275,6 +287,7 @@ impl Engine {
         request: &PayRequest,
         offer: &Offer,
         digest: &str,
+        key: Option<&LimitedKey>,
     ) -> Result<NewSpend, PayError> {
         let terms = &offer.terms;
         let account = self.wallet()?.address(&terms.network).ok_or_else(|| {
@@ -296,8 +309,38 @@ impl Engine {
             network: terms.network.clone(),
             asset: terms.asset.clone(),
             amount: terms.amount,
+            key: key.map(|key| key.name.clone()),
         })
     }
+}
+
+/// The buyer's limits, and those of the key that is to sign: its payments before
+/// its money, so that it is known which of the two stands in the way.
+fn within(limits: &[Limit], key: Option<&LimitedKey>) -> Vec<Limit> {
+    let mut all = limits.to_vec();
+    let for_ever = |scope, max| Limit {
+        scope,
+        window: None,
+        max,
+    };
+    if let Some(key) = key {
+        let calls = LimitScope::KeyCalls(key.name.clone());
+        all.push(for_ever(calls, key.payments));
+        let money = LimitScope::Key(key.name.clone());
+        all.extend(key.total.map(|total| for_ever(money, total)));
+    }
+    all
+}
+
+const fn counts_calls(limit: &Limit) -> bool {
+    matches!(limit.scope, LimitScope::KeyCalls(_))
+}
+
+fn used_up() -> Refusal {
+    Refusal::new(
+        codes::SESSION_MAX_CALLS_EXCEEDED,
+        "All payments that this session may make are made or under way; renew it with the owner's key.",
+    )
 }
 
 /// Whether an offer turned out not to be payable, with nothing signed: then the

@@ -6,7 +6,8 @@ use tollway_core::extensions::{PaymentIdentifierId, attach, requires};
 use tollway_core::header::Required;
 use tollway_core::wire::{PaymentPayload, PaymentRequirements, ResourceInfo, Version};
 use tollway_core::{
-    Limits, Offered, Prepared, Refusal, SpendId, Timestamp, WalletError, codes, header,
+    Amount, Limits, Offered, Prepared, Refusal, SpendId, Terms, Timestamp, WalletError, codes,
+    header,
 };
 use tollway_ledger::SignedSpend;
 
@@ -37,10 +38,11 @@ impl Engine {
         offer: &Offer,
         wire: PaymentRequirements,
         asked: &Asked,
+        by_own_key: bool,
     ) -> Result<Ready, PayError> {
         self.tell(&Event::Reserved { spend: id.clone() });
         crash::point("spend::reserved::after_write");
-        let signed = match self.prepare(offer, wire, asked).await {
+        let signed = match self.prepare(offer, wire, asked, by_own_key).await {
             Ok(signed) => signed,
             Err(error) => {
                 self.give_back(&id, error.code()).await;
@@ -79,14 +81,15 @@ impl Engine {
         offer: &Offer,
         wire: PaymentRequirements,
         asked: &Asked,
+        by_own_key: bool,
     ) -> Result<SignedSpend, PayError> {
-        let mut prepared = self.sign_within(offer, asked).await;
+        let mut prepared = self.sign_within(offer, asked, by_own_key).await;
         if let Err(error) = &prepared
             && error.code() == codes::PERMIT2_ALLOWANCE_REQUIRED
             && self.policy.approve_permit2
         {
             self.approve(offer).await?;
-            prepared = self.sign_within(offer, asked).await;
+            prepared = self.sign_within(offer, asked, by_own_key).await;
         }
         let prepared = prepared?;
         self.check(offer, &prepared)?;
@@ -109,12 +112,13 @@ impl Engine {
         })
     }
 
-    async fn sign_within(&self, offer: &Offer, asked: &Asked) -> Result<Prepared, PayError> {
-        let limits = Limits {
-            max_amount: offer.terms.amount,
-            // The width of the whole window; the server's time-out bounds its end.
-            max_lifetime: self.policy.max_lifetime.min(MAX_LIFETIME),
-        };
+    async fn sign_within(
+        &self,
+        offer: &Offer,
+        asked: &Asked,
+        by_own_key: bool,
+    ) -> Result<Prepared, PayError> {
+        let limits = self.signing_limits(offer.terms.amount);
         let terms = &asked.required.terms;
         let offered = Offered {
             resource: Some(&terms.resource),
@@ -123,19 +127,73 @@ impl Engine {
                 .as_ref()
                 .filter(|_| offer.via == Via::Header),
             may_approve: self.policy.approve_permit2,
+            by_own_key,
         };
         let signing = self.wallet()?;
         let signing = signing.prepare_offered(&offer.terms, &limits, offered);
-        let prepared = tokio::time::timeout(SIGNING, signing).await.map_err(|_| {
-            PayError::new(
-                ErrorKind::Failed,
-                Refusal::new(
-                    code::WALLET_UNAVAILABLE,
-                    "The wallet did not sign in time; try again.",
-                ),
-            )
-        })?;
-        Ok(prepared?)
+        let prepared = tokio::time::timeout(SIGNING, signing).await;
+        Ok(prepared.map_err(|_| not_in_time())??)
+    }
+
+    fn signing_limits(&self, max_amount: Amount) -> Limits {
+        Limits {
+            max_amount,
+            // The width of the whole window; the server's time-out bounds its end.
+            max_lifetime: self.policy.max_lifetime.min(MAX_LIFETIME),
+        }
+    }
+
+    /// A payment that was refused, signed by another key of the same account under
+    /// the same identity: the chain takes one of the two at most. None if the wallet
+    /// has nothing better to show, and after anything that went wrong.
+    pub(crate) async fn signed_again(&self, ready: &Ready) -> Option<Ready> {
+        match self.try_signed_again(ready).await {
+            Ok(again) => again,
+            Err(error) => {
+                tracing::warn!(spend = %ready.record.id, code = error.code(), "a refused payment could not be signed again");
+                None
+            }
+        }
+    }
+
+    async fn try_signed_again(&self, ready: &Ready) -> Result<Option<Ready>, PayError> {
+        let record = &ready.record;
+        let Some(before) = record.signed.as_ref().filter(|s| s.transaction.is_none()) else {
+            return Ok(None);
+        };
+        let terms = Terms::check(before.payload.accepted.clone()).map_err(PayError::declined)?;
+        let limits = self.signing_limits(record.spend.amount);
+        let wallet = self.wallet()?;
+        let signing = wallet.sign_again(&terms, &limits, &before.identity);
+        let again = tokio::time::timeout(SIGNING, signing).await;
+        let Some(again) = again.map_err(|_| not_in_time())?? else {
+            return Ok(None);
+        };
+        let latest = self.clock.now().plus(limits.max_lifetime).plus(SKEW);
+        let same = again.identity == before.identity
+            && again.amount <= record.spend.amount
+            && again.transaction.is_none()
+            && again.valid_until <= latest;
+        if !same {
+            return Err(PayError::declined(Refusal::new(
+                code::POLICY_AMOUNT,
+                "The wallet signed something else than was decided, and nothing was sent; use another wallet.",
+            )));
+        }
+        let mut signed = before.clone();
+        signed.payload.payload = again.payload;
+        signed.valid_until = again.valid_until;
+        let spends = self.spends()?;
+        spends
+            .signed_again(&record.id, signed, self.clock.now())
+            .await?;
+        self.tell(&Event::Signed {
+            spend: record.id.clone(),
+            valid_until: again.valid_until,
+        });
+        let version = ready.version;
+        let record = spends.spend(&record.id).await?;
+        Ok(record.map(|record| Ready { record, version }))
     }
 
     /// Lets Permit2 move the asset, by a transaction that moves no money.
@@ -193,6 +251,16 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn not_in_time() -> PayError {
+    PayError::new(
+        ErrorKind::Failed,
+        Refusal::new(
+            code::WALLET_UNAVAILABLE,
+            "The wallet did not sign in time; try again.",
+        ),
+    )
 }
 
 /// The payment as it is posted to a token endpoint. The mark in it tells whoever

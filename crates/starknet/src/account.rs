@@ -1,10 +1,14 @@
 //! Who signs for an account: its owner, or a session that the owner allowed.
 
 use starknet_crypto::Felt;
-use tollway_core::Address;
+use tollway_core::{Address, Network, Refusal, Timestamp, codes};
 
 use crate::felt;
 use crate::key::{KeyError, StarkKey};
+use crate::outside::{Call, OutsideExecution};
+use crate::payload::SignedExecution;
+use crate::refusal::refuse;
+use crate::wallet::{chain_of, random_nonce};
 
 /// A key and what it is to the account.
 #[derive(Clone, Debug)]
@@ -65,6 +69,54 @@ impl StarknetAccount {
             number,
             key,
         })
+    }
+
+    /// Lets somebody else send calls for the account, once and until a moment: they
+    /// happen all, or none, and the sender pays the fee.
+    ///
+    /// # Errors
+    /// `invalid_network`, or `wallet_unavailable` without randomness.
+    pub fn allow(
+        &self,
+        network: &Network,
+        calls: Vec<Call>,
+        caller: Felt,
+        until: Timestamp,
+    ) -> Result<SignedExecution, Refusal> {
+        let execution = OutsideExecution {
+            caller,
+            nonce: random_nonce()?,
+            execute_after: 1,
+            execute_before: u128::from(until.secs()),
+            calls,
+        };
+        let chain_id = chain_of(network)?;
+        let signature = self.key.sign(&execution.hash(&chain_id, &self.number));
+        let signature =
+            signature.map_err(|e| refuse(codes::WALLET_UNAVAILABLE, "try again").with_detail(e))?;
+        Ok(SignedExecution {
+            from: self.number,
+            execution,
+            signature: signature.to_vec(),
+        })
+    }
+
+    /// The same as a number.
+    #[must_use]
+    pub const fn number(&self) -> Felt {
+        self.number
+    }
+
+    /// The owner's public key.
+    #[must_use]
+    pub const fn public(&self) -> Felt {
+        self.key.public()
+    }
+
+    /// Who signs for it.
+    #[must_use]
+    pub fn signer(&self) -> Signer {
+        Signer::Owner(self.key.clone())
     }
 
     /// Which account.

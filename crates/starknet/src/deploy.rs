@@ -7,12 +7,19 @@ use starknet_crypto::{Felt, pedersen_hash, poseidon_hash_many};
 
 use crate::felt;
 use crate::invoke::{Bounds, fees_hash};
+use crate::outside::Call;
 
 /// 'STARKNET_CONTRACT_ADDRESS'
 const ADDRESS_PREFIX: Felt =
     Felt::from_hex_unchecked("0x535441524b4e45545f434f4e54524143545f41444452455353");
 /// 'deploy_account'
 const PREFIX: Felt = Felt::from_hex_unchecked("0x6465706c6f795f6163636f756e74");
+/// The contract by which anybody deploys anything, the same on all networks.
+const DEPLOYER: Felt =
+    Felt::from_hex_unchecked("0x41a78e741e5af2fec34b695679bc6891742439f7afb8484ecd7766661ad02bf");
+/// `deployContract`
+const DEPLOY: Felt =
+    Felt::from_hex_unchecked("0x1987cbd17808b9a23693d4de7e246a443cfe37e6e7fbaeabd7d7e6532b07c3d");
 /// Addresses are below 2^251 - 256.
 const ADDRESS_BOUND: Felt =
     Felt::from_hex_unchecked("0x7ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff00");
@@ -41,6 +48,23 @@ impl NewAccount {
             arguments,
         ]);
         bounded(hash)
+    }
+
+    /// The call by which anybody else deploys it, at the same address.
+    #[must_use]
+    pub fn deployment(&self) -> Call {
+        let for_all = Felt::ZERO;
+        Call {
+            to: DEPLOYER,
+            selector: DEPLOY,
+            calldata: vec![
+                self.class_hash,
+                self.salt,
+                for_all,
+                Felt::ONE,
+                self.public_key,
+            ],
+        }
     }
 
     /// The hash of the transaction that deploys it, which its owner signs.
@@ -99,4 +123,14 @@ fn pedersen_array(felts: &[Felt]) -> Felt {
         .iter()
         .fold(Felt::ZERO, |hash, felt| pedersen_hash(&hash, felt));
     pedersen_hash(&all, &Felt::from(felts.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_selector_is_that_of_the_deployer() {
+        assert_eq!(felt::sn_keccak("deployContract"), DEPLOY);
+    }
 }

@@ -63,6 +63,12 @@ impl OwnerSender {
     /// `simulation_failed` with the reason in the log's detail; unavailable where
     /// fees are above the limit or a node fails.
     pub async fn send(&self, calls: &[Call]) -> Result<TxHash, ChainError> {
+        let sealed = self.seal(calls).await?;
+        self.submit_sealed(&sealed).await
+    }
+
+    /// Tries calls and signs the transaction that makes them. Nothing leaves.
+    pub(crate) async fn seal(&self, calls: &[Call]) -> Result<Sealed, ChainError> {
         self.check_chain().await?;
         let sender = self.account.number;
         let params = json!([LATEST, felt::text(&sender)]);
@@ -81,8 +87,30 @@ impl OwnerSender {
         let tried = self.try_out(json!(invoke.signed(&[]))).await?;
         invoke.bounds = self.bounds(&tried).await?;
         let signature = self.sign(&invoke.hash(&self.chain_id))?;
-        let params = json!({ "invoke_transaction": invoke.signed(&signature) });
+        Ok(Sealed {
+            params: json!({ "invoke_transaction": invoke.signed(&signature) }),
+            most: invoke.bounds.most(0),
+        })
+    }
+
+    /// Sends what was signed.
+    pub(crate) async fn submit_sealed(&self, sealed: &Sealed) -> Result<TxHash, ChainError> {
+        let params = sealed.params.clone();
         self.submit("starknet_addInvokeTransaction", params).await
+    }
+
+    /// Which account sends.
+    pub(crate) const fn number(&self) -> Felt {
+        self.account.number
+    }
+
+    pub(crate) const fn chain_id(&self) -> &Felt {
+        &self.chain_id
+    }
+
+    /// Whether the account's contract is there.
+    pub(crate) async fn is_deployed(&self, number: &Felt) -> Result<bool, ChainError> {
+        is_deployed(&self.rpc, number).await
     }
 
     /// Deploys the account itself, out of the STRK that its address holds.
@@ -115,27 +143,7 @@ impl OwnerSender {
     /// `invalid_transaction_state` if it was reverted; unavailable once the time
     /// is up: then nothing is known, and the hash can be waited for again.
     pub async fn wait(&self, hash: &TxHash, most: Duration) -> Result<(), ChainError> {
-        let method = "starknet_getTransactionReceipt";
-        let until = tokio::time::Instant::now() + most;
-        loop {
-            match self.rpc.call::<Receipt>(method, [hash.as_str()]).await {
-                Ok(receipt) if receipt.block().is_some() => {
-                    return match receipt.succeeded() {
-                        Some(true) => Ok(()),
-                        _ => Err(reverted(hash).into()),
-                    };
-                }
-                Err(error) if !is_missing(&error) => return Err(unavailable(method)(error)),
-                _ => {}
-            }
-            if tokio::time::Instant::now() >= until {
-                return Err(ChainError::unavailable_because(
-                    format!("The transaction {hash} is not in a block yet; wait for it again."),
-                    "no receipt",
-                ));
-            }
-            tokio::time::sleep(POLL).await;
-        }
+        wait(&self.rpc, hash, most).await
     }
 
     async fn check_chain(&self) -> Result<(), ChainError> {
@@ -213,6 +221,54 @@ impl OwnerSender {
             answer => answer.map_err(unavailable(method))?,
         };
         Ok(TxHash::new(&felt::text(&added.transaction_hash.0)))
+    }
+}
+
+/// A transaction that is signed, and what it may cost.
+pub(crate) struct Sealed {
+    params: Value,
+    /// Most fri.
+    pub most: u128,
+}
+
+/// Waits until a transaction is in an accepted block.
+///
+/// # Errors
+/// As [`OwnerSender::wait`].
+pub async fn wait(rpc: &RpcClient, hash: &TxHash, most: Duration) -> Result<(), ChainError> {
+    let method = "starknet_getTransactionReceipt";
+    let until = tokio::time::Instant::now() + most;
+    loop {
+        match rpc.call::<Receipt>(method, [hash.as_str()]).await {
+            Ok(receipt) if receipt.block().is_some() => {
+                return match receipt.succeeded() {
+                    Some(true) => Ok(()),
+                    _ => Err(reverted(hash).into()),
+                };
+            }
+            Err(error) if !is_missing(&error) => return Err(unavailable(method)(error)),
+            _ => {}
+        }
+        if tokio::time::Instant::now() >= until {
+            return Err(ChainError::unavailable_because(
+                format!("The transaction {hash} is not in a block yet; wait for it again."),
+                "no receipt",
+            ));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Whether an account or contract is there.
+///
+/// # Errors
+/// Unavailable where the node fails.
+pub async fn is_deployed(rpc: &RpcClient, number: &Felt) -> Result<bool, ChainError> {
+    let params = json!([LATEST, felt::text(number)]);
+    match rpc.call::<Num>("starknet_getClassHashAt", params).await {
+        Ok(_) => Ok(true),
+        Err(error) if refused_with(&error) == Some(code::CONTRACT_NOT_FOUND) => Ok(false),
+        Err(error) => Err(unavailable("starknet_getClassHashAt")(error)),
     }
 }
 

@@ -206,7 +206,7 @@ impl StarknetWallet {
     }
 }
 
-fn chain_of(network: &Network) -> Result<Felt, Refusal> {
+pub(crate) fn chain_of(network: &Network) -> Result<Felt, Refusal> {
     felt::chain_id(network)
         .ok_or_else(|| refuse(codes::INVALID_NETWORK, "pay on a Starknet network"))
 }

@@ -170,6 +170,7 @@ pub fn spend(n: u64) -> NewSpend {
         network: network(),
         asset: address(0xaa),
         amount: atomic(10),
+        key: None,
     }
 }
 

@@ -16,6 +16,7 @@ pub fn artifact() -> Value {
 
 pub struct Node {
     child: Child,
+    pub url: String,
     pub rpc: RpcClient,
     _class: tempfile::NamedTempFile,
 }
@@ -76,6 +77,7 @@ impl Node {
         config.hedge = std::time::Duration::from_secs(30);
         Self {
             child,
+            url,
             rpc: RpcClient::new(config).unwrap(),
             _class: file,
         }

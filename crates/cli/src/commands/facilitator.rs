@@ -9,19 +9,25 @@ use crate::cli::FacilitatorArgs;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::settings::required;
+use crate::sponsor::{Sponsors, WithSponsors};
 use crate::wiring::EngineSettings;
-use crate::{metrics, serve, wiring};
+use crate::{chains, metrics, serve, wiring};
 
 /// Runs it until it is stopped.
 pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exit, Failure> {
     let args = args.complete(environment)?;
     let listen = required(args.listen.as_deref(), "--listen", "127.0.0.1:4020")?;
     let networks = wiring::networks(&args.networks, environment)?;
+    let assets = chains::assets(&args.starknet_assets)?;
+    let sponsors = Sponsors::read(&args, &networks)?;
     let finality = wiring::finality(args.finality.as_deref(), "--finality")?;
     let ledger = wiring::ledger(args.ledger.as_deref(), "facilitator.db", environment).await?;
     let settings = EngineSettings {
         networks: &networks,
         signer_key_files: &args.signer_key_files,
+        starknet_accounts: &args.starknet_accounts,
+        starknet_max_fee: args.starknet_max_fee.as_deref(),
+        assets: &assets,
         finality,
         finality_cap: match args.max_finality.as_deref() {
             Some(text) => wiring::finality(Some(text), "--max-finality")?,
@@ -42,7 +48,8 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
         metrics: Some(metrics::install()?),
         ..HttpOptions::default()
     };
-    let app = service(local.engine.clone(), options);
+    let api = service(local.engine.clone(), options);
+    let app = WithSponsors::new(api, local.engine.clone(), sponsors);
     let (listener, address) = serve::bind(listen).await?;
     println!("tollway facilitator: listening on http://{address}");
     serve::serve(listener, app, stop).await;

@@ -9,8 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tollway_core::assets::{AssetTable, Method};
 use tollway_core::money::Decimal;
 use tollway_core::wire::PaymentRequirements;
-use tollway_core::{Chain, Facilitator, Finality, PaymentFlow, Refusal};
-use tollway_evm::EvmChain;
+use tollway_core::{Chain, Facilitator, Family, Finality, Network, PaymentFlow, Refusal};
 use tollway_facilitator::Engine;
 use tollway_gate::{Gate, GateBuilder, Offer, Passes, Proxy, RemoteFacilitator, Route, TokenKeys};
 use tollway_ledger::{EngineLock, Store};
@@ -18,6 +17,7 @@ use tower::Layer;
 use zeroize::Zeroizing;
 
 use super::doors::{Doors, Health};
+use crate::chains::{self, ServedChain, Signers};
 use crate::cli::{GateArgs, Settle};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
@@ -109,6 +109,8 @@ struct Settings {
     listen: String,
     upstream: String,
     pay_to: String,
+    starknet_pay_to: Option<String>,
+    assets: AssetTable,
     networks: Vec<NetworkSetting>,
     routes: Vec<RouteSetting>,
     flow: PaymentFlow,
@@ -232,7 +234,15 @@ impl Settings {
         let mut settings = Self {
             listen: required(args.listen.clone(), "--listen", "127.0.0.1:4021")?,
             upstream: required(args.upstream.clone(), "--upstream", "http://127.0.0.1:3000")?,
-            pay_to: required(args.pay_to.clone(), "--pay-to", "0xYourAddress")?,
+            pay_to: args
+                .pay_to
+                .clone()
+                .or_else(|| args.starknet_pay_to.clone())
+                .ok_or_else(|| {
+                    Failure::usage("--pay-to is missing; add --pay-to 0xYourAddress.")
+                })?,
+            starknet_pay_to: args.starknet_pay_to.clone(),
+            assets: chains::assets(&args.starknet_assets)?,
             networks: wiring::networks(&args.networks, environment)?,
             routes: args
                 .routes
@@ -254,6 +264,7 @@ impl Settings {
                 "--network is missing; add --network base-sepolia=RPC_URL.",
             ));
         }
+        settings.check_payees(args)?;
         if settings.routes.is_empty() {
             return Err(Failure::usage(
                 "--route is missing; add --route 'GET /paid/*=$0.01'.",
@@ -270,9 +281,35 @@ impl Settings {
         Ok(settings)
     }
 
+    /// An address of one family is no address of the other, though it may look
+    /// like one: each needs its own.
+    fn check_payees(&self, args: &GateArgs) -> Result<(), Failure> {
+        let serves = |family| self.networks.iter().any(|n| n.network.family() == family);
+        let (evm, starknet) = (serves(Family::Evm), serves(Family::Starknet));
+        if evm && args.pay_to.is_none() {
+            return Err(Failure::usage(
+                "--pay-to is missing; add --pay-to 0xYourAddress.",
+            ));
+        }
+        if evm && starknet && self.starknet_pay_to.is_none() {
+            return Err(Failure::usage(
+                "--starknet-pay-to is missing; add the account that is paid on Starknet.",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Who is paid on a network.
+    fn payee(&self, network: &Network) -> &str {
+        match &self.starknet_pay_to {
+            Some(payee) if network.family() == Family::Starknet => payee,
+            _ => &self.pay_to,
+        }
+    }
+
     /// The offers of a route: each price on its network, or on every one.
     fn offers(&self, route: &RouteSetting) -> Result<Vec<Offer>, Failure> {
-        let table = AssetTable::builtin();
+        let table = &self.assets;
         let mut offers = Vec::new();
         for price in &route.prices {
             if let Some(network) = &price.network
@@ -290,13 +327,19 @@ impl Settings {
             for network in
                 on.filter(|network| price.network.as_ref().is_none_or(|only| only == *network))
             {
-                let offer = Offer::priced(&price.price, network, &self.pay_to, &table);
+                let offer = Offer::priced(&price.price, network, self.payee(network), table);
                 let offer = offer.map_err(bad_route)?;
+                if price.is_most && network.family() != Family::Evm {
+                    return Err(Failure::usage(format!(
+                        "Route {} has a price of at most so much on {network}, where use is not metered; write ` on NETWORK` after it.",
+                        route.pattern
+                    )));
+                }
                 if price.is_most {
                     offers.push(offer.up_to().map_err(bad_route)?);
                     continue;
                 }
-                if route.methods.is_empty() {
+                if route.methods.is_empty() || network.family() != Family::Evm {
                     offers.push(offer);
                     continue;
                 }
@@ -347,7 +390,7 @@ enum Settler {
         facilitator: Arc<RemoteFacilitator>,
         origin: String,
         /// With a node of our own the facilitator's word is checked.
-        chains: Vec<(Arc<EvmChain>, bool)>,
+        chains: Vec<(ServedChain, bool)>,
         _lock: EngineLock,
     },
 }
@@ -363,6 +406,9 @@ impl Settler {
             let engine = EngineSettings {
                 networks: &settings.networks,
                 signer_key_files: &args.signer_key_files,
+                starknet_accounts: &args.starknet_accounts,
+                starknet_max_fee: args.starknet_max_fee.as_deref(),
+                assets: &settings.assets,
                 finality: settings.finality,
                 // The routes are the operator's own.
                 finality_cap: Finality::Confirmations(u32::MAX),
@@ -394,7 +440,7 @@ impl Settler {
             .map_err(|e| Failure::usage(format!("--facilitator: {e}")))?;
         let mut chains = Vec::new();
         for setting in &settings.networks {
-            chains.push(observed_chain(setting, args.allow_http).await?);
+            chains.push(observed_chain(setting, args.allow_http, &settings.assets).await?);
         }
         let origin = facilitator.origin().to_owned();
         Ok(Self::Remote {
@@ -423,13 +469,13 @@ impl Settler {
         match self {
             Self::Local(local) => {
                 for chain in &local.chains {
-                    builder = builder.chain(chain.clone() as Arc<dyn Chain>);
+                    builder = builder.chain(chain.chain());
                 }
             }
             Self::Remote { origin, chains, .. } => {
                 builder = builder.remote(origin);
                 for (chain, checks) in chains {
-                    let chain = chain.clone() as Arc<dyn Chain>;
+                    let chain: Arc<dyn Chain> = chain.chain();
                     builder = if *checks {
                         builder.checking_chain(chain)
                     } else {
@@ -447,19 +493,15 @@ impl Settler {
 async fn observed_chain(
     setting: &NetworkSetting,
     allow_http: bool,
-) -> Result<(Arc<EvmChain>, bool), Failure> {
-    if !setting.rpc.is_empty() {
-        let chain = wiring::chain(
-            setting,
-            wiring::node(setting, allow_http)?,
-            Vec::new(),
-            None,
-        )?;
-        wiring::check_chain(&chain).await?;
-        return Ok((chain, true));
+    assets: &AssetTable,
+) -> Result<(ServedChain, bool), Failure> {
+    let looks = |node| ServedChain::build(setting, node, &Signers::none(), assets, None);
+    if setting.rpc.is_empty() {
+        return Ok((looks(wiring::no_node()?)?, false));
     }
-    let chain = wiring::chain(setting, wiring::no_node()?, Vec::new(), None)?;
-    Ok((chain, false))
+    let chain = looks(wiring::node(setting, allow_http)?)?;
+    chain.check().await?;
+    Ok((chain, true))
 }
 
 fn build(

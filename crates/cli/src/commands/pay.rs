@@ -7,20 +7,24 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
-use tollway_core::{Chain, Finality, SpendId};
+use tollway_core::assets::AssetTable;
+use tollway_core::{Address, Chain, Finality, SpendId, Wallet};
 use tollway_evm::{EvmSigner, EvmWallet};
 use tollway_payer::{
     ChainReconciler, ErrorKind, PaidResponse, Pass, PayError, PayMethod, PayRequest, Payer,
     Payment, Policy, Standing, TokenDirectory,
 };
 
+use crate::chains::{self, ServedChain, Signers};
 use crate::cli::PayArgs;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::keys::{self, Keystore};
 use crate::output::Output;
+use crate::session;
+use crate::session::wallet::PayingSession;
 use crate::story::Story;
-use crate::wiring;
+use crate::wiring::{self, NetworkSetting};
 
 /// An answer is kept in memory until it is whole; a larger one is refused.
 const MAX_BODY_BYTES: usize = 64 << 20;
@@ -34,15 +38,9 @@ pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failu
         &args.headers,
         args.data.as_deref(),
     )?;
-    let networks = wiring::networks(&args.networks, environment)?;
-    let policy = policy(&args, &networks)?;
-    let mut wallet = EvmWallet::new(signer(&args, environment)?);
-    for setting in networks.iter().filter(|setting| !setting.rpc.is_empty()) {
-        wallet = wallet.with_node(
-            setting.network.clone(),
-            wiring::node(setting, args.allow_http)?,
-        );
-    }
+    let buyer = Buyer::read(&args, environment)?;
+    let policy = policy(&args, &buyer)?;
+    let wallet = buyer.wallet(&args, environment)?;
     let ledger = wiring::ledger(args.ledger.as_deref(), "payer.db", environment).await?;
     let story = if args.json {
         Story::Json
@@ -50,11 +48,11 @@ pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failu
         Story::Sentences
     };
     let mut builder = Payer::builder()
-        .wallet(Arc::new(wallet))
+        .wallet(wallet)
         .spends(Arc::new(ledger.clone()))
         .policy(policy)
         .story(move |event| story.tell_buyer(event));
-    let chains = chains(&networks, args.allow_http)?;
+    let chains = buyer.chains()?;
     if !chains.is_empty() {
         let reconciler = ChainReconciler::new(chains, Finality::Included);
         builder = builder.reconciler(Arc::new(reconciler), true);
@@ -75,20 +73,91 @@ pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failu
     outcome
 }
 
-/// What the chain itself says about open payments, where a node was named.
-fn chains(
-    networks: &[wiring::NetworkSetting],
+/// Who pays, and where.
+struct Buyer {
+    session: Option<PayingSession>,
+    /// The account that pays with its owner's key, as it was written.
+    owner: Option<String>,
+    networks: Vec<NetworkSetting>,
+    assets: AssetTable,
     allow_http: bool,
-) -> Result<Vec<Arc<dyn Chain>>, Failure> {
-    networks
-        .iter()
-        .filter(|setting| !setting.rpc.is_empty())
-        .map(|setting| {
-            let node = wiring::node(setting, allow_http)?;
-            let chain = wiring::chain(setting, node, Vec::new(), None)?;
-            Ok(chain as Arc<dyn Chain>)
+}
+
+impl Buyer {
+    fn read(args: &PayArgs, environment: &Environment) -> Result<Self, Failure> {
+        // A key that is named by flag is not mixed with one of the environment.
+        let flagged = args.key_file.is_some()
+            || args.wallet.is_some()
+            || args.session.is_some()
+            || args.starknet_account.is_some();
+        let or_said = |flag: &Option<String>, variable: &str| {
+            let behind = environment.get(variable).filter(|_| !flagged);
+            flag.clone().or_else(|| behind.map(str::to_owned))
+        };
+        let session = or_said(&args.session, "TOLLWAY_SESSION")
+            .map(|name| PayingSession::open(&name, environment))
+            .transpose()?;
+        let mut networks = wiring::networks(&args.networks, environment)?;
+        if let Some(session) = &session {
+            let own = session.network()?;
+            networks.retain(|setting| setting.network == own.network && !setting.rpc.is_empty());
+            if networks.is_empty() {
+                networks.push(own);
+            }
+        }
+        let assets = crate::settings::behind(
+            args.starknet_assets.clone(),
+            environment.get("TOLLWAY_STARKNET_ASSET"),
+        );
+        Ok(Self {
+            owner: or_said(&args.starknet_account, "TOLLWAY_STARKNET_ACCOUNT"),
+            assets: chains::assets(&assets)?,
+            allow_http: args.allow_http || session.as_ref().is_some_and(PayingSession::allows_http),
+            networks,
+            session,
         })
-        .collect()
+    }
+
+    fn wallet(
+        &self,
+        args: &PayArgs,
+        environment: &Environment,
+    ) -> Result<Arc<dyn Wallet>, Failure> {
+        let owner = self.owner.as_deref();
+        if let Some(session) = &self.session {
+            let passphrase = args.passphrase_file.as_ref();
+            return session.wallet(owner, passphrase, &self.assets, environment);
+        }
+        if let Some(owner) = owner {
+            return session::wallet::owner(owner, &self.networks, &self.assets, self.allow_http);
+        }
+        let mut wallet = EvmWallet::new(signer(args, environment)?);
+        for setting in self.networks.iter().filter(|setting| has_node(setting)) {
+            let node = wiring::node(setting, self.allow_http)?;
+            wallet = wallet.with_node(setting.network.clone(), node);
+        }
+        Ok(Arc::new(wallet))
+    }
+
+    /// What the chain itself says about open payments, where a node was named.
+    fn chains(&self) -> Result<Vec<Arc<dyn Chain>>, Failure> {
+        let looks = |setting: &NetworkSetting| {
+            let node = wiring::node(setting, self.allow_http)?;
+            let chain = ServedChain::build(setting, node, &Signers::none(), &self.assets, None)?;
+            Ok(chain.chain())
+        };
+        let asked = self.networks.iter().filter(|setting| has_node(setting));
+        asked.map(looks).collect()
+    }
+
+    /// Whether it pays on Starknet.
+    fn is_on_starknet(&self) -> bool {
+        self.session.is_some() || self.owner.is_some()
+    }
+}
+
+const fn has_node(setting: &NetworkSetting) -> bool {
+    !setting.rpc.is_empty()
 }
 
 async fn buy(
@@ -233,22 +302,38 @@ fn body(data: &str) -> Result<Vec<u8>, Failure> {
     }
 }
 
-fn policy(args: &PayArgs, networks: &[wiring::NetworkSetting]) -> Result<Policy, Failure> {
+fn policy(args: &PayArgs, buyer: &Buyer) -> Result<Policy, Failure> {
+    let own = || buyer.session.as_ref().map(PayingSession::max);
+    let max = args.max.clone().or_else(own).ok_or_else(|| {
+        Failure::usage("--max is missing; add the most that may be paid, such as --max 0.10.")
+    })?;
+    let networks = buyer.networks.iter();
     Ok(Policy {
-        max_per_call: args
-            .max
+        max_per_call: max
             .parse()
-            .map_err(|e| Failure::usage(format!("--max {}: {e}", args.max)))?,
-        networks: networks
-            .iter()
-            .map(|setting| setting.network.clone())
-            .collect(),
+            .map_err(|e| Failure::usage(format!("--max {max}: {e}")))?,
+        networks: networks.map(|setting| setting.network.clone()).collect(),
+        assets: buyer.assets.clone(),
+        payees: payees(&args.payees, buyer)?,
         methods: methods(&args.ways)?,
         approve_permit2: args.approve,
         access_tokens: !args.no_tokens,
         allow_insecure: args.allow_http,
         ..Policy::default()
     })
+}
+
+/// Who may be paid, as the buyer's networks spell accounts.
+fn payees(texts: &[String], buyer: &Buyer) -> Result<Vec<Address>, Failure> {
+    let network = match buyer.is_on_starknet() {
+        true => wiring::network("starknet")?,
+        false => wiring::network("base")?,
+    };
+    let parse = |text: &String| {
+        let payee = network.address(text);
+        payee.map_err(|e| Failure::usage(format!("--payee: {e}.")))
+    };
+    texts.iter().map(parse).collect()
 }
 
 /// All ways to pay, the flagged ones first.
@@ -274,7 +359,7 @@ fn signer(args: &PayArgs, environment: &Environment) -> Result<EvmSigner, Failur
         return keys::signer_from_file(path);
     }
     let wallet = args.wallet.as_deref().or_else(|| from_environment("TOLLWAY_WALLET")).ok_or_else(|| {
-        Failure::usage("Nothing to pay with; add --key-file FILE or --wallet NAME (`tollway wallet new NAME` makes one).")
+        Failure::usage("Nothing to pay with; add --key-file FILE or --wallet NAME (`tollway wallet new NAME` makes one), or --session NAME.")
     })?;
     let passphrase_file = args
         .passphrase_file

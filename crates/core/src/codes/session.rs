@@ -13,4 +13,8 @@ codes! {
     SESSION_MAX_CALLS_EXCEEDED = "session_max_calls_exceeded": "The session has no calls left.",
     SESSION_ENTRYPOINT_NOT_ALLOWED = "session_entrypoint_not_allowed": "The session may not call this entry point.",
     SESSION_POLICY_EXCEEDED = "session_policy_exceeded": "The session's spending policy does not allow so much.",
+    UNBOUND_TRANSACTION = "unbound_transaction": "A transaction's hash is no payment for this request.",
+    UNUSABLE_SIGNATURE = "unusable_signature": "This signature cannot be settled.",
+    SPONSOR_NOT_ALLOWED = "sponsor_not_allowed": "The sponsor does not send this.",
+    SPONSOR_QUOTA_EXCEEDED = "sponsor_quota_exceeded": "The sponsor's fees for this caller are used up for today.",
 }

@@ -140,6 +140,16 @@ impl Engine {
         self.shared.callers.find(key)
     }
 
+    /// The same, and counts one call against the caller's quota.
+    ///
+    /// # Errors
+    /// `invalid_api_key`, or `too_many_requests` where the quota is used up.
+    pub fn call_of(&self, key: Option<&str>) -> Result<Caller, EngineError> {
+        let caller = self.caller(key)?;
+        caller.count(self.shared.clock.now())?;
+        Ok(caller)
+    }
+
     /// A payment by its name.
     ///
     /// # Errors

@@ -125,7 +125,8 @@ where
 
 /// The caller's API key: `Authorization: Bearer KEY` or `X-API-Key: KEY`. Two of
 /// them, or one that is no text, are none.
-fn api_key(headers: &HeaderMap) -> Option<&str> {
+#[must_use]
+pub fn api_key(headers: &HeaderMap) -> Option<&str> {
     let bearer = one(headers, header::AUTHORIZATION.as_str()).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())

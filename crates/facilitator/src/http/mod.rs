@@ -32,6 +32,7 @@ use tollway_core::json::JsonLimits;
 
 use crate::Engine;
 
+pub use call::api_key;
 pub use direct::{ApiBody, FacilitatorService};
 
 /// What the HTTP API is set up with.

@@ -30,6 +30,7 @@ static SCHEMA: Schema = Schema {
             include_str!("../../migrations/0001_guards.postgres.sql"),
         ),
         (include_str!("../../migrations/0002_passes.sql"), ""),
+        (include_str!("../../migrations/0003_keys.sql"), ""),
     ],
     translate: Some(translated),
     place: "database",

@@ -20,6 +20,7 @@ static SCHEMA: Schema = Schema {
             include_str!("../../migrations/0001_guards.sqlite.sql"),
         ),
         (include_str!("../../migrations/0002_passes.sql"), ""),
+        (include_str!("../../migrations/0003_keys.sql"), ""),
     ],
     translate: None,
     place: "file",

@@ -25,6 +25,7 @@ fn spend(n: u64) -> NewSpend {
         network,
         asset: address,
         amount: Amount::from_atomic(1),
+        key: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What counts within a limit: purses, and their marks over time.
 //!
-//! A purse keeps what one account, agent, host or payee has paid and holds, for
+//! A purse keeps what one account, agent, host, payee or key has paid and holds, for
 //! ever. What it paid within a window is the difference of two running totals,
 //! so that a question costs two look-ups however long the history is. What is
 //! held counts in every window: it may move at any moment.
@@ -30,14 +30,35 @@ impl<'a> Money<'a> {
     }
 }
 
-/// The four purses that every spend counts in.
-pub(crate) fn purses_of(spend: &NewSpend) -> [LimitScope; 4] {
-    [
+/// The purses that a spend counts in.
+pub(crate) fn purses_of(spend: &NewSpend) -> Vec<LimitScope> {
+    let mut purses = vec![
         LimitScope::Account,
         LimitScope::Agent(spend.agent.clone()),
         LimitScope::Host(spend.host.clone()),
         LimitScope::Payee(spend.payee.clone()),
-    ]
+    ];
+    if let Some(key) = &spend.key {
+        purses.push(LimitScope::Key(key.clone()));
+        purses.push(LimitScope::KeyCalls(key.clone()));
+    }
+    purses
+}
+
+/// What an amount counts in a purse: payments are counted one by one.
+pub(crate) fn counted(scope: &LimitScope, amount: Amount) -> Amount {
+    match scope {
+        LimitScope::KeyCalls(_) => Amount::from_atomic(1),
+        _ => amount,
+    }
+}
+
+/// Which asset a purse is of: what counts payments is of none.
+fn asset_of(scope: &LimitScope, money: Money<'_>) -> String {
+    match scope {
+        LimitScope::KeyCalls(_) => String::new(),
+        _ => money.asset.to_string(),
+    }
 }
 
 fn named(scope: &LimitScope) -> (&'static str, String) {
@@ -46,6 +67,8 @@ fn named(scope: &LimitScope) -> (&'static str, String) {
         LimitScope::Agent(name) => ("agent", name.clone()),
         LimitScope::Host(host) => ("host", host.clone()),
         LimitScope::Payee(payee) => ("payee", payee.to_string()),
+        LimitScope::Key(key) => ("key", key.clone()),
+        LimitScope::KeyCalls(key) => ("key_calls", key.clone()),
     }
 }
 
@@ -63,7 +86,7 @@ fn find(money: Money<'_>, scope: &LimitScope) -> Statement {
          WHERE account = $1 AND network = $2 AND asset = $3 AND kind = $4 AND name = $5")
     .bind(money.account.to_string())
     .bind(money.network.to_string())
-    .bind(money.asset.to_string())
+    .bind(asset_of(scope, money))
     .bind(kind)
     .bind(name)
 }
@@ -128,6 +151,19 @@ pub(crate) enum Change {
 }
 
 impl Change {
+    /// What it is in one of the purses.
+    fn in_purse(self, scope: &LimitScope) -> Self {
+        let counted = |amount| counted(scope, amount);
+        match self {
+            Self::Hold(amount) => Self::Hold(counted(amount)),
+            Self::Free(amount) => Self::Free(counted(amount)),
+            Self::Pay { held, paid } => Self::Pay {
+                held: counted(held),
+                paid: counted(paid),
+            },
+        }
+    }
+
     /// The purse afterwards; none if it would overflow or go below nothing.
     fn applied(self, purse: Purse) -> Option<Purse> {
         let (held, paid) = match self {
@@ -155,10 +191,10 @@ pub(crate) async fn change(
     change: Change,
     now: Timestamp,
 ) -> Result<bool, LedgerError> {
-    let mut changed = Vec::with_capacity(4);
+    let mut changed = Vec::with_capacity(6);
     for scope in purses_of(spend) {
         let row = step.find(find(Money::of(spend), &scope)).await?;
-        match change.applied(purse(row.as_ref())?) {
+        match change.in_purse(&scope).applied(purse(row.as_ref())?) {
             Some(purse) => changed.push((scope, purse)),
             None => return Ok(false),
         }
@@ -188,7 +224,7 @@ async fn store(
             )
             .bind(spend.account.to_string())
             .bind(spend.network.to_string())
-            .bind(spend.asset.to_string())
+            .bind(asset_of(scope, Money::of(spend)))
             .bind(kind)
             .bind(name)
         }

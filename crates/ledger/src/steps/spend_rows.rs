@@ -22,6 +22,7 @@ pub(crate) fn record(row: &Row) -> Result<SpendRecord, LedgerError> {
             network: row.network("network")?,
             asset: row.address("asset")?,
             amount: row.amount("amount")?,
+            key: row.opt_text("limited_key")?,
         },
         state: row.word("state", SpendState::from_word)?,
         signed: signed(row)?,

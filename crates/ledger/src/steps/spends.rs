@@ -96,7 +96,7 @@ async fn first_exceeded(
             true => total.paid,
             false => total.paid.checked_add(total.held).unwrap_or(Amount::MAX),
         };
-        let after = used.checked_add(new.amount);
+        let after = used.checked_add(limits::counted(&limit.scope, new.amount));
         if after.is_none_or(|after| after > limit.max) {
             let limit = limit.clone();
             return Ok(Some(Reservation::Exceeded { limit, used }));
@@ -108,8 +108,8 @@ async fn first_exceeded(
 fn insertion(id: &SpendId, new: NewSpend, now: Timestamp) -> Statement {
     sql(
         "INSERT INTO spends (id, account, agent, request, url, host, payee, network, asset,
-             amount, state, is_open, reserved_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'reserved', 1, $11, $11)",
+             amount, state, is_open, reserved_at, updated_at, limited_key)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'reserved', 1, $11, $11, $12)",
     )
     .bind(id.to_string())
     .bind(new.account.to_string())
@@ -122,6 +122,7 @@ fn insertion(id: &SpendId, new: NewSpend, now: Timestamp) -> Statement {
     .bind(new.asset.to_string())
     .bind(new.amount.to_string())
     .bind(millis(now))
+    .bind(new.key)
 }
 
 pub(crate) async fn signed(
@@ -168,6 +169,37 @@ pub(crate) async fn signed(
     .bind(millis(now));
     step.run(update).await?;
     step.tell(id.as_str(), "signed", facts, now).await
+}
+
+pub(crate) async fn signed_again(
+    step: &mut Step,
+    id: &SpendId,
+    signed: &SignedSpend,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let spend = load(step, id).await?;
+    let before = spend.signed.as_ref();
+    let same = before.is_some_and(|before| {
+        before.identity == signed.identity
+            && before.transaction.is_none()
+            && signed.transaction.is_none()
+    });
+    if !is_signed_and_open(spend.state) || !same {
+        return Err(conflict(&spend, "sign another authorization for it"));
+    }
+    // Whoever waits for the first signature's end waits for the later one.
+    let valid_until = before.map_or(signed.valid_until, |b| {
+        b.valid_until.max(signed.valid_until)
+    });
+    let update =
+        sql("UPDATE spends SET payload = $2, valid_until = $3, updated_at = $4 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(text(&signed.payload)?)
+            .bind(millis(valid_until))
+            .bind(millis(now));
+    step.run(update).await?;
+    let facts = json!({ "valid_until": valid_until });
+    step.tell(id.as_str(), "signed_again", facts, now).await
 }
 
 pub(crate) async fn presented(

@@ -43,6 +43,19 @@ impl SpendStore for Store {
         .await
     }
 
+    async fn signed_again(
+        &self,
+        id: &SpendId,
+        signed: SignedSpend,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let id = id.clone();
+        self.write(step_name!("signed_again"), async move |step: &mut Step| {
+            steps::signed_again(step, &id, &signed, now).await
+        })
+        .await
+    }
+
     async fn presented(&self, id: &SpendId, now: Timestamp) -> Result<(), LedgerError> {
         let id = id.clone();
         self.write(step_name!("presented"), async move |step: &mut Step| {

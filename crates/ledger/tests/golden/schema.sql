@@ -289,7 +289,7 @@ CREATE TABLE spends (
     reason            TEXT,
     reserved_at       INTEGER NOT NULL,
     updated_at        INTEGER NOT NULL
-) STRICT;
+, limited_key TEXT) STRICT;
 
 CREATE TABLE writers (
     writer         TEXT NOT NULL PRIMARY KEY,

@@ -462,8 +462,8 @@ async fn a_database_of_the_first_format_is_brought_up_to_date() {
     store.accept(payment(1), at(1)).await.unwrap();
     store.close().await;
     // As the first version left it: its tables, and their number.
-    let first =
-        "DROP TABLE passes; DROP TABLE exposures; DROP TABLE revocations; DROP TABLE notices;
+    let first = "ALTER TABLE spends DROP COLUMN limited_key;
+         DROP TABLE passes; DROP TABLE exposures; DROP TABLE revocations; DROP TABLE notices;
          DELETE FROM meta WHERE name = 'revocations';
          UPDATE meta SET value = 1 WHERE name = 'schema';
          UPDATE meta SET value = value + 1 WHERE name = 'schema_fingerprint'";

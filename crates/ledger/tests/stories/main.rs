@@ -123,11 +123,14 @@ mod told {
             each_scope_counts_its_own,
             a_window_slides_and_never_back,
             what_is_held_counts_in_every_window,
-            sums_of_the_largest_amounts_do_not_wrap;
+            sums_of_the_largest_amounts_do_not_wrap,
+            a_key_signs_no_more_payments_and_no_more_money_than_it_may,
+            another_signature_takes_the_firsts_place_under_one_authorization;
         races:
             a_thousand_accepts_make_one_payment,
             a_thousand_claims_open_one_grant,
             a_thousand_are_told_of_success_once,
-            a_thousand_reservations_stay_within_the_budget;
+            a_thousand_reservations_stay_within_the_budget,
+            a_thousand_reservations_stay_within_a_keys_payments;
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tollway_ledger::{
-    Acceptance, Claim, GrantStore, HandOut, Reservation, SettlementStore, SpendStore,
+    Acceptance, Claim, GrantStore, HandOut, Limit, LimitScope, NewSpend, Reservation,
+    SettlementStore, SpendStore,
 };
 
 use crate::settlements::accepted;
@@ -63,6 +64,26 @@ pub async fn a_thousand_are_told_of_success_once(store: impl SettlementStore + '
         }
     });
     assert_eq!(won.await, 1);
+}
+
+pub async fn a_thousand_reservations_stay_within_a_keys_payments(store: impl SpendStore + 'static) {
+    let store = Arc::new(store);
+    let calls = Limit {
+        scope: LimitScope::KeyCalls("session".to_owned()),
+        ..limit(17)
+    };
+    let won = winners(|n| {
+        let (store, calls) = (Arc::clone(&store), calls.clone());
+        async move {
+            let new = NewSpend {
+                key: Some("session".to_owned()),
+                ..spend(n)
+            };
+            let reservation = store.reserve(new, &[calls], at(n)).await;
+            matches!(reservation.unwrap(), Reservation::Reserved(_))
+        }
+    });
+    assert_eq!(won.await, 17);
 }
 
 pub async fn a_thousand_reservations_stay_within_the_budget(store: impl SpendStore + 'static) {

@@ -211,3 +211,74 @@ pub async fn sums_of_the_largest_amounts_do_not_wrap(store: impl SpendStore) {
     ));
     assert_conflict(store.reserve(all(2), &[], at(1)).await);
 }
+
+pub async fn a_key_signs_no_more_payments_and_no_more_money_than_it_may(store: impl SpendStore) {
+    let by = |key: &str, n: u64, asset: u8| NewSpend {
+        key: Some(key.to_owned()),
+        asset: address(asset),
+        ..spend(n)
+    };
+    let calls = |max| Limit {
+        scope: LimitScope::KeyCalls("a".to_owned()),
+        ..limit(max)
+    };
+    let limits = [calls(2)];
+    let reserve = async |new| store.reserve(new, &limits, at(1)).await;
+    let first = match reserve(by("a", 1, 0xaa)).await.unwrap() {
+        Reservation::Reserved(id) => id,
+        other => panic!("{other:?}"),
+    };
+    // Whatever it moves, it counts.
+    let second = reserve(by("a", 2, 0xbb)).await.unwrap();
+    assert!(matches!(second, Reservation::Reserved(_)));
+    assert_exceeded(reserve(by("a", 3, 0xaa)).await, 2);
+    let others = reserve(by("b", 4, 0xaa)).await.unwrap();
+    assert!(matches!(others, Reservation::Reserved(_)));
+    store.signed(&first, signed(1), at(2)).await.unwrap();
+    store.presented(&first, at(2)).await.unwrap();
+    store.paid(&first, atomic(7), None, at(3)).await.unwrap();
+    assert_eq!(
+        total(&store, &calls(2), 3).await,
+        (1, 1),
+        "paid is one, whatever it cost"
+    );
+    assert_exceeded(reserve(by("a", 5, 0xaa)).await, 2);
+    let money = [Limit {
+        scope: LimitScope::Key("a".to_owned()),
+        ..limit(16)
+    }];
+    let over = store.reserve(by("a", 6, 0xaa), &money, at(4)).await;
+    assert_exceeded(over, 7);
+}
+
+pub async fn another_signature_takes_the_firsts_place_under_one_authorization(
+    store: impl SpendStore,
+) {
+    let plain = |n| tollway_ledger::SignedSpend {
+        transaction: None,
+        ..signed(n)
+    };
+    let id = reserved(&store, 1, &[], 1).await;
+    assert_conflict(store.signed_again(&id, plain(1), at(1)).await);
+    store.signed(&id, plain(1), at(1)).await.unwrap();
+    store.presented(&id, at(2)).await.unwrap();
+    assert_conflict(store.signed_again(&id, plain(2), at(3)).await);
+    let mut again = plain(1);
+    again
+        .payload
+        .payload
+        .insert("by".to_owned(), "owner".into());
+    again.valid_until = at(1);
+    store.signed_again(&id, again.clone(), at(3)).await.unwrap();
+    let record = store.spend(&id).await.unwrap().unwrap();
+    assert_eq!(record.state, SpendState::Presented);
+    let kept = record.signed.unwrap();
+    assert_eq!(kept.payload, again.payload);
+    assert_eq!(
+        kept.valid_until,
+        plain(1).valid_until,
+        "the first one's end still counts"
+    );
+    store.paid(&id, atomic(10), None, at(4)).await.unwrap();
+    assert_conflict(store.signed_again(&id, plain(1), at(5)).await);
+}

@@ -82,6 +82,20 @@ pub fn register(
     session: &SessionKey,
     registration: &Registration,
 ) -> Result<Call, Refusal> {
+    let (public, end) = (session.public(), session.valid_until());
+    register_public(account, public, end, registration)
+}
+
+/// The same, by a session's public key and its end in Unix seconds.
+///
+/// # Errors
+/// As [`register`].
+pub fn register_public(
+    account: Felt,
+    session: Felt,
+    valid_until: u64,
+    registration: &Registration,
+) -> Result<Call, Refusal> {
     let refused = |remedy| Err(refuse(codes::SESSION_CREATION_FAILED, remedy));
     if registration.max_calls == 0 {
         return refused("allow at least one call");
@@ -97,8 +111,8 @@ pub fn register(
         return refused("list no entry point that administers the account");
     }
     let mut calldata = vec![
-        session.public(),
-        Felt::from(session.valid_until()),
+        session,
+        Felt::from(valid_until),
         Felt::from(registration.max_calls),
         Felt::from(registration.entrypoints.len()),
     ];

@@ -14,7 +14,9 @@ mod sealed;
 mod status;
 mod wallet;
 
-pub use calls::{Policy, Registration, register, remove_policy, revoke, set_policy};
+pub use calls::{
+    Policy, Registration, register, register_public, remove_policy, revoke, set_policy,
+};
 pub use key::{DEFAULT_DURATION, SessionKey};
 pub use sealed::{KdfCost, SealedSession};
 pub use status::{SESSION_CLASSES, SessionData, SessionStatus, Wanted, falls_back};

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 use starknet_crypto::Felt;
 use tollway_core::{
-    Address, Amount, ChainError, Clock, Limits, Network, Prepared, Refusal, Terms, Timestamp,
-    Wallet, WalletError,
+    Address, Amount, ChainError, Clock, Identity, LimitedKey, Limits, Network, Offered, Prepared,
+    Refusal, Terms, Timestamp, Wallet, WalletError,
 };
 use tollway_rpc::ask::unavailable;
 use tollway_rpc::{Batch, RpcClient};
@@ -35,6 +35,22 @@ pub struct SessionWallet {
     pub(super) clock: std::sync::Arc<dyn Clock>,
     /// Nonces that were signed and may not be counted yet, with their end.
     pub(super) under_way: tokio::sync::Mutex<UnderWay>,
+    budget: Option<Budget>,
+    low: Option<Low>,
+}
+
+/// What the owner allowed the session, so that the record of spending holds it to
+/// that too.
+struct Budget {
+    payments: u32,
+    token: Address,
+    max_per_payment: Amount,
+}
+
+/// Who is told that few calls are left.
+struct Low {
+    below: u32,
+    told: Box<dyn Fn(u32) + Send + Sync>,
 }
 
 impl std::fmt::Debug for SessionWallet {
@@ -65,7 +81,47 @@ impl SessionWallet {
             rpc,
             clock: std::sync::Arc::new(tollway_core::SystemClock),
             under_way: tokio::sync::Mutex::default(),
+            budget: None,
+            low: None,
         })
+    }
+
+    /// With what the owner allowed it: a number of payments of at most so much of a
+    /// token each. The payer's record then holds the session to that over all
+    /// processes, before and beside the account itself.
+    #[must_use]
+    pub fn with_budget(mut self, payments: u32, token: Address, max_per_payment: Amount) -> Self {
+        self.budget = Some(Budget {
+            payments,
+            token,
+            max_per_payment,
+        });
+        self
+    }
+
+    /// Tells how many calls are left after a payment, once they are fewer than
+    /// `below`. Renew the session then.
+    #[must_use]
+    pub fn when_low(mut self, below: u32, told: impl Fn(u32) + Send + Sync + 'static) -> Self {
+        self.low = Some(Low {
+            below,
+            told: Box::new(told),
+        });
+        self
+    }
+
+    /// By which records know the session.
+    fn name(&self) -> String {
+        format!("session:{}", felt::text(&self.key.public()))
+    }
+
+    fn tell_if_low(&self, status: &SessionStatus, under_way: usize) {
+        let Some(low) = &self.low else { return };
+        let under_way = u32::try_from(under_way).unwrap_or(u32::MAX);
+        let left = status.data.calls_left().saturating_sub(under_way);
+        if left < low.below {
+            (low.told)(left);
+        }
     }
 
     /// The same account's owner, who signs where the session is over, unknown,
@@ -118,7 +174,24 @@ impl SessionWallet {
         status.preflight(&wanted, now)?;
         let prepared = self.session.sign(terms, limits, nonce)?;
         under_way.insert(felt::text(&nonce), (nonce, prepared.valid_until.secs()));
+        self.tell_if_low(&status, under_way.len());
         Ok(prepared)
+    }
+
+    /// Whether the session could sign the payment with this nonce now.
+    async fn can_still_pay(&self, terms: &Terms, nonce: &Felt) -> Result<(), WalletError> {
+        let mut under_way = self.under_way.lock().await;
+        let now = self.clock.now();
+        let status = self.status(Some(&terms.asset)).await?;
+        self.forget_counted(&mut under_way, &status).await?;
+        let others = under_way.values().filter(|(other, _)| other != nonce);
+        let wanted = Wanted {
+            selector: TRANSFER,
+            amount: terms.amount,
+            valid_until: now.secs().saturating_add(terms.wire.max_timeout_seconds),
+            under_way: u32::try_from(others.count()).unwrap_or(u32::MAX),
+        };
+        Ok(status.preflight(&wanted, now)?)
     }
 
     /// What was executed is counted by the account, what has ended never will be.
@@ -176,6 +249,59 @@ impl Wallet for SessionWallet {
         asset: &Address,
     ) -> Result<Option<Amount>, ChainError> {
         self.session.balance(network, asset).await
+    }
+
+    fn limited_key(&self, terms: &Terms) -> Option<LimitedKey> {
+        let budget = self.budget.as_ref().filter(|_| self.supports(terms))?;
+        let total = budget.max_per_payment.checked_mul(budget.payments.into());
+        Some(LimitedKey {
+            name: self.name(),
+            payments: Amount::from_atomic(budget.payments.into()),
+            total: total.filter(|_| budget.token == terms.asset),
+            falls_back: self.owner.is_some(),
+        })
+    }
+
+    async fn prepare_offered(
+        &self,
+        terms: &Terms,
+        limits: &Limits,
+        offered: Offered<'_>,
+    ) -> Result<Prepared, WalletError> {
+        match &self.owner {
+            Some(owner) if offered.by_own_key => owner.prepare(terms, limits).await,
+            _ => self.prepare(terms, limits).await,
+        }
+    }
+
+    async fn sign_again(
+        &self,
+        terms: &Terms,
+        limits: &Limits,
+        identity: &Identity,
+    ) -> Result<Option<Prepared>, WalletError> {
+        let Some(owner) = &self.owner else {
+            return Ok(None);
+        };
+        let nonce = felt::parse(&identity.nonce).ok();
+        let Some(nonce) =
+            nonce.filter(|_| self.address(&terms.network).as_ref() == Some(&identity.payer))
+        else {
+            return Ok(None);
+        };
+        match self.can_still_pay(terms, &nonce).await {
+            Err(
+                WalletError::Refused(refusal) | WalletError::Chain(ChainError::Refused(refusal)),
+            ) if falls_back(refusal.code()) => {
+                tracing::info!(
+                    code = refusal.code(),
+                    "the owner's key signs the payment that the session's key no more can"
+                );
+                Ok(Some(owner.sign(terms, limits, nonce)?))
+            }
+            Err(error) => Err(error),
+            Ok(()) => Ok(None),
+        }
     }
 
     async fn prepare(&self, terms: &Terms, limits: &Limits) -> Result<Prepared, WalletError> {

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 use tollway_core::{
-    Amount, Broadcast, Chain, ChainError, Finality, Lookup, Outcome, Proof, TxHash, Watch, Watched,
+    Amount, Broadcast, Chain, ChainError, Finality, Lookup, Outcome, Phase, Proof, TxHash, Watch,
+    Watched, codes,
 };
 use tollway_starknet::{Felt, felt};
 
 use crate::support::{
-    FEE_PAYER, PAYEE, PAYER, PRICE, World, address, felt_of, slot, transfer_event,
+    FEE_PAYER, PAYEE, PAYER, PRICE, World, address, felt_of, frame, slot, transfer_event,
 };
 
 fn receipt(hash: &TxHash, block: u64, status: &str, events: &[Value]) -> Value {
@@ -236,6 +237,28 @@ async fn success_without_exactly_the_transfer_is_not_payment() {
         };
         assert_eq!(transaction, sent.hash);
     }
+}
+
+/// Whatever the account's new code does with what was signed for the old one: it is
+/// tried again before it is sent, and judged by what it moved after that.
+#[tokio::test]
+async fn an_account_that_is_upgraded_between_verify_and_settle_pays_nothing_and_opens_nothing() {
+    let sent = sent().await;
+    let intent = sent.world.verified().await.intent;
+    let swallows = frame(FEE_PAYER, vec![], vec![frame(PAYER, vec![], vec![])]);
+    sent.world.say(|facts| facts.trace = swallows);
+    let settle = sent.world.chain.verify(intent, Phase::Settle, Amount::ZERO);
+    let Err(ChainError::Refused(refusal)) = settle.await else {
+        panic!("sent without another trial");
+    };
+    assert_eq!(refusal.code(), codes::SIMULATION_FAILED);
+    // Upgraded later still, in the same block before ours.
+    sent.include("SUCCEEDED", &[]);
+    let outcome = sent.look().await;
+    assert!(
+        matches!(outcome, Some(Outcome::NotSettled(Proof::NoTransfer { .. }))),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]

@@ -2,18 +2,24 @@
 //! knows that it is Starknet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use tollway_core::wire::PaymentPayload;
-use tollway_core::{Amount, Chain, Clock, Finality, SettleRequest, SystemClock, Wallet, codes};
+use tollway_core::{
+    Address, Amount, Chain, ChainError, Clock, Finality, Identity, Limits, Network, Prepared,
+    SettleRequest, SystemClock, Terms, Wallet, WalletError, codes,
+};
 use tollway_core::{Facilitator, VerifyRequest};
 use tollway_facilitator::{Engine, EngineConfig, EngineParts};
 use tollway_gate::{Gate, Offer, Route};
-use tollway_ledger::SqliteLedger;
+use tollway_ledger::{SpendStore, SqliteLedger};
 use tollway_payer::{ChainReconciler, PayRequest, Payer, PayerBuilder, Policy, Standing};
 use tollway_starknet::session::{
     DEFAULT_DURATION, Policy as Spending, Registration, SessionKey, SessionWallet, register,
-    set_policy,
+    revoke, set_policy,
 };
+use tollway_starknet::{Call, Felt, OwnerSender};
 use tollway_test_starknet::{PAYEE, PRICE, STRK, World, address, assets, limits, network, number};
 
 struct Town {
@@ -81,7 +87,7 @@ impl Town {
         (builder, record)
     }
 
-    async fn session(&self, max_calls: u32) -> Arc<dyn Wallet> {
+    async fn session(&self, max_calls: u32) -> (SessionKey, SessionWallet) {
         let key = SessionKey::create(SystemClock.now(), DEFAULT_DURATION).unwrap();
         let account = number(&self.world.payer.address);
         let price = Amount::from_atomic(PRICE.into());
@@ -92,8 +98,21 @@ impl Town {
         ];
         self.world.own(&calls).await;
         let owner = address(&self.world.payer.address);
-        let wallet = SessionWallet::new(&owner, network(), key, self.world.node.rpc.clone());
-        Arc::new(wallet.unwrap().with(assets(), Arc::new(SystemClock)))
+        let rpc = self.world.node.rpc.clone();
+        let wallet = SessionWallet::new(&owner, network(), key.clone(), rpc).unwrap();
+        (key, wallet.with(assets(), Arc::new(SystemClock)))
+    }
+
+    /// A session that its owner stands behind, and something that the owner does right
+    /// after it has signed.
+    async fn meanwhile(&self, does: impl FnOnce(Felt, &SessionKey) -> Call) -> Arc<Meanwhile> {
+        let (key, wallet) = self.session(5).await;
+        let owner = self.world.owner_wallet(&self.world.payer);
+        Arc::new(Meanwhile {
+            call: does(number(&self.world.payer.address), &key),
+            wallet: wallet.with_owner(owner),
+            sender: self.world.sender(&self.world.payer),
+        })
     }
 }
 
@@ -102,7 +121,8 @@ async fn an_agent_buys_with_a_session_until_its_calls_are_used_up() {
     let town = Town::new().await;
     let url = town.seller().await;
     let before = town.world.balance(PAYEE).await;
-    let (builder, record) = town.buyer(town.session(2).await).await;
+    let (_, wallet) = town.session(2).await;
+    let (builder, record) = town.buyer(Arc::new(wallet)).await;
     let payer = builder.build().unwrap();
     for call in 1..=2 {
         let mut request = PayRequest::get(url.parse().unwrap());
@@ -131,6 +151,85 @@ async fn an_agent_buys_with_a_session_until_its_calls_are_used_up() {
         u128::from(PRICE) * 2
     );
     drop(record);
+}
+
+/// A session wallet whose owner does something between signing and showing.
+struct Meanwhile {
+    wallet: SessionWallet,
+    sender: OwnerSender,
+    call: Call,
+}
+
+#[async_trait]
+impl Wallet for Meanwhile {
+    fn address(&self, network: &Network) -> Option<Address> {
+        self.wallet.address(network)
+    }
+
+    fn supports(&self, terms: &Terms) -> bool {
+        self.wallet.supports(terms)
+    }
+
+    async fn balance(
+        &self,
+        network: &Network,
+        asset: &Address,
+    ) -> Result<Option<Amount>, ChainError> {
+        self.wallet.balance(network, asset).await
+    }
+
+    async fn prepare(&self, terms: &Terms, limits: &Limits) -> Result<Prepared, WalletError> {
+        let prepared = self.wallet.prepare(terms, limits).await?;
+        let hash = self.sender.send(std::slice::from_ref(&self.call)).await?;
+        self.sender.wait(&hash, Duration::from_secs(60)).await?;
+        Ok(prepared)
+    }
+
+    async fn sign_again(
+        &self,
+        terms: &Terms,
+        limits: &Limits,
+        identity: &Identity,
+    ) -> Result<Option<Prepared>, WalletError> {
+        self.wallet.sign_again(terms, limits, identity).await
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_ends_during_its_payment_is_paid_for_by_the_owner_under_one_nonce() {
+    let town = Town::new().await;
+    let url = town.seller().await;
+    let before = town.world.balance(PAYEE).await;
+    let wallet = town
+        .meanwhile(|account, key| revoke(account, key.public()))
+        .await;
+    let (builder, record) = town.buyer(wallet).await;
+    let payer = builder.build().unwrap();
+    let request = PayRequest::get(url.parse().unwrap());
+    let answer = payer.fetch(request).await.unwrap();
+    assert_eq!(answer.payment.unwrap().standing, Standing::Confirmed);
+    assert_eq!(town.world.balance(PAYEE).await - before, u128::from(PRICE));
+    let spends = record.spends(10).await.unwrap();
+    assert_eq!(spends.len(), 1, "one purchase, one nonce, one amount held");
+    let payload = &spends[0].signed.as_ref().unwrap().payload.payload;
+    let signature = payload["outsideExecution"]["signature"].as_array().unwrap();
+    assert_eq!(signature.len(), 2, "the owner's");
+}
+
+#[tokio::test]
+async fn a_limit_that_is_lowered_during_a_payment_is_not_passed_by_the_owner() {
+    let town = Town::new().await;
+    let url = town.seller().await;
+    let before = town.world.balance(PAYEE).await;
+    let dust = Spending::for_session(Amount::from_atomic(1), 5, 3600).unwrap();
+    let wallet = town
+        .meanwhile(|account, key| set_policy(account, key.public(), number(STRK), &dust).unwrap())
+        .await;
+    let (builder, _record) = town.buyer(wallet).await;
+    let request = PayRequest::get(url.parse().unwrap());
+    let refused = builder.build().unwrap().fetch(request).await.unwrap_err();
+    assert_eq!(refused.code(), codes::SIMULATION_FAILED, "{refused}");
+    assert_eq!(town.world.balance(PAYEE).await, before);
 }
 
 #[tokio::test]

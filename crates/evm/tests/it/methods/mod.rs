@@ -86,6 +86,7 @@ pub async fn prepare_as(
         resource: Some(&resource),
         extensions,
         may_approve: true,
+        ..Offered::default()
     };
     let wallet = world.wallet(signer);
     wallet.prepare_offered(terms, &limits(), offered).await

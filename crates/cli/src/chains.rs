@@ -1,0 +1,280 @@
+//! The chains behind networks, of either family, and the accounts that settle on
+//! them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollway_core::assets::{AssetInfo, AssetTable};
+use tollway_core::money::Decimal;
+use tollway_core::{Address, Chain, Family, Network};
+use tollway_evm::{EvmChain, EvmConfig, EvmSigner};
+use tollway_rpc::RpcClient;
+use tollway_starknet::{StarkKey, StarknetAccount, StarknetChain, StarknetConfig};
+
+use crate::exit::Failure;
+use crate::keys;
+use crate::wiring::{self, NetworkSetting};
+
+/// Most STRK that one transaction may cost, unless it is said.
+const MAX_FEE: &str = "1";
+/// Digits of STRK after the point.
+const STRK_DECIMALS: u8 = 18;
+/// Most digits after the point that an asset can have.
+const MAX_DECIMALS: u8 = 36;
+
+/// The accounts that settle, by family.
+#[derive(Default)]
+pub struct Signers {
+    evm: Vec<EvmSigner>,
+    starknet: Vec<StarknetAccount>,
+    /// Most fri that one transaction on Starknet may cost.
+    max_fee: Option<u128>,
+}
+
+impl Signers {
+    /// None: chains that only look.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// From the flags, each family's where one of its networks is served.
+    pub fn read(
+        networks: &[NetworkSetting],
+        key_files: &[PathBuf],
+        accounts: &[String],
+        max_fee: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let serves = |family| networks.iter().any(|n| n.network.family() == family);
+        let missing =
+            |flag: &str, what: &str| Err(Failure::usage(format!("{flag} is missing; {what}.")));
+        if serves(Family::Evm) && key_files.is_empty() {
+            return missing(
+                "--signer-key-file",
+                "name a file (mode 0600) with the hex key that pays for gas",
+            );
+        }
+        if serves(Family::Starknet) && accounts.is_empty() {
+            return missing(
+                "--starknet-account",
+                "name an account that holds STRK for fees, and the file (mode 0600) of its key, as ADDRESS=KEY_FILE",
+            );
+        }
+        Ok(Self {
+            evm: evm_signers(key_files)?,
+            starknet: starknet_accounts(accounts)?,
+            max_fee: Some(strk(max_fee, "--starknet-max-fee")?),
+        })
+    }
+}
+
+fn evm_signers(files: &[PathBuf]) -> Result<Vec<EvmSigner>, Failure> {
+    let mut signers: Vec<EvmSigner> = Vec::new();
+    for file in files {
+        let signer = keys::signer_from_file(file)?;
+        let known = |known: &EvmSigner| known.address() == signer.address();
+        if signers.iter().any(known) {
+            return Err(twice("--signer-key-file", &file.display().to_string()));
+        }
+        signers.push(signer);
+    }
+    Ok(signers)
+}
+
+fn starknet_accounts(texts: &[String]) -> Result<Vec<StarknetAccount>, Failure> {
+    let mut accounts: Vec<StarknetAccount> = Vec::new();
+    for text in texts {
+        let account = starknet_account(text, "--starknet-account")?;
+        let known = |known: &StarknetAccount| known.address() == account.address();
+        if accounts.iter().any(known) {
+            return Err(twice("--starknet-account", account.address().as_str()));
+        }
+        accounts.push(account);
+    }
+    Ok(accounts)
+}
+
+fn twice(flag: &str, what: &str) -> Failure {
+    Failure::usage(format!("{flag} {what} is given twice; give each once."))
+}
+
+/// Reads `ADDRESS=KEY_FILE`.
+pub fn starknet_account(text: &str, flag: &str) -> Result<StarknetAccount, Failure> {
+    let (address, file) = text.split_once('=').ok_or_else(|| {
+        Failure::usage(format!(
+            "{flag} names no key file; write it as 0xADDRESS=KEY_FILE."
+        ))
+    })?;
+    let address = starknet_address(address.trim(), flag)?;
+    let key = stark_key(Path::new(file.trim()))?;
+    StarknetAccount::new(address, key)
+        .ok_or_else(|| Failure::usage(format!("{flag} names the zero address; correct it.")))
+}
+
+/// An account or contract on Starknet, of whatever network.
+pub fn starknet_address(text: &str, flag: &str) -> Result<Address, Failure> {
+    let network = wiring::network("starknet")?;
+    network
+        .address(text)
+        .map_err(|e| Failure::usage(format!("{flag}: {e}.")))
+}
+
+/// A key of the STARK curve from a private file.
+pub fn stark_key(path: &Path) -> Result<StarkKey, Failure> {
+    StarkKey::from_hex(&keys::read_private(path)?)
+        .map_err(|e| Failure::usage(format!("{}: {e}.", path.display())))
+}
+
+/// An amount of STRK, in fri.
+pub fn strk(text: Option<&str>, flag: &str) -> Result<u128, Failure> {
+    let text = text.unwrap_or(MAX_FEE);
+    let fri = text.parse::<Decimal>().ok();
+    let fri = fri.and_then(|amount| amount.to_atomic(STRK_DECIMALS)?.as_u128());
+    fri.ok_or_else(|| {
+        Failure::usage(format!(
+            "{flag}: `{text}` is no amount of STRK; write for example 0.5."
+        ))
+    })
+}
+
+/// The asset table: the built-in one with what `--starknet-asset` adds. One of the same name
+/// on the same network takes the other's place, and its rank.
+pub fn assets(texts: &[String]) -> Result<AssetTable, Failure> {
+    let mut own = texts
+        .iter()
+        .map(|text| asset(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut table = AssetTable::empty();
+    for built_in in AssetTable::builtin().iter() {
+        let same = |asset: &AssetInfo| {
+            asset.network == built_in.network && asset.symbol.eq_ignore_ascii_case(&built_in.symbol)
+        };
+        let replaced = own.iter().position(same);
+        table = table.with(replaced.map_or_else(|| built_in.clone(), |at| own.remove(at)));
+    }
+    Ok(own.into_iter().fold(table, AssetTable::with))
+}
+
+fn asset(text: &str) -> Result<AssetInfo, Failure> {
+    let bad = |why: String| {
+        Failure::usage(format!(
+            "--starknet-asset {text}: {why}; write for example USDC=0x0512…,6,starknet-sepolia."
+        ))
+    };
+    let parts = text.split_once('=').map(|(symbol, rest)| {
+        let rest: Vec<&str> = rest.split(',').map(str::trim).collect();
+        (symbol.trim(), rest)
+    });
+    let Some((symbol, [contract, decimals, network])) = parts
+        .as_ref()
+        .map(|(symbol, rest)| (*symbol, rest.as_slice()))
+        .and_then(|(symbol, rest)| Some((symbol, <[&str; 3]>::try_from(rest).ok()?)))
+    else {
+        return Err(bad(
+            "it has not the parts name, contract, decimals and network".to_owned(),
+        ));
+    };
+    let sound =
+        (1..=16).contains(&symbol.len()) && symbol.bytes().all(|b| b.is_ascii_alphanumeric());
+    if !sound {
+        return Err(bad("a name has 1 to 16 letters and digits".to_owned()));
+    }
+    let network = wiring::network(network)?;
+    if network.family() != Family::Starknet {
+        return Err(bad(format!("{network} is not on Starknet")));
+    }
+    let decimals = decimals.parse::<u8>().ok().filter(|d| *d <= MAX_DECIMALS);
+    Ok(AssetInfo {
+        address: network.address(contract).map_err(|e| bad(e.to_string()))?,
+        symbol: symbol.to_owned().into(),
+        spelling: contract.to_owned().into(),
+        decimals: decimals.ok_or_else(|| bad("decimals are a number up to 36".to_owned()))?,
+        name: None,
+        version: None,
+        verified: false,
+        methods: Vec::new().into(),
+        network,
+    })
+}
+
+/// A chain that is served or looked at.
+#[derive(Clone)]
+pub enum ServedChain {
+    /// An EVM network.
+    Evm(Arc<EvmChain>),
+    /// A Starknet network.
+    Starknet(Arc<StarknetChain>),
+}
+
+impl ServedChain {
+    /// The chain behind a network, as a facilitator settles on it, or looks at it
+    /// without signers.
+    pub fn build(
+        setting: &NetworkSetting,
+        rpc: RpcClient,
+        signers: &Signers,
+        assets: &AssetTable,
+        min_validity: Option<Duration>,
+    ) -> Result<Self, Failure> {
+        let network = setting.network.clone();
+        if network.family() == Family::Starknet {
+            return starknet(network, rpc, signers, assets, min_validity);
+        }
+        let mut config = EvmConfig::new(network, rpc, signers.evm.clone());
+        config.assets = assets.clone();
+        if let Some(remaining) = min_validity {
+            config.limits.verify_remaining = remaining;
+        }
+        let chain = EvmChain::new(config).map_err(Failure::usage)?;
+        Ok(Self::Evm(Arc::new(chain)))
+    }
+
+    /// As the other rooms hold it.
+    pub fn chain(&self) -> Arc<dyn Chain> {
+        match self {
+            Self::Evm(chain) => chain.clone(),
+            Self::Starknet(chain) => chain.clone(),
+        }
+    }
+
+    /// Asks the chain whether it is the one that was meant. A wrong chain stops
+    /// the start; a dead node is said, and asked again while we serve.
+    pub async fn check(&self) -> Result<(), Failure> {
+        use tollway_evm::StartError as Evm;
+        use tollway_starknet::StartError as Starknet;
+        let dead = match self {
+            Self::Evm(chain) => match chain.check().await {
+                Ok(()) => return Ok(()),
+                Err(error @ Evm::Node { .. }) => error.to_string(),
+                Err(error) => return Err(Failure::usage(error)),
+            },
+            Self::Starknet(chain) => match chain.check().await {
+                Ok(()) => return Ok(()),
+                Err(error @ Starknet::Node { .. }) => error.to_string(),
+                Err(error) => return Err(Failure::usage(error)),
+            },
+        };
+        eprintln!("tollway: {dead}. Payments are refused until it answers.");
+        Ok(())
+    }
+}
+
+fn starknet(
+    network: Network,
+    rpc: RpcClient,
+    signers: &Signers,
+    assets: &AssetTable,
+    min_validity: Option<Duration>,
+) -> Result<ServedChain, Failure> {
+    let mut config = StarknetConfig::new(network, rpc, signers.starknet.clone());
+    config.assets = assets.clone();
+    if let Some(fee) = signers.max_fee {
+        config.limits.max_transaction_fee = fee;
+    }
+    if let Some(remaining) = min_validity {
+        // The scheme asks for thirty seconds at least.
+        config.limits.margins.settle = remaining.as_secs().max(config.limits.margins.settle);
+    }
+    let chain = StarknetChain::new(config).map_err(Failure::usage)?;
+    Ok(ServedChain::Starknet(Arc::new(chain)))
+}

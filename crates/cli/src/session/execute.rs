@@ -1,0 +1,89 @@
+//! Any calls with a session.
+
+use std::time::Duration;
+
+use tollway_core::{Network, WalletError};
+use tollway_starknet::session::SessionWallet;
+use tollway_starknet::{Call, Felt, OwnerSender, felt};
+
+use super::create::entrypoint;
+use super::flags::ExecuteArgs;
+use super::sender::{Sender, failed, included, not_starknet};
+use super::{node, refused, sessions, unlock};
+use crate::chains;
+use crate::environment::Environment;
+use crate::exit::Failure;
+
+/// How long the sender has.
+const LIFETIME: Duration = Duration::from_secs(600);
+
+/// Signs calls with a session and has them sent.
+pub async fn execute(args: &ExecuteArgs, environment: &Environment) -> Result<(), Failure> {
+    let calls = args
+        .calls
+        .iter()
+        .map(|text| call(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let kept = sessions(environment)?.read(&args.name)?;
+    let rpc = node(&kept, environment)?;
+    let key = unlock(&kept, args.passphrase_file.as_ref(), environment)?;
+    let network = kept.network.clone();
+    let wallet = SessionWallet::new(&kept.account()?, network.clone(), key, rpc.clone());
+    let wallet = wallet.ok_or_else(|| not_starknet(&network))?;
+    let (sender, caller) = sender(args, &network, &rpc).await?;
+    let signed = wallet.execute(calls, caller, LIFETIME).await;
+    let signed = signed.map_err(|error| match error {
+        WalletError::Refused(refusal) => refused(&refusal),
+        WalletError::Chain(error) => failed(error),
+    })?;
+    let hash = match sender {
+        Sender::Own(sender) => sender.send(&[signed.call()]).await.map_err(failed)?,
+        Sender::Sponsor(sponsor) => sponsor.execute(&signed).await?,
+    };
+    included(&rpc, &hash).await?;
+    println!("{hash}");
+    Ok(())
+}
+
+/// Who sends, and as which caller.
+async fn sender(
+    args: &ExecuteArgs,
+    network: &Network,
+    rpc: &tollway_rpc::RpcClient,
+) -> Result<(Sender, Felt), Failure> {
+    let missing =
+        || Failure::usage("Nobody sends it; add --sponsor URL or --sender ADDRESS=KEY_FILE.");
+    if let Some(text) = &args.sender {
+        let account = chains::starknet_account(text, "--sender")?;
+        let caller = account.number();
+        let max_fee = chains::strk(args.fees.max_fee.as_deref(), "--max-fee")?;
+        let sender = OwnerSender::new(network, rpc.clone(), account, max_fee);
+        return Ok((Sender::Own(sender.ok_or_else(missing)?), caller));
+    }
+    let sponsor = Sender::sponsor(&args.fees, network)
+        .await?
+        .ok_or_else(missing)?;
+    let caller = sponsor.caller;
+    Ok((Sender::Sponsor(sponsor), caller))
+}
+
+/// Reads `CONTRACT:ENTRYPOINT[:N,N…]`.
+fn call(text: &str) -> Result<Call, Failure> {
+    let bad = |why: String| {
+        Failure::usage(format!(
+            "--call {text}: {why}; write for example 0x04718…:approve:0x1234,1000,0."
+        ))
+    };
+    let mut parts = text.splitn(3, ':');
+    let (Some(to), Some(name)) = (parts.next(), parts.next()) else {
+        return Err(bad("it names no entry point".to_owned()));
+    };
+    let number = |text: &str| felt::parse(text.trim()).map_err(|e| bad(e.to_string()));
+    let calldata = parts.next().filter(|text| !text.is_empty());
+    let calldata = calldata.into_iter().flat_map(|text| text.split(','));
+    Ok(Call {
+        to: number(to)?,
+        selector: entrypoint(name, "--call")?,
+        calldata: calldata.map(number).collect::<Result<_, _>>()?,
+    })
+}

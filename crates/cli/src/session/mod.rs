@@ -1,0 +1,142 @@
+//! `tollway session`: keys that spend for a Starknet account, within limits.
+
+mod create;
+mod execute;
+pub mod flags;
+mod look;
+mod owner;
+mod sender;
+mod store;
+pub mod wallet;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tollway_core::Refusal;
+use tollway_rpc::RpcClient;
+use tollway_starknet::session::SessionKey;
+use zeroize::Zeroizing;
+
+use crate::environment::Environment;
+use crate::exit::{Exit, Failure};
+use crate::keys;
+use crate::wiring::{self, NetworkSetting};
+
+pub use create::entrypoint;
+use flags::{PolicyCommand, SessionCommand};
+pub use store::{KeptSession, Sessions};
+
+/// Runs it.
+pub async fn run(command: SessionCommand, environment: &Environment) -> Result<Exit, Failure> {
+    match command {
+        SessionCommand::Create(args) => create::create(&args, environment)?,
+        SessionCommand::Import(args) => create::import(&args, environment)?,
+        SessionCommand::Export(args) => create::export(&args, environment)?,
+        SessionCommand::Register(args) => owner::register(&args, environment).await?,
+        SessionCommand::Renew(args) => owner::renew(&args, environment).await?,
+        SessionCommand::Revoke(args) => owner::revoke(&args, environment).await?,
+        SessionCommand::Deploy(args) => owner::deploy(&args, environment).await?,
+        SessionCommand::Status {
+            name,
+            warn_below,
+            json,
+        } => look::status(&name, warn_below, json, environment).await?,
+        SessionCommand::List { json } => look::list(json, environment)?,
+        SessionCommand::Policy(command) => match command {
+            PolicyCommand::Get { name, token, json } => {
+                look::policy(&name, token.as_deref(), json, environment).await?;
+            }
+            PolicyCommand::Set { .. } | PolicyCommand::Remove { .. } => {
+                owner::policy(&command, environment).await?;
+            }
+        },
+        SessionCommand::Execute(args) => execute::execute(&args, environment).await?,
+    }
+    Ok(Exit::Done)
+}
+
+fn sessions(environment: &Environment) -> Result<Sessions, Failure> {
+    Sessions::open(&environment.home()?)
+}
+
+/// A session's key, decrypted.
+pub fn unlock(
+    session: &KeptSession,
+    passphrase_file: Option<&PathBuf>,
+    environment: &Environment,
+) -> Result<SessionKey, Failure> {
+    let passphrase = passphrase(passphrase_file, environment, false)?;
+    session.key.open(&passphrase).map_err(|r| refused(&r))
+}
+
+fn passphrase(
+    file: Option<&PathBuf>,
+    environment: &Environment,
+    new: bool,
+) -> Result<Zeroizing<String>, Failure> {
+    let file = file
+        .cloned()
+        .or_else(|| environment.path("TOLLWAY_PASSPHRASE_FILE"));
+    keys::passphrase(file.as_deref(), new)
+}
+
+/// A node of the session's network: the environment's, or the one it was made with.
+pub fn node(session: &KeptSession, environment: &Environment) -> Result<RpcClient, Failure> {
+    let mut setting = NetworkSetting {
+        network: session.network.clone(),
+        rpc: Vec::new(),
+    };
+    for url in &session.rpc {
+        setting.rpc.push(wiring::http_url(url, "The RPC URL")?);
+    }
+    if setting.rpc.is_empty() {
+        setting = one_network(session.network.as_str(), environment)?;
+    }
+    wiring::node(&setting, session.allow_http)
+}
+
+/// Reads `--network NETWORK[=RPC_URL]` of a Starknet network.
+fn one_network(text: &str, environment: &Environment) -> Result<NetworkSetting, Failure> {
+    let settings = wiring::networks(&[text.to_owned()], environment)?;
+    let setting = settings.into_iter().next();
+    setting
+        .filter(|setting| setting.network.family() == tollway_core::Family::Starknet)
+        .ok_or_else(|| {
+            Failure::usage(
+                "Sessions are on Starknet networks; write --network starknet=https://your.rpc.",
+            )
+        })
+}
+
+/// A refusal, as an exit of ours.
+fn refused(refusal: &Refusal) -> Failure {
+    if let Some(detail) = refusal.detail() {
+        tracing::debug!(code = refusal.code(), detail, "refused");
+    }
+    Failure::coded(
+        Exit::RefusedByPolicy,
+        refusal.code().to_owned(),
+        refusal.message(),
+    )
+}
+
+/// `90s`, `30m`, `6h` or `7d`.
+fn time(text: &str, flag: &str) -> Result<Duration, Failure> {
+    let parsed = || {
+        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let unit = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 60 * 60,
+            "d" => 24 * 60 * 60,
+            _ => return None,
+        };
+        let seconds = number.parse::<u64>().ok()?.checked_mul(unit)?;
+        Some(Duration::from_secs(seconds))
+    };
+    parsed().ok_or_else(|| {
+        Failure::usage(format!(
+            "{flag}: `{text}` is no time; write for example 90s, 30m, 6h or 7d."
+        ))
+    })
+}

@@ -1,0 +1,644 @@
+//! Session keys as people use them: the commands of the README, on a real Starknet
+//! node.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tollway_core::Clock;
+use tollway_test_starknet::{ETH, Funded, Node, World, address, network};
+
+use crate::harness::program::{Finished, Program, run, tollway};
+use crate::harness::upstream::{GOODS, Upstream};
+
+const README: &str = include_str!("../README.md");
+const PAYEE: &str = "0x2dd1b492765c064eac4039e3841aa5f382773b598097a40073bd8b48170ab57";
+/// The node has no dollars: its ether stands in for them.
+const DIME: u128 = 100_000_000_000_000_000;
+/// The node's gas is dearer than a public network's.
+const MAX_FEE: &str = "40";
+
+/// A node, a seller behind a gate, and an account with a file for its owner's key.
+struct Place {
+    dir: TempDir,
+    world: World,
+    gate: String,
+    _programs: Vec<Program>,
+    _upstream: Upstream,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let dir = TempDir::with_prefix("tollway-session-").unwrap();
+        let world = World::new().await;
+        let upstream = Upstream::start().await;
+        let mut place = Self {
+            dir,
+            world,
+            gate: String::new(),
+            _programs: Vec::new(),
+            _upstream: upstream.clone(),
+        };
+        place.write("executor.key", &place.world.executor.key.clone());
+        place.write("owner.key", &place.world.payer.key.clone());
+        place.write("stranger.key", &place.world.stranger.key.clone());
+        place.write("agent.pass", "correct horse battery staple");
+        let gate = place.command(&[
+            "gate",
+            "--listen",
+            "127.0.0.1:0",
+            "--upstream",
+            upstream.url(),
+            "--route",
+            "GET /paid/*=$0.10",
+            "--pay-to",
+            PAYEE,
+            "--network",
+            &place.network(),
+            "--facilitator",
+            "local",
+            "--starknet-account",
+            &place.account_file(&place.world.executor.clone(), "executor.key"),
+            "--starknet-max-fee",
+            MAX_FEE,
+            "--ledger",
+            &place.ledger("gate.db"),
+        ]);
+        let (program, url) = Program::serve(gate).await;
+        place.gate = url;
+        place._programs.push(program);
+        place
+    }
+
+    /// A file that only its owner may read.
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    fn network(&self) -> String {
+        format!("starknet-sepolia={}", self.world.node.url)
+    }
+
+    fn ledger(&self, name: &str) -> String {
+        format!("sqlite:{}", self.dir.path().join(name).display())
+    }
+
+    fn account_file(&self, of: &Funded, file: &str) -> String {
+        format!("{}={file}", of.address)
+    }
+
+    fn command(&self, args: &[&str]) -> tokio::process::Command {
+        let mut command = tollway(self.dir.path(), args);
+        command.env("TOLLWAY_PASSPHRASE_FILE", "agent.pass").env(
+            "TOLLWAY_STARKNET_ASSET",
+            format!("USDC={ETH},18,starknet-sepolia"),
+        );
+        command
+    }
+
+    async fn run(&self, args: &[&str]) -> Finished {
+        run(self.command(args)).await
+    }
+
+    /// A session of the payer's account, made and registered.
+    async fn session(&self, name: &str, max_calls: &str, lifetime: &str) {
+        self.create(name, &self.world.payer.address.clone(), max_calls, lifetime)
+            .await;
+        self.run(&[
+            "session",
+            "register",
+            name,
+            "--owner-key-file",
+            "owner.key",
+            "--max-fee",
+            MAX_FEE,
+        ])
+        .await
+        .exits(0);
+    }
+
+    async fn create(&self, name: &str, account: &str, max_calls: &str, lifetime: &str) {
+        self.run(&[
+            "session",
+            "create",
+            name,
+            "--network",
+            &self.network(),
+            "--account",
+            account,
+            "--lifetime",
+            lifetime,
+            "--max-calls",
+            max_calls,
+            "--max-per-call",
+            "0.10",
+        ])
+        .await
+        .exits(0);
+    }
+
+    async fn status(&self, name: &str) -> Value {
+        let told = self.run(&["session", "status", name, "--json"]).await;
+        told.exits(0).json()
+    }
+
+    fn goods(&self, n: u32) -> String {
+        format!("{}/paid/{n}", self.gate)
+    }
+
+    /// What the payee has.
+    async fn earned(&self) -> u128 {
+        ether(&self.world.node, &self.world, PAYEE).await
+    }
+}
+
+async fn ether(_node: &Node, world: &World, of: &str) -> u128 {
+    use tollway_core::Wallet as _;
+    let wallet = world.owner_wallet(&Funded {
+        address: of.to_owned(),
+        key: "0x1".to_owned(),
+    });
+    let balance = wallet.balance(&network(), &address(ETH)).await.unwrap();
+    balance.unwrap().as_u128().unwrap()
+}
+
+/// The commands below a line of the README, each as words.
+fn commands_below(line: &str) -> Vec<Vec<String>> {
+    let (_, rest) = README.split_once(line).expect("the README has the line");
+    let (_, block) = rest.split_once("```console\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let joined = block.replace("\\\n", " ");
+    let command = |line: &str| {
+        let (line, _) = line.split_once("  #").unwrap_or((line, ""));
+        line.strip_prefix("$ tollway ")
+            .map(|args| args.split_whitespace().map(str::to_owned).collect())
+    };
+    joined.lines().filter_map(command).collect()
+}
+
+#[tokio::test]
+async fn the_three_commands_of_the_readme_let_an_agent_pay() {
+    let place = Place::new().await;
+    let commands =
+        commands_below("let an agent pay for six hours, at most 100 calls of at most $0.10");
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    let before = place.earned().await;
+    let mut last = None;
+    for command in &commands {
+        let words: Vec<String> = command
+            .iter()
+            .map(|word| {
+                word.replace("https://your.rpc", &place.world.node.url)
+                    .replace("0xYourAccount", &place.world.payer.address)
+                    .replace("https://api.example", &place.gate)
+            })
+            .collect();
+        let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if words[1] == "register" {
+            words.extend(["--max-fee", MAX_FEE]);
+        }
+        last = Some(place.run(&words).await.exits(0));
+    }
+    assert_eq!(last.unwrap().stdout, GOODS);
+    assert_eq!(place.earned().await - before, DIME);
+    let status = place.status("agent").await;
+    assert_eq!(status["standing"], "active");
+    assert_eq!(
+        (&status["maxCalls"], &status["callsUsed"]),
+        (&json!(100), &json!(1))
+    );
+    assert_eq!(status["entrypoints"], json!(["transfer"]));
+    assert_eq!(status["policy"]["maxPerCall"], "0.1");
+    assert_eq!(status["policy"]["maxPerWindow"], "10");
+    let now = tollway_core::SystemClock.now().secs();
+    let left = status["validUntil"].as_u64().unwrap() - now;
+    assert!((6 * 3600 - 300..=6 * 3600).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn processes_that_share_a_session_never_pay_more_often_than_it_may() {
+    let place = Place::new().await;
+    place.session("agent", "3", "6h").await;
+    let before = place.earned().await;
+    let mut buyers = tokio::task::JoinSet::new();
+    for n in 0..6 {
+        let url = place.goods(n);
+        let command = place.command(&["pay", &url, "--session", "agent", "--json"]);
+        buyers.spawn(run(command));
+    }
+    let ended = buyers.join_all().await;
+    let paid = ended.iter().filter(|one| one.code == Some(0)).count();
+    assert_eq!(paid, 3, "{ended:#?}");
+    for one in ended.iter().filter(|one| one.code != Some(0)) {
+        assert_eq!(one.code, Some(4), "{one:?}");
+        let code = one.json()["errorReason"].clone();
+        assert_eq!(code, "session_max_calls_exceeded", "{one:?}");
+    }
+    assert_eq!(place.earned().await - before, DIME * 3);
+    assert_eq!(place.status("agent").await["callsLeft"], 0);
+    // With the owner's key at hand, the owner pays on.
+    let owner = place.account_file(&place.world.payer.clone(), "owner.key");
+    let url = place.goods(9);
+    place
+        .run(&[
+            "pay",
+            &url,
+            "--session",
+            "agent",
+            "--starknet-account",
+            &owner,
+        ])
+        .await
+        .exits(0);
+    assert_eq!(place.earned().await - before, DIME * 4);
+}
+
+#[tokio::test]
+async fn what_a_limit_forbids_the_owner_does_not_pay_either() {
+    let place = Place::new().await;
+    place.session("agent", "5", "6h").await;
+    let before = place.earned().await;
+    let owner = place.account_file(&place.world.payer.clone(), "owner.key");
+    let url = place.goods(1);
+    let paying = [
+        "pay",
+        &url,
+        "--session",
+        "agent",
+        "--starknet-account",
+        &owner,
+        "--json",
+    ];
+    let refused = async |more: &[&str], code: &str| {
+        let told = place
+            .run(&[&paying[..], more].concat())
+            .await
+            .exits(4)
+            .json();
+        assert_eq!(told["errorReason"], code);
+    };
+    refused(&["--max", "0.05"], "policy_amount").await;
+    refused(&["--payee", "0x1234"], "policy_payee").await;
+    place
+        .run(&[
+            "session",
+            "policy",
+            "set",
+            "agent",
+            "--max-per-call",
+            "0.01",
+            "--max-per-window",
+            "0.02",
+            "--owner-key-file",
+            "owner.key",
+            "--max-fee",
+            MAX_FEE,
+        ])
+        .await
+        .exits(0);
+    refused(&[], "session_policy_exceeded").await;
+    assert_eq!(place.earned().await, before);
+    // Whoever is paid is compared as a number.
+    place
+        .run(&[
+            "session",
+            "policy",
+            "remove",
+            "agent",
+            "--owner-key-file",
+            "owner.key",
+            "--max-fee",
+            MAX_FEE,
+        ])
+        .await
+        .exits(0);
+    let padded = PAYEE.replace("0x", "0x0");
+    place
+        .run(&["pay", &url, "--session", "agent", "--payee", &padded])
+        .await
+        .exits(0);
+    assert_eq!(place.earned().await - before, DIME);
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_is_paid_for_by_the_owner_and_renewed() {
+    let place = Place::new().await;
+    // Shorter than a payment of this seller lives.
+    place.session("agent", "5", "60s").await;
+    let url = place.goods(1);
+    let told = place
+        .run(&["pay", &url, "--session", "agent", "--json"])
+        .await;
+    assert_eq!(told.exits(4).json()["errorReason"], "session_expired");
+    let owner = place.account_file(&place.world.payer.clone(), "owner.key");
+    place
+        .run(&[
+            "pay",
+            &url,
+            "--session",
+            "agent",
+            "--starknet-account",
+            &owner,
+        ])
+        .await
+        .exits(0);
+    let old = place.status("agent").await["publicKey"].clone();
+    place
+        .run(&[
+            "session",
+            "renew",
+            "agent",
+            "--lifetime",
+            "2h",
+            "--owner-key-file",
+            "owner.key",
+            "--max-fee",
+            MAX_FEE,
+        ])
+        .await
+        .exits(0);
+    let status = place.status("agent").await;
+    assert_ne!(status["publicKey"], old);
+    let paid = place
+        .run(&["pay", &place.goods(2), "--session", "agent"])
+        .await
+        .exits(0);
+    assert!(paid.stderr.contains("4 calls left"), "{}", paid.stderr);
+    place
+        .run(&[
+            "session",
+            "revoke",
+            "agent",
+            "--owner-key-file",
+            "owner.key",
+            "--max-fee",
+            MAX_FEE,
+        ])
+        .await
+        .exits(0);
+    let gone = place.run(&["session", "status", "agent"]).await.exits(2);
+    assert!(gone.stderr.contains("no session agent"), "{}", gone.stderr);
+}
+
+#[tokio::test]
+async fn a_session_key_goes_to_the_other_format_and_back_and_never_lies_open() {
+    let place = Place::new().await;
+    let account = place.world.payer.address.clone();
+    place.create("agent", &account, "5", "1h").await;
+    place.write("sdk.pass", "their password");
+    let exported = place
+        .run(&[
+            "session",
+            "export",
+            "agent",
+            "--salted-password-file",
+            "sdk.pass",
+        ])
+        .await
+        .exits(0);
+    assert!(
+        exported.stdout.starts_with("U2FsdGVkX1"),
+        "{}",
+        exported.stdout
+    );
+    place.write("key.txt", &exported.stdout);
+    let imported = place
+        .run(&[
+            "session",
+            "import",
+            "twin",
+            "--salted-file",
+            "key.txt",
+            "--salted-password-file",
+            "sdk.pass",
+            "--network",
+            &place.network(),
+            "--account",
+            &account,
+        ])
+        .await
+        .exits(0);
+    let listed = place
+        .run(&["session", "list", "--json"])
+        .await
+        .exits(0)
+        .json();
+    assert_eq!(listed[0]["publicKey"], listed[1]["publicKey"]);
+    assert_eq!(listed[1]["publicKey"], imported.stdout.trim());
+    let kept = place.dir.path().join("tollway-home/sessions/agent.json");
+    assert_eq!(mode(&kept), 0o600);
+    place.write("other.pass", "something else");
+    let wrong = place
+        .run(&[
+            "session",
+            "export",
+            "agent",
+            "--passphrase-file",
+            "other.pass",
+            "--salted-password-file",
+            "sdk.pass",
+        ])
+        .await
+        .exits(4);
+    assert!(
+        wrong.stderr.contains("session_decryption_failed"),
+        "{}",
+        wrong.stderr
+    );
+}
+
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// A facilitator that sponsors one caller.
+async fn sponsor(place: &Place) -> (Program, String) {
+    let key = place
+        .run(&["api-key", "acme", "--output", "acme.key"])
+        .await
+        .exits(0);
+    place.write("tollway.toml", &key.stdout);
+    let facilitator = place.command(&[
+        "facilitator",
+        "--config",
+        "tollway.toml",
+        "--listen",
+        "127.0.0.1:0",
+        "--network",
+        &place.network(),
+        "--starknet-account",
+        &place.account_file(&place.world.executor.clone(), "executor.key"),
+        "--sponsor-account",
+        &place.account_file(&place.world.stranger.clone(), "stranger.key"),
+        "--starknet-max-fee",
+        MAX_FEE,
+        "--sponsor-fees-per-day",
+        "1000",
+        "--ledger",
+        &place.ledger("facilitator.db"),
+    ]);
+    Program::serve(facilitator).await
+}
+
+#[tokio::test]
+async fn a_sponsor_pays_every_fee_of_a_session_from_deployment_to_revocation() {
+    let place = Place::new().await;
+    let (_program, url) = sponsor(&place).await;
+    let gasless = ["--sponsor", &url, "--sponsor-key-file", "acme.key"];
+    let with = |args: &[&str]| -> Vec<String> {
+        let all = [args, &gasless].concat();
+        all.into_iter().map(str::to_owned).collect()
+    };
+    let run = async |args: &[&str]| {
+        let all = with(args);
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        place.run(&all).await
+    };
+    let deployed = run(&[
+        "session",
+        "deploy",
+        "--network",
+        &place.network(),
+        "--new-key",
+        "--owner-key-file",
+        "new.key",
+    ])
+    .await
+    .exits(0);
+    let account = deployed.stdout.trim().to_owned();
+    // It has dollars, and nothing for fees.
+    let params =
+        json!({"address": account, "amount": 1_000_000_000_000_000_000_u64, "unit": "WEI"});
+    place.world.node.ask("devnet_mint", params).await;
+    place.create("agent", &account, "10", "6h").await;
+    run(&[
+        "session",
+        "register",
+        "agent",
+        "--owner-key-file",
+        "new.key",
+    ])
+    .await
+    .exits(0);
+    let before = place.earned().await;
+    place
+        .run(&["pay", &place.goods(1), "--session", "agent"])
+        .await
+        .exits(0);
+    assert_eq!(place.earned().await - before, DIME);
+    let call = format!("{ETH}:transfer:{PAYEE},100000000000000000,0");
+    run(&["session", "execute", "agent", "--call", &call])
+        .await
+        .exits(0);
+    assert_eq!(place.earned().await - before, DIME * 2);
+    assert_eq!(place.status("agent").await["callsUsed"], 2);
+    run(&["session", "renew", "agent", "--owner-key-file", "new.key"])
+        .await
+        .exits(0);
+    run(&["session", "revoke", "agent", "--owner-key-file", "new.key"])
+        .await
+        .exits(0);
+    assert_eq!(
+        place.world.balance(&account).await,
+        0,
+        "it never had any STRK"
+    );
+}
+
+#[tokio::test]
+async fn a_sponsor_sends_for_known_callers_only_what_is_listed() {
+    let place = Place::new().await;
+    let (_program, url) = sponsor(&place).await;
+    place.session("agent", "5", "6h").await;
+    let execute = async |key: &str, call: &str| {
+        place
+            .run(&[
+                "session",
+                "execute",
+                "agent",
+                "--call",
+                call,
+                "--sponsor",
+                &url,
+                "--sponsor-key-file",
+                key,
+            ])
+            .await
+    };
+    let transfer = format!("{ETH}:transfer:{PAYEE},1,0");
+    place.write("other.key", "not-the-key");
+    let stranger = execute("other.key", &transfer).await.exits(5);
+    assert!(
+        stranger.stderr.contains("invalid_api_key"),
+        "{}",
+        stranger.stderr
+    );
+    execute("acme.key", &transfer).await.exits(0);
+    // The session may; the sponsor does not.
+    place
+        .run(&[
+            "session",
+            "create",
+            "free",
+            "--network",
+            &place.network(),
+            "--account",
+            &place.world.payer.address,
+            "--everything",
+        ])
+        .await
+        .exits(0);
+    place
+        .run(&[
+            "session",
+            "register",
+            "free",
+            "--owner-key-file",
+            "owner.key",
+            "--max-fee",
+            MAX_FEE,
+        ])
+        .await
+        .exits(0);
+    let approve = format!("{ETH}:approve:{PAYEE},1,0");
+    let unlisted = place
+        .run(&[
+            "session",
+            "execute",
+            "free",
+            "--call",
+            &approve,
+            "--sponsor",
+            &url,
+            "--sponsor-key-file",
+            "acme.key",
+        ])
+        .await
+        .exits(5);
+    assert!(
+        unlisted.stderr.contains("sponsor_not_allowed"),
+        "{}",
+        unlisted.stderr
+    );
+    // Another account pays for it all the same.
+    let sender = place.account_file(&place.world.executor.clone(), "executor.key");
+    place
+        .run(&[
+            "session",
+            "execute",
+            "free",
+            "--call",
+            &approve,
+            "--sender",
+            &sender,
+            "--max-fee",
+            MAX_FEE,
+        ])
+        .await
+        .exits(0);
+}
