@@ -28,10 +28,11 @@ pub(super) async fn resume(
     record: GrantRecord,
     active: Active,
 ) -> Result<(), LedgerError> {
-    let Some(passes) = &gate.passes else {
-        return Ok(());
+    let pass = match &gate.passes {
+        Some(passes) => gate.noted(passes.store.pass_of(&record.id).await)?,
+        // This gate sells none any more, so their orders are not at hand.
+        None => None,
     };
-    let pass = gate.noted(passes.store.pass_of(&record.id).await)?;
     let order = pass
         .and_then(|pass| pass.outstanding)
         .and_then(|outstanding| order(gate, &record, outstanding));

@@ -61,6 +61,13 @@ impl Order {
         })
     }
 
+    /// Of a purchase that was verified before, whatever its flow.
+    pub(super) fn verified(purchase: &Purchase) -> Arc<Self> {
+        let mut order = Self::of(purchase);
+        Arc::make_mut(&mut order).is_verified = true;
+        order
+    }
+
     /// A receipt that says nothing yet.
     pub(super) fn unknown_receipt(&self) -> SettleResponse {
         SettleResponse {

@@ -250,12 +250,7 @@ impl Sale {
         });
         self.tell_issued(&grant, true);
         if let Some(active) = gate.activate(&grant.id) {
-            let order = Order::of(&self.purchase);
-            let order = Order {
-                is_verified: true,
-                ..Order::clone(&order)
-            };
-            background::start(gate, Arc::new(order), grant, active);
+            background::start(gate, Order::verified(&self.purchase), grant, active);
         }
         self.token(pass, None)
     }
@@ -291,16 +286,9 @@ impl Sale {
         uncertain: bool,
     ) -> Result<Response<Body>, Failed> {
         let (gate, purchase) = (Arc::clone(&self.gate), Arc::clone(&self.purchase));
-        let order = Order {
-            is_verified: true,
-            ..Order::clone(&Order::of(&purchase))
-        };
-        let (settling, seen) = Settling::new(
-            Arc::clone(&gate),
-            Arc::new(order),
-            record.id.clone(),
-            uncertain,
-        );
+        let order = Order::verified(&purchase);
+        let (settling, seen) =
+            Settling::new(Arc::clone(&gate), order, record.id.clone(), uncertain);
         let wait = gate.limits.settle_wait;
         let task = gate.tasks.spawn({
             let (gate, purchase, record) = (gate.clone(), purchase.clone(), record.clone());
@@ -369,6 +357,10 @@ async fn paid(
     };
     let pending = |_| answer::pending(purchase.version, &receipt);
     if record.state != GrantState::Served {
+        // The hash first: whoever dies before the release leaves it to find the money by.
+        let value = serde_json::to_value(&receipt).unwrap_or_default();
+        let kept = gate.grants.remember_receipt(&record.id, &value, gate.now());
+        gate.noted(kept.await).map_err(pending)?;
         let served = durably!(
             "served",
             gate.grants.served(&record.id, None, None, gate.now())
