@@ -1,7 +1,7 @@
 //! Keys and signatures of secp256k1, by libsecp256k1.
 
 use alloy_primitives::{Address, B256, keccak256};
-use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
+use secp256k1::ecdsa::{RecoverableSignature, RecoveryId, Signature};
 use secp256k1::{Message, PublicKey, SECP256K1, SecretKey};
 use zeroize::Zeroizing;
 
@@ -112,18 +112,51 @@ impl std::fmt::Debug for EvmSigner {
 /// `s`; everything else is nobody.
 #[must_use]
 pub fn recover(digest: B256, signature: &[u8]) -> Option<Address> {
+    Some(recover_key(digest, signature)?.address())
+}
+
+/// The key that made a signature, as [`recover`].
+pub(crate) fn recover_key(digest: B256, signature: &[u8]) -> Option<KnownKey> {
+    let (compact, id) = parts(signature)?;
+    let signature = RecoverableSignature::from_compact(compact, id).ok()?;
+    let key = signature.recover(Message::from_digest(digest.0)).ok()?;
+    Some(KnownKey(key))
+}
+
+/// A public key that was recovered before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KnownKey(PublicKey);
+
+impl KnownKey {
+    pub(crate) fn address(&self) -> Address {
+        address_of(&self.0)
+    }
+
+    /// Whether the key signed this digest: `r` and `s` are checked, and that `v`
+    /// is one of the two, but not that it is the right one of them. That costs a
+    /// seventh of a recovery more, and whoever chooses the wrong one on purpose
+    /// fails in the simulation, as with a balance that is too low.
+    pub(crate) fn has_signed(&self, digest: B256, signature: &[u8]) -> bool {
+        let Some((compact, _)) = parts(signature) else {
+            return false;
+        };
+        Signature::from_compact(compact).is_ok_and(|signature| {
+            SECP256K1
+                .verify_ecdsa(Message::from_digest(digest.0), &signature, &self.0)
+                .is_ok()
+        })
+    }
+}
+
+fn parts(signature: &[u8]) -> Option<(&[u8], RecoveryId)> {
     let signature: &[u8; 65] = signature.try_into().ok()?;
     let id = match signature[64] {
         27 => RecoveryId::Zero,
         28 => RecoveryId::One,
         _ => return None,
     };
-    if signature[32..64] > HALF_ORDER[..] {
-        return None;
-    }
-    let signature = RecoverableSignature::from_compact(&signature[..64], id).ok()?;
-    let key = signature.recover(Message::from_digest(digest.0)).ok()?;
-    Some(address_of(&key))
+    let is_low = signature[32..64] <= HALF_ORDER[..];
+    is_low.then_some((&signature[..64], id))
 }
 
 fn address_of(key: &PublicKey) -> Address {
@@ -144,11 +177,15 @@ mod tests {
         let good = signer.sign(digest);
         assert_eq!(recover(digest, &good), Some(signer.address()));
         assert_ne!(recover(keccak256("other"), &good), Some(signer.address()));
+        let key = recover_key(digest, &good).unwrap();
+        assert!(key.has_signed(digest, &good));
+        assert!(!key.has_signed(keccak256("other"), &good));
 
         for v in [0, 1, 26, 29, 255] {
             let mut bad = good;
             bad[64] = v;
             assert_eq!(recover(digest, &bad), None, "v = {v}");
+            assert!(!key.has_signed(digest, &bad), "v = {v}");
         }
         assert_eq!(recover(digest, &good[..64]), None);
         assert_eq!(recover(digest, &[&good[..], &[0]].concat()), None);
@@ -164,10 +201,12 @@ mod tests {
         let signer = EvmSigner::from_hex(KEY).unwrap();
         let digest = keccak256("digest");
         let mut twin = signer.sign(digest);
+        let key = recover_key(digest, &twin).unwrap();
         let s = alloy_primitives::U256::from_be_slice(&twin[32..64]);
         twin[32..64].copy_from_slice(&(order - s).to_be_bytes::<32>());
         twin[64] = 55 - twin[64];
         assert_eq!(recover(digest, &twin), None);
+        assert!(!key.has_signed(digest, &twin));
     }
 
     #[test]

@@ -1,58 +1,45 @@
-//! Our own accept loop: axum's has no timer, and so no bound on what a slow,
-//! idle or hostile connection may hold.
+//! Our own accept loop: axum's has no bound on what a slow, idle or hostile
+//! connection may hold.
 
-use std::future::Future;
+mod connection;
+mod hands;
+
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Bytes, Incoming};
-use hyper::service::Service as HyperService;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
-use pin_project_lite::pin_project;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tollway_gate::ClientAddress;
-use tower::util::Oneshot;
-use tower::{Service, ServiceExt};
+use tower::Service;
+
+use connection::{Idleness, Watch};
+use hands::Hands;
 
 use crate::exit::Failure;
 
-/// A header must arrive within this time.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Room for a 16 KiB payment header beside ordinary ones.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: u64 = 16_384;
 /// Files that are kept for all else: ledger, nodes, what is paid and asked behind.
 const OTHER_FILES: u64 = 512;
-/// An idle connection is closed after 20 seconds, looked for every 5.
+/// An idle connection is closed after 20 seconds, one with half a request after
+/// 10, looked for every 2.
 const IDLENESS: Idleness = Idleness {
     max: Duration::from_secs(20),
-    check: Duration::from_secs(5),
+    begun: Duration::from_secs(10),
+    check: Duration::from_secs(2),
     unread: Duration::from_secs(60),
 };
 /// In-flight requests get this long to end after a stop is asked for.
 pub const DRAIN_TIME: Duration = Duration::from_secs(90);
-
-/// How long a connection may ask for nothing.
-#[derive(Clone, Copy)]
-struct Idleness {
-    /// Then it is told to end.
-    max: Duration,
-    /// How often that is looked at, and how long it then has to go by itself.
-    check: Duration,
-    /// How much longer an answer may lie there of which the client takes nothing.
-    unread: Duration,
-}
 
 /// Binds an address that the user named.
 pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Failure> {
@@ -111,15 +98,36 @@ async fn serve_with(
     stop: CancellationToken,
     idleness: Idleness,
 ) {
+    let watch = Arc::new(Watch::default());
+    tokio::select! {
+        () = serve_all(listener, service, &stop, &watch) => {}
+        () = watch.keep(idleness, &stop) => {}
+    }
+}
+
+async fn serve_all(
+    listener: TcpListener,
+    service: impl Answer,
+    stop: &CancellationToken,
+    watch: &Arc<Watch>,
+) {
+    let hands = Hands::of_process();
     let server = Arc::new(builder());
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(most_connections()));
-    while let Some((stream, peer, place)) = next(&listener, &places, &stop).await {
-        let (server, service, stop) = (server.clone(), service.clone(), stop.clone());
-        connections.spawn(async move {
-            attend(&server, (stream, peer), service, &stop, idleness).await;
+    while let Some((stream, peer, place)) = next(&listener, &places, stop).await {
+        let Ok(stream) = stream.into_std() else {
+            continue;
+        };
+        let (server, service, watched) = (server.clone(), service.clone(), watch.watched());
+        let attended = async move {
+            // Events of a socket come to the thread that it is registered on.
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                watched.serve(&server, stream, peer, service).await;
+            }
             drop(place);
-        });
+        };
+        connections.spawn_on(attended, hands.next());
     }
     drop(listener);
     connections.close();
@@ -175,56 +183,11 @@ async fn next(
     }
 }
 
-/// Serves one connection until it ends, is stopped, or has been idle too long.
-async fn attend(
-    server: &auto::Builder<TokioExecutor>,
-    (stream, peer): (TcpStream, SocketAddr),
-    service: impl Answer,
-    stop: &CancellationToken,
-    idleness: Idleness,
-) {
-    let _ = stream.set_nodelay(true);
-    let activity = Arc::new(Activity::default());
-    let service = Counted {
-        service,
-        peer,
-        activity: activity.clone(),
-    };
-    let mut connection = pin!(server.serve_connection_with_upgrades(TokioIo::new(stream), service));
-    let mut checks = tokio::time::interval(idleness.check);
-    let mut asked_to_end = false;
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended early");
-                }
-                return;
-            }
-            () = stop.cancelled(), if !asked_to_end => {
-                connection.as_mut().graceful_shutdown();
-                asked_to_end = true;
-            }
-            _ = checks.tick() => {
-                let idle = activity.idle(idleness.unread);
-                if idle >= idleness.max + idleness.check {
-                    return;
-                }
-                if idle >= idleness.max {
-                    connection.as_mut().graceful_shutdown();
-                    asked_to_end = true;
-                }
-            }
-        }
-    }
-}
-
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .header_read_timeout(None)
         .max_headers(100)
         .max_buf_size(MAX_HEADER_BYTES)
         .http2()
@@ -234,182 +197,6 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .max_header_list_size(64 * 1024)
         .max_concurrent_streams(128);
     server
-}
-
-/// What a connection is doing, for its idle deadline.
-struct Activity {
-    /// Requests whose answer is being made, here or by whom it comes from.
-    making: AtomicUsize,
-    /// Requests whose answer lies ready for the client to take.
-    ready: AtomicUsize,
-    /// Milliseconds from the first connection of the process to the last change.
-    changed: AtomicU64,
-}
-
-impl Default for Activity {
-    fn default() -> Self {
-        Self {
-            making: AtomicUsize::new(0),
-            ready: AtomicUsize::new(0),
-            changed: AtomicU64::new(now_millis()),
-        }
-    }
-}
-
-impl Activity {
-    /// How long nothing was asked, or an answer lies unread beyond its time; zero
-    /// while an answer is being made.
-    fn idle(&self, unread: Duration) -> Duration {
-        if self.making.load(Ordering::Acquire) > 0 {
-            return Duration::ZERO;
-        }
-        let changed = self.changed.load(Ordering::Acquire);
-        let still = Duration::from_millis(now_millis().saturating_sub(changed));
-        match self.ready.load(Ordering::Acquire) {
-            0 => still,
-            _ => still.saturating_sub(unread),
-        }
-    }
-
-    fn moved(&self) {
-        self.changed.store(now_millis(), Ordering::Release);
-    }
-}
-
-fn now_millis() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let since = START.get_or_init(Instant::now).elapsed();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A request in flight, from its header to the last byte of its answer.
-struct InFlight {
-    activity: Arc<Activity>,
-    /// Whether it is the client's turn, not ours.
-    is_ready: bool,
-}
-
-impl InFlight {
-    fn new(activity: Arc<Activity>) -> Self {
-        activity.making.fetch_add(1, Ordering::AcqRel);
-        Self {
-            activity,
-            is_ready: false,
-        }
-    }
-
-    /// Whose turn it is from now on.
-    fn turn(&mut self, is_ready: bool) {
-        self.activity.moved();
-        if self.is_ready != is_ready {
-            let (from, to) = self.places(is_ready);
-            to.fetch_add(1, Ordering::AcqRel);
-            from.fetch_sub(1, Ordering::AcqRel);
-            self.is_ready = is_ready;
-        }
-    }
-
-    /// What it leaves, and what it goes to.
-    fn places(&self, to_ready: bool) -> (&AtomicUsize, &AtomicUsize) {
-        let (making, ready) = (&self.activity.making, &self.activity.ready);
-        if to_ready {
-            (making, ready)
-        } else {
-            (ready, making)
-        }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.activity.moved();
-        let (_, place) = self.places(self.is_ready);
-        place.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// A service for one connection that counts what is in flight. Nothing in it is
-/// boxed: it stands before every request.
-#[derive(Clone)]
-struct Counted<S> {
-    service: S,
-    peer: SocketAddr,
-    activity: Arc<Activity>,
-}
-
-impl<S: Answer> HyperService<Request<Incoming>> for Counted<S> {
-    type Response = Response<CountedBody<S::Body>>;
-    type Error = S::Error;
-    type Future = Answering<Oneshot<S, Request<Incoming>>>;
-
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let in_flight = InFlight::new(self.activity.clone());
-        request.extensions_mut().insert(ClientAddress(self.peer));
-        Answering {
-            answer: self.service.clone().oneshot(request),
-            in_flight: Some(in_flight),
-        }
-    }
-}
-
-pin_project! {
-    /// An answer that is being made.
-    struct Answering<F> {
-        #[pin]
-        answer: F,
-        in_flight: Option<InFlight>,
-    }
-}
-
-impl<F, B, E> Future for Answering<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-{
-    type Output = Result<Response<CountedBody<B>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let answer = ready!(this.answer.poll(cx));
-        let mut in_flight = this.in_flight.take();
-        if let Some(in_flight) = &mut in_flight {
-            in_flight.turn(true);
-        }
-        Poll::Ready(answer.map(|response| response.map(|body| CountedBody { body, in_flight })))
-    }
-}
-
-pin_project! {
-    /// A body that keeps its request in flight until it is sent or dropped.
-    struct CountedBody<B> {
-        #[pin]
-        body: B,
-        in_flight: Option<InFlight>,
-    }
-}
-
-impl<B: hyper::body::Body> hyper::body::Body for CountedBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
-        let this = self.project();
-        let frame = this.body.poll_frame(cx);
-        if let Some(in_flight) = this.in_flight {
-            in_flight.turn(frame.is_ready());
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        self.body.size_hint()
-    }
 }
 
 /// A token that is cancelled by SIGTERM or Ctrl-C.
@@ -448,6 +235,7 @@ mod tests {
 
     const QUICK: Idleness = Idleness {
         max: Duration::from_millis(200),
+        begun: Duration::from_millis(100),
         check: Duration::from_millis(50),
         unread: Duration::from_millis(300),
     };
@@ -482,8 +270,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_asks_for_nothing_is_closed() {
-        // Nothing at all, half an HTTP/2 preface, and HTTP/2 without a request.
+        // Nothing at all, half a request, half an HTTP/2 preface, and HTTP/2 without a request.
         said_to(b"").await;
+        said_to(b"GET /slow HTTP/1.1\r\nhost").await;
         said_to(b"PRI * HTTP/2").await;
         said_to(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     }

@@ -7,6 +7,7 @@ use tollway_rpc::Batch;
 use tollway_rpc::ask::unavailable;
 
 use super::EvmChain;
+use super::presented::wrong_signature;
 use super::simulate::Trial;
 use crate::abi::{Allowances, Permit2, Settler, Token as Abi};
 use crate::contracts::PERMIT2;
@@ -15,6 +16,7 @@ use crate::methods::eip2612::SignedPermit;
 use crate::methods::permit2::SignedPermit2;
 use crate::node::{CallRequest, LATEST, is_revert};
 use crate::refusal::refuse;
+use crate::signer::recover;
 use crate::token::Token;
 use crate::typed_data::Authorization;
 
@@ -29,6 +31,12 @@ impl EvmChain {
         trial: &Trial<'_>,
         detail: impl std::fmt::Display,
     ) -> ChainError {
+        // A known key's signature was not recovered: its `v` may be the wrong one.
+        let presented = trial.presented;
+        if presented.by_key && recover(trial.digest, &presented.signature) != Some(trial.payer) {
+            let refusal = wrong_signature(trial.words.signature);
+            return ChainError::Refused(refusal.with_detail(detail));
+        }
         let refusal = match trial.payment {
             Payment::Eip3009(signed) => self.why_authorization(trial, &signed.authorization).await,
             Payment::Permit2(signed) => self.why_permit2(trial, signed).await,

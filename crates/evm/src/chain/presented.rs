@@ -1,6 +1,6 @@
 //! The signature as it was presented.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::{Address, B256, Bytes, Keccak256};
 use alloy_sol_types::SolValue;
@@ -9,7 +9,7 @@ use tollway_core::Refusal;
 use super::recent::Recent;
 use crate::abi::Wrapped;
 use crate::refusal::refuse;
-use crate::signer::recover;
+use crate::signer::{KnownKey, recover_key};
 
 /// EIP-6492: a signature of an account that does not exist yet ends so.
 const WRAPPED_SUFFIX: [u8; 32] = [
@@ -29,24 +29,46 @@ pub(super) struct Presented {
     pub id: B256,
 }
 
-/// Signatures that were recovered a moment ago: a payment is verified before it
-/// is served and again before it is settled.
+/// Signatures that were checked a moment ago, since a payment is verified before
+/// it is served and again before it is settled; and the keys of those who paid,
+/// since they pay again.
 #[derive(Debug, Default)]
-pub(super) struct Signatures(Mutex<Recent<B256, ()>>);
+pub(super) struct Signatures {
+    own: Mutex<Recent<B256, ()>>,
+    keys: Mutex<Recent<Address, KnownKey>>,
+}
 
 impl Signatures {
     /// Whether a plain account's own key made a signature.
     fn is_own(&self, id: B256, digest: B256, payer: Address, signature: &[u8]) -> bool {
-        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known().get(&id).is_some() {
+        if locked(&self.own).get(&id).is_some() {
             return true;
         }
-        let own = recover(digest, signature) == Some(payer);
+        let own = self.signed(digest, payer, signature);
         if own {
-            known().insert(id, ());
+            locked(&self.own).insert(id, ());
         }
         own
     }
+
+    fn signed(&self, digest: B256, payer: Address, signature: &[u8]) -> bool {
+        let known = locked(&self.keys).get(&payer).copied();
+        if let Some(key) = known {
+            return key.has_signed(digest, signature);
+        }
+        let Some(key) = recover_key(digest, signature) else {
+            return false;
+        };
+        let own = key.address() == payer;
+        if own {
+            locked(&self.keys).insert(payer, key);
+        }
+        own
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Who is said to have signed what.

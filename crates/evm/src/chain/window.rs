@@ -15,7 +15,8 @@ use tollway_rpc::RpcClient;
 use super::probe::{Answer, MOST_ITEMS, Question, probe};
 
 /// A question never waits longer for others.
-const LONGEST_WAIT: Duration = Duration::from_millis(2);
+/// The timer adds up to a millisecond.
+const LONGEST_WAIT: Duration = Duration::from_millis(1);
 /// A node that did not answer for many at once is not asked so again sooner.
 const PLAIN_FOR: Duration = Duration::from_secs(60);
 
