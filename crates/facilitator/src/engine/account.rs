@@ -7,7 +7,7 @@ use tollway_core::{Amount, Timestamp};
 
 /// So many holds are a list, the least that it takes: most payers have one
 /// payment at a time. More are found by name.
-const FEW: usize = 8;
+const FEW: usize = 16;
 /// Many holds are looked through for passed ones so often at most.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -177,8 +177,8 @@ impl Account {
         *sum = add(*sum, hold.amount);
         match &mut self.promises {
             Promises::Few(few) if few.len() < FEW => {
-                if few.capacity() == 0 {
-                    few.reserve_exact(1);
+                if few.len() == few.capacity() {
+                    few.reserve_exact(few.len() / 4 + 1);
                 }
                 few.push((id, hold));
             }
