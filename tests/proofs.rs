@@ -1,6 +1,8 @@
 //! A buyer pays on the chain by itself, then shows the transaction: what buys, and
 //! what does not.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
@@ -13,7 +15,7 @@ use tollway_evm::{EvmSigner, EvmWallet, SignedProof};
 use tollway_rpc::{RpcClient, RpcConfig};
 
 use crate::harness::buyer::Reply;
-use crate::harness::town::{BUYER, NETWORK, PRICE, Town, set, strings};
+use crate::harness::town::{BUYER, NETWORK, PRICE, Town, set, strings, without};
 use crate::harness::upstream::GOODS;
 use crate::harness::{Buyer, Program, seconds};
 
@@ -393,4 +395,63 @@ async fn a_hash_alone_buys_once_where_the_route_says_so() {
     assert_eq!((sold.status, sold.body.as_str()), (200, GOODS));
     let again = shop.asker.get(&shop.at("/open/x"), &[bare(&hash)]).await;
     assert_eq!(code(&again), "duplicate_settlement");
+}
+
+#[tokio::test]
+async fn a_seller_who_takes_only_transactions_needs_no_gas() {
+    let town = Town::new().await;
+    let mut args = without(&town.gate_args("local", &town.rpc()), "--signer-key-file");
+    set(&mut args, "--route", "GET /proof/*=$0.01; methods=txid");
+    let (gate, url) = Program::serve(town.command(&args)).await;
+    let shop = Shop {
+        town,
+        gate,
+        url,
+        asker: Buyer::new(&BUYER),
+    };
+    let terms = shop.terms("/proof/x").await;
+    let hash = shop.paid(&terms.accepts[0]).await;
+    let reply = shop.show("/proof/x", &buyers(&terms, &hash)).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, GOODS));
+    shop.gate.crash().await;
+    set(
+        &mut args,
+        "--route",
+        "GET /proof/*=$0.01; methods=txid, eip3009",
+    );
+    let refused = shop.town.run(&args).await;
+    assert!(
+        refused.stderr.contains("--signer-key-file"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[tokio::test]
+async fn the_operator_is_told_of_the_key_and_of_what_a_hash_alone_means() {
+    let shop = Shop::open().await;
+    let said = shop.gate.stderr();
+    assert!(said.contains("proof.keys holds a fresh key"), "{said}");
+    let warned = said.lines().filter(|line| line.contains("nobody signed"));
+    let warned: Vec<&str> = warned.collect();
+    assert_eq!(warned.len(), 1, "{said}");
+    assert!(warned[0].contains("GET /open/*"), "{said}");
+    let keys = shop.town.path("tollway-home").join("proof.keys");
+    let mode = std::fs::metadata(&keys).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // Nobody else may have read it.
+    std::fs::set_permissions(&keys, Permissions::from_mode(0o644)).unwrap();
+    shop.gate.crash().await;
+    let mut args = shop.town.gate_args("local", &shop.town.rpc());
+    args.extend(strings(&ROUTES));
+    let refused = shop.town.run(&args).await;
+    assert!(refused.stderr.contains("chmod 600"), "{}", refused.stderr);
+    let mut args = shop.town.gate_args("local", &shop.town.rpc());
+    args.extend(strings(&["--proof-key-file", &shop.town.arg("other.keys")]));
+    let refused = shop.town.run(&args).await;
+    assert!(
+        refused.stderr.contains("methods=txid"),
+        "{}",
+        refused.stderr
+    );
 }

@@ -38,17 +38,19 @@ impl Signers {
         Self::default()
     }
 
-    /// From the flags, each family's where one of its networks is served.
+    /// From the flags, each family's where one of its networks is served; those of
+    /// EVM networks only where anything is sent.
     pub fn read(
         networks: &[NetworkSetting],
         key_files: &[PathBuf],
+        sends: bool,
         accounts: &[String],
         max_fee: Option<&str>,
     ) -> Result<Self, Failure> {
         let serves = |family| networks.iter().any(|n| n.network.family() == family);
         let missing =
             |flag: &str, what: &str| Err(Failure::usage(format!("{flag} is missing; {what}.")));
-        if serves(Family::Evm) && key_files.is_empty() {
+        if sends && serves(Family::Evm) && key_files.is_empty() {
             return missing(
                 "--signer-key-file",
                 "name a file (mode 0600) with the hex key that pays for gas",

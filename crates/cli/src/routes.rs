@@ -39,6 +39,13 @@ impl RouteSetting {
     pub fn takes_signed_proofs(&self) -> bool {
         self.methods.contains(&Method::Txid.as_str())
     }
+
+    /// Whether its payments send a transaction of ours, which costs gas.
+    pub fn costs_gas(&self) -> bool {
+        let is_shown = |name: &&str| [Method::Txid.as_str(), UNSIGNED_TXID].contains(name);
+        let all_shown = !self.methods.is_empty() && self.methods.iter().all(is_shown);
+        !all_shown || self.prices.iter().any(|price| price.is_most)
+    }
 }
 
 /// One price, on one network or on all that are configured.
@@ -264,11 +271,18 @@ mod tests {
         }
         let route = parse("/paid=$1; methods=eip2612, permit2").unwrap();
         assert_eq!(route.methods, ["eip2612", "permit2"]);
-        assert!(!route.takes_signed_proofs());
+        assert!(!route.takes_signed_proofs() && route.costs_gas());
         let route = parse("/paid=$1; methods=unsigned-txid").unwrap();
-        assert!(!route.takes_signed_proofs());
+        assert!(!route.takes_signed_proofs() && !route.costs_gas());
         let route = parse("/paid=$1; methods=txid,unsigned-txid").unwrap();
-        assert!(route.takes_signed_proofs());
+        assert!(route.takes_signed_proofs() && !route.costs_gas());
+        for text in [
+            "/paid=$1",
+            "/a=$1; methods=txid,eip3009",
+            "/a=$1, up to $1; methods=txid",
+        ] {
+            assert!(parse(text).unwrap().costs_gas(), "{text}");
+        }
     }
 
     #[test]

@@ -230,6 +230,8 @@ pub struct EngineSettings<'a> {
     pub starknet_max_fee: Option<&'a str>,
     /// What may be paid with.
     pub assets: &'a AssetTable,
+    /// Whether its accounts on EVM networks send transactions, and so pay for gas.
+    pub sends: bool,
     /// How deep a receipt must lie.
     pub finality: Finality,
     /// How deep sellers may ask for.
@@ -267,6 +269,7 @@ impl EngineSettings<'_> {
         let signers = Signers::read(
             self.networks,
             self.signer_key_files,
+            self.sends,
             self.starknet_accounts,
             self.starknet_max_fee,
         )?;

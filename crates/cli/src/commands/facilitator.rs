@@ -28,6 +28,7 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
         starknet_accounts: &args.starknet_accounts,
         starknet_max_fee: args.starknet_max_fee.as_deref(),
         assets: &assets,
+        sends: true,
         finality,
         finality_cap: match args.max_finality.as_deref() {
             Some(text) => wiring::finality(Some(text), "--max-finality")?,

@@ -409,6 +409,7 @@ impl Settler {
                 starknet_accounts: &args.starknet_accounts,
                 starknet_max_fee: args.starknet_max_fee.as_deref(),
                 assets: &settings.assets,
+                sends: settings.routes.iter().any(RouteSetting::costs_gas),
                 finality: settings.finality,
                 // The routes are the operator's own.
                 finality_cap: Finality::Confirmations(u32::MAX),

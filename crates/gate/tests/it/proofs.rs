@@ -9,7 +9,9 @@ use http::StatusCode;
 use tollway_core::assets::Method;
 use tollway_core::wire::{PaymentRequired, VerifyResponse, v1};
 use tollway_core::{PaymentFlow, ProofProfile};
-use tollway_gate::{BuildError, Gate, GateBuilder, Offer, Quote, Route, TokenKeys};
+use tollway_gate::{
+    BuildError, Gate, GateBuilder, Offer, PassOffer, Passes, Quote, Route, TokenKeys,
+};
 use tollway_ledger::{GrantStore as _, SqliteLedger};
 
 use crate::support::{BASE, FakeChain, PAYEE, Payment, Say, World, price, terms_of};
@@ -466,4 +468,55 @@ async fn a_gate_without_keys_makes_no_such_offer() {
         .route(Route::new("/paid/*").unwrap().offer(by_proof()));
     let error = gate.build().err();
     assert!(matches!(error, Some(BuildError::NoProofKeys(route)) if route == "/paid/*"));
+}
+
+/// An hour of `/paid/*` for a cent, by transaction.
+async fn by_the_hour() -> World {
+    let ledger = Arc::new(SqliteLedger::open("sqlite::memory:").await.unwrap());
+    World::on(ledger.clone(), Arc::default(), |gate| {
+        let hour = PassOffer::for_time(Duration::from_secs(3_600));
+        let route = Route::new("/paid/*").unwrap().offer(by_proof()).pass(hour);
+        let (own, all) = ("0.05".parse().unwrap(), "5".parse().unwrap());
+        let passes = Passes::new(ledger.clone(), keys()).in_background(own, all);
+        gate.route(route).passes(passes).proofs(keys())
+    })
+}
+
+#[tokio::test]
+async fn a_pass_is_bought_by_a_transaction_at_either_door_and_once() {
+    let world = by_the_hour().await;
+    let terms = offered(&world, "/paid/x").await;
+    let sold = world.send(shown(&terms, HASH).get("/paid/x")).await;
+    assert!(sold.has_secret() && !sold.header("tollway-pass").is_empty());
+
+    let post = |payment: &Payment| {
+        let body = serde_json::to_string(&payment.payload).unwrap();
+        http::Request::post("/token")
+            .body(tollway_gate::full(body))
+            .unwrap()
+    };
+    let again = world.send(post(&shown(&terms, HASH))).await;
+    assert_eq!(again.code(), "duplicate_settlement");
+    let other = shown(&terms, &hash(5));
+    let token = world.send(post(&other)).await;
+    assert_eq!(token.status, StatusCode::OK, "{token:?}");
+    assert!(token.receipt().success, "nothing waits behind this token");
+    let body: serde_json::Value = serde_json::from_slice(&token.body).unwrap();
+    let bearer = format!("Bearer {}", body["access_token"].as_str().unwrap());
+    let mut request = crate::support::request("GET", "/paid/y");
+    request
+        .headers_mut()
+        .insert("authorization", bearer.parse().unwrap());
+    assert!(world.send(request).await.has_secret());
+    // A thief's proof and terms of nobody are refused there too.
+    refuses(&world, "invalid_exact_evm_txid_signature");
+    let stolen = world.send(post(&shown(&terms, &hash(6)))).await;
+    assert_eq!(stolen.code(), "invalid_exact_evm_txid_signature");
+    believes(&world);
+    let mut forged = shown(&terms, &hash(6));
+    let extra = forged.payload.accepted.extra.as_mut().unwrap();
+    extra.insert("reference".to_owned(), "A".repeat(64).into());
+    let refused = world.send(post(&forged)).await;
+    assert_eq!(refused.code(), "invalid_exact_evm_txid_reference");
+    assert_eq!(world.facilitator.settlements(), 2);
 }
