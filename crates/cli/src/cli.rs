@@ -181,8 +181,13 @@ pub struct GateArgs {
     /// marks (file with mode 0600; made if it is missing) [default: ~/.tollway/proof.keys].
     #[arg(long, value_name = "FILE")]
     pub proof_key_file: Option<PathBuf>,
+    /// Start though the ledger's tokens are signed with a key that the file does not have; they
+    /// open nothing any more. For a key that is lost.
+    #[arg(long)]
+    pub new_token_keys: bool,
     /// Hand out tokens before their payments settle while no more than this is promised to one
-    /// payer, in dollars; 0 settles every payment first [default: 1].
+    /// payer, or was since yesterday and never paid, in dollars for each network and asset; 0
+    /// settles every payment first [default: 1].
     #[arg(long, value_name = "DOLLARS")]
     pub exposure_per_payer: Option<String>,
     /// The same for all payers together [default: 20].

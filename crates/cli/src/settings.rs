@@ -99,6 +99,7 @@ impl GateArgs {
             token_path: self.token_path.or(file.token_path),
             token_key_file: self.token_key_file.or(file.token_key_file),
             proof_key_file: self.proof_key_file.or(file.proof_key_file),
+            new_token_keys: self.new_token_keys || file.new_token_keys,
             exposure_per_payer: self.exposure_per_payer.or(file.exposure_per_payer),
             exposure: self.exposure.or(file.exposure),
             webhook: self.webhook.or(file.webhook),

@@ -346,7 +346,8 @@ pub struct Settled {
     pub block_number: u64,
     /// Its block's hash, to notice a reorganisation.
     pub block_hash: String,
-    /// Position of the Transfer log in the block, where logs are numbered.
+    /// Place of the Transfer log among the logs of its transaction, from 0:
+    /// blocks that are replaced change nothing of it.
     pub log_index: Option<u64>,
     /// What moved.
     pub amount: Amount,

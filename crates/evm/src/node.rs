@@ -71,8 +71,6 @@ pub(crate) struct Log {
     pub topics: Vec<B256>,
     pub data: Bytes,
     #[serde(default)]
-    pub log_index: Option<U64>,
-    #[serde(default)]
     pub transaction_hash: Option<B256>,
 }
 

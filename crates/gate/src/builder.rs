@@ -15,7 +15,7 @@ use crate::cors::Cors;
 use crate::error::shown;
 use crate::event::{Event, OnEvent};
 use crate::gate::{ChainUse, Gate, Inner, Settlements, extensions};
-use crate::limits::MAX_ROUTES;
+use crate::limits::{MAX_ASKERS, MAX_ROUTES};
 use crate::pass::Passes;
 use crate::{BuildError, Limits, Route, TokenKeys};
 
@@ -246,6 +246,7 @@ impl GateBuilder {
             active: Mutex::default(),
             challenged: OnceLock::new(),
             places: Arc::new(Semaphore::new(places)),
+            askers: Semaphore::new(MAX_ASKERS),
             tasks: TaskTracker::new(),
             ledger_failed: AtomicBool::new(false),
         };

@@ -1,6 +1,7 @@
-//! Why a gate cannot be built.
+//! Why a gate cannot be built, or does not start.
 
 use tollway_core::{Network, Refusal};
+use tollway_ledger::LedgerError;
 use url::Url;
 
 /// What of a refused URL may be told: a password, a path or a query may hold
@@ -94,4 +95,18 @@ pub enum BuildError {
     /// The system gave no randomness.
     #[error("the system has no randomness to give; try again")]
     Random,
+}
+
+/// Why a gate does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The ledger cannot be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Tokens that are out, or that another gate hands out, would open nothing
+    /// here, and ours nothing there: their buyers would pay again.
+    #[error(
+        "access tokens of this ledger are signed with the key `{0}`, which is not among the token keys; add its line, since all gates over one ledger need the same keys"
+    )]
+    TokenKeys(String),
 }

@@ -1,13 +1,14 @@
 //! The gate: what all clones of its service share.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, btree_map};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::Method;
 use http::request::Parts;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use tollway_core::wire::{Object, ResourceInfo};
@@ -25,7 +26,7 @@ use crate::pass::{Extras, Passes, SoldPass};
 use crate::proof;
 use crate::route::{Decision, Pricing, Quote, Route, decide};
 use crate::service::GateLayer;
-use crate::{BuildError, Limits, Offer, TokenKeys};
+use crate::{BuildError, Limits, Offer, StartError, TokenKeys};
 
 /// A price on routes: build it once, then wrap services with its
 /// [`layer`](Gate::layer). Clones share everything.
@@ -72,11 +73,14 @@ impl Gate {
     /// paying requests get 503 until it is there.
     ///
     /// # Errors
-    /// The ledger's, if it cannot be read or written.
-    pub async fn start(&self) -> Result<StartReport, LedgerError> {
+    /// The ledger's, if it cannot be read or written; and
+    /// [`StartError::TokenKeys`] where tokens of another key are out.
+    pub async fn start(&self) -> Result<StartReport, StartError> {
+        self.inner.sign_tokens().await?;
         let mut report = self.recover().await?;
         report.warnings = self.refresh_supported().await;
         report.warnings.extend(self.inner.unsigned_proofs());
+        report.warnings.extend(self.inner.uneven_passes());
         crate::flow::keep(&self.inner);
         Ok(report)
     }
@@ -199,6 +203,9 @@ pub(crate) struct Inner {
     pub challenged: OnceLock<metrics::Counter>,
     /// One permit for each paying request.
     pub places: Arc<Semaphore>,
+    /// One permit for each repeat that asks the ledger again and again what
+    /// another process makes of its grant.
+    pub askers: Semaphore,
     pub tasks: TaskTracker,
     pub ledger_failed: std::sync::atomic::AtomicBool,
 }
@@ -322,13 +329,18 @@ impl Inner {
             })
     }
 
-    /// The pass that the first route of this pattern sells.
+    /// The pass that the first route of this pattern sells. Unless it says
+    /// another, its audience is this route of this gate, and of no other gate
+    /// over the same ledger and keys.
     pub(crate) fn sold_pass(&self, pattern: &str) -> Option<SoldPass> {
         self.passes.as_ref()?;
         let route = self.routes.iter().find(|r| r.pattern.as_str() == pattern)?;
         let offer = route.pass.clone()?;
         Some(SoldPass {
-            audience: offer.audience.clone().unwrap_or_else(|| pattern.to_owned()),
+            audience: match &offer.audience {
+                Some(named) => named.clone(),
+                None => own_audience(&self.base_url, pattern),
+            },
             offer,
         })
     }
@@ -355,6 +367,50 @@ impl Inner {
             .collect::<Result<Vec<_>, _>>()?;
         *self.sales.write().unwrap_or_else(PoisonError::into_inner) = sales;
         Ok(())
+    }
+
+    /// Signs with our keys, if gates over the same ledger know them.
+    async fn sign_tokens(&self) -> Result<(), StartError> {
+        let Some(passes) = &self.passes else {
+            return Ok(());
+        };
+        let keys = passes.keys.names();
+        let signing = passes
+            .store
+            .sign_with(&keys, passes.gives_keys_up, self.now());
+        match self.noted(signing.await)? {
+            None => Ok(()),
+            Some(unknown) => Err(StartError::TokenKeys(unknown)),
+        }
+    }
+
+    /// Routes that share passes and sell them differently: whoever buys the
+    /// cheapest opens all.
+    fn uneven_passes(&self) -> Vec<String> {
+        let sales = self.sales.read().unwrap_or_else(PoisonError::into_inner);
+        let mut first: BTreeMap<&str, (&str, _)> = BTreeMap::new();
+        let mut warnings = Vec::new();
+        for sale in sales.iter().flatten() {
+            let Some(pass) = &sale.pass else { continue };
+            let offers = sale.offers.iter().map(|offer| &offer.terms().wire);
+            let prices: BTreeSet<_> = offers
+                .map(|wire| (&wire.network, &wire.asset, &wire.amount))
+                .collect();
+            let sold = (prices, pass.offer.quota, pass.offer.lifetime);
+            match first.entry(&pass.audience) {
+                btree_map::Entry::Vacant(place) => {
+                    place.insert((&sale.pattern, sold));
+                }
+                btree_map::Entry::Occupied(other) if other.get().1 != sold => {
+                    warnings.push(format!(
+                        "The routes `{}` and `{}` share the passes of `{}` and sell them differently; whoever buys the cheaper one opens both.",
+                        other.get().0, sale.pattern, pass.audience
+                    ));
+                }
+                btree_map::Entry::Occupied(_) => {}
+            }
+        }
+        warnings
     }
 
     async fn refresh_supported(&self) -> Vec<String> {
@@ -440,6 +496,18 @@ impl Inner {
             tracing::error!(%error, ?error, "the ledger did not take a step");
         }
         result
+    }
+}
+
+/// Longest name of a set of routes that tokens spell out.
+const MAX_AUDIENCE_BYTES: usize = 256;
+
+/// The name of one route's own passes.
+fn own_audience(base_url: &str, pattern: &str) -> String {
+    let name = format!("{base_url} {pattern}");
+    match name.len() {
+        0..=MAX_AUDIENCE_BYTES => name,
+        _ => format!("sha256:{}", hex::encode(Sha256::digest(name))),
     }
 }
 

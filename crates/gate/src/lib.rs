@@ -63,7 +63,7 @@ mod tunnel;
 pub use body::{Body, BoxError, boxed, empty, full};
 pub use builder::GateBuilder;
 pub use charge::Charge;
-pub use error::BuildError;
+pub use error::{BuildError, StartError};
 pub use event::{Event, OnEvent};
 pub use gate::{Gate, StartReport};
 pub use limits::Limits;

@@ -79,6 +79,8 @@ pub(crate) const MAX_PRICED_QUERY_BYTES: usize = 6 * 1024;
 pub(crate) const MAX_OFFERS: usize = 16;
 /// Most routes of a gate.
 pub(crate) const MAX_ROUTES: usize = 1024;
+/// Most repeats that ask the ledger what other processes make of their grants.
+pub(crate) const MAX_ASKERS: usize = 64;
 /// Longest pause between two attempts to learn an unknown outcome.
 pub(crate) const MAX_SETTLE_BACKOFF: Duration = Duration::from_secs(30);
 /// What is left of an authorization when the service behind must be done.

@@ -52,6 +52,16 @@ pub struct ClientAddress(pub SocketAddr);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HasPlace;
 
+/// Put into the extensions of an answer that is no answer of the service behind,
+/// though that may have got the request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MayHaveActed;
+
+fn perhaps_acted(mut response: Response<Body>) -> Response<Body> {
+    response.extensions_mut().insert(MayHaveActed);
+    response
+}
+
 /// Why a proxy cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
@@ -244,17 +254,21 @@ impl Shared {
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the server behind the gate cannot be reached");
-                answer::problem(
+                let failed = answer::problem(
                     StatusCode::BAD_GATEWAY,
                     codes::UPSTREAM_UNAVAILABLE,
                     "The server behind the gate cannot be reached; nothing was charged, try again later.",
-                )
+                );
+                match error.is_connect() {
+                    true => failed,
+                    false => perhaps_acted(failed),
+                }
             }
-            Err(_) => answer::problem(
+            Err(_) => perhaps_acted(answer::problem(
                 StatusCode::GATEWAY_TIMEOUT,
                 codes::UPSTREAM_UNAVAILABLE,
                 "The server behind the gate did not answer in time; nothing was charged, try again later.",
-            ),
+            )),
         }
     }
 

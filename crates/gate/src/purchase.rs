@@ -49,6 +49,8 @@ pub(crate) struct Purchase {
     pub sale: Arc<Sale>,
     /// The offer's, but at the token door.
     pub flow: PaymentFlow,
+    /// Whether it was posted at the token door.
+    pub is_door: bool,
     pub target: Target,
     /// As the ledger keeps it: a long one ends with the digest of the whole.
     pub url: String,
@@ -132,6 +134,7 @@ impl Purchase {
             chain,
             identifier,
             flow: terms.flow,
+            is_door: false,
             terms,
             sale,
             target,
@@ -184,6 +187,7 @@ impl Purchase {
             payment_identifier: self.identifier.as_ref().map(|id| id.as_str().to_owned()),
             flow: self.flow.as_str().to_owned(),
             owner: owner.to_owned(),
+            pass: None,
         }
     }
 

@@ -11,6 +11,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use tollway_core::{Refusal, codes, header};
+use tollway_ledger::PassId;
 use tower::{Layer, Service};
 
 use crate::body::{self, Body, BoxError};
@@ -21,6 +22,7 @@ use crate::gate::{Gate, Inner, Sale};
 use crate::hygiene;
 use crate::limits::{MAX_PRICED_PATH_BYTES, MAX_PRICED_QUERY_BYTES, MAX_TARGET_BYTES};
 use crate::pass::{self, Admission, Opened, Passes};
+use crate::proxy::MayHaveActed;
 use crate::purchase::{Purchase, Rejection, Target};
 use crate::route::{Decision, PathError};
 use crate::{answer, challenge};
@@ -106,6 +108,7 @@ where
                     return now(response);
                 }
                 hygiene::clean_request(request.headers_mut());
+                pass::keep_to_ourselves(&self.gate, request.headers_mut());
                 let mut request = request.map(body::boxed);
                 if let Err(error) = set_path(request.uri_mut(), &path) {
                     return now(refused_path(&self.gate, error));
@@ -246,20 +249,23 @@ where
         Ok(Some(sale)) => sale,
         Ok(None) => {
             hygiene::clean_paid_request(&mut parts.headers);
+            pass::keep_to_ourselves(&gate, &mut parts.headers);
             return call(Request::from_parts(parts, body)).await;
         }
         Err(refusal) => return Ok(decorated(&gate, refused_price(&refusal))),
     };
     if let (Some(passes), Some(sold)) = (&gate.passes, &sale.pass)
-        && !pays(&parts.headers)
         && let Some(token) = pass::bearer(&parts.headers)
     {
-        let opened = match pass::admit(&gate, passes, sold, token).await {
-            Admission::Open(opened) => opened,
+        match pass::admit(&gate, passes, sold, token).await {
+            // Who has a good token need not pay, whatever else was sent.
+            Admission::Open(opened) => {
+                let request = Request::from_parts(parts, body);
+                return opened_by_pass(&gate, passes, opened, request, call).await;
+            }
+            _ if pays(&parts.headers) => {}
             closed => return Ok(decorated(&gate, not_opened(&gate, &sale, &path, closed))),
-        };
-        let request = Request::from_parts(parts, body);
-        return opened_by_pass(&gate, passes, opened, request, call).await;
+        }
     }
     let upstream: Upstream = Box::new(move |request| {
         let told = |error: E| UpstreamError::new(error.into().as_ref());
@@ -290,14 +296,18 @@ fn not_opened(gate: &Inner, sale: &Sale, path: &str, closed: Admission) -> Respo
 }
 
 /// Asks the service behind for whom a pass opened the route. A request that
-/// fails there is given back to a pass that counts them.
+/// fails there is given back to a pass that counts them, whether or not the
+/// client stays to hear of it.
 async fn opened_by_pass<E>(
-    gate: &Inner,
+    gate: &Arc<Inner>,
     passes: &Passes,
     opened: Opened,
     request: Request<Body>,
     call: Call<E>,
-) -> Result<Response<Body>, E> {
+) -> Result<Response<Body>, E>
+where
+    E: Send + 'static,
+{
     let mut request = request;
     let headers = request.headers_mut();
     hygiene::clean_paid_request(headers);
@@ -313,19 +323,47 @@ async fn opened_by_pass<E>(
     request
         .extensions_mut()
         .remove::<hyper::upgrade::OnUpgrade>();
-    let answered = call(request).await;
-    let failed = answered
-        .as_ref()
-        .map_or(true, |answer| answer.status().is_server_error());
-    if failed && opened.is_counted {
-        let _ = gate.noted(passes.store.give_use_back(&opened.pass).await);
-    }
-    let mut answer = answered?;
+    let answered = match opened.is_counted {
+        true => counted(gate, passes, opened.pass, call(request)).await,
+        false => call(request).await.map(Some),
+    };
+    let Some(mut answer) = answered? else {
+        return Ok(answer::problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            codes::INTERNAL_ERROR,
+            "Something failed on this side; ask again with the same token.",
+        ));
+    };
     hygiene::clean_answer(answer.headers_mut());
     answer
         .headers_mut()
         .append(VARY, HeaderValue::from_static("Authorization"));
     Ok(decorated(gate, answer))
+}
+
+/// A request that was counted, in a task of its own; no answer if that breaks
+/// down.
+async fn counted<E: Send + 'static>(
+    gate: &Arc<Inner>,
+    passes: &Passes,
+    pass: PassId,
+    answering: BoxFuture<'static, Result<Response<Body>, E>>,
+) -> Result<Option<Response<Body>>, E> {
+    let (gate, store) = (Arc::clone(gate), Arc::clone(&passes.store));
+    let task = gate.tasks.clone().spawn(async move {
+        let answered = answering.await;
+        if answered.as_ref().map_or(true, did_nothing) {
+            let _ = gate.noted(store.give_use_back(&pass).await);
+        }
+        answered
+    });
+    task.await.map_or(Ok(None), |answered| answered.map(Some))
+}
+
+/// Whether the service behind says that it failed, or never got the request. One
+/// that broke off on the way, or that did not answer in time, may have acted.
+fn did_nothing(answer: &Response<Body>) -> bool {
+    answer.status().is_server_error() && answer.extensions().get::<MayHaveActed>().is_none()
 }
 
 async fn sale_of(
@@ -382,6 +420,7 @@ async fn bought(
     let body = read_body(gate, body, gate.limits.max_request_body_bytes).await?;
     purchase.bind_body(&body);
     hygiene::clean_paid_request(&mut parts.headers);
+    pass::keep_to_ourselves(gate, &mut parts.headers);
     parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let request = Request::from_parts(parts, body);
     let work = flow::Work::new(Arc::clone(gate), purchase, request, upstream);

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use tollway_core::PaymentId;
+use tollway_core::{PaymentId, Settled};
 use tollway_ledger::{
     Acceptance, Conclusion, Cost, Ending, Lease, Limit, Reservation, SettlementStore as _,
     SpendStore as _, Store,
@@ -185,9 +185,12 @@ async fn whole_payments(
             .await
             .unwrap();
         lap(1);
-        let endings = ids.iter().map(|id| Ending {
+        let endings = ids.iter().zip(0..).map(|(id, place)| Ending {
             id: id.clone(),
-            conclusion: Conclusion::Settled(settled(from)),
+            conclusion: Conclusion::Settled(Settled {
+                log_index: Some(place),
+                ..settled(from)
+            }),
             hand_out: Some(None),
         });
         ledger

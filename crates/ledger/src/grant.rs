@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tollway_core::{Amount, Expected, GrantId, Identity, Timestamp, TxHash};
 
-use crate::LedgerError;
+use crate::{LedgerError, NewPass, Outstanding, PassRecord};
 
 /// Where a grant is: `claimed → served → settling → released | refused`.
 /// (`upfront`: `claimed → settling → served → released`.)
@@ -50,6 +50,8 @@ pub struct NewGrant {
     pub flow: String,
     /// Names the process, so that its orphans are known after its death.
     pub owner: String,
+    /// The pass that it pays for, if it pays for one.
+    pub pass: Option<NewPass>,
 }
 
 /// What kind of evidence a release rests on.
@@ -156,14 +158,15 @@ pub trait GrantStore: Send + Sync {
     /// Settling is about to be asked for.
     async fn settling(&self, id: &GrantId, now: Timestamp) -> Result<(), LedgerError>;
 
-    /// The answer may leave.
+    /// The answer may leave. A grant that pays for a pass gets it in the same
+    /// commit, unless it has one (`background`).
     async fn release(
         &self,
         id: &GrantId,
         evidence: &Evidence,
         receipt: &serde_json::Value,
         now: Timestamp,
-    ) -> Result<(), LedgerError>;
+    ) -> Result<Option<PassRecord>, LedgerError>;
 
     /// No answer leaves.
     async fn refuse(
@@ -194,6 +197,9 @@ pub trait GrantStore: Send + Sync {
         &self,
         identity: &Identity,
     ) -> Result<Option<GrantRecord>, LedgerError>;
+
+    /// What a grant of the flow `background` still has to settle.
+    async fn outstanding(&self, id: &GrantId) -> Result<Option<Outstanding>, LedgerError>;
 
     /// The stored answer, if it is still kept.
     async fn answer(&self, id: &GrantId) -> Result<Option<StoredAnswer>, LedgerError>;

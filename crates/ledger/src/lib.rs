@@ -31,7 +31,7 @@ pub use health::LedgerHealth;
 pub use ledger::Ledger;
 pub use pass::{
     ExposureCap, Issue, NewPass, Notice, Outstanding, PassEnd, PassId, PassRecord, PassStore,
-    Revocations, UNSETTLED_GRACE,
+    Revocations, TokenKeyName, UNSETTLED_GRACE,
 };
 pub use replica::{Lease, Replica, ReplicaId, ReplicaStore};
 pub use schema::SCHEMA_VERSION;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tollway_core::{Address, Amount, GrantId, Network, Timestamp};
 
-use crate::{Evidence, GrantRecord, LedgerError, NewGrant};
+use crate::{GrantRecord, LedgerError, NewGrant};
 
 /// How long after its payment's deadline an unsettled pass still counts: a
 /// receipt may be late, an authorization cannot be used any more.
@@ -39,8 +39,9 @@ impl std::fmt::Display for PassId {
     }
 }
 
-/// A pass to issue for a grant.
-#[derive(Clone, Debug, PartialEq)]
+/// A pass as it is sold: a grant keeps it from its claim on, and whatever is
+/// sold later, this one is issued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewPass {
     /// Which routes it opens, by the name of their set.
     pub audience: String,
@@ -48,10 +49,21 @@ pub struct NewPass {
     pub quota: Option<u64>,
     /// How many of them were made by the purchase itself.
     pub used: u64,
-    /// From this moment it opens nothing.
-    pub expires_at: Timestamp,
+    /// How long it opens anything, from its issue.
+    pub lifetime: Duration,
     /// Whether the seller's own server is told of it and of what becomes of it.
     pub is_told: bool,
+    /// Whether it was bought at the door of tokens, and by no request.
+    pub is_door: bool,
+}
+
+/// A key that signs or checks tokens, by what tells it from others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenKeyName {
+    /// Its name, as tokens have it.
+    pub name: String,
+    /// A digest of the key.
+    pub fingerprint: String,
 }
 
 /// A payment that is still to be settled: all that it takes to ask for it again
@@ -64,7 +76,8 @@ pub struct Outstanding {
     pub requirements: Value,
 }
 
-/// The most that may be promised and not settled, in atomic units of one asset.
+/// The most that may be promised and not settled, with what was so lost since
+/// yesterday (in UTC), in atomic units of one asset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExposureCap {
     /// To one payer.
@@ -195,16 +208,6 @@ pub trait PassStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Issue, LedgerError>;
 
-    /// Releases a grant whose money moved, and issues its pass.
-    async fn release_with_pass(
-        &self,
-        id: &GrantId,
-        evidence: &Evidence,
-        receipt: &Value,
-        pass: NewPass,
-        now: Timestamp,
-    ) -> Result<PassRecord, LedgerError>;
-
     /// By name.
     async fn pass(&self, id: &PassId) -> Result<Option<PassRecord>, LedgerError>;
 
@@ -225,7 +228,7 @@ pub trait PassStore: Send + Sync {
     /// Gives a request back that was made and not served.
     async fn give_use_back(&self, id: &PassId) -> Result<(), LedgerError>;
 
-    /// Takes a pass back, whatever became of its payment.
+    /// Takes a pass back, whatever becomes of its payment.
     async fn revoke(&self, id: &PassId, now: Timestamp) -> Result<(), LedgerError>;
 
     /// What may no longer be trusted unread since `after`; at most 1000.
@@ -235,8 +238,20 @@ pub trait PassStore: Send + Sync {
     async fn latest_revocation(&self) -> Result<u64, LedgerError>;
 
     /// Forgets passes and revocations that expired before this moment and are
-    /// of no use to anybody. Returns how many passes.
-    async fn forget_passes(&self, before: Timestamp) -> Result<u64, LedgerError>;
+    /// of no use to anybody, losses that count no more on the day of `now`, and
+    /// notices that nobody took in four days. Returns how many passes.
+    async fn forget_passes(&self, before: Timestamp, now: Timestamp) -> Result<u64, LedgerError>;
+
+    /// Tokens are signed with the first of these keys from now on, and checked
+    /// by all of them. The name of another key, if tokens that it signed would
+    /// be unknown: of several gates over one database, or while any pass is
+    /// good; then nothing changes, unless `whatever_is_out`.
+    async fn sign_with(
+        &self,
+        keys: &[TokenKeyName],
+        whatever_is_out: bool,
+        now: Timestamp,
+    ) -> Result<Option<String>, LedgerError>;
 
     /// Takes notices that are due, at most so many; each is due again at
     /// `again`, unless it was told.

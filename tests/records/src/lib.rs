@@ -143,6 +143,7 @@ pub fn grant(n: u64) -> NewGrant {
         payment_identifier: None,
         flow: "authorization".to_owned(),
         owner: "gate-1".to_owned(),
+        pass: None,
     }
 }
 

@@ -41,6 +41,7 @@ mistakes! {
     "dedupe_by_bytes", "payments are told apart by their bytes", [Tests(LEDGER, "races::a_thousand_accepts_make_one_payment::in_a_file")];
     "two_grants", "a claim looks first and then takes", [Tests(LEDGER, "races::a_thousand_claims_open_one_grant::in_a_file")];
     "budget_check_then_act", "a budget counts what was paid, not what is reserved", [Tests(LEDGER, "races::a_thousand_reservations_stay_within_the_budget::in_a_file")];
+    "one_log_pays_two", "two payments may rest on one transfer", [Tests(LEDGER, "settlements::one_transfer_settles_one_payment::in_a_file")];
     "success_twice", "success is handed out to everybody who asks", [Tests(LEDGER, "settlements::success_is_handed_out_once::in_a_file")];
     "stale_epoch_accepted", "a replica that lost its lease may still sign", [Tests(LEDGER, "replicas::a_lost_lease_stores_nothing::in_a_file")];
     "nonce_gap", "a nonce is left out now and then", [Tests(LEDGER, "settlements::nonces_are_given_out_without_gaps::in_a_file")];

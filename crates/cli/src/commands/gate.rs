@@ -11,7 +11,9 @@ use tollway_core::money::Decimal;
 use tollway_core::wire::PaymentRequirements;
 use tollway_core::{Chain, Facilitator, Family, Finality, Network, PaymentFlow, Refusal};
 use tollway_facilitator::Engine;
-use tollway_gate::{Gate, GateBuilder, Offer, Passes, Proxy, RemoteFacilitator, Route, TokenKeys};
+use tollway_gate::{
+    Gate, GateBuilder, Offer, Passes, Proxy, RemoteFacilitator, Route, StartError, TokenKeys,
+};
 use tollway_ledger::{EngineLock, Store};
 use tower::Layer;
 use zeroize::Zeroizing;
@@ -70,10 +72,7 @@ impl Opened {
         let proxy = proxy(&settings.upstream, &base_url)?;
         let part = TakesPart::begin(&ledger, "gate").await?;
         let gate = build(&base_url, &settings, &settler, &ledger, &part, story)?;
-        let report = gate
-            .start()
-            .await
-            .map_err(|e| Failure::coded(Exit::Failed, "ledger_unavailable", e))?;
+        let report = gate.start().await.map_err(not_started)?;
         for warning in &report.warnings {
             eprintln!("tollway: {warning}");
         }
@@ -104,6 +103,15 @@ impl Opened {
     }
 }
 
+fn not_started(error: StartError) -> Failure {
+    match error {
+        StartError::Ledger(error) => Failure::coded(Exit::Failed, "ledger_unavailable", error),
+        error @ StartError::TokenKeys(_) => Failure::usage(format!(
+            "--token-key-file: {error}; if the key is lost, start once with --new-token-keys."
+        )),
+    }
+}
+
 /// What the flags say, read whole before anything is opened.
 struct Settings {
     listen: String,
@@ -126,6 +134,8 @@ struct Settings {
 struct PassSettings {
     token_path: Option<String>,
     keys: TokenKeys,
+    /// Whether tokens of keys that are lost are given up.
+    gives_keys_up: bool,
     /// Per payer and in all; none settles first.
     exposure: Option<(Decimal, Decimal)>,
     /// Who is told, and by which key.
@@ -150,6 +160,7 @@ impl PassSettings {
         Ok(Self {
             token_path: args.token_path.clone(),
             keys: shared_keys(&file, "access tokens")?,
+            gives_keys_up: args.new_token_keys,
             exposure: own.zip(all),
             webhook: webhook(args)?,
         })
@@ -159,6 +170,9 @@ impl PassSettings {
         let mut passes = Passes::new(Arc::new(ledger.clone()), self.keys.clone());
         if let Some(path) = &self.token_path {
             passes = passes.token_path(path);
+        }
+        if self.gives_keys_up {
+            passes = passes.give_lost_keys_up();
         }
         if let Some((own, all)) = self.exposure {
             passes = passes.in_background(own, all);

@@ -170,7 +170,7 @@ async fn accounts_and_nonces_may_be_felts() {
     let End::Settled(settled) = engine.pay(&padded, &terms, 10_000).await.unwrap() else {
         panic!("not submitted")
     };
-    assert_eq!(settled.log_index, None);
+    assert_eq!(settled.log_index, Some(0));
 
     // Padding and case do not make another payment of it.
     let plain = execution("0x2dd1B49", "0xff");

@@ -101,7 +101,7 @@ impl<M: Method> Pretend<M> {
                     .transfers
                     .contains(&(Some(item.identity.clone()), item.expected.clone())) =>
             {
-                Outcome::Settled(self.settled(block, tx, item.expected.amount))
+                Outcome::Settled(self.settled(block, tx, &item.expected))
             }
             Some((_, tx)) => Outcome::NotSettled(Proof::NoTransfer {
                 transaction: tx.hash.clone(),
@@ -111,14 +111,14 @@ impl<M: Method> Pretend<M> {
         watch.expected.iter().map(one).collect()
     }
 
-    fn settled(&self, block: usize, tx: &Included, amount: Amount) -> Settled {
-        let evm = self.network.chain_id().is_some();
+    fn settled(&self, block: usize, tx: &Included, moved: &Expected) -> Settled {
+        let place = tx.transfers.iter().position(|(_, own)| own == moved);
         Settled {
             transaction: tx.hash.clone(),
             block_number: block as u64,
             block_hash: format!("0x{block:x}"),
-            log_index: evm.then_some(0),
-            amount,
+            log_index: place.map(|place| place as u64),
+            amount: moved.amount,
             gas_used: 50_000,
             fee: Amount::from_atomic(1),
             by_third_party: !tx.by_us,
@@ -241,7 +241,7 @@ impl<M: Method> Chain for Pretend<M> {
         for (block, tx) in chain.iter().enumerate() {
             let by = |(id, _): &&(Option<Identity>, Expected)| id.as_ref() == Some(identity);
             if let Some((_, moved)) = tx.transfers.iter().find(by) {
-                return Ok(Lookup::Settled(self.settled(block, tx, moved.amount)));
+                return Ok(Lookup::Settled(self.settled(block, tx, moved)));
             }
         }
         Ok(Lookup::Unused {
@@ -264,7 +264,7 @@ impl<M: Method> Chain for Pretend<M> {
         Ok(match found {
             None => Outcome::Unknown,
             Some((block, tx)) if tx.transfers.iter().any(|(_, moved)| moved == expected) => {
-                Outcome::Settled(self.settled(block, tx, expected.amount))
+                Outcome::Settled(self.settled(block, tx, expected))
             }
             Some((_, tx)) => Outcome::NotSettled(Proof::NoTransfer {
                 transaction: tx.hash.clone(),

@@ -12,7 +12,7 @@ use tollway_rpc::ask::ask;
 use super::EvmChain;
 use crate::EvmSigner;
 use crate::methods::identity::{Key, key_of};
-use crate::node::{Block, LATEST, Receipt};
+use crate::node::{Block, LATEST, Log, Receipt};
 use crate::receipt::{Effect, Uses};
 
 impl EvmChain {
@@ -155,7 +155,7 @@ impl EvmChain {
             transaction: hash_text(receipt.transaction_hash),
             block_number: number.to(),
             block_hash: format!("{block:#x}"),
-            log_index: log.log_index.map(|index| index.to()),
+            log_index: place_of(log, receipt),
             amount: Amount::from(moved),
             gas_used: receipt.gas_used.to(),
             fee: Amount::from(receipt.fee()),
@@ -302,6 +302,13 @@ impl EvmChain {
 pub(super) fn succeeded(receipt: &Receipt) -> Option<bool> {
     let good = |status| status == U64::from(1) || mistake::is("status_ignored");
     receipt.status.map(good)
+}
+
+/// A log's place among those of its transaction. (Nodes number the logs of a
+/// block; another block changes that number.)
+fn place_of(log: &Log, receipt: &Receipt) -> Option<u64> {
+    let place = receipt.logs.iter().position(|own| std::ptr::eq(own, log));
+    place.and_then(|place| u64::try_from(place).ok())
 }
 
 pub(super) fn is_included(receipt: &Receipt) -> bool {

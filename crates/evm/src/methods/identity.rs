@@ -5,8 +5,12 @@
 //! |---|---|---|
 //! | eip3009 | the asset | `0x` and 64 hex digits |
 //! | permit2, also for `upto` | Permit2 | decimal |
-//! | eip2612 | the asset | `permit:` and decimal |
+//! | eip2612 | the asset | `permit:`, decimal, and `:` and the deadline |
 //! | txid | `tx:` and the asset | the hash, and `:` and the log where there are several |
+//!
+//! A token counts permits one after the other: whose permit failed, for lack of
+//! money, can sign none but the same number again. The deadline tells the two
+//! apart; the chain takes one of them, and the ledger one payment by its transfer.
 
 use alloy_primitives::{Address, B256, U256};
 use tollway_core::{ChainError, Identity};
@@ -37,7 +41,11 @@ impl Payment {
                 format!("{:#x}", signed.authorization.nonce),
             ),
             Self::Permit2(signed) => (permit2_scope(), signed.permit.nonce.to_string()),
-            Self::Eip2612(signed) => (asset.to_owned(), format!("permit:{}", signed.permit.nonce)),
+            Self::Eip2612(signed) => {
+                let permit = &signed.permit;
+                let nonce = format!("permit:{}:{}", permit.nonce, permit.deadline);
+                (asset.to_owned(), nonce)
+            }
             Self::Txid(proof) => (format!("tx:{asset}"), proof.nonce()),
         }
     }
@@ -64,8 +72,10 @@ pub(crate) fn key_of(identity: &Identity) -> Result<Key, ChainError> {
             .ok()
             .zip(index)
             .map(|(hash, index)| Key::Transaction(hash, index))
-    } else if let Some(nonce) = nonce.strip_prefix("permit:") {
-        decimal(nonce).map(Key::Permit)
+    } else if let Some(permit) = nonce.strip_prefix("permit:") {
+        let (nonce, deadline) = permit.split_once(':').unwrap_or_default();
+        let (nonce, deadline) = (decimal(nonce), decimal(deadline));
+        deadline.and(nonce).map(Key::Permit)
     } else if identity.scope == permit2_scope() {
         decimal(nonce).map(Key::Permit2)
     } else {
@@ -102,7 +112,8 @@ mod tests {
             key(&permit2_scope(), "9"),
             Some(Key::Permit2(U256::from(9)))
         );
-        assert_eq!(key(&asset, "permit:9"), Some(Key::Permit(U256::from(9))));
+        let permit = Some(Key::Permit(U256::from(9)));
+        assert_eq!(key(&asset, "permit:9:1700000000"), permit);
         let tx = format!("tx:{asset}");
         assert_eq!(key(&tx, &hash), Some(Key::Transaction(word, None)));
         assert_eq!(
@@ -110,7 +121,9 @@ mod tests {
             Some(Key::Transaction(word, Some(3)))
         );
         for (scope, nonce) in [
-            (&asset, "permit:01"),
+            (&asset, "permit:01:1700000000"),
+            (&asset, "permit:9"),
+            (&asset, "permit:9:"),
             (&asset, "9x"),
             (&tx, "9"),
             (&permit2_scope(), "0x9"),

@@ -199,7 +199,7 @@ impl Script {
                         moved: receipt.moved.contains(&item.identity.key()),
                     }
                 } else if receipt.moved.contains(&item.identity.key()) {
-                    let settled = settled(hash, item.expected.amount, false);
+                    let settled = settled(&item.identity, hash, item.expected.amount, false);
                     Outcome::Settled(Settled {
                         block_number: receipt.block as u64,
                         block_hash: self.block_hash(receipt.block as u64).unwrap(),
@@ -355,12 +355,19 @@ fn text<'a>(payload: &'a PaymentPayload, key: &str) -> Result<&'a str, Refusal> 
         })
 }
 
-fn settled(hash: &TxHash, amount: Amount, by_third_party: bool) -> Settled {
+/// A place among the logs of its transaction that no other authorization has.
+pub fn log_of(identity: &Identity) -> u64 {
+    let digits = identity.key();
+    let digits = digits.bytes().map(u64::from);
+    digits.fold(7, |place, digit| (place * 31 + digit) % 1_000_000_007)
+}
+
+fn settled(identity: &Identity, hash: &TxHash, amount: Amount, by_third_party: bool) -> Settled {
     Settled {
         transaction: hash.clone(),
         block_number: 7,
         block_hash: "0x07".to_owned(),
-        log_index: Some(0),
+        log_index: Some(log_of(identity)),
         amount,
         gas_used: 60_000,
         fee: Amount::from_atomic(1),
@@ -610,7 +617,7 @@ impl Chain for FakeChain {
             Some((hash, third, block)) => Lookup::Settled(Settled {
                 block_number: *block as u64,
                 block_hash: chain.block_hash(*block as u64).unwrap(),
-                ..settled(hash, expected.amount, *third)
+                ..settled(identity, hash, expected.amount, *third)
             }),
         })
     }
@@ -618,7 +625,7 @@ impl Chain for FakeChain {
     async fn observe(
         &self,
         transaction: &TxHash,
-        _identity: &Identity,
+        identity: &Identity,
         expected: &Expected,
         _finality: Finality,
     ) -> Result<Outcome, ChainError> {
@@ -628,12 +635,12 @@ impl Chain for FakeChain {
                 Outcome::Settled(Settled {
                     block_number: *block as u64,
                     block_hash: script.block_hash(*block as u64).unwrap(),
-                    ..settled(transaction, expected.amount, true)
+                    ..settled(identity, transaction, expected.amount, true)
                 })
             }));
         }
         Ok(if script.known.contains(transaction.as_str()) {
-            Outcome::Settled(settled(transaction, expected.amount, true))
+            Outcome::Settled(settled(identity, transaction, expected.amount, true))
         } else {
             Outcome::Unknown
         })

@@ -18,6 +18,7 @@ use tollway_ledger::{
     Acceptance, Conclusion, Ending, LedgerError, PaymentRecord, PaymentState, ReplicaId,
 };
 
+use crate::fake_chain::log_of;
 use crate::fixtures::{account, network, new_payment, verified};
 use crate::model_store::ModelStore;
 use crate::rng::Rng;
@@ -897,7 +898,7 @@ impl World {
                 }
             }
             Some((hash, r)) if r.moved.contains(&identity.key()) => {
-                Outcome::Settled(self.settled(hash, r.block, false))
+                Outcome::Settled(self.settled(identity, hash, r.block, false))
             }
             Some((hash, r)) if r.ok => Outcome::NotSettled(Proof::NoTransfer {
                 transaction: hash.clone(),
@@ -916,12 +917,18 @@ impl World {
         items.map(|w| judge(&w.identity, w.finality)).collect()
     }
 
-    fn settled(&self, hash: &TxHash, block: u64, by_third_party: bool) -> Settled {
+    fn settled(
+        &self,
+        identity: &Identity,
+        hash: &TxHash,
+        block: u64,
+        by_third_party: bool,
+    ) -> Settled {
         Settled {
             transaction: hash.clone(),
             block_number: block,
             block_hash: self.chain.hash(block).unwrap(),
-            log_index: Some(0),
+            log_index: Some(log_of(identity)),
             amount: Amount::from_atomic(10_000),
             gas_used: 60_000,
             fee: Amount::from_atomic(1),
@@ -935,7 +942,7 @@ impl World {
             Some(Nonce::Cancelled) => Lookup::Spent,
             Some(Nonce::Used { by, third_party }) => {
                 let (_, block) = self.chain.ground.transfers[&identity.key()];
-                Lookup::Settled(self.settled(by, block, *third_party))
+                Lookup::Settled(self.settled(identity, by, block, *third_party))
             }
         }
     }

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use tollway_core::wire::SettleResponse;
 use tollway_core::{codes, mistake, wire::Version};
-use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError};
+use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, PassRecord};
 
 use super::held::{self, Failure, Held};
 use super::settle::{Order, Settled, Settling};
-use super::{Work, ledger_failed, no_verdict, not_taken, token};
+use super::{Work, ledger_failed, no_verdict, not_taken};
 use crate::answer;
 use crate::body::Body;
 use crate::crash::durably;
@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::gate::{Active, Inner};
 use crate::limits::SETTLE_MARGIN;
 use crate::pass::TOLLWAY_PASS;
-use crate::purchase::{BACKGROUND, Purchase};
+use crate::purchase::Purchase;
 
 /// How often a release is tried when the ledger fails.
 const MAX_RELEASES: u32 = 5;
@@ -69,9 +69,10 @@ pub(super) async fn serve(mut work: Work, record: GrantRecord, active: Active) -
         tokio::spawn(settle_bounded(gate, purchase, record, active));
         return held.into_response();
     }
+    let shop = Arc::clone(&gate);
     match settle_bounded(gate, purchase, record, active).await {
         Ok((version, receipt, pass)) => {
-            let response = with_pass(held.into_response(), pass);
+            let response = with_pass(&shop, held.into_response(), pass.as_ref());
             answer::with_receipt(response, version, &receipt)
         }
         Err(response) => response,
@@ -157,7 +158,7 @@ pub(super) async fn settle_bounded(
     purchase: Arc<Purchase>,
     record: GrantRecord,
     active: Active,
-) -> Result<(Version, SettleResponse, Option<HeaderValue>), Response<Body>> {
+) -> Result<(Version, SettleResponse, Option<PassRecord>), Response<Body>> {
     let version = purchase.version;
     let (settling, seen) = Settling::new(
         Arc::clone(&gate),
@@ -186,14 +187,14 @@ pub(super) async fn is_released(gate: &Inner, record: &GrantRecord) -> bool {
     matches!(found, Ok(Some(found)) if found.id == record.id && found.state == GrantState::Released)
 }
 
-/// Writes down that a grant is paid, and what pass it opened if its route sells
-/// one: the header that carries its token. Tried again while the ledger fails.
+/// Writes down that a grant is paid; the pass that it bought, if it bought one.
+/// Tried again while the ledger fails.
 pub(super) async fn release_surely(
     gate: &Inner,
     record: &GrantRecord,
     evidence: &Evidence,
     receipt: &SettleResponse,
-) -> Result<Option<HeaderValue>, LedgerError> {
+) -> Result<Option<PassRecord>, LedgerError> {
     let mut attempt = 1;
     loop {
         match release(gate, record, evidence, receipt).await {
@@ -215,40 +216,30 @@ pub(super) async fn release(
     record: &GrantRecord,
     evidence: &Evidence,
     receipt: &SettleResponse,
-) -> Result<Option<HeaderValue>, LedgerError> {
+) -> Result<Option<PassRecord>, LedgerError> {
     let value = serde_json::to_value(receipt).unwrap_or_default();
-    let now = gate.now();
-    let sold = gate.sold_pass(&record.grant.route);
-    let is_issued = record.grant.flow == BACKGROUND;
-    if let (Some(passes), Some(sold), false) = (&gate.passes, sold, is_issued) {
-        // The request that bought it by header is one of those that it opens.
-        let used = u64::from(!token::is_door(gate, &record.grant));
-        let pass = passes.new_pass(&sold, used, now);
-        let released = durably!(
-            "released",
-            passes
-                .store
-                .release_with_pass(&record.id, evidence, &value, pass, now)
-        );
-        return gate.noted(released).map(|pass| Some(passes.header(&pass)));
-    }
     let released = durably!(
         "released",
-        gate.grants.release(&record.id, evidence, &value, now)
+        gate.grants
+            .release(&record.id, evidence, &value, gate.now())
     );
-    gate.noted(released).map(|()| None)
+    gate.noted(released)
 }
 
-pub(super) async fn pass_of(gate: &Inner, record: &GrantRecord) -> Option<HeaderValue> {
+pub(super) async fn pass_of(gate: &Inner, record: &GrantRecord) -> Option<PassRecord> {
     let passes = gate.passes.as_ref()?;
-    let pass = passes.store.pass_of(&record.id).await.ok().flatten()?;
-    Some(passes.header(&pass))
+    passes.store.pass_of(&record.id).await.ok().flatten()
 }
 
 /// An answer with the token that came with it.
-pub(super) fn with_pass(mut response: Response<Body>, pass: Option<HeaderValue>) -> Response<Body> {
-    if let Some(pass) = pass {
-        response.headers_mut().insert(TOLLWAY_PASS, pass);
+pub(super) fn with_pass(
+    gate: &Inner,
+    mut response: Response<Body>,
+    pass: Option<&PassRecord>,
+) -> Response<Body> {
+    if let (Some(passes), Some(pass)) = (&gate.passes, pass) {
+        let header = passes.header(pass);
+        response.headers_mut().insert(TOLLWAY_PASS, header);
     }
     response
 }
@@ -259,7 +250,7 @@ pub(super) async fn end(
     purchase: &Purchase,
     record: &GrantRecord,
     settled: Settled,
-) -> Result<(SettleResponse, Option<HeaderValue>), Response<Body>> {
+) -> Result<(SettleResponse, Option<PassRecord>), Response<Body>> {
     match settled {
         Settled::Yes { evidence, receipt } => {
             let Ok(pass) = release_surely(gate, record, &evidence, &receipt).await else {

@@ -28,15 +28,9 @@ pub(super) async fn resume(
     record: GrantRecord,
     active: Active,
 ) -> Result<(), LedgerError> {
-    let pass = match &gate.passes {
-        Some(passes) => gate.noted(passes.store.pass_of(&record.id).await)?,
-        // This gate sells none any more, so their orders are not at hand.
-        None => None,
-    };
-    let order = pass
-        .and_then(|pass| pass.outstanding)
-        .and_then(|outstanding| order(gate, &record, outstanding));
-    match order {
+    // Whether or not this gate sells passes: what was signed is to be settled.
+    let outstanding = gate.noted(gate.grants.outstanding(&record.id).await)?;
+    match outstanding.and_then(|outstanding| order(gate, &record, outstanding)) {
         Some(order) => {
             gate.tasks
                 .spawn(settle(Arc::clone(gate), order, record, active, true));

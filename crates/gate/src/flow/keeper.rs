@@ -159,7 +159,7 @@ async fn pass(gate: &Arc<Inner>) -> Result<usize, LedgerError> {
     let refused_since = before(now, KEEP_REFUSED);
     gate.noted(gate.grants.forget_refused(refused_since).await)?;
     if let Some(passes) = &gate.passes {
-        gate.noted(passes.store.forget_passes(kept_since).await)?;
+        gate.noted(passes.store.forget_passes(kept_since, now).await)?;
     }
     let open = gate.noted(gate.grants.open_grants().await)?;
     let mut unknown = 0;

@@ -32,7 +32,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode};
 use tollway_core::wire::{SettleResponse, VerifyResponse};
 use tollway_core::{FacilitatorError, PaymentFlow, Refusal, VerifyRequest, codes};
-use tollway_ledger::{Claim, GrantRecord, LedgerError};
+use tollway_ledger::{Claim, GrantRecord, LedgerError, NewGrant};
 
 use self::settle::Order;
 use crate::body::{self, Body};
@@ -154,7 +154,11 @@ async fn claim(
     gate: &Arc<Inner>,
     purchase: &Purchase,
 ) -> Result<Option<(GrantRecord, Active)>, LedgerError> {
-    let new = purchase.grant(&gate.owner);
+    let sold = gate.passes.as_ref().zip(purchase.sale.pass.as_ref());
+    let new = NewGrant {
+        pass: sold.map(|(passes, sold)| passes.new_pass(sold, purchase.is_door)),
+        ..purchase.grant(&gate.owner)
+    };
     let claim = gate.noted(durably!("claimed", gate.grants.claim(new, gate.now())))?;
     let Claim::New(record) = claim else {
         return Ok(None);

@@ -67,7 +67,12 @@ pub(super) async fn known(
                 let receipt = receipt(purchase, &record);
                 return Ok(Known::Answer(answer::pending(purchase.version, &receipt)));
             }
-            Next::Wait => wait(gate, &record, until).await,
+            Next::Wait => {
+                if !wait(gate, &record, until).await {
+                    let receipt = receipt(purchase, &record);
+                    return Ok(Known::Answer(answer::pending(purchase.version, &receipt)));
+                }
+            }
         }
         match find(gate, purchase).await? {
             Some(newer) => record = newer,
@@ -77,15 +82,22 @@ pub(super) async fn known(
 }
 
 /// Waits for the task that works on a grant. Where that is another process's,
-/// nobody rings.
-async fn wait(gate: &Inner, record: &GrantRecord, until: Instant) {
+/// nobody rings, and only so many may ask the ledger again: false to the others.
+pub(super) async fn wait(gate: &Inner, record: &GrantRecord, until: Instant) -> bool {
     match gate.ending(&record.id) {
         Some(mut ending) => {
             // Nothing is ever sent: it changes when it closes.
             let _ = tokio::time::timeout_at(until, ending.changed()).await;
         }
-        None => tokio::time::sleep(LOOK_AGAIN).await,
+        None => {
+            let Ok(_turn) = gate.askers.try_acquire() else {
+                return false;
+            };
+            tokio::time::sleep(LOOK_AGAIN.min(until.saturating_duration_since(Instant::now())))
+                .await;
+        }
     }
+    true
 }
 
 /// What a repeat does about a grant that has not ended.

@@ -6,7 +6,6 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
@@ -20,6 +19,7 @@ use tollway_ledger::{
 
 use super::authorization::{end, give_back, release_surely};
 use super::keeper::{has_ended, taken};
+use super::repeat::wait;
 use super::settle::{Order, Settled, Settling, failed_receipt};
 use super::{MAX_CLAIMS, background, claim, ledger_failed, not_taken, verify};
 use crate::answer;
@@ -32,14 +32,9 @@ use crate::purchase::{BACKGROUND, Purchase};
 
 /// Methods whose payments may settle behind a pass.
 const MAY_WAIT: [&str; 3] = ["eip3009", "permit2", "eip2612"];
-/// How often the ledger is read while another process works on a grant.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-
 /// Whether a grant was claimed at the token door.
-pub(crate) fn is_door(gate: &Inner, grant: &NewGrant) -> bool {
-    gate.passes
-        .as_ref()
-        .is_some_and(|passes| grant.url == format!("{}{}", gate.base_url, passes.token_path))
+fn is_door(grant: &NewGrant) -> bool {
+    grant.pass.as_ref().is_some_and(|pass| pass.is_door)
 }
 
 /// A posted payment with all that sells it a pass.
@@ -138,16 +133,14 @@ impl Sale {
                 GrantState::Refused => return Ok(Some(self.refused(&record))),
                 _ => {}
             }
-            let is_ours = is_door(gate, &record.grant) && record.state != GrantState::Claimed;
+            let is_ours = is_door(&record.grant) && record.state != GrantState::Claimed;
             if is_ours && let Some((record, active)) = taken(gate, &record.id).await? {
                 if !has_ended(&record) {
                     return self.settle(record, active, true).await.map(Some);
                 }
-            } else if Instant::now() >= until {
+            } else if Instant::now() >= until || !wait(gate, &record, until).await {
                 let receipt = Order::of(purchase).unknown_receipt();
                 return Ok(Some(answer::pending(purchase.version, &receipt)));
-            } else {
-                tokio::time::sleep(LOOK_AGAIN.min(until - Instant::now())).await;
             }
         }
     }
@@ -233,7 +226,7 @@ impl Sale {
             payload: serde_json::to_value(&*purchase.payload).unwrap_or_default(),
             requirements: serde_json::to_value(&*purchase.terms.wire).unwrap_or_default(),
         };
-        let pass = self.passes.new_pass(&self.sold, 0, now);
+        let pass = self.passes.new_pass(&self.sold, true);
         let store = &self.passes.store;
         gate.noted(durably!(
             "issued",

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Response};
+use http::Response;
 use tollway_core::wire::SettleResponse;
-use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, StoredAnswer};
+use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, PassRecord, StoredAnswer};
 
 use super::authorization::{self, end, give_back, is_released, with_pass};
 use super::held::{self, Failure, Held};
@@ -140,7 +140,12 @@ async fn deliver(
         return answer::with_receipt(response, purchase.version, &receipt);
     }
     let response = match release(&gate, &record, stored, evidence, &receipt).await {
-        Ok(pass) => with_pass(response, pass),
+        Ok(pass) => {
+            if failed {
+                not_used(&gate, pass.as_ref()).await;
+            }
+            with_pass(&gate, response, pass.as_ref())
+        }
         Err(error) => {
             tracing::error!(%error, grant = %record.id, "a paid answer could not be released");
             return answer::pending(purchase.version, &receipt);
@@ -164,7 +169,7 @@ async fn release(
     stored: Option<StoredAnswer>,
     evidence: &Evidence,
     receipt: &SettleResponse,
-) -> Result<Option<HeaderValue>, LedgerError> {
+) -> Result<Option<PassRecord>, LedgerError> {
     if record.state != GrantState::Served {
         gate.noted(durably!(
             "served",
@@ -177,6 +182,14 @@ async fn release(
             Ok(authorization::pass_of(gate, record).await)
         }
         other => other,
+    }
+}
+
+/// The request that bought a pass by header failed: it is none of those that the
+/// pass counts.
+async fn not_used(gate: &Inner, pass: Option<&PassRecord>) {
+    if let (Some(passes), Some(pass)) = (&gate.passes, pass) {
+        let _ = gate.noted(passes.store.give_use_back(&pass.id).await);
     }
 }
 

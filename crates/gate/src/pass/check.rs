@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use tollway_core::codes;
+use tollway_core::{Timestamp, codes};
 use tollway_ledger::{PassEnd, PassId, PassRecord};
 
 use super::{Passes, SoldPass};
@@ -35,6 +35,15 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     (second.is_none() && scheme.eq_ignore_ascii_case("bearer")).then(|| token.trim())
 }
 
+/// Takes a token of ours out of a request to the service behind.
+pub(crate) fn keep_to_ourselves(gate: &Inner, headers: &mut HeaderMap) {
+    let Some(passes) = &gate.passes else { return };
+    let is_ours = bearer(headers).is_some_and(|token| passes.keys.check(token).is_some());
+    if is_ours {
+        headers.remove(AUTHORIZATION);
+    }
+}
+
 const INVALID: Admission = Admission::Closed(
     codes::INVALID_TOKEN,
     "The access token opens nothing here; buy a new one.",
@@ -64,11 +73,7 @@ pub(crate) async fn admit(
         is_counted: claims.q.is_some(),
     };
     if opened.is_counted {
-        return match gate.noted(passes.store.use_pass(&opened.pass, now).await) {
-            Ok(Ok(_)) => Admission::Open(opened),
-            Ok(Err(end)) => closed(end),
-            Err(_) => Admission::Unknown,
-        };
+        return count(gate, passes, opened, claims.exp).await;
     }
     if passes.feed.trusts(&opened.pass, now) {
         return Admission::Open(opened);
@@ -92,6 +97,34 @@ pub(crate) async fn admit(
         passes.feed.is_settled(&opened.pass, expires_at, now);
     }
     Admission::Open(opened)
+}
+
+/// Makes one request of a pass that counts them. Whoever shows a dead one again
+/// and again makes the ledger read, and not write.
+async fn count(gate: &Inner, passes: &Passes, opened: Opened, exp: u64) -> Admission {
+    let (now, id) = (gate.now(), &opened.pass);
+    let has_ended = passes.feed.has_ended(id);
+    if has_ended {
+        let Ok(read) = gate.noted(passes.store.pass(id).await) else {
+            return Admission::Unknown;
+        };
+        if let Some(end) = read.map_or(Some(PassEnd::Unknown), |pass| pass.end(now)) {
+            return closed(end);
+        }
+    }
+    match gate.noted(passes.store.use_pass(id, now).await) {
+        Ok(Ok(_)) => {
+            if has_ended {
+                passes.feed.is_good(id);
+            }
+            Admission::Open(opened)
+        }
+        Ok(Err(end)) => {
+            passes.feed.is_ended(id, Timestamp::from_secs(exp), now);
+            closed(end)
+        }
+        Err(_) => Admission::Unknown,
+    }
 }
 
 fn closed(end: PassEnd) -> Admission {

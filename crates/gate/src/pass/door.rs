@@ -1,5 +1,6 @@
 //! `POST /token` as HTTP: which route's pass a body pays for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::header::RETRY_AFTER;
@@ -138,20 +139,23 @@ fn purchase(
         Posted::Payment(payment) => path_of(payment),
         Posted::Permit(_) => None,
     };
-    let mut sales = gate.pass_sales();
-    let named = path.as_deref().and_then(|path| gate.route_of(path));
-    sales.retain(|sale| {
-        let is_wanted = wanted.is_none_or(|wanted| wanted == sale.pattern);
-        let is_named = named.as_ref().is_none_or(|named| *named == sale.pattern);
-        is_wanted && is_named
-    });
+    let sales = gate.sales_for(wanted, path.as_deref());
     let Some(first) = sales.first().cloned() else {
         return Err(Box::new(missing()));
     };
+    let is_one = sales.len() == 1;
     let mut fits = sales
         .into_iter()
         .filter_map(|sale| payment_for(&sale, &posted).map(|payment| (sale, payment)));
     let Some((sale, payment)) = fits.next() else {
+        // Terms of one of several routes would be paid by who asked for another.
+        if !is_one {
+            return Err(Box::new(answer::problem(
+                StatusCode::BAD_REQUEST,
+                codes::NO_MATCHING_PAYMENT_REQUIREMENTS,
+                "The payment is for another network, token, amount or method than any pass here costs; ask the resource for its terms.",
+            )));
+        }
         let refusal = Refusal::new(
             codes::NO_MATCHING_PAYMENT_REQUIREMENTS,
             "The payment is for another network, token, amount or method than is asked; choose one of those.",
@@ -184,6 +188,7 @@ fn purchase(
     let mut purchase = Purchase::read(gate, Arc::clone(&sale), presented, target)
         .map_err(|rejection| Box::new(challenge::rejected(gate, &sale, &shown, &rejection)))?;
     purchase.flow = PaymentFlow::Upfront;
+    purchase.is_door = true;
     purchase.url = format!("{}{}", gate.base_url, passes.token_path);
     // A pass is found again by its payment, which needs no other name.
     purchase.identifier = None;
@@ -209,17 +214,21 @@ fn path_of(payment: &PaymentPayload) -> Option<String> {
 }
 
 impl Inner {
-    /// The sales of routes that sell passes at fixed prices.
-    fn pass_sales(&self) -> Vec<Arc<Sale>> {
-        (0..self.routes.len())
+    /// The sales of passes at fixed prices that may be meant: of the route of one
+    /// pattern, or of all that price a path, whatever the method.
+    fn sales_for(&self, pattern: Option<&str>, path: Option<&str>) -> Vec<Arc<Sale>> {
+        let priced = path.map(|path| self.routes_of(path));
+        let routes = (0..self.routes.len())
+            .filter(|route| priced.as_ref().is_none_or(|priced| priced.contains(route)));
+        routes
             .filter_map(|route| self.fixed_sale(route))
             .filter(|sale| sale.pass.is_some())
+            .filter(|sale| pattern.is_none_or(|pattern| pattern == sale.pattern))
             .collect()
     }
 
-    /// The pattern of the route that prices a path, by the first usual method
-    /// that it prices.
-    fn route_of(&self, path: &str) -> Option<String> {
+    /// The routes that price a path, by any usual method.
+    fn routes_of(&self, path: &str) -> BTreeSet<usize> {
         let methods = [
             Method::GET,
             Method::POST,
@@ -227,11 +236,10 @@ impl Inner {
             Method::PATCH,
             Method::DELETE,
         ];
-        let route = methods.iter().find_map(|m| match self.decide(m, path) {
+        let priced = methods.iter().filter_map(|m| match self.decide(m, path) {
             Decision::Paid { route, .. } => Some(route),
             _ => None,
-        })?;
-        let route = self.routes.get(route)?;
-        Some(route.pattern.as_str().to_owned())
+        });
+        priced.collect()
     }
 }

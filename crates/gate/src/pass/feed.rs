@@ -26,6 +26,8 @@ struct State {
     settled: HashMap<PassId, Timestamp>,
     /// Named by the feed: they are read for ever.
     doubted: HashMap<PassId, Timestamp>,
+    /// Opened nothing when they were used last, each until it expires.
+    ended: HashMap<PassId, Timestamp>,
     /// Whether there were more than are remembered.
     overflowed: bool,
     /// Whence to ask on; none before the first answer.
@@ -62,6 +64,27 @@ impl Feed {
         if state.settled.len() < MAX_REMEMBERED {
             state.settled.insert(pass.clone(), until);
         }
+    }
+
+    /// Whether a pass opened nothing when it was used last.
+    pub(crate) fn has_ended(&self, pass: &PassId) -> bool {
+        self.state().ended.contains_key(pass)
+    }
+
+    /// A pass opened nothing.
+    pub(crate) fn is_ended(&self, pass: &PassId, until: Timestamp, now: Timestamp) {
+        let mut state = self.state();
+        if state.ended.len() >= MAX_REMEMBERED {
+            state.ended.retain(|_, until| now < *until);
+        }
+        if state.ended.len() < MAX_REMEMBERED {
+            state.ended.insert(pass.clone(), until);
+        }
+    }
+
+    /// A pass opened something again: a request was given back to it.
+    pub(crate) fn is_good(&self, pass: &PassId) {
+        self.state().ended.remove(pass);
     }
 
     /// Asks once for what came since.

@@ -18,7 +18,7 @@ mod status;
 mod token;
 
 pub(crate) use body::Extras;
-pub(crate) use check::{Admission, Opened, admit, bearer};
+pub(crate) use check::{Admission, Opened, admit, bearer, keep_to_ourselves};
 pub(crate) use door::{answer, asked};
 pub(crate) use feed::{Feed, follow};
 pub(crate) use notice::tell_all;
@@ -32,7 +32,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use tollway_core::assets;
 use tollway_core::money::Decimal;
-use tollway_core::{Address, Amount, Network, Timestamp};
+use tollway_core::{Address, Amount, Network};
 use tollway_ledger::{ExposureCap, NewPass, PassRecord, PassStore};
 
 use crate::BuildError;
@@ -52,6 +52,8 @@ pub struct Passes {
     pub(crate) exposure: Option<(Decimal, Decimal)>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) webhook: Option<Webhook>,
+    /// Whether keys that are lost are given up, with the tokens that they signed.
+    pub(crate) gives_keys_up: bool,
 }
 
 impl Passes {
@@ -66,7 +68,16 @@ impl Passes {
             exposure: None,
             feed: Arc::default(),
             webhook: None,
+            gives_keys_up: false,
         }
+    }
+
+    /// Starts though tokens that are out were signed with a key that is none of
+    /// ours: they open nothing any more. For keys that are lost.
+    #[must_use]
+    pub const fn give_lost_keys_up(mut self) -> Self {
+        self.gives_keys_up = true;
+        self
     }
 
     /// Where payments are posted for tokens (default `/token`).
@@ -85,8 +96,9 @@ impl Passes {
     }
 
     /// Hands tokens out before their payments settle, as long as no more than
-    /// this is promised and not settled: to one payer, and to all (whole units
-    /// of each asset, such as dollars). Default: every payment settles first.
+    /// this is promised and not settled, or was promised since yesterday and
+    /// never paid: to one payer, and to all (whole units, such as dollars; for
+    /// each network and asset). Default: every payment settles first.
     #[must_use]
     pub fn in_background(mut self, per_payer: Decimal, total: Decimal) -> Self {
         self.exposure = Some((per_payer, total));
@@ -108,14 +120,16 @@ impl Passes {
         Ok(self)
     }
 
-    /// What is sold, as the ledger gets it.
-    pub(crate) fn new_pass(&self, sold: &SoldPass, used: u64, now: Timestamp) -> NewPass {
+    /// What a purchase buys, as its grant keeps it. A request that buys a pass by
+    /// header is one of those that the pass opens.
+    pub(crate) fn new_pass(&self, sold: &SoldPass, is_door: bool) -> NewPass {
         NewPass {
             audience: sold.audience.clone(),
             quota: sold.offer.quota,
-            used,
-            expires_at: now.plus(sold.offer.lifetime),
+            used: u64::from(!is_door),
+            lifetime: sold.offer.lifetime,
             is_told: self.webhook.is_some(),
+            is_door,
         }
     }
 

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use reqwest::Client;
+use tollway_core::Timestamp;
 use tollway_ledger::{LedgerError, Notice};
 use url::Url;
 use zeroize::Zeroizing;
@@ -22,8 +24,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// After this time nobody is told any more.
 const GIVE_UP: Duration = Duration::from_secs(3 * 24 * 60 * 60);
-/// Notices told in one round.
-const AT_ONCE: u32 = 20;
+/// Notices told at once: all of them are tried long before one is due again.
+const AT_ONCE: u32 = 50;
 /// Shortest key, in bytes.
 const MIN_KEY_BYTES: usize = 16;
 
@@ -79,35 +81,47 @@ impl Webhook {
     }
 }
 
-/// Tells on and on; ends with the gate.
+/// Tells on and on; ends with the gate. Where there is more to tell than goes at
+/// once, nothing is waited for.
 pub(crate) async fn tell_all(gate: Weak<Inner>, webhook: Webhook) {
     loop {
-        tokio::time::sleep(EVERY).await;
         let Some(gate) = gate.upgrade() else { return };
-        if let Err(error) = round(&gate, &webhook).await {
-            tracing::warn!(%error, "notices cannot be read");
+        match round(&gate, &webhook).await {
+            Ok(AT_ONCE..) => continue,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "notices cannot be read"),
         }
+        drop(gate);
+        tokio::time::sleep(EVERY).await;
     }
 }
 
-async fn round(gate: &Inner, webhook: &Webhook) -> Result<(), LedgerError> {
+/// Tells what is due, one beside the other; returns how many that were.
+async fn round(gate: &Inner, webhook: &Webhook) -> Result<u32, LedgerError> {
     let Some(passes) = &gate.passes else {
-        return Ok(());
+        return Ok(0);
     };
     let now = gate.now();
     let due = passes.store.take_notices(AT_ONCE, now.plus(AGAIN), now);
-    for notice in gate.noted(due.await)? {
-        let is_old = now > notice.at.plus(GIVE_UP);
-        if is_old {
-            tracing::error!(
-                notice = notice.id,
-                kind = notice.kind,
-                "a notice is given up: nobody took it in three days"
-            );
-        }
-        if is_old || webhook.tell(&notice, gate.now().secs()).await {
+    let due = gate.noted(due.await)?;
+    let telling = due.iter().map(async |notice| {
+        if is_given_up(notice, now) || webhook.tell(notice, gate.now().secs()).await {
             gate.noted(passes.store.told(&notice.id).await)?;
         }
+        Ok::<_, LedgerError>(())
+    });
+    let told: Result<Vec<()>, _> = join_all(telling).await.into_iter().collect();
+    told.map(|all| u32::try_from(all.len()).unwrap_or(AT_ONCE))
+}
+
+fn is_given_up(notice: &Notice, now: Timestamp) -> bool {
+    let is_old = now > notice.at.plus(GIVE_UP);
+    if is_old {
+        tracing::error!(
+            notice = notice.id,
+            kind = notice.kind,
+            "a notice is given up: nobody took it in three days"
+        );
     }
-    Ok(())
+    is_old
 }

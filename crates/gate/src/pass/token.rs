@@ -8,8 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use tollway_core::json::{self, JsonLimits};
+use tollway_ledger::TokenKeyName;
 use zeroize::Zeroizing;
 
 /// Longest token that is looked at, in bytes.
@@ -126,6 +127,18 @@ impl TokenKeys {
     /// The keys, the one that signs first.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &[u8]> {
         self.0.iter().map(|(_, key)| key.as_slice())
+    }
+
+    /// What tells each key from others, and says nothing of it.
+    pub(crate) fn names(&self) -> Vec<TokenKeyName> {
+        let named = self.0.iter().map(|(name, key)| {
+            let digest = Sha256::new().chain_update("tollway token key\0");
+            TokenKeyName {
+                name: name.clone(),
+                fingerprint: hex::encode(digest.chain_update(key.as_slice()).finalize()),
+            }
+        });
+        named.collect()
     }
 
     /// A token for these claims.

@@ -10,6 +10,8 @@ mod doors;
 mod identifiers;
 mod metered;
 mod outcomes;
+mod pass_sales;
+mod pass_tokens;
 mod passes;
 mod proofs;
 mod proxied;

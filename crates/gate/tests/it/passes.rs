@@ -20,37 +20,37 @@ use crate::support::{
 };
 use crate::upfront::HandClock;
 
-fn keys() -> TokenKeys {
+pub(crate) fn keys() -> TokenKeys {
     TokenKeys::parse(&format!("one {}", "5a".repeat(32))).unwrap()
 }
 
-fn hourly() -> Route {
+pub(crate) fn hourly() -> Route {
     let route = Route::new("/paid/*").unwrap().offer(price());
     route.pass(PassOffer::for_time(Duration::from_secs(3_600)))
 }
 
-fn passes(ledger: &Arc<SqliteLedger>) -> Passes {
+pub(crate) fn passes(ledger: &Arc<SqliteLedger>) -> Passes {
     let (own, all) = ("0.05".parse().unwrap(), "5".parse().unwrap());
     Passes::new(ledger.clone(), keys()).in_background(own, all)
 }
 
-async fn ledger() -> Arc<SqliteLedger> {
+pub(crate) async fn ledger() -> Arc<SqliteLedger> {
     Arc::new(SqliteLedger::open("sqlite::memory:").await.unwrap())
 }
 
 /// A gate that sells an hour of `/paid/*` for a cent.
-async fn shop() -> World {
+pub(crate) async fn shop() -> World {
     shop_with(|gate| gate.route(hourly())).await
 }
 
-async fn shop_with(finish: impl FnOnce(GateBuilder) -> GateBuilder) -> World {
+pub(crate) async fn shop_with(finish: impl FnOnce(GateBuilder) -> GateBuilder) -> World {
     let ledger = ledger().await;
     World::on(Arc::clone(&ledger), Arc::default(), |gate| {
         finish(gate.passes(passes(&ledger)))
     })
 }
 
-fn post(body: &Value) -> Request<Body> {
+pub(crate) fn post(body: &Value) -> Request<Body> {
     Request::post("/token")
         .body(tollway_gate::full(body.to_string()))
         .unwrap()
@@ -58,7 +58,7 @@ fn post(body: &Value) -> Request<Body> {
 
 /// The payment as clients of permit doors post it: integers, and the halves of
 /// the signature without leading zeros.
-fn permit(payment: &Payment) -> Value {
+pub(crate) fn permit(payment: &Payment) -> Value {
     let signed = &payment.payload.payload["authorization"];
     let number = |key: &str| signed[key].as_str().unwrap().parse::<u64>().unwrap();
     json!({
@@ -79,25 +79,25 @@ fn permit(payment: &Payment) -> Value {
     })
 }
 
-fn json_of(answer: &Answer) -> Value {
+pub(crate) fn json_of(answer: &Answer) -> Value {
     serde_json::from_slice(&answer.body).unwrap_or_default()
 }
 
-fn token_of(answer: &Answer) -> String {
+pub(crate) fn token_of(answer: &Answer) -> String {
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     let body = json_of(answer);
     assert_eq!(body["token_type"], "Bearer");
     body["access_token"].as_str().unwrap().to_owned()
 }
 
-fn with(token: &str, path: &str) -> Request<Body> {
+pub(crate) fn with(token: &str, path: &str) -> Request<Body> {
     let mut request = request("GET", path);
     let value = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
     request.headers_mut().insert("authorization", value);
     request
 }
 
-fn refusing(reason: &str) -> Say {
+pub(crate) fn refusing(reason: &str) -> Say {
     Say::Answer(Box::new(SettleResponse {
         error_reason: Some(reason.to_owned()),
         network: "eip155:84532".to_owned(),
@@ -105,7 +105,7 @@ fn refusing(reason: &str) -> Say {
     }))
 }
 
-async fn until(what: &str, patience: Duration, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, patience: Duration, mut is_so: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !is_so().await {
         assert!(
@@ -116,7 +116,7 @@ async fn until(what: &str, patience: Duration, mut is_so: impl AsyncFnMut() -> b
     }
 }
 
-const SOON: Duration = Duration::from_secs(5);
+pub(crate) const SOON: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn a_permit_gives_a_token_at_once_and_settles_behind_it() {

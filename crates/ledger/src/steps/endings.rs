@@ -1,10 +1,10 @@
 //! How payments end, and who is told of success.
 
 use serde_json::json;
-use tollway_core::{PaymentId, Settled, Timestamp, TxHash, mistake};
+use tollway_core::{PaymentId, Settled, Timestamp, TxHash, codes, mistake};
 
-use super::passes;
 use super::payments::{by_id, check_owner, conflict, record};
+use super::{passes, transfers};
 use crate::sql::{Row, json as text, millis, sql};
 use crate::store::Step;
 use crate::{
@@ -15,6 +15,8 @@ use crate::{
 struct End {
     state: PaymentState,
     settled: Option<Settled>,
+    /// The transaction that it is told of.
+    transaction: Option<TxHash>,
     refusal: Option<(String, String)>,
 }
 
@@ -30,13 +32,24 @@ impl End {
         };
         Self {
             state,
+            transaction: settled.as_ref().map(|s: &Settled| s.transaction.clone()),
             settled,
             refusal,
         }
     }
 
-    fn transaction(&self) -> Option<&TxHash> {
-        self.settled.as_ref().map(|settled| &settled.transaction)
+    /// The transfer that was taken for its own is another payment's. Nobody is
+    /// told to sign anew for it: the answer names the transaction, without terms.
+    fn of_anothers(settled: &Settled) -> Self {
+        Self {
+            state: PaymentState::Refused,
+            settled: None,
+            transaction: Some(settled.transaction.clone()),
+            refusal: Some((
+                codes::DUPLICATE_SETTLEMENT.to_owned(),
+                "The transfer that this payment rests on was counted for another payment; look at the named transaction, and show it to the seller.".to_owned(),
+            )),
+        }
     }
 }
 
@@ -131,13 +144,20 @@ async fn end(
         PaymentState::Accepted | PaymentState::Submitted
     ) {
         let recorded = payment.settled.as_ref().map(|s| &s.transaction);
-        let same = payment.state == end.state && recorded == end.transaction();
+        let same =
+            payment.state == end.state && recorded == end.settled.as_ref().map(|s| &s.transaction);
         return if same {
             Ok(())
         } else {
             Err(conflict(&payment.id, payment.state, WHAT))
         };
     }
+    let end = match &end.settled {
+        Some(settled) if !transfers::count(step, payment, settled).await? => {
+            End::of_anothers(settled)
+        }
+        _ => end,
+    };
     // That the money moved is a fact, whoever saw it.
     if end.settled.is_none() {
         check_owner(&payment.id, payment.replica.as_ref(), acting, WHAT)?;
@@ -158,14 +178,17 @@ async fn end(
     .bind(end.state.as_str())
     .bind(i64::from(end.settled.is_some()))
     .bind(evidence)
-    .bind(end.transaction().map(ToString::to_string))
+    .bind(end.transaction.as_ref().map(ToString::to_string))
     .bind(code.clone())
     .bind(message)
     .bind(millis(now))
     .bind(first.map(|_| millis(now)))
     .bind(first.flatten().map(str::to_owned));
     step.run(update).await?;
-    let facts = json!({ "evidence": end.settled, "code": code });
+    let mut facts = json!({ "evidence": end.settled, "code": code });
+    if end.settled.is_none() {
+        facts["transaction"] = json!(end.transaction);
+    }
     step.tell(payment.id.as_str(), end.state.as_str(), facts, now)
         .await?;
     if first.is_some() {
@@ -184,8 +207,8 @@ async fn end(
 }
 
 fn ended(payment: &mut PaymentRecord, end: End, now: Timestamp) {
-    if let Some(transaction) = end.transaction() {
-        payment.transaction = Some(transaction.clone());
+    if let Some(transaction) = end.transaction {
+        payment.transaction = Some(transaction);
     }
     if end.state != PaymentState::Settled {
         payment.slot = None;

@@ -58,6 +58,7 @@ pub(crate) fn record(row: &Row) -> Result<GrantRecord, LedgerError> {
             payment_identifier: row.opt_text("payment_identifier")?,
             flow: row.text("flow")?,
             owner: row.text("owner")?,
+            pass: row.opt_json("pass")?,
         },
         state: row.word("state", GrantState::from_word)?,
         evidence: row.opt_json("evidence")?,

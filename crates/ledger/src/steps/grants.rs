@@ -9,7 +9,9 @@ use super::{fresh_name, passes};
 use crate::failure::corrupt;
 use crate::sql::{Statement, json as text, millis, sql};
 use crate::store::Step;
-use crate::{Claim, Evidence, GrantRecord, GrantState, LedgerError, NewGrant, StoredAnswer};
+use crate::{
+    Claim, Evidence, GrantRecord, GrantState, LedgerError, NewGrant, PassRecord, StoredAnswer,
+};
 
 pub(super) async fn load(step: &mut Step, id: &GrantId) -> Result<GrantRecord, LedgerError> {
     match step.find(by_id(id)).await? {
@@ -67,7 +69,7 @@ pub(crate) async fn claim(
         claimed_at: now,
     };
     // The unique indexes decide; what is reclaimable is in none of them.
-    if step.run(insertion(&claimed)).await? == 0 && !mistake::is("two_grants") {
+    if step.run(insertion(&claimed)?).await? == 0 && !mistake::is("two_grants") {
         return holder(step, &claimed.grant).await;
     }
     Ok(Claim::New(claimed))
@@ -142,14 +144,16 @@ async fn identifier_holder(
     Ok((!holder.reclaimable && !same_payload).then_some(holder))
 }
 
-fn insertion(claimed: &GrantRecord) -> Statement {
+fn insertion(claimed: &GrantRecord) -> Result<Statement, LedgerError> {
     let grant = &claimed.grant;
-    sql(
+    let pass = grant.pass.as_ref().map(text).transpose()?;
+    Ok(sql(
         "INSERT INTO grants (id, identity, network, scope, payer, nonce, asset, from_account,
              to_account, amount, deadline, route, method, url, body_digest, payload_digest,
-             payment_identifier, flow, owner, state, is_open, reclaimable, claimed_at, updated_at)
+             payment_identifier, flow, owner, pass, state, is_open, reclaimable, claimed_at,
+             updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-             $18, $19, 'claimed', 1, 0, $20, $20)
+             $18, $19, $20, 'claimed', 1, 0, $21, $21)
          ON CONFLICT DO NOTHING",
     )
     .bind(claimed.id.to_string())
@@ -171,7 +175,8 @@ fn insertion(claimed: &GrantRecord) -> Statement {
     .bind(grant.payment_identifier.clone())
     .bind(grant.flow.clone())
     .bind(grant.owner.clone())
-    .bind(millis(claimed.claimed_at))
+    .bind(pass)
+    .bind(millis(claimed.claimed_at)))
 }
 
 pub(crate) async fn served(
@@ -294,7 +299,7 @@ pub(crate) async fn release(
     evidence: &Evidence,
     receipt: &Value,
     now: Timestamp,
-) -> Result<(), LedgerError> {
+) -> Result<Option<PassRecord>, LedgerError> {
     const WHAT: &str = "release it";
     let grant = own(step, id, owner, WHAT).await?;
     let allowed = match grant.state {
@@ -319,7 +324,14 @@ pub(crate) async fn release(
         passes::settled(step, id, receipt, now).await?;
     }
     let facts = json!({ "evidence": evidence });
-    step.tell(id.as_str(), "released", facts, now).await
+    step.tell(id.as_str(), "released", facts, now).await?;
+    match &grant.grant.pass {
+        Some(sold) if !is_in_background(&grant) => {
+            let bought = passes::bought(step, &grant, sold, receipt, now);
+            bought.await.map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 pub(crate) async fn refuse(

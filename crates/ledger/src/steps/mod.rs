@@ -13,6 +13,8 @@ pub(crate) mod replicas;
 pub(crate) mod slots;
 pub(crate) mod spend_rows;
 pub(crate) mod spends;
+pub(crate) mod token_keys;
+pub(crate) mod transfers;
 
 use tollway_core::Timestamp;
 

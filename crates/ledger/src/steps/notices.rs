@@ -73,3 +73,12 @@ pub(crate) async fn told(step: &mut Step, id: &str) -> Result<(), LedgerError> {
     let delete = sql("DELETE FROM notices WHERE id = $1");
     step.run(delete.bind(id.to_owned())).await.map(drop)
 }
+
+/// After this time nobody is told any more, whoever was to take it.
+const KEEP: u64 = 4 * 24 * 60 * 60 * 1_000;
+
+pub(super) async fn forget(step: &mut Step, now: Timestamp) -> Result<(), LedgerError> {
+    let before = now.millis().saturating_sub(KEEP);
+    let delete = sql("DELETE FROM notices WHERE at < $1").bind(int(before));
+    step.run(delete).await.map(drop)
+}

@@ -10,8 +10,8 @@ use crate::failure::corrupt;
 use crate::sql::{Row, Statement, int, json as text, millis, sql};
 use crate::store::Step;
 use crate::{
-    Claim, Evidence, ExposureCap, GrantRecord, Issue, LedgerError, NewGrant, NewPass, Outstanding,
-    PassEnd, PassId, PassRecord, UNSETTLED_GRACE,
+    Claim, ExposureCap, GrantRecord, Issue, LedgerError, NewGrant, NewPass, Outstanding, PassEnd,
+    PassId, PassRecord, UNSETTLED_GRACE,
 };
 
 pub(crate) fn by_id(id: &PassId) -> Statement {
@@ -26,6 +26,7 @@ pub(crate) fn record(row: &Row) -> Result<PassRecord, LedgerError> {
     let payload: Option<Value> = row.opt_json("payload")?;
     let requirements: Option<Value> = row.opt_json("requirements")?;
     let outstanding = payload.zip(requirements);
+    let is_revoked = has_failed(row)? || row.flag("is_withdrawn")?;
     Ok(PassRecord {
         id: PassId::from_text(row.text("id")?),
         grant: GrantId::from_text(row.text("grant_id")?),
@@ -38,7 +39,7 @@ pub(crate) fn record(row: &Row) -> Result<PassRecord, LedgerError> {
         uses_left: row.opt_number("uses_left")?,
         deadline: row.time("deadline")?,
         expires_at: row.time("expires_at")?,
-        is_revoked: row.text("status")? == "revoked",
+        is_revoked,
         is_settled: row.flag("is_settled")?,
         outstanding: outstanding.map(|(payload, requirements)| Outstanding {
             payload,
@@ -48,10 +49,21 @@ pub(crate) fn record(row: &Row) -> Result<PassRecord, LedgerError> {
     })
 }
 
+/// Whether its payment failed.
+fn has_failed(row: &Row) -> Result<bool, LedgerError> {
+    Ok(row.text("status")? == "revoked")
+}
+
 /// A pass with what the record does not show.
 struct Stored {
     pass: PassRecord,
     is_told: bool,
+    /// Its payment failed.
+    has_failed: bool,
+    /// The seller took it back.
+    is_withdrawn: bool,
+    /// The day on which its promise was lost.
+    lost_on: Option<u64>,
 }
 
 async fn stored(step: &mut Step, question: Statement) -> Result<Option<Stored>, LedgerError> {
@@ -61,6 +73,9 @@ async fn stored(step: &mut Step, question: Statement) -> Result<Option<Stored>, 
     Ok(Some(Stored {
         pass: record(&row)?,
         is_told: row.flag("is_told")?,
+        has_failed: has_failed(&row)?,
+        is_withdrawn: row.flag("is_withdrawn")?,
+        lost_on: row.opt_number("lost_on")?,
     }))
 }
 
@@ -72,13 +87,17 @@ pub(crate) async fn issue(
     cap: ExposureCap,
     now: Timestamp,
 ) -> Result<Issue, LedgerError> {
-    let grant = match grants::claim(step, new, now).await? {
+    let new = NewGrant {
+        pass: Some(pass.clone()),
+        ..new.clone()
+    };
+    let grant = match grants::claim(step, &new, now).await? {
         Claim::New(grant) => grant,
         Claim::Existing(grant) | Claim::IdentifierTaken(grant) => {
             return Ok(Issue::Existing(Box::new(grant)));
         }
     };
-    let Some(()) = exposures::promise(step, &grant.grant, cap).await? else {
+    let Some(()) = exposures::promise(step, &grant.grant, cap, now).await? else {
         // Nothing of this step may stay: the grant is not claimed.
         let undone = sql("DELETE FROM grants WHERE id = $1");
         step.run(undone.bind(grant.id.to_string())).await?;
@@ -109,7 +128,7 @@ async fn insert(
         quota: new.quota,
         uses_left: new.quota.map(|quota| quota.saturating_sub(new.used)),
         deadline: grant.grant.deadline,
-        expires_at: new.expires_at,
+        expires_at: now.plus(new.lifetime),
         is_revoked: false,
         is_settled: outstanding.is_none(),
         outstanding: outstanding.cloned(),
@@ -158,19 +177,16 @@ async fn insert(
     Ok(issued)
 }
 
-pub(crate) async fn release_with_pass(
+/// The pass that a grant was bought for, when its money has moved.
+pub(super) async fn bought(
     step: &mut Step,
-    id: &GrantId,
-    owner: Option<&str>,
-    evidence: &Evidence,
+    grant: &GrantRecord,
+    sold: &NewPass,
     receipt: &Value,
-    new: &NewPass,
     now: Timestamp,
 ) -> Result<PassRecord, LedgerError> {
-    grants::release(step, id, owner, evidence, receipt, now).await?;
-    let grant = grants::load(step, id).await?;
-    let issued = insert(step, &grant, new, None, now).await?;
-    if new.is_told {
+    let issued = insert(step, grant, sold, None, now).await?;
+    if sold.is_told {
         let facts = json!({ "transaction": receipt.get("transaction") });
         notices::write(step, &issued, "payment_settled", facts, now).await?;
     }
@@ -185,22 +201,13 @@ pub(crate) async fn settled(
     receipt: &Value,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let Some(Stored { pass, is_told }) = stored(step, by_grant(grant)).await? else {
+    let Some(found) = stored(step, by_grant(grant)).await? else {
         return Ok(());
     };
-    if !pass.is_revoked && !pass.is_settled {
-        exposures::kept(step, &pass).await?;
-    }
-    // A pass whose payment was called failed, and then was found settled, is good.
-    let update = sql(
-        "UPDATE passes SET status = 'active', is_settled = 1, payload = NULL,
-             requirements = NULL, updated_at = $2 WHERE id = $1",
-    );
-    step.run(update.bind(pass.id.to_string()).bind(millis(now)))
-        .await?;
-    if is_told {
+    paid(step, &found, now).await?;
+    if found.is_told {
         let facts = json!({ "transaction": receipt.get("transaction") });
-        notices::write(step, &pass, "payment_settled", facts, now).await?;
+        notices::write(step, &found.pass, "payment_settled", facts, now).await?;
     }
     Ok(())
 }
@@ -214,18 +221,30 @@ pub(crate) async fn settled_again(
     // What was settled once has no order to settle any more.
     let of_payment =
         sql("SELECT * FROM passes WHERE identity = $1 AND is_settled = 0 AND payload IS NULL");
-    let Some(found) = stored(step, of_payment.bind(digest(identity))).await? else {
-        return Ok(());
-    };
-    if !found.pass.is_revoked {
-        exposures::kept(step, &found.pass).await?;
+    match stored(step, of_payment.bind(digest(identity))).await? {
+        Some(found) => paid(step, &found, now).await,
+        None => Ok(()),
     }
-    let update = sql("UPDATE passes SET is_settled = 1, updated_at = $2 WHERE id = $1");
-    let update = update.bind(found.pass.id.to_string()).bind(millis(now));
-    step.run(update).await.map(|_| ())
 }
 
-/// The money of a payment will not move: its pass is dead.
+/// A promise is kept, also one that was called lost: a pass whose payment was
+/// found settled is good, unless the seller took it back.
+async fn paid(step: &mut Step, found: &Stored, now: Timestamp) -> Result<(), LedgerError> {
+    match found.lost_on {
+        Some(day) => exposures::found(step, &found.pass, day).await?,
+        None if !found.pass.is_settled => exposures::kept(step, &found.pass).await?,
+        None => {}
+    }
+    let update = sql(
+        "UPDATE passes SET status = 'active', is_settled = 1, lost_on = NULL, payload = NULL,
+             requirements = NULL, updated_at = $2 WHERE id = $1",
+    );
+    let update = update.bind(found.pass.id.to_string()).bind(millis(now));
+    step.run(update).await.map(drop)
+}
+
+/// The money of a payment will not move: its pass is dead, and what was promised
+/// with it is lost.
 pub(crate) async fn failed(
     step: &mut Step,
     identity: &Identity,
@@ -233,9 +252,25 @@ pub(crate) async fn failed(
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     let of_payment = sql("SELECT * FROM passes WHERE identity = $1").bind(digest(identity));
-    match stored(step, of_payment).await? {
-        Some(found) => end(step, found, Some(code), now).await,
-        None => Ok(()),
+    let Some(found) = stored(step, of_payment).await?.filter(|f| !f.has_failed) else {
+        return Ok(());
+    };
+    let pass = &found.pass;
+    let lost_on = match pass.is_settled {
+        true => None,
+        false => Some(exposures::lost(step, pass, now).await?),
+    };
+    let update =
+        sql("UPDATE passes SET status = 'revoked', lost_on = $2, updated_at = $3 WHERE id = $1");
+    let update = update.bind(pass.id.to_string()).bind(lost_on.map(int));
+    step.run(update.bind(millis(now))).await?;
+    if found.is_told {
+        let facts = json!({ "code": code });
+        notices::write(step, pass, "payment_failed", facts, now).await?;
+    }
+    match found.is_withdrawn {
+        true => Ok(()),
+        false => revoked(step, &found, Some(code), now).await,
     }
 }
 
@@ -253,51 +288,48 @@ pub(crate) async fn taken_back(
     let update = sql("UPDATE passes SET is_settled = 0, updated_at = $2 WHERE id = $1");
     let update = update.bind(found.pass.id.to_string()).bind(millis(now));
     step.run(update).await?;
-    if !found.pass.is_revoked {
-        exposures::promise_again(step, &found.pass).await?;
-    }
+    exposures::promise_again(step, &found.pass).await?;
     announce(step, &found.pass).await
 }
 
+/// The seller takes a pass back. Its payment goes on, and so does what was
+/// promised with it.
 pub(crate) async fn revoke(
     step: &mut Step,
     id: &PassId,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    match stored(step, by_id(id)).await? {
-        Some(found) => end(step, found, None, now).await,
-        None => Err(LedgerError::NotFound(id.to_string())),
+    let Some(found) = stored(step, by_id(id)).await? else {
+        return Err(LedgerError::NotFound(id.to_string()));
+    };
+    if found.is_withdrawn {
+        return Ok(());
+    }
+    let update = sql("UPDATE passes SET is_withdrawn = 1, updated_at = $2 WHERE id = $1");
+    step.run(update.bind(id.to_string()).bind(millis(now)))
+        .await?;
+    match found.has_failed {
+        true => Ok(()),
+        false => revoked(step, &found, None, now).await,
     }
 }
 
-async fn end(
+/// Tells of a pass that was good and opens nothing any more.
+async fn revoked(
     step: &mut Step,
-    found: Stored,
+    found: &Stored,
     code: Option<&str>,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let Stored { pass, is_told } = found;
-    if pass.is_revoked {
-        return Ok(());
-    }
-    if !pass.is_settled {
-        exposures::kept(step, &pass).await?;
-    }
-    let update = sql("UPDATE passes SET status = 'revoked', updated_at = $2 WHERE id = $1");
-    step.run(update.bind(pass.id.to_string()).bind(millis(now)))
-        .await?;
-    announce(step, &pass).await?;
+    let pass = &found.pass;
+    announce(step, pass).await?;
     let facts = json!({ "pass": pass.id, "code": code });
     step.tell(pass.grant.as_str(), "pass_revoked", facts, now)
         .await?;
-    if is_told {
-        if let Some(code) = code {
-            let facts = json!({ "code": code });
-            notices::write(step, &pass, "payment_failed", facts, now).await?;
-        }
-        notices::write(step, &pass, "pass_revoked", json!({}), now).await?;
+    match found.is_told {
+        true => notices::write(step, pass, "pass_revoked", json!({}), now).await,
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// Tells all who trust passes unread. The number is taken from one row, which
@@ -320,7 +352,7 @@ pub(crate) async fn use_pass(
 ) -> Result<Result<PassRecord, PassEnd>, LedgerError> {
     let update = sql(
         "UPDATE passes SET uses_left = uses_left - 1 WHERE id = $1 AND status = 'active'
-             AND uses_left > 0 AND expires_at > $2 AND (is_settled = 1 OR deadline >= $3)",
+             AND is_withdrawn = 0 AND uses_left > 0 AND expires_at > $2 AND (is_settled = 1 OR deadline >= $3)",
     )
     .bind(id.to_string())
     .bind(millis(now))
@@ -355,8 +387,11 @@ pub(crate) async fn give_use_back(step: &mut Step, id: &PassId) -> Result<(), Le
 pub(crate) async fn forget(
     step: &mut Step,
     before: Timestamp,
+    now: Timestamp,
     limit: i64,
 ) -> Result<u64, LedgerError> {
+    exposures::forget(step, now).await?;
+    notices::forget(step, now).await?;
     let revocations = sql("DELETE FROM revocations WHERE seq IN (
              SELECT seq FROM revocations WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)");
     step.run(revocations.bind(millis(before)).bind(limit))

@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tollway_core::{Identity, Network, PaymentId, Proof, Timestamp, mistake};
 
-use super::{fresh_name, passes, slots};
+use super::{fresh_name, passes, slots, transfers};
 use crate::failure::corrupt;
 use crate::sql::{Row, Statement, json as text, millis, sql};
 use crate::store::Step;
@@ -361,6 +361,7 @@ pub(crate) async fn take_back(
     .bind(owner.map(ToString::to_string))
     .bind(millis(now));
     step.run(update).await?;
+    transfers::free(step, &payment).await?;
     passes::taken_back(step, &payment.payment.identity, now).await?;
     step.tell(id.as_str(), "taken_back", json!({ "reason": reason }), now)
         .await

@@ -8,8 +8,11 @@ use tollway_core::{Amount, GrantId, Identity, Timestamp};
 use super::{Step, Store, step_name};
 use crate::sql::{by_seq, millis, sql};
 use crate::steps::grant_rows::{answer, by_identifier, by_identity, open, record};
-use crate::steps::grants as steps;
-use crate::{Claim, Evidence, GrantRecord, GrantStore, LedgerError, NewGrant, StoredAnswer};
+use crate::steps::{grants as steps, passes};
+use crate::{
+    Claim, Evidence, GrantRecord, GrantStore, LedgerError, NewGrant, Outstanding, PassRecord,
+    StoredAnswer,
+};
 
 /// Answers forgotten in one step, so that the steps of others get in between.
 const FORGET_AT_ONCE: u64 = 64;
@@ -62,7 +65,7 @@ impl GrantStore for Store {
         evidence: &Evidence,
         receipt: &serde_json::Value,
         now: Timestamp,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<Option<PassRecord>, LedgerError> {
         let (id, evidence, receipt) = (id.clone(), evidence.clone(), receipt.clone());
         let owner = self.owner.clone();
         self.write(step_name!("release"), async move |step: &mut Step| {
@@ -127,6 +130,12 @@ impl GrantStore for Store {
     ) -> Result<Option<GrantRecord>, LedgerError> {
         let row = self.find(by_identity(identity)).await?;
         row.as_ref().map(record).transpose()
+    }
+
+    async fn outstanding(&self, id: &GrantId) -> Result<Option<Outstanding>, LedgerError> {
+        let row = self.find(passes::by_grant(id)).await?;
+        let pass = row.as_ref().map(passes::record).transpose()?;
+        Ok(pass.and_then(|pass| pass.outstanding))
     }
 
     async fn answer(&self, id: &GrantId) -> Result<Option<StoredAnswer>, LedgerError> {

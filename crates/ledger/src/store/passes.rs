@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::Value;
 use tollway_core::{GrantId, Timestamp};
 
 use super::{Step, Store, step_name};
 use crate::sql::{int, sql};
-use crate::steps::{grant_rows, notices, passes as steps};
+use crate::steps::{grant_rows, notices, passes as steps, token_keys};
 use crate::{
-    Evidence, ExposureCap, GrantRecord, Issue, LedgerError, NewGrant, NewPass, Notice, Outstanding,
-    PassEnd, PassId, PassRecord, PassStore, Revocations,
+    ExposureCap, GrantRecord, Issue, LedgerError, NewGrant, NewPass, Notice, Outstanding, PassEnd,
+    PassId, PassRecord, PassStore, Revocations, TokenKeyName,
 };
 
 /// Rows forgotten in one step.
@@ -38,23 +37,6 @@ impl PassStore for Store {
     ) -> Result<Issue, LedgerError> {
         self.write(step_name!("issue"), async move |step: &mut Step| {
             steps::issue(step, &new, &pass, &outstanding, cap, now).await
-        })
-        .await
-    }
-
-    async fn release_with_pass(
-        &self,
-        id: &GrantId,
-        evidence: &Evidence,
-        receipt: &Value,
-        pass: NewPass,
-        now: Timestamp,
-    ) -> Result<PassRecord, LedgerError> {
-        let (id, evidence, receipt) = (id.clone(), evidence.clone(), receipt.clone());
-        let owner = self.owner.clone();
-        self.write(step_name!("release"), async move |step: &mut Step| {
-            let owner = owner.as_deref();
-            steps::release_with_pass(step, &id, owner, &evidence, &receipt, &pass, now).await
         })
         .await
     }
@@ -125,17 +107,30 @@ impl PassStore for Store {
         }
     }
 
-    async fn forget_passes(&self, before: Timestamp) -> Result<u64, LedgerError> {
+    async fn forget_passes(&self, before: Timestamp, now: Timestamp) -> Result<u64, LedgerError> {
         let mut forgotten = 0;
         loop {
             let forget =
-                async move |step: &mut Step| steps::forget(step, before, FORGET_AT_ONCE).await;
+                async move |step: &mut Step| steps::forget(step, before, now, FORGET_AT_ONCE).await;
             let count = self.write(step_name!("forget_passes"), forget).await?;
             forgotten += count;
             if count < FORGET_AT_ONCE.unsigned_abs() {
                 return Ok(forgotten);
             }
         }
+    }
+
+    async fn sign_with(
+        &self,
+        keys: &[TokenKeyName],
+        whatever_is_out: bool,
+        now: Timestamp,
+    ) -> Result<Option<String>, LedgerError> {
+        let keys = keys.to_vec();
+        self.write(step_name!("sign_with"), async move |step: &mut Step| {
+            token_keys::sign_with(step, &keys, whatever_is_out, now).await
+        })
+        .await
     }
 
     async fn take_notices(

@@ -16,6 +16,10 @@ CREATE INDEX grants_open ON grants (from_account, asset) WHERE is_open = 1;
 
 CREATE INDEX grants_reclaimable ON grants (updated_at) WHERE reclaimable = 1;
 
+CREATE INDEX losses_by_day ON losses (day);
+
+CREATE INDEX notices_by_age ON notices (at);
+
 CREATE INDEX notices_due ON notices (due_at, id);
 
 CREATE INDEX passes_expired ON passes (expires_at);
@@ -114,7 +118,7 @@ CREATE TABLE grants (
     reclaimable        INTEGER NOT NULL CHECK (reclaimable IN (0, 1)),
     claimed_at         INTEGER NOT NULL,
     updated_at         INTEGER NOT NULL
-) STRICT;
+, pass TEXT) STRICT;
 
 CREATE TABLE leases (
     network   TEXT NOT NULL,
@@ -123,6 +127,15 @@ CREATE TABLE leases (
     epoch     INTEGER NOT NULL,
     leased_at INTEGER NOT NULL,
     PRIMARY KEY (network, signer)
+) STRICT;
+
+CREATE TABLE losses (
+    network TEXT NOT NULL,
+    asset   TEXT NOT NULL,
+    payer   TEXT NOT NULL,
+    day     INTEGER NOT NULL,
+    amount  TEXT NOT NULL,
+    PRIMARY KEY (network, asset, payer, day)
 ) STRICT;
 
 CREATE TABLE meta (
@@ -159,7 +172,7 @@ CREATE TABLE passes (
     is_told        INTEGER NOT NULL CHECK (is_told IN (0, 1)),
     issued_at      INTEGER NOT NULL,
     updated_at     INTEGER NOT NULL
-) STRICT;
+, is_withdrawn INTEGER NOT NULL DEFAULT 0, lost_on INTEGER) STRICT;
 
 CREATE TABLE payments (
     seq             INTEGER PRIMARY KEY,
@@ -290,6 +303,21 @@ CREATE TABLE spends (
     reserved_at       INTEGER NOT NULL,
     updated_at        INTEGER NOT NULL
 , limited_key TEXT) STRICT;
+
+CREATE TABLE token_keys (
+    fingerprint TEXT NOT NULL PRIMARY KEY,
+    name        TEXT NOT NULL,
+    is_current  INTEGER NOT NULL CHECK (is_current IN (0, 1)),
+    used_at     INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE transfers (
+    network        TEXT NOT NULL,
+    transaction_id TEXT NOT NULL,
+    log_index      INTEGER NOT NULL,
+    payment        TEXT NOT NULL,
+    PRIMARY KEY (network, transaction_id, log_index)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE writers (
     writer         TEXT NOT NULL PRIMARY KEY,

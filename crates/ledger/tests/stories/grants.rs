@@ -26,7 +26,8 @@ fn evidence() -> Evidence {
 }
 
 async fn released(store: &impl GrantStore, id: &GrantId) -> Result<(), LedgerError> {
-    store.release(id, &evidence(), &receipt(), at(9)).await
+    let released = store.release(id, &evidence(), &receipt(), at(9)).await;
+    released.map(|pass| assert_eq!(pass, None))
 }
 
 #[track_caller]

@@ -82,6 +82,7 @@ mod told {
             a_cancellation_leaves_the_slots_payments,
             nonces_are_given_out_without_gaps,
             a_payment_ends_once,
+            one_transfer_settles_one_payment,
             success_is_handed_out_once,
             success_is_for_the_key_that_opened_the_payment,
             a_reorganisation_brings_the_attempt_back,
@@ -110,6 +111,10 @@ mod told {
         passes:
             one_payment_opens_one_pass,
             no_more_is_promised_than_the_cap,
+            what_was_promised_and_never_paid_counts_for_a_day,
+            what_the_seller_takes_back_stays_taken_back,
+            what_was_called_lost_and_is_found_counts_no_more,
+            gates_that_do_not_know_each_others_keys_are_found,
             a_pass_dies_with_its_payment,
             what_the_engine_refuses_kills_its_pass_at_once,
             what_the_chain_takes_back_is_not_trusted_unread,
@@ -130,6 +135,7 @@ mod told {
             a_thousand_accepts_make_one_payment,
             a_thousand_claims_open_one_grant,
             a_thousand_are_told_of_success_once,
+            a_thousand_payments_by_one_transfer_settle_once,
             a_thousand_reservations_stay_within_the_budget,
             a_thousand_reservations_stay_within_a_keys_payments;
     }

@@ -1,11 +1,14 @@
 //! Passes, over any store.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio::task::JoinSet;
-use tollway_core::Timestamp;
+use tollway_core::{PaymentId, Timestamp};
 use tollway_ledger::{
     Conclusion, Evidence, ExposureCap, GrantRecord, GrantState, GrantStore, Issue, NewGrant,
     NewPass, Outstanding, PassEnd, PassRecord, PassStore, SettlementStore, StoryStore,
+    TokenKeyName,
 };
 
 use crate::settlements::accepted;
@@ -19,8 +22,9 @@ fn day() -> NewPass {
         audience: "GET /paid/*".to_owned(),
         quota: None,
         used: 0,
-        expires_at: at(END),
+        lifetime: Duration::from_millis(END - 1),
         is_told: true,
+        is_door: true,
     }
 }
 
@@ -119,8 +123,140 @@ pub async fn no_more_is_promised_than_the_cap(store: impl PassStore + GrantStore
         .refuse(&second.id, "spent", "Spent.", false, at(3))
         .await
         .unwrap();
-    assert!(try_it(4, room(2, 2)).await.is_some(), "one is owed no more");
-    assert_eq!(try_it(5, room(2, 2)).await, None);
+    assert_eq!(
+        try_it(4, room(2, 9)).await,
+        None,
+        "one is open, and one was lost"
+    );
+    assert_eq!(try_it(4, room(9, 2)).await, None, "of all, too");
+    assert!(try_it(4, room(3, 3)).await.is_some());
+}
+
+const DAY: u64 = 86_400_000;
+
+pub async fn what_was_promised_and_never_paid_counts_for_a_day(store: impl PassStore + GrantStore) {
+    let try_it = async |n, now| {
+        let issue = store.issue(background(n), day(), outstanding(), room(1, 1), at(now));
+        match issue.await.unwrap() {
+            Issue::New(grant, pass) => Some((*grant, *pass)),
+            Issue::OverExposed => None,
+            Issue::Existing(_) => panic!("it is new"),
+        }
+    };
+    let fail = async |grant: &GrantRecord, now| {
+        let refused = store.refuse(&grant.id, "balance", "Gone.", false, at(now));
+        refused.await.unwrap();
+    };
+    let (first, _) = try_it(1, 3 * DAY).await.unwrap();
+    fail(&first, 3 * DAY + 1).await;
+    for (n, later) in [(2, 3 * DAY + 2), (3, 4 * DAY), (4, 5 * DAY - 1)] {
+        assert_eq!(try_it(n, later).await, None, "at {later}");
+    }
+    let forgotten = store.forget_passes(at(0), at(5 * DAY - 1));
+    forgotten.await.unwrap();
+    assert_eq!(try_it(5, 5 * DAY - 1).await, None, "it still counts");
+    let (second, _) = try_it(6, 5 * DAY).await.expect("two days later");
+    fail(&second, 5 * DAY).await;
+    store.forget_passes(at(0), at(7 * DAY)).await.unwrap();
+    assert!(try_it(7, 7 * DAY).await.is_some());
+}
+
+/// Its engine says how the payment of a pass ended.
+async fn with_its_payment(
+    store: &(impl PassStore + GrantStore + SettlementStore),
+    n: u64,
+) -> (PaymentId, GrantRecord, PassRecord) {
+    let payment = accepted(store, n).await;
+    let new = NewGrant {
+        identity: payment.payment.identity.clone(),
+        ..background(n)
+    };
+    let issue = store.issue(new, day(), outstanding(), room(1, 1), at(1));
+    match issue.await.unwrap() {
+        Issue::New(grant, pass) => (payment.id, *grant, *pass),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub async fn what_the_seller_takes_back_stays_taken_back(
+    store: impl PassStore + GrantStore + SettlementStore,
+) {
+    let (payment, grant, pass) = with_its_payment(&store, 1).await;
+    store.revoke(&pass.id, at(2)).await.unwrap();
+    let open = store.issue(background(2), day(), outstanding(), room(1, 1), at(2));
+    assert_eq!(
+        open.await.unwrap(),
+        Issue::OverExposed,
+        "it is to settle all the same"
+    );
+    let done = Conclusion::Settled(settled(1));
+    store.conclude(&payment, done.clone(), at(3)).await.unwrap();
+    pays(&store, &grant, at(3)).await;
+    let revoked = store.pass(&pass.id).await.unwrap().unwrap();
+    assert!(revoked.is_settled);
+    assert_eq!(revoked.end(at(4)), Some(PassEnd::Revoked));
+    let used = store.use_pass(&pass.id, at(4)).await.unwrap();
+    assert_eq!(used, Err(PassEnd::Revoked));
+
+    store
+        .take_back(&payment, "block 7 is gone", at(5))
+        .await
+        .unwrap();
+    let open = store.issue(background(3), day(), outstanding(), room(1, 1), at(5));
+    assert_eq!(open.await.unwrap(), Issue::OverExposed, "it is open again");
+    store.conclude(&payment, done, at(6)).await.unwrap();
+    let revoked = store.pass(&pass.id).await.unwrap().unwrap();
+    assert_eq!(revoked.end(at(7)), Some(PassEnd::Revoked));
+    let kept = store.issue(background(4), day(), outstanding(), room(1, 1), at(7));
+    assert!(
+        matches!(kept.await.unwrap(), Issue::New(..)),
+        "and kept again"
+    );
+}
+
+pub async fn what_was_called_lost_and_is_found_counts_no_more(
+    store: impl PassStore + GrantStore + SettlementStore,
+) {
+    let (payment, grant, pass) = with_its_payment(&store, 1).await;
+    let refused = Conclusion::Refused {
+        code: "balance".to_owned(),
+        message: "Too little.".to_owned(),
+    };
+    store.conclude(&payment, refused, at(2)).await.unwrap();
+    let over = store.issue(background(2), day(), outstanding(), room(1, 1), at(2));
+    assert_eq!(over.await.unwrap(), Issue::OverExposed);
+    pays(&store, &grant, at(3)).await;
+    let good = store.pass(&pass.id).await.unwrap().unwrap();
+    assert_eq!(good.end(at(4)), None);
+    let next = store.issue(background(3), day(), outstanding(), room(1, 1), at(4));
+    assert!(matches!(next.await.unwrap(), Issue::New(..)));
+}
+
+pub async fn gates_that_do_not_know_each_others_keys_are_found(store: impl PassStore) {
+    let key = |name: &str| TokenKeyName {
+        name: name.to_owned(),
+        fingerprint: format!("digest of {name}"),
+    };
+    let sign = async |names: &[&str], whatever_is_out| {
+        let keys: Vec<_> = names.iter().map(|name| key(name)).collect();
+        store
+            .sign_with(&keys, whatever_is_out, at(5))
+            .await
+            .unwrap()
+    };
+    assert_eq!(sign(&["a"], false).await, None);
+    assert_eq!(sign(&["a"], false).await, None, "as before");
+    assert_eq!(sign(&["b", "a"], false).await, None, "it rotates");
+    assert_eq!(sign(&["b"], false).await, None, "and the old one goes");
+    issued(&store, 1, day()).await;
+    assert_eq!(sign(&["c"], false).await, Some("b".to_owned()));
+    assert_eq!(
+        sign(&["c"], false).await,
+        Some("b".to_owned()),
+        "nothing changed"
+    );
+    assert_eq!(sign(&["c"], true).await, None);
+    assert_eq!(sign(&["b"], false).await, Some("c".to_owned()));
 }
 
 pub async fn a_pass_dies_with_its_payment(store: impl PassStore + GrantStore) {
@@ -220,8 +356,13 @@ pub async fn a_pass_for_calls_opens_as_many(store: impl PassStore + GrantStore +
 }
 
 pub async fn a_pass_comes_with_a_release_too(store: impl PassStore + GrantStore) {
+    let sold = NewPass {
+        used: 1,
+        ..calls(100)
+    };
     let new = NewGrant {
         flow: "upfront".to_owned(),
+        pass: Some(sold.clone()),
         ..grant(1)
     };
     let claimed = match store.claim(new, at(1)).await.unwrap() {
@@ -234,20 +375,21 @@ pub async fn a_pass_comes_with_a_release_too(store: impl PassStore + GrantStore)
         transaction: hash(1),
     };
     let receipt = json!({ "success": true });
-    let bought = NewPass {
-        used: 1,
-        ..calls(100)
-    };
-    let pass = store
-        .release_with_pass(&claimed.id, &evidence, &receipt, bought, at(3))
-        .await
-        .unwrap();
+    assert_eq!(claimed.grant.pass, Some(sold), "as it was sold");
+    let released = store.release(&claimed.id, &evidence, &receipt, at(3));
+    let pass = released.await.unwrap().unwrap();
+    assert_eq!(
+        store.pass_of(&claimed.id).await.unwrap(),
+        Some(pass.clone())
+    );
     assert!(pass.is_settled);
+    assert_eq!(pass.expires_at, at(END + 2), "from its issue");
     assert_eq!(pass.uses_left, Some(99));
     let ended = store.grant(&claimed.id).await.unwrap().unwrap();
     assert_eq!(ended.state, GrantState::Released);
-    assert_eq!(store.forget_passes(at(END)).await.unwrap(), 0);
-    assert_eq!(store.forget_passes(at(END + 1)).await.unwrap(), 1);
+    let forgotten = async |before| store.forget_passes(at(before), at(before)).await.unwrap();
+    assert_eq!(forgotten(END + 2).await, 0);
+    assert_eq!(forgotten(END + 3).await, 1);
     assert_eq!(store.pass(&pass.id).await.unwrap(), None);
 }
 

@@ -86,6 +86,22 @@ pub async fn a_thousand_reservations_stay_within_a_keys_payments(store: impl Spe
     assert_eq!(won.await, 17);
 }
 
+pub async fn a_thousand_payments_by_one_transfer_settle_once(
+    store: impl SettlementStore + 'static,
+) {
+    let store = Arc::new(store);
+    let won = winners(|n| {
+        let store = Arc::clone(&store);
+        async move {
+            let id = accepted(&*store, n).await.id;
+            let done = tollway_ledger::Conclusion::Settled(settled(1));
+            let ended = store.conclude(&id, done, at(n)).await.unwrap();
+            ended.state == tollway_ledger::PaymentState::Settled
+        }
+    });
+    assert_eq!(won.await, 1);
+}
+
 pub async fn a_thousand_reservations_stay_within_the_budget(store: impl SpendStore + 'static) {
     let store = Arc::new(store);
     let won = winners(|n| {

@@ -187,6 +187,54 @@ pub async fn a_payment_ends_once(store: impl SettlementStore) {
     assert_eq!(store.open_payments().await.unwrap(), []);
 }
 
+pub async fn one_transfer_settles_one_payment(store: impl SettlementStore) {
+    let mut ids = Vec::new();
+    for n in 0..4 {
+        ids.push(accepted(&store, n).await.id);
+    }
+    let by = |log_index| {
+        let log_index = Some(log_index);
+        let settled = settled(5);
+        Conclusion::Settled(tollway_core::Settled {
+            log_index,
+            ..settled
+        })
+    };
+    let ended = store.conclude(&ids[0], by(3), at(2)).await.unwrap();
+    assert_eq!(ended.state, PaymentState::Settled);
+    let second = store.conclude(&ids[1], by(3), at(3)).await.unwrap();
+    assert_eq!(
+        (second.state, &second.settled),
+        (PaymentState::Refused, &None)
+    );
+    assert_eq!(second.refusal.clone().unwrap().0, "duplicate_settlement");
+    assert_eq!(second.transaction, Some(hash(5)), "it is told of what");
+    assert_eq!(store.payment(&ids[1]).await.unwrap(), Some(second));
+    assert_conflict(store.hand_out(&ids[1], None, at(3)).await);
+
+    let beside = store.conclude(&ids[2], by(4), at(4)).await.unwrap();
+    assert_eq!(beside.state, PaymentState::Settled, "a log of its own");
+
+    let gone = "block 7 is gone";
+    store.take_back(&ids[0], gone, at(5)).await.unwrap();
+    let ending = |id: &PaymentId| Ending {
+        id: id.clone(),
+        conclusion: by(3),
+        hand_out: Some(None),
+    };
+    let endings = vec![ending(&ids[3]), ending(&ids[0])];
+    let ended = store.conclude_all(endings, at(6)).await.unwrap();
+    let states = ended.iter().map(|e| {
+        let (record, told) = e.as_ref().unwrap();
+        (record.state, *told)
+    });
+    let expected = [
+        (PaymentState::Settled, Some(HandOut::First)),
+        (PaymentState::Refused, None),
+    ];
+    assert_eq!(states.collect::<Vec<_>>(), expected);
+}
+
 pub async fn success_is_handed_out_once(store: impl SettlementStore) {
     for (n, key) in [(1, Some("key")), (2, None)] {
         let id = accepted(&store, n).await.id;

@@ -74,14 +74,14 @@ impl StarknetChain {
         }
         let effect = Effect::of(expected)
             .ok_or_else(|| ChainError::unavailable("an expected account is none of Starknet"))?;
-        if effect.find(&receipt.events).is_none() {
+        let Some(place) = effect.find(&receipt.events) else {
             return Ok(Outcome::NotSettled(Proof::NoTransfer { transaction, fee }));
-        }
+        };
         Ok(Outcome::Settled(Settled {
             transaction,
             block_number,
             block_hash: felt::text(&block_hash),
-            log_index: None,
+            log_index: u64::try_from(place).ok(),
             amount: effect.amount,
             gas_used: receipt.execution_resources.l2_gas,
             fee,

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use tollway_core::{Amount, GrantId, Identity, Timestamp};
 use tollway_ledger::{
-    Claim, Evidence, GrantRecord, GrantStore, LedgerError, NewGrant, SqliteLedger, StoredAnswer,
+    Claim, Evidence, GrantRecord, GrantStore, LedgerError, NewGrant, Outstanding, PassRecord,
+    SqliteLedger, StoredAnswer,
 };
 
 pub struct UnsteadyStore {
@@ -95,7 +96,7 @@ impl GrantStore for UnsteadyStore {
         evidence: &Evidence,
         receipt: &serde_json::Value,
         now: Timestamp,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<Option<PassRecord>, LedgerError> {
         self.well("release")?;
         self.ledger.release(id, evidence, receipt, now).await
     }
@@ -140,6 +141,11 @@ impl GrantStore for UnsteadyStore {
         self.finds.fetch_add(1, Ordering::SeqCst);
         self.well("find")?;
         self.ledger.grant_by_identity(identity).await
+    }
+
+    async fn outstanding(&self, id: &GrantId) -> Result<Option<Outstanding>, LedgerError> {
+        self.well("outstanding")?;
+        self.ledger.outstanding(id).await
     }
 
     async fn answer(&self, id: &GrantId) -> Result<Option<StoredAnswer>, LedgerError> {

@@ -235,7 +235,7 @@ impl Real {
                 let released = ledger
                     .release(&self.id(g), &evidence, &json!({}), now)
                     .await;
-                answer(released, done)
+                answer(released, |_| done(()))
             }
             Command::Refuse(g, again) => {
                 let refused = ledger

@@ -201,8 +201,16 @@ impl Model {
     }
 
     fn end(&mut self, p: usize, state: PaymentState, transaction: Option<u64>) -> Answer {
+        // All these transactions have one transfer.
+        let is_anothers =
+            transaction.is_some() && self.payments.iter().any(|p| p.settled == transaction);
         let payment = self.payments.get_mut(p).ok_or("not found")?;
         match payment.state {
+            PaymentState::Accepted | PaymentState::Submitted if is_anothers => {
+                payment.state = PaymentState::Refused;
+                payment.transaction = transaction;
+                Ok(done(()))
+            }
             PaymentState::Accepted | PaymentState::Submitted => {
                 payment.state = state;
                 payment.settled = transaction;
