@@ -16,6 +16,8 @@ pub enum Door {
     Settle,
     /// A priced route.
     Gate,
+    /// A gate's door of tokens.
+    Token,
 }
 
 /// What was signed.
@@ -53,6 +55,30 @@ pub struct Answer {
     pub terms: bool,
 }
 
+/// An access token that was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The pass that it names.
+    pub pass: String,
+    /// How many requests it says that it opens; none: any number.
+    pub quota: Option<u64>,
+    /// Where it came from.
+    pub door: Door,
+}
+
+/// A request that a token was shown with, and that was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Use {
+    /// When it was sent, in Unix milliseconds.
+    pub sent_at: u64,
+    /// HTTP status.
+    pub status: u16,
+    /// Why not.
+    pub code: Option<String>,
+    /// What was paid for came.
+    pub goods: bool,
+}
+
 /// A line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -65,6 +91,10 @@ pub enum What {
     Answered(Door, Answer),
     /// No whole answer came.
     Broke(Door),
+    /// A token came.
+    Token(Token),
+    /// A token was shown, and an answer came, whole.
+    Used(Use),
 }
 
 /// A line and the authorization that it is about.
@@ -120,6 +150,10 @@ pub struct Lived {
     pub answers: Vec<(Door, Answer)>,
     /// How often nothing came back.
     pub broke: usize,
+    /// Tokens that came back.
+    pub tokens: Vec<Token>,
+    /// What was asked for with them, and answered.
+    pub uses: Vec<Use>,
 }
 
 /// A client's whole record.
@@ -156,6 +190,8 @@ impl Client {
             What::Sent(door) => lived.sent.push(door),
             What::Answered(door, answer) => lived.answers.push((door, answer)),
             What::Broke(_) => lived.broke += 1,
+            What::Token(token) => lived.tokens.push(token),
+            What::Used(used) => lived.uses.push(used),
         }
     }
 }

@@ -44,13 +44,41 @@ pub struct Slot {
 /// A gate's grant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
+    /// Its name.
+    pub id: String,
     /// What it was opened with.
     pub auth: String,
     /// `claimed`, `served`, `settling`, `released` or `refused`.
     pub state: String,
     /// It opened nothing and may be opened anew.
     pub reclaimable: bool,
+    /// It pays for a pass.
+    pub sells_pass: bool,
 }
+
+/// A gate's pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pass {
+    /// Its name.
+    pub id: String,
+    /// The grant that it came with.
+    pub grant: String,
+    /// What may be lost with it: network, asset and payer.
+    pub purse: Purse,
+    /// Atomic units.
+    pub amount: u128,
+    /// Requests that it was sold for, and those that are left.
+    pub quota: Option<(u64, u64)>,
+    /// Its payment failed.
+    pub failed: bool,
+    /// The money moved.
+    pub settled: bool,
+    /// Its promise counts as lost.
+    pub lost: bool,
+}
+
+/// Network, asset and payer; nobody for the sum of all.
+pub type Purse = (String, String, String);
 
 /// An entry of the story.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,6 +117,12 @@ pub struct Ledger {
     pub slots: Vec<Slot>,
     /// The gate's grants, oldest first.
     pub grants: Vec<Grant>,
+    /// The gate's passes, oldest first.
+    pub passes: Vec<Pass>,
+    /// What the ledger says is promised and open.
+    pub exposures: Vec<(Purse, u128)>,
+    /// What it says was promised and never paid, of all days.
+    pub losses: Vec<(Purse, u128)>,
     /// The story, by writer and number.
     pub events: Vec<Event>,
     /// Who wrote it.
@@ -101,8 +135,13 @@ const SLOTS: &str = "SELECT signer, CAST(nonce AS TEXT), CAST(closed AS TEXT), p
     ORDER BY network, signer, slots.nonce";
 const RAWS: &str = "SELECT signer, CAST(nonce AS TEXT), hash FROM slot_raws
     ORDER BY signer, slot_raws.nonce, position";
-const GRANTS: &str =
-    "SELECT payer, nonce, state, CAST(reclaimable AS TEXT) FROM grants ORDER BY seq";
+const GRANTS: &str = "SELECT payer, nonce, state, CAST(reclaimable AS TEXT), id, pass FROM grants
+    ORDER BY seq";
+const PASSES: &str = "SELECT id, grant_id, network, asset, payer, amount, CAST(quota AS TEXT),
+    CAST(uses_left AS TEXT), status, CAST(is_settled AS TEXT), CAST(lost_on AS TEXT) FROM passes
+    ORDER BY id";
+const EXPOSURES: &str = "SELECT network, asset, payer, amount FROM exposures";
+const LOSSES: &str = "SELECT network, asset, payer, amount FROM losses";
 const EVENTS: &str = "SELECT writer, CAST(seq AS TEXT), CAST(at AS TEXT), subject, kind, data, hash
     FROM events ORDER BY writer, events.seq";
 const WRITERS: &str = "SELECT writer, follows_hash FROM writers ORDER BY opened_at";
@@ -113,15 +152,35 @@ impl Ledger {
     /// # Errors
     /// If it is not a ledger that can be read.
     pub async fn read(url: &str) -> Result<Self, String> {
-        let queries = [PAYMENTS, SLOTS, RAWS, GRANTS, EVENTS, WRITERS];
-        let [payments, slots, raws, grants, events, writers] = tables(url, queries).await?;
+        let queries = [
+            PAYMENTS, SLOTS, RAWS, GRANTS, PASSES, EXPOSURES, LOSSES, EVENTS, WRITERS,
+        ];
+        let [
+            payments,
+            slots,
+            raws,
+            grants,
+            passes,
+            exposures,
+            losses,
+            events,
+            writers,
+        ] = tables(url, queries).await?;
         Ok(Self {
             payments: payments.iter().map(payment).collect(),
             slots: slots.iter().map(|row| slot(row, &raws)).collect(),
             grants: grants.iter().map(grant).collect(),
+            passes: passes.iter().map(pass).collect(),
+            exposures: exposures.iter().map(sum).collect(),
+            losses: losses.iter().map(sum).collect(),
             events: events.iter().map(event).collect(),
             writers: writers.iter().map(writer).collect(),
         })
+    }
+
+    /// The pass that a grant paid for.
+    pub fn pass(&self, grant: &Grant) -> Option<&Pass> {
+        self.passes.iter().find(|pass| pass.grant == grant.id)
     }
 
     /// The payment of an authorization.
@@ -174,7 +233,28 @@ fn grant(row: &Texts) -> Grant {
         auth: authorization(&column(row, 0), &column(row, 1)),
         state: column(row, 2),
         reclaimable: column(row, 3) == "1",
+        id: column(row, 4),
+        sells_pass: !column(row, 5).is_empty(),
     }
+}
+
+fn pass(row: &Texts) -> Pass {
+    let left = (!column(row, 7).is_empty()).then(|| count(row, 7));
+    Pass {
+        id: column(row, 0),
+        grant: column(row, 1),
+        purse: (column(row, 2), column(row, 3), column(row, 4)),
+        amount: column(row, 5).parse().unwrap_or_default(),
+        quota: left.map(|left| (count(row, 6), left)),
+        failed: column(row, 8) == "revoked",
+        settled: column(row, 9) == "1",
+        lost: !column(row, 10).is_empty(),
+    }
+}
+
+fn sum(row: &Texts) -> (Purse, u128) {
+    let purse = (column(row, 0), column(row, 1), column(row, 2));
+    (purse, column(row, 3).parse().unwrap_or_default())
 }
 
 fn event(row: &Texts) -> Event {

@@ -12,6 +12,7 @@
 mod ask;
 mod bot;
 mod buyer;
+mod holder;
 mod life;
 mod load;
 pub mod places;

@@ -122,6 +122,18 @@ impl Life<'_> {
         Ok(())
     }
 
+    /// A life that ends with payments under way, which whoever comes next takes
+    /// over.
+    pub async fn leave_orphans(&mut self) -> Result<(), Failure> {
+        let chain = &self.world.chain;
+        let server = self.start(None).await?;
+        let server = server.ok_or("the server died by itself")?;
+        until("a transaction", || waiting(chain)).await?;
+        self.live(server, Some(&Death::After(Duration::ZERO))).await;
+        self.kills += 1;
+        Ok(())
+    }
+
     /// A life in which a payment is refused that was sent: its payer's money was
     /// gone when its block came. That block is replaced while nobody runs, by one
     /// without the transaction: no payment waits on its nonce, and it is free.

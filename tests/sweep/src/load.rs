@@ -20,7 +20,7 @@ use crate::plan::Setup;
 use crate::world::GOODS;
 
 /// Pause before the same payment is shown again.
-const PAUSE: Duration = Duration::from_millis(120);
+pub(crate) const PAUSE: Duration = Duration::from_millis(120);
 
 /// Where payments are shown.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ impl Shop {
     fn door(&self) -> Door {
         match self.setup {
             Setup::Facilitator | Setup::Pair | Setup::Takeover => Door::Settle,
-            Setup::Gate | Setup::Upfront => Door::Gate,
+            Setup::Gate | Setup::Upfront | Setup::Passes => Door::Gate,
         }
     }
 
@@ -50,14 +50,17 @@ impl Shop {
         self.add(payment, What::Signed(payment.signed.clone()))
     }
 
-    fn add(&self, payment: &Payment, what: What) -> Result<(), Failure> {
+    pub(crate) fn add(&self, payment: &Payment, what: What) -> Result<(), Failure> {
         let added = self.recorder.add(&payment.auth, what);
         added.map_err(|e| format!("the client's record: {e}"))
     }
 
     /// Shows a payment until it has ended.
     pub async fn show(mut self, payment: Payment) -> Result<(), Failure> {
-        let shown = self.show_on(payment).await;
+        let shown = match self.setup {
+            Setup::Passes => self.hold(payment).await,
+            _ => self.show_on(payment).await,
+        };
         self.left.fetch_sub(1, Ordering::Relaxed);
         shown
     }
@@ -84,12 +87,12 @@ impl Shop {
     }
 
     /// Waits until the server lives; nothing if it never will.
-    async fn open(&mut self) -> Option<String> {
+    pub(crate) async fn open(&mut self) -> Option<String> {
         let host = self.host.wait_for(Option::is_some).await.ok()?;
         host.clone()
     }
 
-    fn request(&self, payment: &Payment) -> Result<Request<Full<Bytes>>, Failure> {
+    pub(crate) fn request(&self, payment: &Payment) -> Result<Request<Full<Bytes>>, Failure> {
         let built = match &self.terms {
             None => settling(payment),
             Some(terms) => buying(terms, payment),
@@ -97,11 +100,11 @@ impl Shop {
         built.map_err(|e| e.to_string())
     }
 
-    fn read(&self, reply: &Reply, payment: &Payment) -> Answer {
+    pub(crate) fn read(&self, reply: &Reply, payment: &Payment) -> Answer {
         let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
         let told = match self.setup {
             Setup::Facilitator | Setup::Pair | Setup::Takeover => body.clone(),
-            Setup::Gate | Setup::Upfront => receipt(reply),
+            Setup::Gate | Setup::Upfront | Setup::Passes => receipt(reply),
         };
         let word = |value: &Value| value.as_str().filter(|t| !t.is_empty()).map(str::to_owned);
         let goods = reply.status == 200 && reply.body == GOODS;
@@ -141,22 +144,27 @@ fn settling(payment: &Payment) -> http::Result<Request<Full<Bytes>>> {
 
 /// `GET` of a priced path.
 fn buying(terms: &Value, payment: &Payment) -> http::Result<Request<Full<Bytes>>> {
+    let payload = presented(terms, payment);
+    Request::get("/paid/weather")
+        .header("host", "shop")
+        .header("payment-signature", STANDARD.encode(payload.to_string()))
+        .body(Full::default())
+}
+
+/// The payment as a gate's terms ask for it.
+pub(crate) fn presented(terms: &Value, payment: &Payment) -> Value {
     let mut extensions = terms["extensions"].clone();
     let named = extensions.pointer_mut("/payment-identifier/info");
     if let (Some(key), Some(info)) = (&payment.key, named) {
         info["id"] = key.as_str().into();
     }
-    let payload = json!({
+    json!({
         "x402Version": 2,
         "resource": terms["resource"],
         "accepted": terms["accepts"][0],
         "payload": payment.payload,
         "extensions": extensions,
-    });
-    Request::get("/paid/weather")
-        .header("host", "shop")
-        .header("payment-signature", STANDARD.encode(payload.to_string()))
-        .body(Full::default())
+    })
 }
 
 /// What a gate says in PAYMENT-RESPONSE.

@@ -11,6 +11,9 @@ pub enum Setup {
     Gate,
     /// A gate that settles first and serves then.
     Upfront,
+    /// A gate that sells passes: by header, and at its door of tokens before their
+    /// payments settle.
+    Passes,
     /// A facilitator without a signer, beside one that has it, over one database.
     Pair,
     /// The same, and the one that has the signer is the one that dies, for good.
@@ -46,6 +49,8 @@ pub enum Scene {
     Taken,
     /// So many blocks that payments become final while somebody looks.
     Final,
+    /// A gate died before, and left grants to whoever comes.
+    Orphaned,
     /// A nonce that was used is free again, by a block that is replaced while
     /// nobody runs.
     Freed,

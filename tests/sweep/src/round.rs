@@ -68,8 +68,10 @@ pub async fn play(tools: &Tools, plan: &Plan) -> Result<Round, Failure> {
         }
         clients.spawn(shop.clone().show(payment));
     }
-    if plan.scene == Scene::Expiring {
-        life.run_out().await?;
+    match plan.scene {
+        Scene::Expiring => life.run_out().await?,
+        Scene::Orphaned => life.leave_orphans().await?,
+        _ => {}
     }
     let (_blocks, calm) = blocks(&world, plan, &shop, tricks)?;
     let last = life.die_and_return().await?;
@@ -164,7 +166,7 @@ async fn open_shop<'a>(
             return Err("the server died by itself".into());
         };
         listen = first.host.clone();
-        if matches!(plan.setup, Setup::Gate | Setup::Upfront) {
+        if matches!(plan.setup, Setup::Gate | Setup::Upfront | Setup::Passes) {
             wanted = Some(terms(&first.host).await?);
         }
         first.kill().await;

@@ -49,7 +49,12 @@ impl Weather {
         match self.scene {
             Scene::Taken => self.take_nonces(until).await,
             Scene::Replaced => self.replace_blocks(until).await,
-            Scene::Busy | Scene::Robbed | Scene::Expiring | Scene::Final | Scene::Freed => {}
+            Scene::Busy
+            | Scene::Robbed
+            | Scene::Expiring
+            | Scene::Final
+            | Scene::Orphaned
+            | Scene::Freed => {}
         }
         self.left.fetch_sub(1, Ordering::Relaxed);
     }

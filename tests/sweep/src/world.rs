@@ -16,6 +16,10 @@ use crate::plan::{Chance, Plan, Scene, Setup};
 
 /// What only who paid may read.
 pub const GOODS: &str = "sunny, 24 degrees";
+/// Where nothing is sold that the service behind can serve.
+pub const BROKEN: &str = "/paid/broken";
+const CALLS_ROUTE: &str = "GET /paid/*=$0.01; pass=4; audience=calls";
+const HOUR_ROUTE: &str = "GET /hours/*=$0.01; pass=1h; audience=hour";
 /// Payers; each signs several payments.
 const BUYERS: usize = 8;
 /// Blocks above the payers' money before anything begins.
@@ -81,7 +85,9 @@ impl World {
         }
         // So deep that no replacement of blocks takes the money back.
         chain.mine(FOUNDATION).map_err(|e| e.to_string())?;
-        write_key(&dir.path().join("signer.key")).map_err(text)?;
+        let signer = DEV_ACCOUNTS[0].key.to_string();
+        write_key(&dir.path().join("signer.key"), &signer).map_err(text)?;
+        write_key(&dir.path().join("hook.key"), &signer).map_err(text)?;
         let upstream = upstream().await.map_err(text)?;
         let database = match plan.setup {
             Setup::Pair | Setup::Takeover => {
@@ -122,13 +128,13 @@ impl World {
         let network = format!("{NETWORK}={}", self.rpc());
         let key = self.path("signer.key").display().to_string();
         let (payee, ledger) = (PAYEE.to_checksum(None), self.ledger());
-        let gate = |settle: &str| {
+        let gate = |settle: &str, route: &str| {
             let words = [
                 "gate",
                 "--upstream",
                 &self.upstream,
                 "--route",
-                "GET /paid/*=$0.01",
+                route,
                 "--pay-to",
                 &payee,
                 "--facilitator",
@@ -144,8 +150,23 @@ impl World {
                 "--min-validity".to_owned(),
                 "5".to_owned(),
             ],
-            Setup::Gate => gate("after"),
-            Setup::Upfront => gate("before"),
+            Setup::Gate => gate("after", "GET /paid/*=$0.01"),
+            Setup::Upfront => gate("before", "GET /paid/*=$0.01"),
+            Setup::Passes => {
+                let mut args = gate("after", CALLS_ROUTE);
+                let hook = format!("{}/hook", self.upstream);
+                let hook_key = self.path("hook.key").display().to_string();
+                let more = [
+                    "--route",
+                    HOUR_ROUTE,
+                    "--webhook",
+                    &hook,
+                    "--webhook-key-file",
+                    &hook_key,
+                ];
+                args.extend(more.map(str::to_owned));
+                args
+            }
         };
         let common = [
             "--listen",
@@ -172,23 +193,27 @@ impl World {
     }
 }
 
-fn write_key(path: &Path) -> std::io::Result<()> {
+fn write_key(path: &Path, key: &str) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     let mut file = options
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    std::io::Write::write_all(&mut file, DEV_ACCOUNTS[0].key.to_string().as_bytes())
+    std::io::Write::write_all(&mut file, key.as_bytes())
 }
 
-/// A server that knows nothing of payments, and takes a moment.
+/// A server that knows nothing of payments, and takes a moment; and at one place
+/// only fails.
 async fn upstream() -> std::io::Result<String> {
     let goods = || async {
         tokio::time::sleep(Duration::from_millis(5)).await;
         GOODS
     };
-    let app = axum::Router::new().fallback(goods);
+    let broken = || async { http::StatusCode::INTERNAL_SERVER_ERROR };
+    let app = axum::Router::new()
+        .route(BROKEN, axum::routing::any(broken))
+        .fallback(goods);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, app).await });

@@ -16,10 +16,11 @@ use crate::build;
 /// Rounds that are played again for one that did not come to its place.
 const MOST_TRIES: u32 = 8;
 /// Who settles in rounds that die at random times.
-const SETUPS: [Setup; 5] = [
+const SETUPS: [Setup; 6] = [
     Setup::Facilitator,
     Setup::Gate,
     Setup::Upfront,
+    Setup::Passes,
     Setup::Pair,
     Setup::Takeover,
 ];

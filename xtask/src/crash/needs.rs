@@ -2,27 +2,30 @@
 
 use tollway_sweep::{Scene, Setup};
 
-/// Steps that no server here takes: what only the ledger offers, and what passes
-/// and grants of silent gates need, whose own stories end gates.
-const ELSEWHERE: [&str; 12] = [
+/// Steps that no server here takes: what only the ledger offers.
+const ELSEWHERE: [&str; 4] = [
     "saga::conclude::",
     "saga::note::",
     "saga::release_signer::",
-    "saga::issue::",
-    "saga::use_pass::",
-    "saga::give_use_back::",
     "saga::revoke::",
-    "saga::forget_passes::",
-    "saga::take_notices::",
-    "saga::told::",
-    "saga::take_over::",
-    "grant::issued::",
+];
+/// Steps of a gate that sells passes.
+const PASSES: [&str; 8] = [
+    "::issue::",
+    "::issued::",
+    "::use_pass::",
+    "::give_use_back::",
+    "::take_notices::",
+    "::told::",
+    "::forget_passes::",
+    "::sign_with::",
 ];
 /// Steps that a life takes once, or that a scene leads to once.
-const RARE: [&str; 19] = [
+const RARE: [&str; 22] = [
     "::expired::",
     "::final::",
     "::forget_answers::",
+    "::forget_passes::",
     "::forget_refused::",
     "::hand_out::",
     "::join::",
@@ -39,6 +42,8 @@ const RARE: [&str; 19] = [
     "::take_back::",
     "::taken_back::",
     "::close_slot::",
+    "::sign_with::",
+    "::take_over::",
 ];
 /// Steps of the gate.
 const GATES: [&str; 7] = [
@@ -72,7 +77,11 @@ pub fn settings(place: &str, n: u32) -> (Setup, Scene) {
 fn setups(place: &str) -> &'static [Setup] {
     let has = |step: &&str| place.contains(*step);
     let is_gates = place.starts_with("grant::") || GATES.iter().any(has);
-    if is_given_up(place) {
+    if PASSES.iter().any(has) {
+        &[Setup::Passes]
+    } else if place.contains("::take_over::") {
+        &[Setup::Passes, Setup::Gate, Setup::Upfront]
+    } else if is_given_up(place) {
         &[Setup::Pair]
     } else if has(&"expired") {
         // A gate serves nothing for what runs out so soon.
@@ -80,7 +89,7 @@ fn setups(place: &str) -> &'static [Setup] {
     } else if is_gates && (place.contains("remember") || place.contains("paid")) {
         &[Setup::Upfront]
     } else if is_gates || place.contains("refuse::") {
-        &[Setup::Gate, Setup::Upfront]
+        &[Setup::Gate, Setup::Upfront, Setup::Passes]
     } else if SIGNERS.iter().any(has) {
         &[Setup::Facilitator, Setup::Gate, Setup::Takeover]
     } else {
@@ -92,6 +101,8 @@ fn scene(place: &str, n: u32) -> Scene {
     let has = |step: &str| place.contains(step);
     if has("expired") {
         Scene::Expiring
+    } else if has("::take_over::") {
+        Scene::Orphaned
     } else if has("take_back") || has("taken_back") {
         Scene::Replaced
     } else if has("reopen_slot") {
@@ -127,5 +138,9 @@ mod tests {
         assert_eq!(heir, (Setup::Takeover, Scene::Robbed));
         assert!(is_rare("saga::join::after_write"));
         assert!(!is_served("saga::note::before_write"));
+        let sold = settings("grant::issued::before_write", 1);
+        assert_eq!(sold, (Setup::Passes, Scene::Replaced));
+        let left = settings("saga::take_over::after_write", 0);
+        assert_eq!(left, (Setup::Passes, Scene::Orphaned));
     }
 }

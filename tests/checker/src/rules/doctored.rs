@@ -1,8 +1,8 @@
 //! Each promise can be seen broken: sound evidence, doctored in one place.
 
 use super::{check, promises};
-use crate::client::{Answer, Door, Lived, Signed};
-use crate::ledger::{Event, Grant, Payment, Slot, Writer};
+use crate::client::{Answer, Door, Lived, Signed, Token, Use};
+use crate::ledger::{Event, Grant, Pass, Payment, Slot, Writer};
 use crate::{Chain, Client, Evidence, Ledger, authorization};
 
 const PAYEE: &str = "0x00000000000000000000000000000000000000ee";
@@ -49,7 +49,48 @@ fn lived(n: u64, answers: Vec<Answer>) -> Lived {
         signed: Some(signed(n)),
         sent: vec![Door::Settle; answers.len()],
         answers: answers.into_iter().map(|a| (Door::Settle, a)).collect(),
-        broke: 0,
+        ..Lived::default()
+    }
+}
+
+fn token(n: u64, quota: Option<u64>) -> Token {
+    Token {
+        pass: format!("pas_{n}"),
+        quota,
+        door: Door::Token,
+    }
+}
+
+fn opened(sent_at: u64) -> Use {
+    Use {
+        sent_at,
+        status: 200,
+        code: None,
+        goods: true,
+    }
+}
+
+fn purse(payer: &str) -> crate::ledger::Purse {
+    ("n".into(), "a".into(), payer.into())
+}
+
+fn pass(n: u64) -> Pass {
+    Pass {
+        id: format!("pas_{n}"),
+        grant: format!("grt_{n}"),
+        purse: purse("0xaa"),
+        amount: 100,
+        ..Pass::default()
+    }
+}
+
+fn grant(n: u64, state: &str) -> Grant {
+    Grant {
+        id: format!("grt_{n}"),
+        auth: auth(n),
+        state: state.into(),
+        reclaimable: false,
+        sells_pass: true,
     }
 }
 
@@ -97,13 +138,17 @@ fn mined(nonce: u64, hash: u64, block: u64) -> crate::chain::Mined {
 
 fn events() -> Vec<Event> {
     let mut events: Vec<Event> = Vec::new();
-    for seq in 1..=3 {
+    for (seq, (subject, kind)) in [
+        (1, ("pay_1", "accepted")),
+        (2, ("pay_1", "submitted")),
+        (3, ("pay_4", "refused")),
+    ] {
         let mut event = Event {
             writer: "w".into(),
             seq,
             at: 5,
-            subject: "pay_1".into(),
-            kind: "accepted".into(),
+            subject: subject.into(),
+            kind: kind.into(),
             data: "{}".into(),
             hash: String::new(),
         };
@@ -116,11 +161,14 @@ fn events() -> Vec<Event> {
 
 /// 1: settled, with a key, after an answer that was lost. 2: settled, without.
 /// 3: reverted under nonce 2, settled under nonce 3. 4: refused. 5: expired.
+/// 1 bought a pass for five requests and made three; 4 one that died with it.
 /// 6: settled, success lost, told as a duplicate.
 fn sound() -> Evidence {
     let mut client = Client::default();
     let mut lost = lived(1, vec![told(1, "settlement_pending"), answer(1, Some("k"))]);
     lost.broke = 1;
+    lost.tokens = vec![token(1, Some(5))];
+    lost.uses = [7, 8, 9_000].map(opened).into();
     client.payments.insert(auth(1), lost);
     client
         .payments
@@ -130,7 +178,10 @@ fn sound() -> Evidence {
         .insert(auth(3), lived(3, vec![answer(3, None)]));
     let mut no = told(4, "insufficient_funds");
     no.transaction = None;
-    client.payments.insert(auth(4), lived(4, vec![no]));
+    let mut died = lived(4, vec![no]);
+    died.tokens = vec![token(4, None)];
+    died.uses = vec![opened(1_005)];
+    client.payments.insert(auth(4), died);
     let mut late = told(5, "payment_expired");
     late.transaction = None;
     client.payments.insert(auth(5), lived(5, vec![late]));
@@ -166,18 +217,21 @@ fn sound() -> Evidence {
             slot(3, 3, 3),
             slot(4, 6, 6),
         ],
-        grants: vec![
-            Grant {
-                auth: auth(1),
-                state: "released".into(),
-                reclaimable: false,
+        grants: vec![grant(1, "released"), grant(4, "refused")],
+        passes: vec![
+            Pass {
+                quota: Some((5, 1)),
+                settled: true,
+                ..pass(1)
             },
-            Grant {
-                auth: auth(4),
-                state: "refused".into(),
-                reclaimable: true,
+            Pass {
+                failed: true,
+                lost: true,
+                ..pass(4)
             },
         ],
+        exposures: Vec::new(),
+        losses: vec![(purse("0xaa"), 100), (purse(""), 100)],
         events: events(),
         writers: vec![Writer {
             name: "w".into(),
@@ -207,7 +261,7 @@ fn client(evidence: &mut Evidence, n: u64) -> &mut Lived {
 #[test]
 fn sound_evidence_breaks_no_promise() {
     assert_eq!(check(&sound()), []);
-    assert_eq!(promises().count(), 17);
+    assert_eq!(promises().count(), 21);
 }
 
 #[test]
@@ -295,7 +349,7 @@ fn two_grants_for_one_payment_are_seen() {
 #[test]
 fn goods_for_nothing_and_money_for_nothing_are_seen() {
     let free = broken(|e| e.ledgers[0].grants[1].state = "released".into());
-    assert_eq!(free, ["released_is_paid"]);
+    assert_eq!(free, ["released_is_paid", "pass_is_kept"]);
     let denied = broken(|e| e.ledgers[0].grants[0].state = "refused".into());
     assert_eq!(denied, ["released_is_paid"]);
 }
@@ -374,6 +428,53 @@ fn a_gap_is_seen() {
         e.chain.nonces.insert(SIGNER.into(), 4);
     });
     assert_eq!(stuck, ["no_gaps"]);
+}
+
+#[test]
+fn a_token_that_outlives_its_payment_is_seen() {
+    let late = broken(|e| client(e, 4).uses.push(opened(1_006)));
+    assert_eq!(late, ["token_dies_with_payment"]);
+    let good = broken(|e| {
+        let ledger = &mut e.ledgers[0];
+        (ledger.passes[1].failed, ledger.passes[1].lost) = (false, false);
+        ledger.exposures = std::mem::take(&mut ledger.losses);
+    });
+    assert_eq!(good, ["token_dies_with_payment"]);
+}
+
+#[test]
+fn a_request_too_many_is_seen() {
+    let more = broken(|e| client(e, 1).uses.extend([10, 11, 12].map(opened)));
+    assert_eq!(more, ["quota_holds"]);
+    let uncounted = broken(|e| e.ledgers[0].passes[0].quota = Some((5, 3)));
+    assert_eq!(uncounted, ["quota_holds"]);
+    let by_header = broken(|e| {
+        let lived = client(e, 1);
+        lived.tokens[0].door = Door::Gate;
+        lived.uses.extend([10, 11].map(opened));
+        e.ledgers[0].passes[0].quota = Some((5, 0));
+    });
+    assert_eq!(by_header, ["quota_holds"]);
+}
+
+#[test]
+fn a_pass_that_was_paid_and_is_lost_is_seen() {
+    let gone = broken(|e| {
+        e.ledgers[0].passes.remove(0);
+    });
+    assert_eq!(gone, ["quota_holds", "pass_is_kept"]);
+    let dead = broken(|e| e.ledgers[0].passes[0].failed = true);
+    assert_eq!(dead, ["pass_is_kept"]);
+    let two = broken(|e| client(e, 4).tokens.push(token(1, None)));
+    assert_eq!(two, ["pass_is_kept"]);
+}
+
+#[test]
+fn a_promise_that_is_not_counted_is_seen() {
+    let forgotten = broken(|e| e.ledgers[0].losses.clear());
+    assert_eq!(forgotten, ["exposure_is_conserved"]);
+    let kept = broken(|e| e.ledgers[0].exposures.push((purse("0xaa"), 100)));
+    assert_eq!(kept, ["exposure_is_conserved"]);
 }
 
 #[test]

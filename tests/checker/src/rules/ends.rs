@@ -15,6 +15,10 @@ pub(super) fn accepted_is_kept(evidence: &Evidence, breaches: &mut Breaches<'_>)
                 Verdict::Success | Verdict::Duplicate | Verdict::Pending
             )
         });
+        let grants = || evidence.ledgers.iter().flat_map(|ledger| &ledger.grants);
+        if !lived.tokens.is_empty() && !grants().any(|grant| grant.auth == *auth) {
+            breaches.add(auth, "was given a token, and is on no record");
+        }
         if taken && !payments(evidence).any(|(_, payment)| payment.auth == *auth) {
             breaches.add(auth, "was taken, and is on no record");
         }

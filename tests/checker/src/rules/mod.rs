@@ -4,6 +4,7 @@ mod answers;
 mod ends;
 mod money;
 mod nonces;
+mod passes;
 mod story;
 
 #[cfg(test)]
@@ -109,6 +110,26 @@ const RULES: &[(&str, &str, Rule)] = &[
         "no_gaps",
         "nonces have no gaps and all are closed",
         nonces::no_gaps,
+    ),
+    (
+        "token_dies_with_payment",
+        "no token opens anything a second after its payment failed",
+        passes::token_dies_with_payment,
+    ),
+    (
+        "quota_holds",
+        "a pass opens no more requests than were sold, and the ledger counts them all",
+        passes::quota_holds,
+    ),
+    (
+        "pass_is_kept",
+        "who paid for a pass has it",
+        passes::pass_is_kept,
+    ),
+    (
+        "exposure_is_conserved",
+        "what is promised or lost is what its passes say",
+        passes::exposure_is_conserved,
     ),
     (
         "story_holds",

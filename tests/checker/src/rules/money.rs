@@ -67,8 +67,9 @@ pub(super) fn paid_is_settled(evidence: &Evidence, breaches: &mut Breaches<'_>) 
         let Some(lived) = evidence.client.payments.get(auth) else {
             continue;
         };
-        let only_refused =
-            lived.broke == 0 && lived.verdicts().all(|verdict| verdict == Verdict::Refused);
+        let only_refused = lived.tokens.is_empty()
+            && lived.broke == 0
+            && lived.verdicts().all(|verdict| verdict == Verdict::Refused);
         if only_refused {
             continue;
         }
