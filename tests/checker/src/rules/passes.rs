@@ -77,7 +77,8 @@ pub(super) fn quota_holds(evidence: &Evidence, breaches: &mut Breaches<'_>) {
 pub(super) fn pass_is_kept(evidence: &Evidence, breaches: &mut Breaches<'_>) {
     for ledger in &evidence.ledgers {
         let sold = ledger.grants.iter().filter(|grant| grant.sells_pass);
-        for grant in sold {
+        // What a dead process had claimed and was claimed anew is nothing.
+        for grant in sold.filter(|grant| !grant.reclaimable) {
             let moved = evidence.chain.of(&grant.auth).next().is_some();
             let is_good = ledger
                 .pass(grant)
