@@ -6,6 +6,7 @@ import { cases as gate } from "./gate.mjs";
 import { cases as mock } from "./mock.mjs";
 import { cases as payer } from "./payer.mjs";
 import { cases as permit2 } from "./permit2.mjs";
+import { cases as permissions } from "./permissions.mjs";
 import { cases as rpc } from "./rpc.mjs";
 
-export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer, ...permit2, ...mock, ...axiom, ...browser];
+export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer, ...permit2, ...permissions, ...mock, ...axiom, ...browser];

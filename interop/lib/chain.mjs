@@ -110,6 +110,27 @@ export class Chain {
     return { key, address, amount };
   }
 
+  /** Sends from an account that has gas, and waits for the receipt. */
+  async sendAs(key, transaction) {
+    const wallet = createWalletClient({ account: privateKeyToAccount(key), chain: this.viem, transport: http(this.url) });
+    const hash = await wallet.sendTransaction({ gas: 500_000n, ...transaction });
+    const receipt = await this.read.waitForTransactionReceipt({ hash, timeout: 20_000 });
+    if (receipt.status !== "success") throw new Error(`a transaction of ${wallet.account.address} reverted`);
+    return receipt;
+  }
+
+  /** The receipts of an account's transactions since a block. */
+  async sentBy(address, since) {
+    const receipts = [];
+    const newest = await this.read.getBlockNumber();
+    for (let blockNumber = since; blockNumber <= newest; blockNumber += 1n) {
+      const { transactions } = await this.read.getBlock({ blockNumber, includeTransactions: true });
+      const own = transactions.filter(({ from }) => getAddress(from) === getAddress(address));
+      receipts.push(...(await Promise.all(own.map(({ hash }) => this.read.getTransactionReceipt({ hash })))));
+    }
+    return receipts;
+  }
+
   /** A fresh key that holds native currency for gas. */
   async signer() {
     const key = generatePrivateKey();
@@ -126,11 +147,9 @@ export class Chain {
   /** The buyer sends the one transaction that Permit2 needs: from then on it may take the token, signature by signature. */
   async approvePermit2(buyer) {
     await this.fuel(buyer.address);
-    const wallet = createWalletClient({ account: privateKeyToAccount(buyer.key), chain: this.viem, transport: http(this.url) });
     const args = [PERMIT2, maxUint256];
-    const hash = await wallet.writeContract({ address: this.network.token, abi: dollar.abi, functionName: "approve", args });
-    await this.read.waitForTransactionReceipt({ hash, timeout: 20_000 });
-    return hash;
+    const { transactionHash } = await this.sendAs(buyer.key, { to: this.network.token, data: encodeFunctionData({ abi: dollar.abi, functionName: "approve", args }) });
+    return transactionHash;
   }
 
   balance(address) {

@@ -44,9 +44,10 @@ function withTimeout(promise) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-function report(run, error, processes, ms) {
+function report(run, error, { processes, notes }, ms) {
   if (!error) {
     console.log(`ok    ${run.id}  ${ms} ms`);
+    for (const note of notes) console.log(`      ${note}`);
     return;
   }
   console.log(`FAIL  ${run.id}  ${ms} ms\n${error.stack ?? error}`);
@@ -70,7 +71,8 @@ async function runOne(run, chains) {
     error ??= caught;
   });
   if (isEnding()) return false;
-  report(run, error, test ? [...test.processes, test.chain.server] : [], Math.round(performance.now() - started));
+  const processes = test ? [...test.processes, test.chain.server] : [];
+  report(run, error, { processes, notes: test?.notes ?? [] }, Math.round(performance.now() - started));
   return !error;
 }
 

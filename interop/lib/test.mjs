@@ -30,11 +30,17 @@ export class Test {
     this.directory = mkdtempSync(join(tmpdir(), "tollway-interop-"));
     directories.add(this.directory);
     this.processes = [];
+    /** Figures that are worth a line of the report. */
+    this.notes = [];
     /** What only a paid answer contains. */
     this.secret = randomBytes(16).toString("hex");
     /** An address that nothing else of the run pays. */
     this.payTo = privateKeyToAddress(generatePrivateKey());
     this.tollway = new Tollway(this);
+  }
+
+  note(text) {
+    this.notes.push(text);
   }
 
   /** Registers a process with this case, which will stop it. */

@@ -50,8 +50,8 @@ export class Tollway {
     this.test = test;
   }
 
-  #start(name, args) {
-    return this.test.own(new Process(`tollway ${name}`, tollwayBinary(), [name, ...args], { cwd: this.test.directory }));
+  #start(name, args, env = {}) {
+    return this.test.own(new Process(`tollway ${name}`, tollwayBinary(), [name, ...args], { cwd: this.test.directory, env }));
   }
 
   #ledger(name) {
@@ -63,10 +63,10 @@ export class Tollway {
     return ["--network", `${chain.network.caip2}=${chain.url}`];
   }
 
-  async facilitator() {
+  async facilitator({ flags = [] } = {}) {
     const signer = await this.test.chain.signer();
     const args = ["--listen", "127.0.0.1:0", ...this.#network(), "--signer-key-file", keyFile(this.test.directory, signer.key)];
-    const server = this.#start("facilitator", [...args, ...this.#ledger("facilitator")]);
+    const server = this.#start("facilitator", [...args, ...flags, ...this.#ledger("facilitator")]);
     return { url: await server.ready(), signer, process: server };
   }
 
@@ -89,5 +89,35 @@ export class Tollway {
     const args = [url, "--max", max, "--key-file", keyFile(this.test.directory, key)];
     args.push(...this.#network(), ...this.#ledger("payer"), ...flags);
     return this.#start("pay", args).result(PAY_TIMEOUT_MS);
+  }
+
+  /** Where this case's permissions and its payer's record live, and the passphrase of both. */
+  #home() {
+    const passphrase = join(this.test.directory, "passphrase");
+    if (!existsSync(passphrase)) writeFileSync(passphrase, "open sesame\n", { mode: 0o600 });
+    return { TOLLWAY_HOME: join(this.test.directory, "home"), TOLLWAY_PASSPHRASE_FILE: passphrase };
+  }
+
+  /** `tollway pay URL --permission NAME`, with one record for all payments of a case. */
+  async payBy(permission, url, { max = "0.02", flags = [] } = {}) {
+    const args = [url, "--max", max, "--permission", permission, ...this.#network(), ...flags];
+    return this.#start("pay", args, this.#home()).result(PAY_TIMEOUT_MS);
+  }
+
+  /** `tollway permission VERB …`, to its end. */
+  permission(verb, ...args) {
+    return this.startPermission(verb, ...args).result(PAY_TIMEOUT_MS);
+  }
+
+  startPermission(verb, ...args) {
+    return this.#start("permission", [verb, ...args], this.#home());
+  }
+
+  keyFlags(key) {
+    return ["--key-file", keyFile(this.test.directory, key)];
+  }
+
+  get networkFlags() {
+    return this.#network();
   }
 }

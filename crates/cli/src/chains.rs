@@ -224,6 +224,9 @@ impl ServedChain {
         }
         let mut config = EvmConfig::new(network, rpc, signers.evm.clone());
         config.assets = assets.clone();
+        if let Some(managers) = &setting.delegation_managers {
+            config.delegation_managers.clone_from(managers);
+        }
         if let Some(remaining) = min_validity {
             config.limits.verify_remaining = remaining;
         }

@@ -50,6 +50,9 @@ pub enum Command {
     /// Let a key spend for a Starknet account, within limits and for a while.
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Pay with allowances that somebody's wallet grants to a session account (ERC-7710).
+    #[command(subcommand)]
+    Permission(PermissionCommand),
     /// Look at the durable record of payments.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -95,7 +98,7 @@ After the prices a route may say `; finality=safe` (or finalized, or a number of
 `; single`, for a transaction of its own for each payment.
 `; pass=1h`, `; pass=100` or `; pass=100/1h` sells a pass, for a time or a number of requests: the answer
 to its payment carries an access token (Tollway-Pass), and so does POST /token. `; audience=NAME` opens all
-routes of that name with it. `; methods=eip3009,permit2,eip2612,txid` says how it can be paid;
+routes of that name with it. `; methods=eip3009,permit2,erc7710,eip2612,txid` says how it can be paid;
 txid is a transaction that the buyer made and shows, signed for. `unsigned-txid` takes its hash alone, as some
 demonstrations send it: whoever shows a transfer to the payee first then gets the goods.
 
@@ -300,6 +303,11 @@ pub struct FacilitatorArgs {
     /// Pay at most this much STRK a day for one caller [default: 10].
     #[arg(long, value_name = "STRK")]
     pub sponsor_fees_per_day: Option<String>,
+    /// Delegation manager that permissions (ERC-7710) are redeemed through, in the place of the
+    /// published one, or NETWORK=none to settle none there; may be repeated.
+    #[arg(long = "delegation-manager", value_name = "NETWORK=ADDRESS")]
+    #[serde(rename = "delegation_managers")]
+    pub delegation_managers: Vec<String>,
     /// Who may call, and how much. Only in the configuration file; empty: anybody.
     #[arg(skip)]
     pub callers: Vec<CallerArgs>,
@@ -419,7 +427,10 @@ pub struct PayArgs {
         value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK"
     )]
     pub starknet_assets: Vec<String>,
-    /// File with the wallet's or the session's passphrase (mode 0600) [default: ask].
+    /// Permission that pays (see `tollway permission list`); payments are by erc7710 then.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["wallet", "key_file", "session", "starknet_account"])]
+    pub permission: Option<String>,
+    /// File with the wallet's, the session's or the permission's passphrase (mode 0600) [default: ask].
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
     /// Where spending is recorded [default: sqlite:~/.tollway/payer.db].
@@ -531,6 +542,107 @@ pub enum WalletCommand {
         #[arg(long, value_name = "FILE", conflicts_with = "name")]
         key_file: Option<PathBuf>,
     },
+}
+
+/// `tollway permission …`
+#[derive(Subcommand)]
+pub enum PermissionCommand {
+    /// Grant a permission with a key that we hold, for a fresh session account.
+    Grant(PermissionGrantArgs),
+    /// List permissions and what they allow.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop spending a permission, and take it back on chain where the payer's key is named.
+    Revoke(PermissionRevokeArgs),
+}
+
+/// What a permission allows.
+#[derive(Args)]
+pub struct PermissionArgs {
+    /// Take asset, allowance, payee and redeemers from what this URL asks for.
+    #[arg(long, value_name = "URL")]
+    pub resource: Option<String>,
+    /// Network, with the URL of a node.
+    #[arg(long, value_name = "NETWORK[=RPC_URL]")]
+    pub network: String,
+    /// Asset, by symbol or contract [default: the network's dollar].
+    #[arg(long, value_name = "ASSET")]
+    pub asset: Option<String>,
+    /// At most this much, in whole units, in all or in each period [default: the price].
+    #[arg(long, value_name = "AMOUNT")]
+    pub allowance: Option<String>,
+    /// The allowance comes again after so long, such as 1d; without it, it is once.
+    #[arg(long, value_name = "TIME")]
+    pub period: Option<String>,
+    /// It ends after so long [default: 1h].
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<String>,
+    /// Facilitator's account that may redeem it; may be repeated [default: those that the resource names].
+    #[arg(long = "redeemer", value_name = "ADDRESS")]
+    pub redeemers: Vec<String>,
+    /// Who alone is paid, or `any` [default: the resource's payee].
+    #[arg(long, value_name = "ADDRESS|any")]
+    pub payee: Option<String>,
+    /// Allow plain http to other machines.
+    #[arg(long)]
+    pub allow_http: bool,
+}
+
+/// `tollway permission grant`
+#[derive(Args)]
+#[command(after_help = "Example:
+  tollway permission grant weather --resource https://api.example/paid/weather --network base=https://your.node \\
+    --allowance 1 --period 1d --expires 7d --wallet owner --upgrade
+  tollway pay https://api.example/paid/weather --max 0.02 --permission weather")]
+pub struct PermissionGrantArgs {
+    /// Its name.
+    pub name: String,
+    /// What it allows.
+    #[command(flatten)]
+    pub wish: PermissionArgs,
+    /// Key of the payer (file with mode 0600).
+    #[arg(long, value_name = "FILE", conflicts_with = "wallet")]
+    pub key_file: Option<PathBuf>,
+    /// Wallet of the payer; its passphrase then also encrypts the permission.
+    #[arg(long, value_name = "NAME")]
+    pub wallet: Option<String>,
+    /// Smart account that pays, if the key is its owner's [default: the key's own account].
+    #[arg(long, value_name = "ADDRESS")]
+    pub account: Option<String>,
+    /// Give the payer's account the published delegator's code (EIP-7702) if it has none; costs gas once.
+    #[arg(long)]
+    pub upgrade: bool,
+    /// File with the passphrase that encrypts the permission (mode 0600) [default: ask].
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `tollway permission revoke`
+#[derive(Args)]
+pub struct PermissionRevokeArgs {
+    /// Its name.
+    pub name: String,
+    /// Network, with the URL of a node, to revoke it on chain.
+    #[arg(long, value_name = "NETWORK[=RPC_URL]")]
+    pub network: Option<String>,
+    /// Key of the payer (file with mode 0600).
+    #[arg(long, value_name = "FILE", conflicts_with = "wallet")]
+    pub key_file: Option<PathBuf>,
+    /// Wallet of the payer.
+    #[arg(long, value_name = "NAME")]
+    pub wallet: Option<String>,
+    /// File with the permission's passphrase (mode 0600) [default: ask].
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Allow plain http to other machines.
+    #[arg(long)]
+    pub allow_http: bool,
 }
 
 /// `tollway ledger …`

@@ -149,32 +149,21 @@ impl Keystore {
         if path.exists() {
             return Err(exists(name));
         }
-        let failed = |e: &dyn std::fmt::Display| {
-            Failure::new(format!(
-                "The wallet cannot be written: {e}; check {}.",
-                self.directory.display()
-            ))
-        };
-        let staging = format!(
-            ".{name}.{:016x}.new",
-            rand::RngCore::next_u64(&mut rand::rngs::OsRng)
-        );
+        let digits = signer.address().to_string();
+        let digits = digits.trim_start_matches("0x").to_ascii_lowercase();
         let key = signer.secret_bytes();
-        eth_keystore::encrypt_key(
-            &self.directory,
-            &mut rand::rngs::OsRng,
+        match seal(
+            &path,
             key.as_slice(),
             passphrase,
-            Some(&staging),
-        )
-        .map_err(|e| failed(&e))?;
-        let staged = self.directory.join(&staging);
-        let finished = finish_keystore_file(&staged, &path, &signer.address().to_string());
-        let _ = fs::remove_file(&staged);
-        match finished {
+            ("address", digits.into()),
+        ) {
             Ok(()) => Ok(signer),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(exists(name)),
-            Err(e) => Err(failed(&e)),
+            Err(e) => Err(Failure::new(format!(
+                "The wallet cannot be written: {e}; check {}.",
+                self.directory.display()
+            ))),
         }
     }
 
@@ -186,13 +175,11 @@ impl Keystore {
                 "There is no wallet {name}; see `tollway wallet list`, or make it with `tollway wallet new {name}`."
             )));
         }
-        let key = eth_keystore::decrypt_key(&path, passphrase)
-            .map(Zeroizing::new)
-            .map_err(|_| {
-                Failure::usage(format!(
-                    "Wallet {name} does not open with this passphrase; check the passphrase."
-                ))
-            })?;
+        let key = unseal(&path, passphrase).ok_or_else(|| {
+            Failure::usage(format!(
+                "Wallet {name} does not open with this passphrase; check the passphrase."
+            ))
+        })?;
         let broken = || {
             Failure::usage(format!(
                 "Wallet {name} holds no valid key; restore it from its backup."
@@ -242,13 +229,48 @@ fn wallet_entry(path: &Path) -> Option<WalletEntry> {
     (!name.starts_with('.')).then_some(WalletEntry { name, address })
 }
 
-/// Adds the address, as other wallets write it, then makes the file private
-/// and durable under its own name.
-fn finish_keystore_file(staged: &Path, path: &Path, address: &str) -> std::io::Result<()> {
+/// Encrypts bytes into a file that was not there before, with something beside
+/// them that anybody who can read the file may know.
+///
+/// # Errors
+/// `AlreadyExists` if the file is there, and whatever writing it fails with.
+pub fn seal(
+    path: &Path,
+    secret: &[u8],
+    passphrase: &str,
+    plain: (&str, serde_json::Value),
+) -> std::io::Result<()> {
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    let staging = format!(
+        ".{:016x}.new",
+        rand::RngCore::next_u64(&mut rand::rngs::OsRng)
+    );
+    let mut random = rand::rngs::OsRng;
+    eth_keystore::encrypt_key(directory, &mut random, secret, passphrase, Some(&staging))
+        .map_err(std::io::Error::other)?;
+    let staged = directory.join(&staging);
+    let finished = finish_keystore_file(&staged, path, plain);
+    let _ = fs::remove_file(&staged);
+    finished
+}
+
+/// The bytes of such a file; `None` if the passphrase is not its own.
+pub fn unseal(path: &Path, passphrase: &str) -> Option<Zeroizing<Vec<u8>>> {
+    eth_keystore::decrypt_key(path, passphrase)
+        .map(Zeroizing::new)
+        .ok()
+}
+
+/// Adds what stands beside the secret, such as the address, as other wallets write
+/// it, then makes the file private and durable under its own name.
+fn finish_keystore_file(
+    staged: &Path,
+    path: &Path,
+    (name, value): (&str, serde_json::Value),
+) -> std::io::Result<()> {
     let mut keystore: serde_json::Value = serde_json::from_str(&fs::read_to_string(staged)?)?;
     if let Some(object) = keystore.as_object_mut() {
-        let digits = address.trim_start_matches("0x").to_ascii_lowercase();
-        object.insert("address".to_owned(), digits.into());
+        object.insert(name.to_owned(), value);
     }
     fs::write(staged, serde_json::to_string(&keystore)?)?;
     fs::set_permissions(staged, fs::Permissions::from_mode(0o600))?;

@@ -10,6 +10,8 @@ mod exit;
 mod keys;
 mod metrics;
 mod output;
+mod permissions;
+mod purse;
 mod replica;
 mod routes;
 mod serve;
@@ -70,6 +72,7 @@ async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, F
         Command::Inspect(args) => commands::inspect::run(args).await,
         Command::Wallet(command) => commands::wallet::run(command, environment),
         Command::Session(command) => session::run(command, environment).await,
+        Command::Permission(command) => commands::permission::run(command, environment).await,
         Command::Ledger(command) => commands::ledger::run(command, environment).await,
         Command::Devnet(args) => commands::devnet::run(args).await,
     }

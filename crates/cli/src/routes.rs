@@ -32,7 +32,14 @@ pub struct RouteSetting {
 pub const UNSIGNED_TXID: &str = "unsigned-txid";
 
 /// How a route can be paid.
-const METHODS: [&str; 5] = ["eip3009", "permit2", "eip2612", "txid", UNSIGNED_TXID];
+const METHODS: [&str; 6] = [
+    "eip3009",
+    "permit2",
+    "erc7710",
+    "eip2612",
+    "txid",
+    UNSIGNED_TXID,
+];
 
 impl RouteSetting {
     /// Whether its buyers sign for transactions that they made.
@@ -141,7 +148,7 @@ fn parse_calls(text: &str) -> Option<PassOffer> {
 }
 
 /// `30s`, `10m`, `1h` or `7d`: ten seconds to a year.
-fn parse_time(text: &str) -> Option<Duration> {
+pub fn parse_time(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let unit = match unit {
         "s" => 1,

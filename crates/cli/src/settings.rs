@@ -140,6 +140,7 @@ impl FacilitatorArgs {
             sponsor_account: self.sponsor_account.or(file.sponsor_account),
             sponsor_entrypoints: either(self.sponsor_entrypoints, file.sponsor_entrypoints),
             sponsor_fees_per_day: self.sponsor_fees_per_day.or(file.sponsor_fees_per_day),
+            delegation_managers: either(self.delegation_managers, file.delegation_managers),
             callers: file.callers,
             min_validity: self.min_validity.or(file.min_validity),
             allow_http: self.allow_http || file.allow_http,

@@ -26,6 +26,8 @@ pub struct NetworkSetting {
     pub network: Network,
     /// From the flag or the environment, preferred first; never the public default.
     pub rpc: Vec<Url>,
+    /// Delegation managers in the place of the published one.
+    pub delegation_managers: Option<Vec<alloy_primitives::Address>>,
 }
 
 /// Reads `--network NETWORK[=RPC_URL[,RPC_URL …]]`.
@@ -51,9 +53,36 @@ pub fn networks(
             .flat_map(|urls| urls.split(','))
             .map(|url| http_url(url.trim(), "The RPC URL"))
             .collect::<Result<_, _>>()?;
-        settings.push(NetworkSetting { network, rpc });
+        settings.push(NetworkSetting {
+            network,
+            rpc,
+            delegation_managers: None,
+        });
     }
     Ok(settings)
+}
+
+/// Reads `--delegation-manager NETWORK=ADDRESS`, for networks that are configured.
+pub fn delegation_managers(
+    texts: &[String],
+    settings: &mut [NetworkSetting],
+) -> Result<(), Failure> {
+    for text in texts {
+        let bad = || {
+            Failure::usage(format!(
+                "--delegation-manager {text} is not NETWORK=ADDRESS or NETWORK=none; write for example base=0x… and configure that network."
+            ))
+        };
+        let (name, address) = text.split_once('=').ok_or_else(bad)?;
+        let network = network(name)?;
+        let setting = settings.iter_mut().find(|known| known.network == network);
+        let managers = &mut setting.ok_or_else(bad)?.delegation_managers;
+        let managers = managers.get_or_insert_default();
+        if address != "none" {
+            managers.push(address.parse().map_err(|_| bad())?);
+        }
+    }
+    Ok(())
 }
 
 /// A network that we can serve, by any of its names.

@@ -14,6 +14,9 @@ const RESERVED: &[&str] = &["assetTransferMethod", "paymentFlow", "proofProfile"
 /// Keys of `extra` that change from answer to answer.
 const DYNAMIC_SVM: &[&str] = &["recentBlockhash", "lastValidBlockHeight"];
 
+/// No list of redeemers is read further.
+const MOST_REDEEMERS: usize = 32;
+
 /// How a transaction is shown as proof (`extra.proofProfile`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProofProfile {
@@ -69,6 +72,24 @@ impl PaymentRequirements {
             return self;
         }
         self.with_extra("assetTransferMethod", method.as_str())
+    }
+
+    /// Whom the server lists as redeemers of permissions (ERC-7710), under whichever of
+    /// the two names in use; under both, those that stand under both.
+    #[must_use]
+    pub fn redeemers(&self) -> Vec<&str> {
+        let list = |key: &str| -> Option<Vec<&str>> {
+            let all = self.extra.as_ref()?.get(key)?.as_array()?;
+            let all = all.iter().take(MOST_REDEEMERS);
+            Some(all.filter_map(serde_json::Value::as_str).collect())
+        };
+        match (list("facilitatorAddresses"), list("facilitators")) {
+            (Some(mut one), Some(other)) => {
+                one.retain(|account| other.iter().any(|o| o.eq_ignore_ascii_case(account)));
+                one
+            }
+            (one, other) => one.or(other).unwrap_or_default(),
+        }
     }
 
     /// The entry under a payment flow. `authorization` is the default and is not named.

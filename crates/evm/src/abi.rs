@@ -1,5 +1,7 @@
 //! The contract functions and events that are called, read and watched.
 
+pub(crate) mod delegation;
+
 use alloy_sol_types::sol;
 
 sol! {
@@ -97,7 +99,12 @@ sol! {
             bytes callData;
         }
 
-        function aggregate3(Call3[] calls) external payable;
+        struct Result {
+            bool success;
+            bytes returnData;
+        }
+
+        function aggregate3(Call3[] calls) external payable returns (Result[] returnData);
     }
 
     /// ERC-7579's `execute`, as an account's own code has it.

@@ -26,6 +26,10 @@ pub(crate) static TRANSFER_PROBE: LazyLock<Bytes> = LazyLock::new(|| {
     .bytecode
 });
 
+/// Code that makes several calls as the account that runs it, for a simulation.
+pub(crate) static MULTICALL_CODE: LazyLock<Bytes> =
+    LazyLock::new(|| read(include_str!("../../../contracts/artifacts/Multicall.json")).runtime);
+
 static BATCH_EXECUTOR: LazyLock<Artifact> = LazyLock::new(|| {
     read(include_str!(
         "../../../contracts/artifacts/BatchExecutor.json"
@@ -96,6 +100,7 @@ mod tests {
     #[test]
     fn the_contracts_are_there() {
         assert!(TRANSFER_PROBE.len() > 500);
+        assert!(MULTICALL_CODE.len() > 200);
         assert!(is_executor(&BATCH_EXECUTOR.runtime));
         assert!(!is_executor(&Bytes::new()));
         assert_eq!(

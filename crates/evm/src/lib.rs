@@ -11,6 +11,7 @@
 mod abi;
 mod chain;
 mod contracts;
+pub mod delegation;
 mod methods;
 mod node;
 mod receipt;
@@ -28,8 +29,9 @@ pub use contracts::{
 pub use methods::MAX_SIGNATURE_BYTES;
 pub use methods::eip2612::SignedPermit;
 pub use methods::eip3009::SignedAuthorization;
+pub use methods::erc7710::PermissionPayment;
 pub use methods::permit2::{SignedPermit2, permit2_domain};
 pub use methods::sponsoring::{EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING};
 pub use methods::txid::SignedProof;
 pub use signer::{EvmSigner, KeyError, recover};
-pub use wallet::{EvmWallet, sign_authorization};
+pub use wallet::{Bestowal, DelegatorCode, EvmWallet, PermissionWallet, sign_authorization};

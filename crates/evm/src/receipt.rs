@@ -6,8 +6,11 @@ use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolEvent;
 use tollway_core::mistake;
 
+use crate::abi::delegation::{LimitedCalls, Manager, TransferAmount};
 use crate::abi::{Settler, Token as Abi};
 use crate::contracts::{EXACT_PROXY, UPTO_PROXY, settler_address};
+use crate::delegation::Enforcer;
+use crate::methods::erc7710::Mark;
 use crate::methods::identity::Key;
 use crate::node::{Log, Receipt};
 
@@ -86,7 +89,35 @@ impl<'a> Uses<'a> {
             }
             Key::Permit(nonce) => self.permitted(effect, nonce).map(exactly),
             Key::Transaction(hash, index) => self.shown(effect, hash, index),
+            Key::Delegated(mark, manager) => self.redeemed(effect, mark, manager).map(exactly),
         }
+    }
+
+    /// The enforcer that counts says that the delegation was used, once, for this
+    /// manager; and of what its payer moved to the payee after that there is one
+    /// transfer, exactly so. Whatever code the payer runs may do more than it is
+    /// told: a payment of another method that it slipped in is not paid twice by it.
+    fn redeemed(&self, effect: &Effect, mark: Mark, manager: Address) -> Option<&'a Log> {
+        let (enforcer, event, hash) = used_by(mark);
+        let logs = &self.receipt.logs;
+        let uses = |log: &&Log| {
+            log.address == enforcer
+                && matches!(log.topics.as_slice(), [topic, sender, _, used]
+                    if *topic == event && *sender == manager.into_word() && *used == hash)
+        };
+        let first = logs.iter().position(|log| uses(&log))?;
+        if logs.iter().filter(uses).count() != 1 || self.settles_by_signature(effect.from) {
+            return None;
+        }
+        let paid = |log: &&Log| {
+            log.address == effect.asset
+                && transfer_of(log)
+                    .is_some_and(|(from, to, _)| (from, to) == (effect.from, effect.to))
+        };
+        let mut moved = logs.iter().filter(paid);
+        let (only, more) = (moved.next()?, moved.next());
+        let after = logs.iter().position(|log| std::ptr::eq(log, only))? > first;
+        (after && more.is_none() && is_transfer(only, effect)).then_some(only)
     }
 
     /// All that moved so.
@@ -143,6 +174,16 @@ impl<'a> Uses<'a> {
     /// second payment as a transaction that is shown.
     pub fn settles_otherwise(&self, payer: Address) -> bool {
         let word = payer.into_word();
+        let redeemed = |log: &Log| {
+            log.topics.first() == Some(&Manager::RedeemedDelegation::SIGNATURE_HASH)
+                && log.topics.get(1) == Some(&word)
+        };
+        self.settles_by_signature(payer) || self.receipt.logs.iter().any(redeemed)
+    }
+
+    /// The same for the methods that a signature of the payer's own settles.
+    fn settles_by_signature(&self, payer: Address) -> bool {
+        let word = payer.into_word();
         let permitted = |other: &Log| {
             other.topics.first() == Some(&Settler::Settled::SIGNATURE_HASH)
                 && other.topics.get(2) == Some(&word)
@@ -185,6 +226,24 @@ impl<'a> Uses<'a> {
         let first = transfers.find(|log| moves_from(log, effect.from));
         first.filter(|log| is_transfer(log, effect))
     }
+}
+
+/// The enforcer that counts a mark's uses, the event by which it says so, and the
+/// delegation.
+pub(crate) fn used_by(mark: Mark) -> (Address, B256, B256) {
+    let (enforcer, event, hash) = match mark {
+        Mark::Call(hash) => (
+            Enforcer::LimitedCalls,
+            LimitedCalls::IncreasedCount::SIGNATURE_HASH,
+            hash,
+        ),
+        Mark::Sum(hash) => (
+            Enforcer::TransferAmount,
+            TransferAmount::IncreasedSpentMap::SIGNATURE_HASH,
+            hash,
+        ),
+    };
+    (enforcer.address(), event, hash)
 }
 
 fn moves_from(log: &Log, payer: Address) -> bool {

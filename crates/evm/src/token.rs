@@ -53,9 +53,9 @@ impl Token {
     }
 
     /// Whether it is settled by a method. Every token has transfers that can be
-    /// shown as proof.
+    /// shown as proof, and that an account can make for another.
     pub fn moves_by(&self, method: Method) -> bool {
-        method == Method::Txid || self.methods.contains(&method)
+        matches!(method, Method::Txid | Method::Erc7710) || self.methods.contains(&method)
     }
 
     /// Whether anything is signed in its own domain.

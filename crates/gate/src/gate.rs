@@ -24,6 +24,7 @@ use crate::cors::Cors;
 use crate::event::{Event, OnEvent};
 use crate::pass::{Extras, Passes, SoldPass};
 use crate::proof;
+use crate::redeemers;
 use crate::route::{Decision, Pricing, Quote, Route, decide};
 use crate::service::GateLayer;
 use crate::{BuildError, Limits, Offer, StartError, TokenKeys};
@@ -320,7 +321,8 @@ impl Inner {
         let added = self.added.read().unwrap_or_else(PoisonError::into_inner);
         let key = (terms.wire.scheme.clone(), terms.wire.network.clone());
         let mut extra = route.added();
-        extra.extend(added.get(&key).cloned().unwrap_or_default());
+        let listed = added.get(&key).cloned().unwrap_or_default();
+        extra.extend(redeemers::added(terms, listed));
         offer
             .complete(route.flow, &extra)
             .map_err(|refusal| BuildError::Offer {
@@ -440,10 +442,15 @@ impl Inner {
     /// Offers that the facilitator does not list.
     fn unsupported(&self, kinds: &BTreeMap<(String, String), Object>) -> Vec<String> {
         let sales = self.sales.read().unwrap_or_else(PoisonError::into_inner);
-        let mut missing: Vec<String> = sales
-            .iter()
-            .flatten()
-            .flat_map(|sale| &sale.offers)
+        let offers = || sales.iter().flatten().flat_map(|sale| &sale.offers);
+        let unredeemed = offers().filter(|offer| redeemers::are_missing(offer.terms()));
+        let unredeemed = unredeemed.map(|offer| {
+            format!(
+                "The facilitator names nobody who redeems permissions on {}; payments by erc7710 there will fail until it does.",
+                offer.terms().wire.network
+            )
+        });
+        let mut missing: Vec<String> = offers()
             .map(|offer| &offer.terms().wire)
             .filter(|wire| {
                 let family = wire.network.split(':').next().unwrap_or_default();
@@ -456,6 +463,7 @@ impl Inner {
                     wire.scheme, wire.network
                 )
             })
+            .chain(unredeemed)
             .collect();
         missing.sort();
         missing.dedup();

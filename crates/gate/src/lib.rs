@@ -55,6 +55,7 @@ mod pass;
 mod proof;
 mod proxy;
 mod purchase;
+mod redeemers;
 mod remote;
 mod route;
 mod service;

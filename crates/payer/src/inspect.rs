@@ -61,6 +61,9 @@ pub struct OfferView {
     pub amount: String,
     /// Who would be paid.
     pub pay_to: String,
+    /// Who redeems permissions for it, by `erc7710`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redeemers: Vec<String>,
     /// Whether money moves before the goods are made.
     pub upfront: bool,
     /// How long the authorization would live, seconds.
@@ -204,6 +207,7 @@ fn view(appraisal: &Appraisal) -> OfferView {
         symbol: offer.map(|o| o.asset.symbol.to_string()),
         amount,
         pay_to,
+        redeemers: wire.redeemers().into_iter().map(shown).collect(),
         upfront: offer.is_some_and(|o| o.terms.flow == PaymentFlow::Upfront),
         lifetime_seconds: offer.map_or(wire.max_timeout_seconds, |o| o.lifetime.as_secs()),
         chosen: false,

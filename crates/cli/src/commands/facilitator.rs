@@ -17,7 +17,8 @@ use crate::{chains, metrics, serve, wiring};
 pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exit, Failure> {
     let args = args.complete(environment)?;
     let listen = required(args.listen.as_deref(), "--listen", "127.0.0.1:4020")?;
-    let networks = wiring::networks(&args.networks, environment)?;
+    let mut networks = wiring::networks(&args.networks, environment)?;
+    wiring::delegation_managers(&args.delegation_managers, &mut networks)?;
     let assets = chains::assets(&args.starknet_assets)?;
     let sponsors = Sponsors::read(&args, &networks)?;
     let finality = wiring::finality(args.finality.as_deref(), "--finality")?;

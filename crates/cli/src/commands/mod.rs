@@ -9,4 +9,5 @@ pub mod gate;
 pub mod inspect;
 pub mod ledger;
 pub mod pay;
+pub mod permission;
 pub mod wallet;

@@ -17,10 +17,12 @@ use tollway_payer::{
 
 use crate::chains::{self, ServedChain, Signers};
 use crate::cli::PayArgs;
+use crate::commands::permission;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::keys::{self, Keystore};
 use crate::output::Output;
+use crate::purse::{self, Purse};
 use crate::session;
 use crate::session::wallet::PayingSession;
 use crate::story::Story;
@@ -39,8 +41,17 @@ pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failu
         args.data.as_deref(),
     )?;
     let buyer = Buyer::read(&args, environment)?;
-    let policy = policy(&args, &buyer)?;
-    let wallet = buyer.wallet(&args, environment)?;
+    let mut policy = policy(&args, &buyer)?;
+    let purse = match &args.permission {
+        Some(name) => {
+            policy.methods = vec![PayMethod::Erc7710];
+            let passphrase_file = args.passphrase_file.clone();
+            let passphrase = permission::passphrase(passphrase_file, environment, false)?;
+            let spent = permission::permissions(environment)?.unlock(name, &passphrase)?;
+            purse::of_permission(spent, &buyer.networks, args.allow_http)?
+        }
+        None => Purse::without_limits(buyer.wallet(&args, environment)?),
+    };
     let ledger = wiring::ledger(args.ledger.as_deref(), "payer.db", environment).await?;
     let story = if args.json {
         Story::Json
@@ -48,7 +59,9 @@ pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failu
         Story::Sentences
     };
     let mut builder = Payer::builder()
-        .wallet(wallet)
+        .wallet(purse.wallet)
+        .agent(purse.agent)
+        .limits(purse.limits)
         .spends(Arc::new(ledger.clone()))
         .policy(policy)
         .story(move |event| story.tell_buyer(event));
@@ -89,7 +102,8 @@ impl Buyer {
         let flagged = args.key_file.is_some()
             || args.wallet.is_some()
             || args.session.is_some()
-            || args.starknet_account.is_some();
+            || args.starknet_account.is_some()
+            || args.permission.is_some();
         let or_said = |flag: &Option<String>, variable: &str| {
             let behind = environment.get(variable).filter(|_| !flagged);
             flag.clone().or_else(|| behind.map(str::to_owned))

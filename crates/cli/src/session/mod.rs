@@ -85,6 +85,7 @@ pub fn node(session: &KeptSession, environment: &Environment) -> Result<RpcClien
     let mut setting = NetworkSetting {
         network: session.network.clone(),
         rpc: Vec::new(),
+        delegation_managers: None,
     };
     for url in &session.rpc {
         setting.rpc.push(wiring::http_url(url, "The RPC URL")?);

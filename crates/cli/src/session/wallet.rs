@@ -40,6 +40,7 @@ impl PayingSession {
         Ok(NetworkSetting {
             network: self.kept.network.clone(),
             rpc: rpc.collect::<Result<_, _>>()?,
+            delegation_managers: None,
         })
     }
 

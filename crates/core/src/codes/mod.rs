@@ -15,6 +15,7 @@ macro_rules! codes {
 }
 
 mod batch_settlement_evm;
+mod erc7710;
 mod evm_own;
 mod exact_evm;
 mod exact_starknet;
@@ -23,6 +24,7 @@ mod facilitator;
 mod gas_sponsoring;
 mod gate;
 mod payer;
+mod permission;
 mod permit2;
 mod session;
 mod shared;
@@ -30,6 +32,7 @@ mod siwx;
 mod upto_evm;
 
 pub use batch_settlement_evm::*;
+pub use erc7710::*;
 pub use evm_own::*;
 pub use exact_evm::*;
 pub use exact_starknet::*;
@@ -38,6 +41,7 @@ pub use facilitator::*;
 pub use gas_sponsoring::*;
 pub use gate::*;
 pub use payer::*;
+pub use permission::*;
 pub use permit2::*;
 pub use session::*;
 pub use shared::*;
@@ -62,6 +66,10 @@ const GROUPS: &[(&str, &[(&str, &str)])] = &[
         "Our own: EIP-2612 permits and transaction proofs on EVM networks",
         evm_own::TABLE,
     ),
+    (
+        "Our own: payments by delegations (ERC-7710)",
+        erc7710::TABLE,
+    ),
     ("Scheme `exact` on Starknet networks", exact_starknet::TABLE),
     (
         "Scheme `exact` on Solana networks; answered by others only",
@@ -75,6 +83,10 @@ const GROUPS: &[(&str, &[(&str, &str)])] = &[
         facilitator::TABLE,
     ),
     ("Our own: what the buyer's side answers", payer::TABLE),
+    (
+        "Our own: permissions that a wallet grants",
+        permission::TABLE,
+    ),
 ];
 
 const COUNT: usize = {

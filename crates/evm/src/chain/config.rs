@@ -25,6 +25,10 @@ pub struct EvmConfig {
     pub helper: Option<EvmSigner>,
     /// Contracts that may deploy a paying smart wallet (EIP-6492); none by default.
     pub wallet_factories: Vec<alloy_primitives::Address>,
+    /// Delegation managers that permissions (ERC-7710) are redeemed through: the
+    /// published one by default, none to settle no permissions. A manager is a contract
+    /// that says who may spend whose money; name only those whose code is known.
+    pub delegation_managers: Vec<alloy_primitives::Address>,
     /// Our own table: tokens that are not in it are not settled.
     pub assets: AssetTable,
     /// Time.
@@ -44,6 +48,7 @@ impl EvmConfig {
             signers,
             helper: None,
             wallet_factories: Vec::new(),
+            delegation_managers: vec![crate::delegation::DELEGATION_MANAGER],
             assets: AssetTable::builtin(),
             clock: Arc::new(SystemClock),
             limits,
@@ -74,6 +79,9 @@ pub struct EvmLimits {
     /// Gas limit of a transaction that settles for an account with code, its
     /// signature check included.
     pub contract_payment_gas: u64,
+    /// Gas limit of a transaction that redeems a permission: a chain of delegations
+    /// and their caveats. It is tried with the very same.
+    pub permission_gas: u64,
     /// Most payments that share a transaction; 1 is none.
     pub batch_max: usize,
     /// Most gas of a transaction that payments share. No more than a quarter of
@@ -145,6 +153,7 @@ impl EvmLimits {
             shared_gas: 12_000 + posting / 4,
             payment_gas: 300_000,
             contract_payment_gas: 600_000 + posting,
+            permission_gas: 750_000 + posting,
             batch_max: 100,
             batch_gas: MOST_TRANSACTION_GAS,
             batch_way: BatchWay::Multicall3,

@@ -39,6 +39,9 @@ impl EvmChain {
         batch.push("eth_getBlockByNumber", &(LATEST, false));
         batch.push("eth_getCode", &(MULTICALL3, LATEST));
         batch.push("eth_getCode", &(UPTO_PROXY, LATEST));
+        for manager in &self.managers {
+            batch.push("eth_getCode", &(manager, LATEST));
+        }
         if self.limits.batch_way == BatchWay::SelfCall {
             batch.push("eth_getCode", &(executor_address(), LATEST));
             for signer in &self.signers {
@@ -57,6 +60,10 @@ impl EvmChain {
             .store(!multicall.is_empty(), Ordering::Release);
         let upto: Bytes = typed("eth_getCode", answers.next())?;
         self.start.no_upto.store(upto.is_empty(), Ordering::Release);
+        for manager in &self.managers {
+            let code: Bytes = typed("eth_getCode", answers.next())?;
+            self.saw_code(*manager, &code);
+        }
         if self.limits.batch_way != BatchWay::SelfCall {
             return Ok(());
         }

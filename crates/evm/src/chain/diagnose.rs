@@ -41,7 +41,7 @@ impl EvmChain {
             Payment::Eip3009(signed) => self.why_authorization(trial, &signed.authorization).await,
             Payment::Permit2(signed) => self.why_permit2(trial, signed).await,
             Payment::Eip2612(signed) => self.why_permit(trial, signed).await,
-            Payment::Txid(_) => Ok(fails(trial)),
+            Payment::Txid(_) | Payment::Erc7710(_) => Ok(fails(trial)),
         };
         match refusal {
             Ok(refusal) => ChainError::Refused(refusal.with_detail(detail)),

@@ -12,11 +12,13 @@ use super::EvmChain;
 use super::diagnose::number_of;
 use super::outcome::{effect, hash_text, succeeded};
 use super::spent::First;
+use crate::abi::delegation::{LimitedCalls, TransferAmount};
 use crate::abi::{Permit2, Settler, Token as Abi};
 use crate::contracts::{PERMIT2, settler_address};
+use crate::methods::erc7710::Mark;
 use crate::methods::identity::Key;
 use crate::node::{Block, CallRequest, LATEST, Log, Receipt, is_revert};
-use crate::receipt::{Effect, Uses};
+use crate::receipt::{Effect, Uses, used_by};
 
 /// The smallest span that a refused log query is cut down to.
 const MIN_SPAN: u64 = 10;
@@ -29,7 +31,8 @@ pub(super) struct LogQuery<'a> {
     address: Address,
     from_block: U64,
     to_block: U64,
-    topics: Vec<&'a [B256]>,
+    /// `null` is any.
+    topics: Vec<Option<&'a [B256]>>,
 }
 
 /// The logs that tell what became of a payment.
@@ -37,8 +40,8 @@ pub(super) struct Wanted {
     pub address: Address,
     /// Any of these first.
     pub events: Vec<B256>,
-    /// And then these.
-    pub topics: Vec<B256>,
+    /// And then these; `None` is any.
+    pub topics: Vec<Option<B256>>,
 }
 
 impl Wanted {
@@ -53,25 +56,38 @@ impl Wanted {
                     Abi::AuthorizationUsed::SIGNATURE_HASH,
                     Abi::AuthorizationCanceled::SIGNATURE_HASH,
                 ],
-                topics: vec![payer, nonce],
+                topics: vec![Some(payer), Some(nonce)],
             },
             Key::Permit(nonce) => Self {
                 address: settler_address(effect.to),
                 events: vec![Settler::Settled::SIGNATURE_HASH],
-                topics: vec![asset.into_word(), payer, B256::from(nonce)],
+                topics: vec![
+                    Some(asset.into_word()),
+                    Some(payer),
+                    Some(B256::from(nonce)),
+                ],
             },
+            Key::Delegated(mark, manager) => {
+                let (address, event, hash) = used_by(mark);
+                Self {
+                    address,
+                    events: vec![event],
+                    topics: vec![Some(manager.into_word()), None, Some(hash)],
+                }
+            }
             Key::Permit2(_) | Key::Transaction(..) => Self {
                 address: asset,
                 events: vec![Abi::Transfer::SIGNATURE_HASH],
-                topics: vec![payer, effect.to.into_word()],
+                topics: vec![Some(payer), Some(effect.to.into_word())],
             },
         }
     }
 
     /// How a node is asked for them.
     pub fn query(&self, from: u64, to: u64) -> LogQuery<'_> {
-        let mut topics = vec![&self.events[..]];
-        topics.extend(self.topics.iter().map(std::slice::from_ref));
+        let mut topics = vec![Some(&self.events[..])];
+        let more = self.topics.iter();
+        topics.extend(more.map(|topic| topic.as_ref().map(std::slice::from_ref)));
         LogQuery {
             address: self.address,
             from_block: U64::from(from),
@@ -83,7 +99,13 @@ impl Wanted {
     fn fits(&self, log: &Log) -> bool {
         log.address == self.address
             && log.topics.first().is_some_and(|t| self.events.contains(t))
-            && log.topics.get(1..) == Some(&self.topics[..])
+            && log.topics.len() == 1 + self.topics.len()
+            && log
+                .topics
+                .iter()
+                .skip(1)
+                .zip(&self.topics)
+                .all(|(shown, wanted)| wanted.is_none_or(|wanted| wanted == *shown))
     }
 }
 
@@ -205,7 +227,7 @@ impl EvmChain {
     /// Whether the chain counts the nonce as used, if it says, and number and
     /// time of the newest block. The block is asked for first: the state may be
     /// newer than its time, never older.
-    async fn nonce_state(
+    pub(super) async fn nonce_state(
         &self,
         effect: &Effect,
     ) -> Result<(Option<bool>, u64, Timestamp), ChainError> {
@@ -327,6 +349,22 @@ fn nonce_question(effect: &Effect) -> (Address, Bytes) {
             let call = Permit2::nonceBitmapCall { owner, word };
             (PERMIT2, call.abi_encode().into())
         }
+        Key::Delegated(mark, manager) => {
+            let (enforcer, _, hash) = used_by(mark);
+            let call = match mark {
+                Mark::Call(_) => LimitedCalls::callCountsCall {
+                    delegationManager: manager,
+                    delegationHash: hash,
+                }
+                .abi_encode(),
+                Mark::Sum(_) => TransferAmount::spentMapCall {
+                    delegationManager: manager,
+                    delegationHash: hash,
+                }
+                .abi_encode(),
+            };
+            (enforcer, call.into())
+        }
         Key::Permit(_) | Key::Transaction(..) => {
             let call = Settler::nextNonceCall { token, owner };
             (settler_address(effect.to), call.abi_encode().into())
@@ -344,6 +382,7 @@ fn is_used(effect: &Effect, answer: &Bytes) -> Option<bool> {
         }
         Key::Permit(_) | Key::Transaction(..) if answer.is_empty() => Some(false),
         Key::Permit(nonce) => number_of(answer).map(|next| next > nonce),
+        Key::Delegated(..) => number_of(answer).map(|used| !used.is_zero()),
         Key::Transaction(..) => None,
     }
 }

@@ -5,9 +5,11 @@
 //! word, asked for many at once) and `diagnose`, `plan` and `batch` (who shares a
 //! transaction), `seal`, `fees` and `delegation`, `send`, `look` with `head`, `follow`
 //! and `reads` (what became of it), `outcome` (receipts) and `lookup` with
-//! `spent` (what others did); `proof` (transactions that buyers show), and what a
-//! payment may need first: `settlers` and `helper`.
+//! `spent` (what others did); `proof` (transactions that buyers show), `permission`
+//! with `redemption` and `allowance` (delegations), and what a payment may need
+//! first: `settlers` and `helper`.
 
+mod allowance;
 mod batch;
 mod config;
 mod delegation;
@@ -21,12 +23,14 @@ mod look;
 mod lookup;
 mod outcome;
 mod payers;
+mod permission;
 mod plan;
 mod presented;
 mod probe;
 mod proof;
 mod reads;
 mod recent;
+mod redemption;
 mod rules;
 pub(crate) mod seal;
 pub(crate) mod send;
@@ -80,6 +84,9 @@ pub struct EvmChain {
     permit2: Domain,
     helper: helper::Helper,
     there: settlers::There,
+    managers: Vec<Account>,
+    allowances: allowance::Allowances,
+    simulations: redemption::Simulations,
     /// The place of the account that settles now, where one must be chosen.
     preferred: AtomicUsize,
     start: start::StartState,
@@ -135,6 +142,9 @@ impl EvmChain {
             permit2: permit2_domain(chain_id),
             helper: helper::Helper::new(config.helper, config.wallet_factories),
             there: settlers::There::default(),
+            managers: config.delegation_managers,
+            allowances: allowance::Allowances::default(),
+            simulations: redemption::Simulations::default(),
             preferred: AtomicUsize::new(0),
             rpc: config.rpc,
             accounts,
@@ -269,7 +279,7 @@ impl Chain for EvmChain {
             network: self.network.to_string(),
             extra: Some(extra),
         };
-        let mut kinds = vec![kind(Scheme::Exact, Object::new())];
+        let mut kinds = vec![kind(Scheme::Exact, self.redeemers())];
         // Whoever settles `upto` is named in what the buyer signs.
         if let Some(signer) = self.signers.first()
             && self.settles_upto()

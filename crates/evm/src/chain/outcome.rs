@@ -111,6 +111,9 @@ impl EvmChain {
         expected: &Expected,
     ) -> Result<Outcome, ChainError> {
         let receipt = uses.receipt;
+        if let Key::Delegated(..) = key_of(identity)? {
+            self.allowances.release(identity);
+        }
         let transaction = hash_text(receipt.transaction_hash);
         let fee = Amount::from(receipt.fee());
         if succeeded(receipt) == Some(false) {

@@ -1,11 +1,13 @@
 //! Which payments share a transaction.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use tollway_core::{Address, Plan, PlannedPayment};
+use tollway_core::{Address, Intent, Plan, PlannedPayment};
 
 use super::EvmChain;
 use super::config::BatchWay;
+use crate::methods::Way;
 
 impl EvmChain {
     /// Plain payers' payments share transactions, in order, within the limits.
@@ -21,22 +23,22 @@ impl EvmChain {
         }
         let sharing = self.sharing();
         let mut plans: Vec<Plan> = Vec::new();
-        let mut open = None;
+        let mut open: HashMap<Option<Address>, usize> = HashMap::new();
         for payment in payments {
-            let shares = sharing.is_some() && self.shares(payment);
-            if shares
-                && let Some(plan) = open.and_then(|at| plans.get_mut(at))
+            let shares = sharing.as_ref().and_then(|way| self.shares(payment, way));
+            if let Some(signer) = &shares
+                && let Some(plan) = open.get(signer).and_then(|at| plans.get_mut(*at))
                 && let Some(gas) = self.room(plan, payment)
             {
                 plan.gas_limit = gas;
                 plan.payments.push(payment.clone());
-                if let Some((_, signers)) = &sharing {
+                if let Some((_, signers)) = sharing.as_ref().filter(|_| signer.is_none()) {
                     plan.signers.clone_from(signers);
                 }
                 continue;
             }
-            if shares {
-                open = Some(plans.len());
+            if let Some(signer) = shares {
+                open.insert(signer, plans.len());
             }
             plans.push(self.plan_one(payment));
         }
@@ -86,9 +88,29 @@ impl EvmChain {
         (limit <= self.most_gas()).then_some(limit)
     }
 
-    fn shares(&self, payment: &PlannedPayment) -> bool {
+    /// Whether a payment may share a transaction, and with whose payments: those that
+    /// anybody settles, or those of permissions that the same account redeems. Called
+    /// by itself an account is who it is; through Multicall3 it is not.
+    fn shares(
+        &self,
+        payment: &PlannedPayment,
+        (way, delegated): &(BatchWay, Vec<Address>),
+    ) -> Option<Option<Address>> {
         let verified = &payment.verified;
-        !payment.alone && verified.signers.is_empty() && !self.deploys(&verified.intent)
+        if payment.alone || self.deploys(&verified.intent) {
+            return None;
+        }
+        match verified.signers.as_slice() {
+            [] => Some(None),
+            [only]
+                if *way == BatchWay::SelfCall
+                    && is_permission(&verified.intent)
+                    && delegated.contains(only) =>
+            {
+                Some(Some(only.clone()))
+            }
+            _ => None,
+        }
     }
 
     /// Most gas of a shared transaction: one that takes much of a block waits
@@ -105,6 +127,10 @@ impl EvmChain {
     pub(super) fn dearest_gas(&self) -> u64 {
         let alone = self.limits.transaction_gas + self.limits.payment_gas;
         let alone = alone.max(self.limits.contract_payment_gas);
+        let alone = match self.managers.is_empty() {
+            true => alone,
+            false => alone.max(self.limits.permission_gas),
+        };
         match self.sharing() {
             Some(_) => alone.max(self.most_gas()),
             None => alone,
@@ -125,6 +151,11 @@ impl EvmChain {
         let multicall = self.start.multicall.load(Ordering::Acquire);
         multicall.then(|| (BatchWay::Multicall3, self.accounts.clone()))
     }
+}
+
+/// Whether a payment redeems a permission.
+pub(super) fn is_permission(intent: &Intent) -> bool {
+    matches!(Way::of(&intent.terms), Ok(Way::Erc7710))
 }
 
 /// Whether two payments could be taken for one another by their logs: a token

@@ -11,6 +11,7 @@ use super::EvmChain;
 use super::batch::{by_itself, by_multicall};
 use super::config::BatchWay;
 use super::fees::Fees;
+use super::plan::is_permission;
 use super::presented::inner_signature;
 use super::rules::{check_charge, proxy_of};
 use crate::EvmSigner;
@@ -70,7 +71,14 @@ impl EvmChain {
                 let each = each.saturating_sub(self.limits.shared_gas);
                 Ok(by_itself(signer, calls, each))
             }
-            _ if self.start.multicall.load(Ordering::Acquire) => Ok(by_multicall(calls)),
+            _ if self.start.multicall.load(Ordering::Acquire)
+                && !plan
+                    .payments
+                    .iter()
+                    .any(|p| is_permission(&p.verified.intent)) =>
+            {
+                Ok(by_multicall(calls))
+            }
             _ => Err(ChainError::unavailable(
                 "payments cannot share a transaction on this chain now",
             )),
@@ -116,6 +124,12 @@ impl EvmChain {
                 let call = (signed.permit.spender, signed.settle_call(asset));
                 self.call_with_settler(payee, call).await
             }
+            Payment::Erc7710(permission) => {
+                require_whole(intent.expected.amount.as_u256() == charge)?;
+                let payee = super::known_account(&intent.expected.to)?;
+                let call = permission.redemption(asset, payee, charge);
+                Ok((permission.manager, call))
+            }
             Payment::Txid(_) => Err(ChainError::unavailable(
                 "a transaction proof is looked at, not sent",
             )),
@@ -150,7 +164,7 @@ where
 }
 
 /// `r ‖ s ‖ v` as transactions and authorizations carry it.
-pub(super) fn signature(bytes: [u8; 65]) -> Signature {
+pub(crate) fn signature(bytes: [u8; 65]) -> Signature {
     Signature::new(
         U256::from_be_slice(&bytes[..32]),
         U256::from_be_slice(&bytes[32..64]),

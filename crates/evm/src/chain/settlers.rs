@@ -33,12 +33,21 @@ impl EvmChain {
         if self.there.knows(contract) {
             return Ok(true);
         }
-        let there = !self.code(contract).await?.is_empty();
-        if there {
+        let code = self.code(contract).await?;
+        self.saw_code(contract, &code);
+        Ok(!code.is_empty())
+    }
+
+    pub(super) fn saw_code(&self, contract: Account, code: &Bytes) {
+        if !code.is_empty() {
             let mut seen = self.there.0.lock().unwrap_or_else(PoisonError::into_inner);
             seen.insert(contract, ());
         }
-        Ok(there)
+    }
+
+    /// Whether a contract's code was seen.
+    pub(super) fn knows(&self, contract: Account) -> bool {
+        self.there.knows(contract)
     }
 
     /// The call of a permit, after the deployment of its settler where that is

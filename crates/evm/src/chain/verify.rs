@@ -25,6 +25,12 @@ impl EvmChain {
             self.check_accepted(&intent)?;
             return self.verify_proof(&intent, proof, token).await;
         }
+        if let Payment::Erc7710(permission) = &payment {
+            let asked = (token, phase, held);
+            return self
+                .verify_permission(intent.clone(), permission, asked)
+                .await;
+        }
         let checked = self.check_rules(&intent, &payment, token, phase)?;
         self.check_accepted(&intent)?;
         self.require_check().await?;
@@ -33,7 +39,7 @@ impl EvmChain {
         let call = match &payment {
             Payment::Eip2612(_) => self.with_settler(checked.call, checked.payee).await?,
             Payment::Permit2(_) => self.through_proxy(checked.call).await?,
-            Payment::Eip3009(_) | Payment::Txid(_) => checked.call,
+            Payment::Eip3009(_) | Payment::Txid(_) | Payment::Erc7710(_) => checked.call,
         };
         let trial = Trial {
             token,

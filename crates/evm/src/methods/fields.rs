@@ -69,20 +69,22 @@ impl<'a> Fields<'a> {
 
     /// Hex bytes of at most [`MAX_SIGNATURE_BYTES`].
     pub fn signature(self) -> Result<Bytes, Refusal> {
-        let text = self.text("signature")?;
+        self.hex("signature", MAX_SIGNATURE_BYTES)
+    }
+
+    /// Hex bytes, not more than `most`.
+    pub fn hex(self, key: &str, most: usize) -> Result<Bytes, Refusal> {
+        let text = self.text(key)?;
+        let not_hex = || invalid(&format!("{key} must be 0x and hex digits"));
         let digits = text
             .strip_prefix("0x")
             // The decoder would pass over another one.
             .filter(|digits| !digits.starts_with("0x"))
-            .ok_or_else(|| invalid("signature must be 0x and hex digits"))?;
-        if digits.len() > 2 * MAX_SIGNATURE_BYTES {
-            return Err(invalid(&format!(
-                "signature has more than {MAX_SIGNATURE_BYTES} bytes"
-            )));
+            .ok_or_else(not_hex)?;
+        if digits.len() > 2 * most {
+            return Err(invalid(&format!("{key} has more than {most} bytes")));
         }
-        hex::decode(digits)
-            .map(Bytes::from)
-            .map_err(|_| invalid("signature must be 0x and hex digits"))
+        hex::decode(digits).map(Bytes::from).map_err(|_| not_hex())
     }
 
     fn unsignable(self, what: &str) -> Refusal {

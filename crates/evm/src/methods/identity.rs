@@ -6,6 +6,7 @@
 //! | eip3009 | the asset | `0x` and 64 hex digits |
 //! | permit2, also for `upto` | Permit2 | decimal |
 //! | eip2612 | the asset | `permit:`, decimal, and `:` and the deadline |
+//! | erc7710 | the delegation manager | `call:` or `sum:` and the hash of the delegation that pays once |
 //! | txid | `tx:` and the asset | the hash, and `:` and the log where there are several |
 //!
 //! A token counts permits one after the other: whose permit failed, for lack of
@@ -16,6 +17,7 @@ use alloy_primitives::{Address, B256, U256};
 use tollway_core::{ChainError, Identity};
 
 use super::Payment;
+use super::erc7710::Mark;
 use super::fields::decimal;
 use crate::contracts::PERMIT2;
 
@@ -30,6 +32,8 @@ pub(crate) enum Key {
     Permit(U256),
     /// A transaction, and which of its logs.
     Transaction(B256, Option<u64>),
+    /// What of a chain of delegations can be used once, and the manager's address.
+    Delegated(Mark, Address),
 }
 
 impl Payment {
@@ -47,6 +51,13 @@ impl Payment {
                 (asset.to_owned(), nonce)
             }
             Self::Txid(proof) => (format!("tx:{asset}"), proof.nonce()),
+            Self::Erc7710(permission) => {
+                let nonce = match permission.mark() {
+                    Mark::Call(hash) => format!("call:{hash:#x}"),
+                    Mark::Sum(hash) => format!("sum:{hash:#x}"),
+                };
+                (address_text(permission.manager), nonce)
+            }
         }
     }
 }
@@ -76,6 +87,15 @@ pub(crate) fn key_of(identity: &Identity) -> Result<Key, ChainError> {
         let (nonce, deadline) = permit.split_once(':').unwrap_or_default();
         let (nonce, deadline) = (decimal(nonce), decimal(deadline));
         deadline.and(nonce).map(Key::Permit)
+    } else if let Some((kind, hash)) = nonce.split_once(':') {
+        let hash = hash.parse().ok();
+        let mark = match kind {
+            "call" => hash.map(Mark::Call),
+            "sum" => hash.map(Mark::Sum),
+            _ => None,
+        };
+        mark.zip(identity.scope.parse().ok())
+            .map(|(mark, manager)| Key::Delegated(mark, manager))
     } else if identity.scope == permit2_scope() {
         decimal(nonce).map(Key::Permit2)
     } else {
@@ -120,10 +140,17 @@ mod tests {
             key(&tx, &format!("{hash}:3")),
             Some(Key::Transaction(word, Some(3)))
         );
+        let delegated = |mark| Some(Key::Delegated(mark, asset.parse().unwrap()));
+        let call = key(&asset, &format!("call:{hash}"));
+        assert_eq!(call, delegated(Mark::Call(word)));
+        let sum = key(&asset, &format!("sum:{hash}"));
+        assert_eq!(sum, delegated(Mark::Sum(word)));
         for (scope, nonce) in [
             (&asset, "permit:01:1700000000"),
             (&asset, "permit:9"),
             (&asset, "permit:9:"),
+            (&asset, "call:9"),
+            (&asset, "other:9"),
             (&asset, "9x"),
             (&tx, "9"),
             (&permit2_scope(), "0x9"),

@@ -4,6 +4,7 @@
 
 pub(crate) mod eip2612;
 pub(crate) mod eip3009;
+pub(crate) mod erc7710;
 pub(crate) mod fields;
 pub(crate) mod identity;
 pub(crate) mod permit2;
@@ -17,6 +18,7 @@ use tollway_core::{Refusal, Scheme, Terms, codes};
 
 use eip2612::SignedPermit;
 use eip3009::SignedAuthorization;
+use erc7710::PermissionPayment;
 use permit2::SignedPermit2;
 use txid::{ProofTerms, SignedProof};
 
@@ -36,6 +38,8 @@ pub(crate) enum Way {
     Eip2612,
     /// `exact` by a transaction that exists.
     Txid,
+    /// `exact` by a permission that a wallet granted.
+    Erc7710,
 }
 
 impl Way {
@@ -47,10 +51,11 @@ impl Way {
             (Scheme::Upto, Some(Method::Permit2)) => Self::Upto,
             (Scheme::Exact, Some(Method::Eip2612)) => Self::Eip2612,
             (Scheme::Exact, Some(Method::Txid)) => Self::Txid,
+            (Scheme::Exact, Some(Method::Erc7710)) => Self::Erc7710,
             _ => {
                 return Err(Refusal::new(
                     codes::UNSUPPORTED_PAYLOAD_TYPE,
-                    "This network does not settle the scheme by that transfer method; offer exact by eip3009, permit2, eip2612 or txid, or upto by permit2.",
+                    "This network does not settle the scheme by that transfer method; offer exact by eip3009, permit2, erc7710, eip2612 or txid, or upto by permit2.",
                 ));
             }
         };
@@ -64,6 +69,7 @@ impl Way {
             Self::Permit2 | Self::Upto => Method::Permit2,
             Self::Eip2612 => Method::Eip2612,
             Self::Txid => Method::Txid,
+            Self::Erc7710 => Method::Erc7710,
         }
     }
 }
@@ -104,6 +110,13 @@ pub(crate) static EIP2612: Words = Words {
     ends: codes::INVALID_EXACT_EVM_EIP2612_DEADLINE,
     begins: codes::INVALID_EXACT_EVM_EIP2612_DEADLINE,
 };
+pub(crate) static ERC7710: Words = Words {
+    signature: codes::INVALID_EXACT_EVM_ERC7710_SIGNATURE,
+    funds: codes::INVALID_EXACT_EVM_ERC7710_INSUFFICIENT_BALANCE,
+    fails: codes::INVALID_EXACT_EVM_ERC7710_SIMULATION_FAILED,
+    ends: codes::INVALID_EXACT_EVM_ERC7710_EXPIRY,
+    begins: codes::INVALID_EXACT_EVM_ERC7710_NOT_YET_VALID,
+};
 
 /// A payment object of whatever way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +125,7 @@ pub(crate) enum Payment {
     Permit2(SignedPermit2),
     Eip2612(SignedPermit),
     Txid(SignedProof),
+    Erc7710(PermissionPayment),
 }
 
 impl Payment {
@@ -126,6 +140,7 @@ impl Payment {
                 let signed = ProofTerms::of(terms)?.reference.is_some();
                 Self::Txid(SignedProof::parse(payload, signed)?)
             }
+            Way::Erc7710 => Self::Erc7710(PermissionPayment::parse(payload)?),
         })
     }
 
@@ -136,6 +151,7 @@ impl Payment {
             Self::Permit2(signed) => signed.to_payload(),
             Self::Eip2612(signed) => signed.to_payload(),
             Self::Txid(proof) => proof.to_payload(),
+            Self::Erc7710(permission) => permission.to_payload(),
         }
     }
 
@@ -146,6 +162,7 @@ impl Payment {
             Self::Permit2(signed) => signed.from,
             Self::Eip2612(signed) => signed.permit.owner,
             Self::Txid(proof) => proof.from,
+            Self::Erc7710(permission) => permission.delegator,
         }
     }
 
@@ -154,6 +171,7 @@ impl Payment {
         match self {
             Self::Permit2(_) => &PERMIT2,
             Self::Eip2612(_) => &EIP2612,
+            Self::Erc7710(_) => &ERC7710,
             Self::Eip3009(_) | Self::Txid(_) => &EIP3009,
         }
     }
@@ -168,6 +186,7 @@ impl Payment {
             // These hold until the end of that second.
             Self::Permit2(signed) => seconds(signed.permit.deadline).saturating_add(1),
             Self::Eip2612(signed) => seconds(signed.permit.deadline).saturating_add(1),
+            Self::Erc7710(permission) => permission.ends()?,
             Self::Txid(_) => ProofTerms::of(terms)?
                 .expires_at
                 .unwrap_or_else(|| now.saturating_add(terms.wire.max_timeout_seconds)),

@@ -37,8 +37,13 @@ impl EvmWallet {
             amount: U256::MAX,
         };
         let asset = known_account(&terms.asset)?;
-        self.transact(terms, asset, call.abi_encode().into(), APPROVAL_GAS)
-            .await
+        self.transact(
+            &terms.network,
+            asset,
+            call.abi_encode().into(),
+            APPROVAL_GAS,
+        )
+        .await
     }
 
     /// The extension that goes with a permit which Permit2 could not spend yet.

@@ -1,9 +1,14 @@
 //! [`EvmWallet`]: a key that pays on EVM networks.
 
 mod approval;
+mod delegator;
+mod permission;
 mod sign;
 mod transaction;
 mod word;
+
+pub use delegator::{Bestowal, DelegatorCode};
+pub use permission::PermissionWallet;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -172,6 +177,21 @@ pub fn sign_authorization(
     }
 }
 
+/// What an account holds of a token.
+async fn balance_of(
+    rpc: &RpcClient,
+    asset: &Address,
+    account: alloy_primitives::Address,
+) -> Result<Amount, ChainError> {
+    let token = crate::chain::known_account(asset)?;
+    let question = Bytes::from(Abi::balanceOfCall { account }.abi_encode());
+    let request = CallRequest::new(token, &question);
+    let answer: Bytes = ask(rpc, "eth_call", (request, LATEST)).await?;
+    Abi::balanceOfCall::abi_decode_returns(&answer)
+        .map(Amount::from)
+        .map_err(|e| ChainError::unavailable(format!("balanceOf: {e}")))
+}
+
 fn random_word() -> Result<B256, Refusal> {
     let mut word = B256::ZERO;
     getrandom::fill(word.as_mut_slice()).map_err(|e| {
@@ -211,6 +231,8 @@ impl Wallet for EvmWallet {
                 Way::Upto => sign::facilitator(terms).is_some(),
                 Way::Eip2612 => row.name.is_some() && has_node,
                 Way::Txid => has_node,
+                // A permission pays by a wallet of its own.
+                Way::Erc7710 => false,
             }
     }
 
@@ -219,21 +241,12 @@ impl Wallet for EvmWallet {
         network: &Network,
         asset: &Address,
     ) -> Result<Option<Amount>, ChainError> {
-        let Some(rpc) = self.nodes.get(network) else {
-            return Ok(None);
-        };
-        let token = crate::chain::known_account(asset)?;
-        let account = self.signer.address();
-        let question = Bytes::from(Abi::balanceOfCall { account }.abi_encode());
-        let answer: Bytes = ask(
-            rpc,
-            "eth_call",
-            (CallRequest::new(token, &question), LATEST),
-        )
-        .await?;
-        Abi::balanceOfCall::abi_decode_returns(&answer)
-            .map(|held| Some(Amount::from(held)))
-            .map_err(|e| ChainError::unavailable(format!("balanceOf: {e}")))
+        match self.nodes.get(network) {
+            Some(rpc) => balance_of(rpc, asset, self.signer.address())
+                .await
+                .map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn prepare(&self, terms: &Terms, limits: &Limits) -> Result<Prepared, WalletError> {
@@ -260,6 +273,9 @@ impl Wallet for EvmWallet {
             }
             Way::Eip2612 => self.permit_settler(terms, limits).await,
             Way::Txid => self.prepare_transaction(terms, offered).await,
+            Way::Erc7710 => {
+                Err(refuse(codes::NO_ACCEPTABLE_TERMS, "choose another way to pay").into())
+            }
         }
     }
 

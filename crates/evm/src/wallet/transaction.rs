@@ -36,6 +36,14 @@ const MOST_TIP: u128 = 100_000_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Sent(Mutex<HashMap<Network, (u64, Instant)>>);
 
+/// What a transaction begins with.
+pub(super) struct Next {
+    pub nonce: u64,
+    /// Wei per gas.
+    pub max_fee: u128,
+    pub tip: u128,
+}
+
 impl EvmWallet {
     /// A transfer of one's own, and the statement that it pays for this offer.
     pub(super) async fn prepare_transaction(
@@ -59,7 +67,7 @@ impl EvmWallet {
         let asset = known_account(&terms.asset)?;
         let data = Bytes::from(transfer.abi_encode());
         let gas = self.estimate(terms, asset, &data).await?;
-        let raw = self.transact(terms, asset, data, gas).await?;
+        let raw = self.transact(&terms.network, asset, data, gas).await?;
         let proof = self.proof(terms, &raw, asked.reference, offered);
         Ok(Prepared {
             transaction: Some(raw),
@@ -97,12 +105,28 @@ impl EvmWallet {
     /// not in a block, no second one is made.
     pub(super) async fn transact(
         &self,
-        terms: &Terms,
+        network: &Network,
         to: Account,
         input: Bytes,
         gas_limit: u64,
     ) -> Result<Raw, WalletError> {
-        let rpc = self.node(&terms.network)?;
+        let next = self.next(network).await?;
+        let transaction = TxEip1559 {
+            chain_id: network.chain_id().unwrap_or_default(),
+            nonce: next.nonce,
+            gas_limit,
+            max_fee_per_gas: next.max_fee,
+            max_priority_fee_per_gas: next.tip,
+            to: TxKind::Call(to),
+            input,
+            ..TxEip1559::default()
+        };
+        Ok(signed(transaction, &self.signer))
+    }
+
+    /// The next nonce and what gas costs, taken for one transaction.
+    pub(super) async fn next(&self, network: &Network) -> Result<Next, WalletError> {
+        let rpc = self.node(network)?;
         let account = self.signer.address();
         let nonce: U64 = ask(rpc, "eth_getTransactionCount", (account, LATEST)).await?;
         let nonce = nonce.to::<u64>();
@@ -112,7 +136,7 @@ impl EvmWallet {
         let tip = tip.map_or(1, |tip| tip.saturating_to::<u128>().clamp(1, MOST_TIP));
         let mut sent = self.sent.0.lock().unwrap_or_else(PoisonError::into_inner);
         let under_way = sent
-            .get(&terms.network)
+            .get(network)
             .is_some_and(|(last, at)| *last >= nonce && at.elapsed() < HOLDS_NONCE);
         if under_way {
             return Err(refuse(
@@ -121,21 +145,13 @@ impl EvmWallet {
             )
             .into());
         }
-        sent.insert(terms.network.clone(), (nonce, Instant::now()));
-        let transaction = TxEip1559 {
-            chain_id: terms.network.chain_id().unwrap_or_default(),
+        sent.insert(network.clone(), (nonce, Instant::now()));
+        let base = base.saturating_to::<u128>();
+        Ok(Next {
             nonce,
-            gas_limit,
-            max_fee_per_gas: base
-                .saturating_to::<u128>()
-                .saturating_mul(2)
-                .saturating_add(tip),
-            max_priority_fee_per_gas: tip,
-            to: TxKind::Call(to),
-            input,
-            ..TxEip1559::default()
-        };
-        Ok(signed(transaction, &self.signer))
+            max_fee: base.saturating_mul(2).saturating_add(tip),
+            tip,
+        })
     }
 
     /// Gas of a call, with a third more. One that would fail is not paid for.

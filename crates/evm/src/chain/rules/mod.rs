@@ -3,8 +3,10 @@
 
 mod eip2612;
 mod eip3009;
+mod erc7710;
 mod permit2;
 
+pub(super) use erc7710::Redeemable;
 pub(super) use permit2::{check_charge, proxy_of};
 
 use alloy_primitives::{Address as Account, B256, Bytes, U256};
@@ -43,9 +45,9 @@ impl EvmChain {
             Payment::Eip3009(signed) => self.check_authorization(intent, signed, token, phase),
             Payment::Permit2(signed) => self.check_permit2(intent, signed, token, phase),
             Payment::Eip2612(signed) => self.check_permit(intent, signed, token, phase),
-            Payment::Txid(_) => Err(crate::methods::fields::invalid(
-                "a transaction proof is looked at, not settled",
-            )),
+            Payment::Txid(_) | Payment::Erc7710(_) => {
+                Err(crate::methods::fields::invalid("it has rules of its own"))
+            }
         }
     }
 
@@ -56,7 +58,9 @@ impl EvmChain {
             let code = match way {
                 Way::Permit2 => codes::UNSUPPORTED_PAYLOAD_TYPE,
                 Way::Upto => codes::INVALID_UPTO_EVM_SCHEME,
-                Way::Eip3009 | Way::Eip2612 | Way::Txid => codes::INVALID_EXACT_EVM_SCHEME,
+                Way::Eip3009 | Way::Eip2612 | Way::Txid | Way::Erc7710 => {
+                    codes::INVALID_EXACT_EVM_SCHEME
+                }
             };
             return Err(refuse(code, "pay by the scheme that is asked for"));
         }

@@ -1,0 +1,492 @@
+//! `tollway permission`: allowances that somebody's wallet grants to a session
+//! account of ours.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use alloy_primitives::{Address, U256};
+use serde_json::json;
+use tollway_core::assets::{AssetInfo, AssetTable};
+use tollway_core::money::Decimal;
+use tollway_core::{Amount, Clock, Network, SystemClock, Wallet, WalletError, codes};
+use tollway_evm::delegation::{Allowance, DELEGATION_MANAGER, Grant};
+use tollway_evm::{Bestowal, DelegatorCode, EvmSigner, EvmWallet};
+use tollway_payer::{PayMethod, Payer, Policy};
+
+use crate::cli::{PermissionArgs, PermissionCommand, PermissionGrantArgs, PermissionRevokeArgs};
+use crate::commands::pay;
+use crate::environment::Environment;
+use crate::exit::{Exit, Failure};
+use crate::keys::{self, Keystore};
+use crate::permissions::{Facts, Permission, Permissions};
+use crate::routes::parse_time;
+use crate::wiring::{self, NetworkSetting};
+
+/// What a permission lasts where nothing is said.
+const LASTS: Duration = Duration::from_secs(60 * 60);
+/// A permission begins a little earlier, for clocks that are behind ours.
+const BACKDATE: u64 = 60;
+
+/// Runs it.
+pub async fn run(command: PermissionCommand, environment: &Environment) -> Result<Exit, Failure> {
+    match command {
+        PermissionCommand::Grant(args) => grant(args, environment).await,
+        PermissionCommand::List { json } => list(&permissions(environment)?, json),
+        PermissionCommand::Revoke(args) => revoke(args, environment).await,
+    }
+}
+
+/// The permissions of the home directory.
+pub fn permissions(environment: &Environment) -> Result<Permissions, Failure> {
+    Permissions::open(&environment.home()?)
+}
+
+/// The passphrase of a permission's file.
+pub fn passphrase(
+    file: Option<PathBuf>,
+    environment: &Environment,
+    new: bool,
+) -> Result<zeroize::Zeroizing<String>, Failure> {
+    let file = file.or_else(|| environment.path("TOLLWAY_PASSPHRASE_FILE"));
+    keys::passphrase(file.as_deref(), new)
+}
+
+/// What is asked for, by flags or by the terms of a resource.
+pub struct Wish {
+    /// Where, with a node if one was named.
+    pub setting: NetworkSetting,
+    /// What.
+    pub asset: AssetInfo,
+    /// How much, in all or in each period.
+    pub amount: Amount,
+    /// Seconds of a period.
+    pub period: Option<u64>,
+    /// When it begins, Unix seconds.
+    pub starts: u64,
+    /// When it ends, Unix seconds.
+    pub expires: u64,
+    /// Who may redeem it.
+    pub redeemers: Vec<Address>,
+    /// Who alone is paid.
+    pub payee: Option<Address>,
+}
+
+impl Wish {
+    /// Reads the flags, and the terms of the resource where one is named.
+    pub async fn read(args: &PermissionArgs, environment: &Environment) -> Result<Self, Failure> {
+        let settings = wiring::networks(std::slice::from_ref(&args.network), environment)?;
+        let setting = settings.into_iter().next();
+        let setting = setting.ok_or_else(|| Failure::usage("--network is missing; add it."))?;
+        let terms = match &args.resource {
+            Some(url) => Some(terms_of(url, &setting.network, args.allow_http).await?),
+            None => None,
+        };
+        let asset = asset(args, &setting.network, terms.as_ref())?;
+        let amount = match (&args.allowance, &terms) {
+            (Some(text), _) => atomic(text, &asset)?,
+            (None, Some(terms)) => terms.amount,
+            (None, None) => return Err(missing("--allowance", "1.50")),
+        };
+        let now = SystemClock.now().secs();
+        let lasts = time(args.expires.as_deref(), "--expires")?.unwrap_or(LASTS);
+        let named = || addresses(&args.redeemers, "--redeemer");
+        let mut redeemers = match &terms {
+            Some(terms) if args.redeemers.is_empty() => terms.redeemers.clone(),
+            _ => named()?,
+        };
+        redeemers.sort_unstable();
+        redeemers.dedup();
+        if redeemers.is_empty() {
+            return Err(missing("--redeemer", "0x… (a facilitator's account)"));
+        }
+        let payee = match &args.payee {
+            Some(text) if text == "any" => None,
+            Some(text) => addresses(std::slice::from_ref(text), "--payee")?.pop(),
+            None => terms.as_ref().map(|terms| terms.pay_to),
+        };
+        Ok(Self {
+            setting,
+            asset,
+            amount,
+            period: time(args.period.as_deref(), "--period")?.map(|period| period.as_secs()),
+            starts: now.saturating_sub(BACKDATE),
+            expires: now.saturating_add(lasts.as_secs()),
+            redeemers,
+            payee,
+        })
+    }
+
+    /// As a caveat says it: what has no period has one without end.
+    pub fn allowance(&self) -> Allowance {
+        Allowance::Period {
+            amount: self.amount.as_u256(),
+            duration: self.period.map_or(U256::MAX, U256::from),
+            start: U256::from(self.starts),
+        }
+    }
+}
+
+/// What a resource asks for, if it can be paid by a permission.
+struct Asked {
+    asset: String,
+    amount: Amount,
+    pay_to: Address,
+    redeemers: Vec<Address>,
+}
+
+async fn terms_of(url: &str, network: &Network, allow_http: bool) -> Result<Asked, Failure> {
+    let request = pay::request(url, None, &[], None)?;
+    let policy = Policy {
+        allow_insecure: allow_http,
+        ..Policy::default()
+    };
+    let payer = Payer::builder().policy(policy).build();
+    let payer = payer.map_err(|error| pay::failure(&error))?;
+    let seen = payer.inspect(request).await;
+    let seen = seen.map_err(|error| pay::failure(&error))?;
+    let fits = |offer: &&tollway_payer::OfferView| {
+        offer.method == Some(PayMethod::Erc7710) && offer.network == network.as_str()
+    };
+    let none = || {
+        Failure::coded(
+            Exit::RefusedByServer,
+            codes::PERMISSION_NO_TERMS,
+            format!(
+                "{url} offers nothing that a permission pays on {network}; choose another network or way to pay."
+            ),
+        )
+    };
+    let offer = seen.offers.iter().find(fits).ok_or_else(none)?;
+    let redeemers = addresses(&offer.redeemers, "the server's facilitatorAddresses")?;
+    Ok(Asked {
+        asset: offer.asset.clone(),
+        amount: offer.amount.parse().map_err(|_| none())?,
+        pay_to: offer.pay_to.parse().map_err(|_| none())?,
+        redeemers,
+    })
+}
+
+fn asset(
+    args: &PermissionArgs,
+    network: &Network,
+    terms: Option<&Asked>,
+) -> Result<AssetInfo, Failure> {
+    let table = AssetTable::builtin();
+    let by_address = |text: &str| {
+        let address = network.address(text).ok()?;
+        table.find(network, &address).cloned()
+    };
+    let by_name = |text: &str| by_address(text).or_else(|| table.by_symbol(network, text).cloned());
+    let (named, found) = match (&args.asset, terms) {
+        (Some(text), _) => (text.as_str(), by_name(text)),
+        (None, Some(terms)) => (terms.asset.as_str(), by_address(&terms.asset)),
+        (None, None) => ("USD", by_name("USD")),
+    };
+    found.ok_or_else(|| {
+        Failure::usage(format!(
+            "The asset {named} on {network} is not in the asset table; name one that is."
+        ))
+    })
+}
+
+fn atomic(text: &str, asset: &AssetInfo) -> Result<Amount, Failure> {
+    let amount = text.parse::<Decimal>().ok();
+    let amount = amount.and_then(|amount| amount.to_atomic(asset.decimals));
+    amount.filter(|amount| !amount.is_zero()).ok_or_else(|| {
+        Failure::usage(format!(
+            "--allowance {text} is not an amount of {}; write for example 1.50.",
+            asset.symbol
+        ))
+    })
+}
+
+fn time(text: Option<&str>, flag: &str) -> Result<Option<Duration>, Failure> {
+    text.map(|text| {
+        parse_time(text).ok_or_else(|| {
+            Failure::usage(format!(
+                "{flag} {text} is no time; write for example 1h, 7d or 30m."
+            ))
+        })
+    })
+    .transpose()
+}
+
+fn addresses(texts: &[String], what: &str) -> Result<Vec<Address>, Failure> {
+    let read = |text: &String| {
+        text.parse().map_err(|_| {
+            Failure::usage(format!(
+                "{what} {text} is no address; write 0x and 40 hex digits."
+            ))
+        })
+    };
+    texts.iter().map(read).collect()
+}
+
+fn missing(flag: &str, example: &str) -> Failure {
+    Failure::usage(format!(
+        "{flag} is missing; add {flag} {example}, or --resource URL to take it from the terms there."
+    ))
+}
+
+async fn grant(args: PermissionGrantArgs, environment: &Environment) -> Result<Exit, Failure> {
+    let store = permissions(environment)?;
+    store.require_free(&args.name)?;
+    let wish = Wish::read(&args.wish, environment).await?;
+    let passphrase = passphrase(args.passphrase_file.clone(), environment, false)?;
+    if passphrase.is_empty() {
+        return Err(Failure::usage(
+            "The passphrase is empty, which protects nothing; choose one.",
+        ));
+    }
+    let owner = owner(
+        args.key_file.as_deref(),
+        args.wallet.as_deref(),
+        environment,
+        &passphrase,
+    )?;
+    let network = wish.setting.network.clone();
+    let payer = match &args.account {
+        Some(text) => text
+            .parse()
+            .map_err(|_| Failure::usage(format!("--account {text} is no address; correct it.")))?,
+        None => owner.address(),
+    };
+    let node = wiring::node(&wish.setting, args.wish.allow_http)?;
+    let wallet = EvmWallet::new(owner).with_node(network.clone(), node);
+    make_delegator(&wallet, &network, payer, &args).await?;
+    let session = EvmSigner::random()
+        .map_err(|e| Failure::new(format!("No key can be drawn: {e}; try again.")))?;
+    let bestowal = Bestowal {
+        payer,
+        session: session.address(),
+        asset: wish.asset.spelling.parse().map_err(Failure::new)?,
+        allowance: wish.allowance(),
+        redeemers: wish.redeemers.clone(),
+        payee: wish.payee,
+        expires: wish.expires,
+    };
+    let manager = DELEGATION_MANAGER;
+    let root = wallet.bestow(&network, manager, &bestowal).await;
+    let permission = Permission {
+        network,
+        manager,
+        session,
+        chain: vec![root.map_err(|error| wallet_failed(&error))?],
+    };
+    keep(&store, &args.name, &permission, &passphrase, args.json)
+}
+
+/// Stores a permission, and says what it allows.
+pub fn keep(
+    store: &Permissions,
+    name: &str,
+    permission: &Permission,
+    passphrase: &str,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let facts = facts_of(permission)?;
+    store.store(name, permission, &facts, passphrase)?;
+    if json {
+        println!("{}", json!({"name": name, "permission": facts}));
+    } else {
+        println!("{name}");
+        eprintln!("{}", words(&facts));
+        eprintln!("Pay with it: tollway pay URL --max AMOUNT --permission {name}");
+    }
+    Ok(Exit::Done)
+}
+
+/// What a permission's own chain says that it allows.
+pub fn facts_of(permission: &Permission) -> Result<Facts, Failure> {
+    let grant = Grant::of(&permission.chain)
+        .map_err(|e| Failure::coded(Exit::Failed, codes::PERMISSION_UNUSABLE, e.to_string()))?;
+    let texts = |all: &Vec<Address>| all.iter().map(ToString::to_string).collect();
+    let period = grant
+        .allowances
+        .iter()
+        .find_map(|allowance| match allowance {
+            Allowance::Period { duration, .. } => u64::try_from(*duration).ok(),
+            _ => None,
+        });
+    Ok(Facts {
+        network: permission.network.to_string(),
+        payer: grant.payer.to_string(),
+        session: permission.session.address().to_string(),
+        asset: grant.asset.to_string(),
+        allowance: grant.most().to_string(),
+        period,
+        expires: grant.expires,
+        redeemers: grant.redeemers.as_ref().map(texts),
+        payee: grant.payee.map(|payee| payee.to_string()),
+        manager: permission.manager.to_string(),
+    })
+}
+
+/// An account without code executes nothing: it is given a delegator's, if that
+/// is allowed.
+async fn make_delegator(
+    wallet: &EvmWallet,
+    network: &Network,
+    payer: Address,
+    args: &PermissionGrantArgs,
+) -> Result<(), Failure> {
+    let code = wallet.delegator_code(network, payer).await;
+    match code.map_err(|error| wallet_failed(&error))? {
+        DelegatorCode::Delegator | DelegatorCode::Other => return Ok(()),
+        DelegatorCode::None if args.upgrade && args.account.is_none() => {}
+        DelegatorCode::None => {
+            return Err(Failure::coded(
+                Exit::Failed,
+                codes::PERMISSION_UNUSABLE,
+                format!(
+                    "{payer} has no code, so nothing can be spent from it by a permission; add --upgrade to give it the published delegator's code by EIP-7702, which costs gas once."
+                ),
+            ));
+        }
+    }
+    let raw = wallet.upgrade(network).await;
+    let raw = raw.map_err(|error| wallet_failed(&error))?;
+    eprintln!(
+        "Giving {payer} a delegator's code: transaction {}",
+        raw.hash
+    );
+    let sent = wallet.broadcast(network, &raw).await;
+    sent.map_err(|error| wallet_failed(&WalletError::Chain(error)))
+}
+
+fn owner(
+    key_file: Option<&Path>,
+    wallet: Option<&str>,
+    environment: &Environment,
+    passphrase: &str,
+) -> Result<EvmSigner, Failure> {
+    match (key_file, wallet) {
+        (Some(path), _) => keys::signer_from_file(path),
+        (None, Some(name)) => Keystore::open(&environment.home()?)?.unlock(name, passphrase),
+        (None, None) => Err(Failure::usage(
+            "Whose money? Add --key-file FILE or --wallet NAME.",
+        )),
+    }
+}
+
+fn wallet_failed(error: &WalletError) -> Failure {
+    match error {
+        WalletError::Refused(refusal) => {
+            Failure::coded(Exit::Failed, refusal.code(), refusal.message())
+        }
+        WalletError::Chain(error) => {
+            tracing::debug!(?error, "the chain could not be asked");
+            Failure::new(error)
+        }
+    }
+}
+
+fn list(store: &Permissions, as_json: bool) -> Result<Exit, Failure> {
+    let all = store.list()?;
+    if as_json {
+        let rows: Vec<_> = all
+            .iter()
+            .map(|one| json!({"name": one.name, "revoked": one.revoked, "permission": one.facts}))
+            .collect();
+        println!("{}", serde_json::Value::from(rows));
+    } else if all.is_empty() {
+        eprintln!(
+            "There is no permission yet; ask for one with `tollway permission request` or `grant`."
+        );
+    } else {
+        for one in all {
+            let state = standing(&one.facts, one.revoked);
+            println!("{}  {}{state}", one.name, words(&one.facts));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn standing(facts: &Facts, revoked: bool) -> &'static str {
+    let now = SystemClock.now().secs();
+    match (revoked, facts.expires) {
+        (true, _) => ", revoked",
+        (false, Some(end)) if end <= now => ", expired",
+        _ => "",
+    }
+}
+
+/// `1.5 USDC a day of 0x… on eip155:8453, to 0x…, until 1770000000`.
+fn words(facts: &Facts) -> String {
+    let network: Option<Network> = facts.network.parse().ok();
+    let info = network.and_then(|network| {
+        let address = network.address(&facts.asset).ok()?;
+        AssetTable::builtin().find(&network, &address).cloned()
+    });
+    let amount: Option<Amount> = facts.allowance.parse().ok();
+    let amount = match (amount, info) {
+        (Some(amount), Some(info)) => {
+            format!("{} {}", amount.to_decimal(info.decimals), info.symbol)
+        }
+        _ => format!("{} units of {}", facts.allowance, facts.asset),
+    };
+    let period = facts
+        .period
+        .map_or_else(String::new, |seconds| format!(" every {seconds} s"));
+    let payee = facts.payee.as_ref();
+    let payee = payee.map_or_else(String::new, |payee| format!(", to {payee} only"));
+    let end = facts
+        .expires
+        .map_or_else(String::new, |end| format!(", until {end}"));
+    format!(
+        "{amount}{period} of {} on {}{payee}{end}",
+        facts.payer, facts.network
+    )
+}
+
+/// The tombstone comes first: whatever fails after it, nothing here spends the
+/// permission any more.
+async fn revoke(args: PermissionRevokeArgs, environment: &Environment) -> Result<Exit, Failure> {
+    let store = permissions(environment)?;
+    store.bury(&args.name)?;
+    eprintln!(
+        "{} is revoked here: nothing of ours spends it any more.",
+        args.name
+    );
+    let (Some(network), true) = (
+        &args.network,
+        args.key_file.is_some() || args.wallet.is_some(),
+    ) else {
+        eprintln!(
+            "On chain it still holds, for whoever has the session's key; revoke it in the wallet that granted it, or here with --network NETWORK=RPC_URL and the payer's --key-file or --wallet."
+        );
+        return Ok(Exit::Done);
+    };
+    let passphrase = passphrase(args.passphrase_file.clone(), environment, false)?;
+    let permission = store.read(&args.name, &passphrase)?;
+    let owner = owner(
+        args.key_file.as_deref(),
+        args.wallet.as_deref(),
+        environment,
+        &passphrase,
+    )?;
+    let settings = wiring::networks(std::slice::from_ref(network), environment)?;
+    let setting = settings
+        .iter()
+        .find(|one| one.network == permission.network);
+    let setting = setting.ok_or_else(|| {
+        Failure::usage(format!(
+            "The permission is on {}; name a node of that network.",
+            permission.network
+        ))
+    })?;
+    let node = wiring::node(setting, args.allow_http)?;
+    let wallet = EvmWallet::new(owner).with_node(permission.network.clone(), node);
+    let root = permission.chain.last().ok_or_else(|| {
+        Failure::usage("The permission holds no delegation; revoke it in the wallet.")
+    })?;
+    let raw = wallet
+        .disable(&permission.network, permission.manager, root)
+        .await;
+    let raw = raw.map_err(|error| wallet_failed(&error))?;
+    let sent = wallet.broadcast(&permission.network, &raw).await;
+    sent.map_err(|error| wallet_failed(&WalletError::Chain(error)))?;
+    println!("{}", raw.hash);
+    eprintln!("It is revoked on chain too.");
+    Ok(Exit::Done)
+}

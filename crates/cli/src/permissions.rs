@@ -1,0 +1,243 @@
+//! Permissions at rest: one encrypted file each, by name, and a tombstone beside
+//! the file of each that was revoked.
+//!
+//! The file holds the session account's key and the granted chain. What the
+//! permission allows stands beside them in the clear, so that it can be listed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use alloy_primitives::{Address, Bytes, hex};
+use serde::{Deserialize, Serialize};
+use tollway_core::{Network, codes};
+use tollway_evm::EvmSigner;
+use tollway_evm::delegation::{Delegation, decode_context, encode_context};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::exit::{Exit, Failure};
+use crate::keys;
+
+/// What a permission allows, for people and for the budget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts {
+    /// Where.
+    pub network: String,
+    /// Whose money.
+    pub payer: String,
+    /// Who may spend it.
+    pub session: String,
+    /// The token.
+    pub asset: String,
+    /// Atomic units: at most so much, in all or in each period.
+    pub allowance: String,
+    /// Seconds of a period; absent: in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period: Option<u64>,
+    /// Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+    /// Who may redeem it; absent: whom the session names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redeemers: Option<Vec<String>>,
+    /// Who alone is paid; absent: anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payee: Option<String>,
+    /// The delegation manager.
+    pub manager: String,
+}
+
+/// A permission that can be spent.
+pub struct Permission {
+    /// Where.
+    pub network: Network,
+    /// The delegation manager.
+    pub manager: Address,
+    /// The session account's key.
+    pub session: EvmSigner,
+    /// The granted chain, leaf first.
+    pub chain: Vec<Delegation>,
+}
+
+/// A permission as it is listed.
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// What it allows.
+    pub facts: Facts,
+    /// Whether it was revoked here.
+    pub revoked: bool,
+}
+
+/// What is encrypted.
+#[derive(Serialize, Deserialize)]
+struct Secret {
+    network: String,
+    manager: Address,
+    key: String,
+    context: Bytes,
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
+}
+
+/// All permissions of a home directory.
+pub struct Permissions {
+    directory: PathBuf,
+}
+
+impl Permissions {
+    /// Those below the home directory.
+    pub fn open(home: &Path) -> Result<Self, Failure> {
+        let directory = home.join("permissions");
+        keys::private_directory(&directory)?;
+        Ok(Self { directory })
+    }
+
+    fn path(&self, name: &str, ending: &str) -> Result<PathBuf, Failure> {
+        let fits = (1..=64).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        match fits {
+            true => Ok(self.directory.join(format!("{name}.{ending}"))),
+            false => Err(Failure::usage(format!(
+                "`{name}` is not a permission's name; use up to 64 letters, digits, - and _."
+            ))),
+        }
+    }
+
+    /// Fails where a name is taken, before anybody is asked for anything.
+    pub fn require_free(&self, name: &str) -> Result<(), Failure> {
+        match self.path(name, "json")?.exists() || self.is_revoked(name)? {
+            true => Err(taken(name)),
+            false => Ok(()),
+        }
+    }
+
+    /// Encrypts a permission under a name.
+    pub fn store(
+        &self,
+        name: &str,
+        permission: &Permission,
+        facts: &Facts,
+        passphrase: &str,
+    ) -> Result<(), Failure> {
+        self.require_free(name)?;
+        let secret = Secret {
+            network: permission.network.to_string(),
+            manager: permission.manager,
+            key: hex::encode(permission.session.secret_bytes().as_slice()),
+            context: encode_context(&permission.chain),
+        };
+        let secret = Zeroizing::new(serde_json::to_vec(&secret).map_err(Failure::new)?);
+        let facts = serde_json::to_value(facts).map_err(Failure::new)?;
+        let path = self.path(name, "json")?;
+        keys::seal(&path, &secret, passphrase, ("permission", facts)).map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => taken(name),
+            _ => Failure::new(format!(
+                "The permission cannot be written: {e}; check {}.",
+                self.directory.display()
+            )),
+        })
+    }
+
+    /// Decrypts a permission, whether it was revoked or not.
+    pub fn read(&self, name: &str, passphrase: &str) -> Result<Permission, Failure> {
+        let path = self.path(name, "json")?;
+        if !path.exists() {
+            return Err(Failure::usage(format!(
+                "There is no permission {name}; see `tollway permission list`."
+            )));
+        }
+        let secret = keys::unseal(&path, passphrase).ok_or_else(|| {
+            Failure::usage(format!(
+                "Permission {name} does not open with this passphrase; check the passphrase."
+            ))
+        })?;
+        let broken = || {
+            Failure::usage(format!(
+                "Permission {name} cannot be read; revoke it and ask for another one."
+            ))
+        };
+        let secret: Secret = serde_json::from_slice(&secret).map_err(|_| broken())?;
+        Ok(Permission {
+            network: secret.network.parse().map_err(|_| broken())?,
+            manager: secret.manager,
+            session: EvmSigner::from_hex(&secret.key).map_err(|_| broken())?,
+            chain: decode_context(&secret.context).map_err(|_| broken())?,
+        })
+    }
+
+    /// Decrypts a permission that may be spent.
+    pub fn unlock(&self, name: &str, passphrase: &str) -> Result<Permission, Failure> {
+        if self.is_revoked(name)? {
+            return Err(Failure::coded(
+                Exit::RefusedByPolicy,
+                codes::PERMISSION_REVOKED,
+                format!("Permission {name} was revoked; ask for another one."),
+            ));
+        }
+        self.read(name, passphrase)
+    }
+
+    /// Marks a permission as revoked, durably: nothing here spends it any more.
+    pub fn bury(&self, name: &str) -> Result<(), Failure> {
+        if !self.path(name, "json")?.exists() {
+            return Err(Failure::usage(format!(
+                "There is no permission {name}; see `tollway permission list`."
+            )));
+        }
+        if self.is_revoked(name)? {
+            return Ok(());
+        }
+        keys::write_private(&self.path(name, "revoked")?, "")?;
+        let directory = fs::File::open(&self.directory).and_then(|folder| folder.sync_all());
+        directory.map_err(|e| {
+            Failure::new(format!(
+                "{} cannot be written: {e}; check the disk.",
+                self.directory.display()
+            ))
+        })
+    }
+
+    fn is_revoked(&self, name: &str) -> Result<bool, Failure> {
+        Ok(self.path(name, "revoked")?.exists())
+    }
+
+    /// All of them, by name.
+    pub fn list(&self) -> Result<Vec<Entry>, Failure> {
+        let entries = fs::read_dir(&self.directory).map_err(|e| {
+            Failure::new(format!(
+                "{} cannot be read: {e}; check it.",
+                self.directory.display()
+            ))
+        })?;
+        let mut found: Vec<Entry> = entries
+            .filter_map(|entry| self.entry(&entry.ok()?.path()))
+            .collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    fn entry(&self, path: &Path) -> Option<Entry> {
+        let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
+        let text = fs::read_to_string(path).ok()?;
+        let mut file: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let facts = serde_json::from_value(file.get_mut("permission")?.take()).ok()?;
+        Some(Entry {
+            name: name.to_owned(),
+            facts,
+            revoked: self.is_revoked(name).ok()?,
+        })
+    }
+}
+
+fn taken(name: &str) -> Failure {
+    Failure::usage(format!(
+        "There is, or was, a permission {name}; choose another name."
+    ))
+}

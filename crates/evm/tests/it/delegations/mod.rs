@@ -1,0 +1,4 @@
+//! Delegations, as others write and read them.
+
+mod fuzz;
+mod vectors;
