@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollway_core::{Amount, Wallet};
-use tollway_evm::delegation::Allowance;
 use tollway_evm::PermissionWallet;
+use tollway_evm::delegation::Allowance;
 use tollway_ledger::{Limit, LimitScope};
 
 use crate::exit::{Exit, Failure};

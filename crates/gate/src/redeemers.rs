@@ -34,12 +34,12 @@ pub(crate) fn added(terms: &Terms, mut listed: Object) -> Object {
 
 /// Whether an offer is paid by permissions and nobody is named who could redeem them.
 pub(crate) fn are_missing(terms: &Terms) -> bool {
-    let named = |name: &&str| {
+    let named = |name: &str| {
         let extra = terms.wire.extra.as_ref();
-        let list = extra.and_then(|extra| extra.get(*name)?.as_array());
+        let list = extra.and_then(|extra| extra.get(name)?.as_array());
         list.is_some_and(|list| !list.is_empty())
     };
-    terms.transfer_method() == Some(Method::Erc7710) && !NAMES.iter().any(|name| named(&name))
+    terms.transfer_method() == Some(Method::Erc7710) && !NAMES.iter().any(|name| named(name))
 }
 
 #[cfg(test)]
