@@ -1,16 +1,32 @@
 // Permissions that a wallet granted (ERC-7710), against the real framework: what is
 // settled, and what each attack costs whom. "Zero" is read from the chain.
 import { strict as assert } from "node:assert";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { createServer, request as httpRequest } from "node:http";
 import { join } from "node:path";
+import {
+  decodeAllowedCalldataTerms,
+  decodeDelegations,
+  decodeERC20TransferAmountTerms,
+  decodeLimitedCallsTerms,
+  decodeRedeemerTerms,
+  decodeTimestampTerms,
+  encodeDelegations,
+  hashDelegation,
+} from "@metamask/delegation-core";
+import { getSmartAccountsEnvironment } from "@metamask/smart-accounts-kit";
+import { createx402DelegationProvider } from "@metamask/smart-accounts-kit/experimental";
 import { HTTPFacilitatorClient } from "@x402/core/server";
-import { encodeFunctionData, maxUint256 } from "viem";
-import { generatePrivateKey, privateKeyToAddress } from "viem/accounts";
+import { encodeFunctionData, maxUint256, pad } from "viem";
+import { generatePrivateKey, privateKeyToAccount, privateKeyToAddress } from "viem/accounts";
+import { browserBinary } from "../lib/browser.mjs";
 import { dollar } from "../lib/chain.mjs";
 import {
   ANY_DELEGATE,
   ENFORCERS,
   MANAGER,
+  ROOT_AUTHORITY,
   bumpNonceCall,
   caveats,
   contextOf,
@@ -434,7 +450,208 @@ async function revokedElsewhere(test) {
   await expectBalances(test, { buyer, spent: 0n });
 }
 
+/** The kit's own x402 client pays through our facilitator: out of a grant, and directly. */
+async function kitPays(test) {
+  const s = await scene(test);
+  const environment = getSmartAccountsEnvironment(test.network.chainId);
+  const redeemers = { requireRedeemers: true };
+  const root = await s.grant();
+  const ways = [
+    { account: privateKeyToAccount(s.session), parentPermissionContext: contextOf(root) },
+    { account: privateKeyToAccount(s.buyer.key), from: s.buyer.address },
+  ];
+  let spent = 0n;
+  for (const way of ways) {
+    const provide = createx402DelegationProvider({ environment, redeemers, ...way });
+    const payload = await provide(s.terms());
+    const payment = { x402Version: 2, resource: { url: "http://127.0.0.1/paid/report" }, accepted: s.terms(), payload };
+    const settled = await s.client.settle(payment, s.terms());
+    assert.equal(settled.success, true, JSON.stringify(settled));
+    spent += price.atomic;
+    await expectBalances(test, { buyer: s.buyer, spent });
+  }
+}
+
+/** What our payer sends, read by the kit: the same chain, and a leaf that is bound in everything. */
+async function kitReadsOurs(test) {
+  await placeFramework(test.chain);
+  const [buyer, facilitator] = [await test.chain.buyer(), privateKeyToAddress(generatePrivateKey())];
+  await upgrade(test.chain, buyer);
+  const extra = { ...test.network.domain, assetTransferMethod: "erc7710", facilitators: [facilitator, privateKeyToAddress(generatePrivateKey())] };
+  const terms = requirements(test, 2, { extra });
+  const other = requirements(test, 2, { scheme: "upto" });
+  const shop = await shopWindow(test, [other, terms]);
+  const wish = ["--allowance", "1", "--redeemer", facilitator, "--payee", test.payTo];
+  const granted = await test.tollway.permission("grant", "kit", ...wish, ...test.tollway.networkFlags, ...test.tollway.keyFlags(buyer.key));
+  assert.equal(granted.code, 0, granted.stderr);
+  const paid = await test.tollway.payBy("kit", shop.url);
+  assert.equal(paid.code, 5, paid.stderr);
+
+  const { payload, accepted } = shop.shown[0];
+  assert.equal(accepted.extra.assetTransferMethod, "erc7710", "all offers are looked at");
+  assert.equal(payload.delegationManager, MANAGER);
+  assert.equal(payload.delegator.toLowerCase(), buyer.address.toLowerCase());
+  const chain = decodeDelegations(payload.permissionContext);
+  assert.equal(encodeDelegations(chain), payload.permissionContext);
+  const [leaf, root] = chain;
+  assert.equal(chain.length, 2);
+  assert.equal(leaf.authority, hashDelegation(root));
+  assert.equal(root.authority, ROOT_AUTHORITY);
+  const conditionOf = (name) => leaf.caveats.find(({ enforcer }) => enforcer.toLowerCase() === ENFORCERS[name].toLowerCase()).terms;
+  const lower = (all) => all.map((each) => each.toLowerCase());
+  const amount = decodeERC20TransferAmountTerms(conditionOf("ERC20TransferAmountEnforcer"));
+  assert.deepEqual([amount.tokenAddress.toLowerCase(), amount.maxAmount], [test.network.token.toLowerCase(), price.atomic]);
+  // Of those that the server lists, whom the grant allows.
+  assert.deepEqual(lower(decodeRedeemerTerms(conditionOf("RedeemerEnforcer")).redeemers), [facilitator.toLowerCase()]);
+  assert.equal(decodeLimitedCallsTerms(conditionOf("LimitedCallsEnforcer")).limit, 1);
+  const { beforeThreshold } = decodeTimestampTerms(conditionOf("TimestampEnforcer"));
+  assert.ok(beforeThreshold > now() && beforeThreshold <= now() + 300, `ends at ${beforeThreshold}`);
+  const payee = decodeAllowedCalldataTerms(conditionOf("AllowedCalldataEnforcer"));
+  assert.deepEqual([payee.startIndex, payee.value.toLowerCase()], [4, pad(test.payTo).toLowerCase()]);
+}
+
+/** A server that asks for these terms, takes nothing, and keeps what was shown to it. */
+async function shopWindow(test, accepts) {
+  const shown = [];
+  const server = createServer((request, response) => {
+    const payment = request.headers["payment-signature"];
+    if (payment) shown.push(JSON.parse(Buffer.from(payment, "base64")));
+    const required = { x402Version: 2, error: "PAYMENT-SIGNATURE header is required", resource: { url: `http://${request.headers.host}/` }, accepts };
+    response.writeHead(402, { "payment-required": Buffer.from(JSON.stringify(required)).toString("base64") });
+    response.end("{}");
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  server.unref();
+  return { url: `http://127.0.0.1:${server.address().port}/`, shown };
+}
+
+/** The terms of a gate of ours, and a person whose account is a delegator already. */
+async function counter(test) {
+  await placeFramework(test.chain);
+  const [upstream, buyer] = await Promise.all([test.server("upstream.mjs"), test.chain.buyer()]);
+  await upgrade(test.chain, buyer);
+  const gate = await test.tollway.gate({ upstream: upstream.url, payTo: test.payTo, terms: "; methods=erc7710" });
+  return { upstream, buyer, url: gate.url + paidPath };
+}
+
+/** `permission request`, answered by the test wallet in a headless Chromium. */
+async function requested(test, { url, buyer }, { name = "weather", mode = "honest", flags = [] } = {}) {
+  const asking = test.tollway.startPermission("request", name, "--resource", url, ...test.tollway.networkFlags, ...flags);
+  const page = await asking.waitForLine((line) => line.match(/^http:\/\/127\.0\.0\.1:\d+\/[0-9a-f]{32}\/$/)?.[0]);
+  const wallet = { key: buyer.key, chainId: test.network.chainId, nonce: 0, mode };
+  const seen = await test.client("wallet-browser.mjs", { url: page, wallet, browser: browserBinary(), directory: test.directory });
+  return { ...(await asking.result(20_000)), seen };
+}
+
+/** The guide's flow: terms, grant in the browser wallet, data; then revoke, and refusal. */
+async function fromTheTermsToTheData(test) {
+  const shop = await counter(test);
+  const { url, upstream, buyer } = shop;
+  const began = Date.now();
+  const { code, stderr, seen } = await requested(test, shop, { flags: ["--allowance", "0.05"] });
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(seen.asked, ["wallet_getSupportedExecutionPermissions", "wallet_requestExecutionPermissions"]);
+  assert.match(seen.wish, /0\.05 USDC/);
+  const paid = await test.tollway.payBy("weather", url, { flags: ["-i"] });
+  assert.equal(paid.code, 0, `exit ${paid.code}: ${paid.stderr}`);
+  const outcome = outcomeOf(paid);
+  expectDelivered(test, outcome);
+  const { transaction } = expectReceipt(test, outcome, { version: 2, buyer });
+  await expectMoved(test, { transaction, buyer });
+  const { gasUsed } = await test.chain.read.getTransactionReceipt({ hash: transaction });
+  test.note(`from the challenge to the data in ${Date.now() - began} ms with a browser, gas ${gasUsed}`);
+  await test.chain.fuel(buyer.address);
+  const revoked = await test.tollway.permission("revoke", "weather", ...test.tollway.networkFlags, ...test.tollway.keyFlags(buyer.key));
+  assert.equal(revoked.code, 0, revoked.stderr);
+  const late = await test.tollway.payBy("weather", url);
+  assert.deepEqual([late.code, /permission_revoked/.test(late.stderr)], [4, true], late.stderr);
+  assert.equal(upstream.handled(), 1);
+  await expectBalances(test, { buyer, spent: price.atomic });
+}
+
+/** Periodic and streaming permissions pay too. */
+async function otherKinds(test) {
+  const shop = await counter(test);
+  const kinds = { daily: ["--allowance", "0.05", "--period", "1d"], stream: ["--allowance", "0.05", "--per-second", "0.001"] };
+  let spent = 0n;
+  for (const [name, flags] of Object.entries(kinds)) {
+    const { code, stderr } = await requested(test, shop, { name, flags });
+    assert.equal(code, 0, stderr);
+    const paid = await test.tollway.payBy(name, shop.url);
+    assert.equal(paid.code, 0, `${name}: exit ${paid.code}: ${paid.stderr}`);
+    spent += price.atomic;
+    await expectBalances(test, { buyer: shop.buyer, spent });
+  }
+}
+
+/** Each way in which a request can fail has its own code, and stores nothing. */
+async function requestsThatFail(test) {
+  const shop = await counter(test);
+  for (const [mode, code] of [
+    ["denies", "permission_denied"],
+    ["unsupported", "permission_unsupported"],
+    ["nonsense", "permission_answer"],
+    ["raises", "permission_weaker"],
+    ["drops-redeemer", "permission_weaker"],
+    ["drops-expiry", "permission_weaker"],
+    ["drops-payee", "permission_weaker"],
+    ["ends-early", "permission_adjusted"],
+    ["opens", "permission_open"],
+    ["strange-factory", "permission_factory"],
+  ]) {
+    const refused = await requested(test, shop, { mode });
+    assert.equal(refused.code, 1, `${mode}: ${refused.stderr}`);
+    assert.ok(refused.stderr.includes(code), `${mode}: ${refused.stderr}`);
+  }
+  assert.deepEqual(JSON.parse((await test.tollway.permission("list", "--json")).stdout), []);
+  const accepted = await requested(test, shop, { mode: "ends-early", flags: ["--accept-changes"] });
+  assert.equal(accepted.code, 0, accepted.stderr);
+  assert.match(accepted.stderr, /less than asked: it ends at/);
+}
+
+/** The page answers to its own address only, once, and gives up in time. */
+async function pageIsOurs(test) {
+  const shop = await counter(test);
+  const asking = test.tollway.startPermission("request", "late", "--resource", shop.url, ...test.tollway.networkFlags, "--wait", "4");
+  const page = await asking.waitForLine((line) => line.match(/^http:\S+/)?.[0]);
+  const { port } = new URL(page);
+  const asked = async (url, { method = "GET", host = `127.0.0.1:${port}`, origin } = {}) => {
+    const sent = httpRequest(url, { method, headers: { host, ...(origin && { origin }) } });
+    sent.end(method === "POST" ? "{}" : undefined);
+    const [response] = await once(sent, "response");
+    response.resume();
+    return response.statusCode;
+  };
+  assert.equal(await asked(page), 200);
+  assert.equal(await asked(page, { host: `localhost:${port}` }), 404, "another name of this machine");
+  assert.equal(await asked(page, { host: "evil.example" }), 404, "a name that was bound to this machine");
+  assert.equal(await asked(page.replace(/[0-9a-f]{32}/, "0".repeat(32))), 404, "another token");
+  assert.equal(await asked(`${page}answer`, { method: "POST", origin: "https://evil.example" }), 404, "another page's answer");
+  assert.equal(await asked(`${page}answer`, { method: "POST" }), 404, "an answer of nobody's");
+  const { code, stderr } = await asking.result(20_000);
+  assert.deepEqual([code, /permission_timeout/.test(stderr)], [1, true], stderr);
+}
+
+/** What cannot be paid by a permission is said before anybody is asked. */
+async function notForPermissions(test) {
+  await placeFramework(test.chain);
+  const upstream = await test.server("upstream.mjs");
+  const gate = await test.tollway.gate({ upstream: upstream.url, payTo: test.payTo });
+  const { code, stderr } = await test.tollway.permission("request", "none", "--resource", gate.url + paidPath, ...test.tollway.networkFlags);
+  assert.deepEqual([code, /permission_no_terms/.test(stderr)], [5, true], stderr);
+}
+
+const browserCase = (name, run) => ({ ...permissionCase(name, run), browser: true });
+
 export const cases = [
+  browserCase("permission-from-the-terms-to-the-data", fromTheTermsToTheData),
+  browserCase("permission-request-other-kinds", otherKinds),
+  browserCase("permission-request-failures", requestsThatFail),
+  permissionCase("permission-request-page", pageIsOurs),
+  permissionCase("permission-request-not-offered", notForPermissions),
+  permissionCase("permission-kit-pays", kitPays),
+  permissionCase("permission-kit-reads-ours", kitReadsOurs),
   permissionCase("permission-our-pair", ourOwnPair),
   permissionCase("permission-revoked-elsewhere", revokedElsewhere),
   permissionCase("permission-supported", supported),

@@ -547,6 +547,8 @@ pub enum WalletCommand {
 /// `tollway permission …`
 #[derive(Subcommand)]
 pub enum PermissionCommand {
+    /// Ask a browser wallet for a permission, on a page of this machine (ERC-7715).
+    Request(PermissionRequestArgs),
     /// Grant a permission with a key that we hold, for a fresh session account.
     Grant(PermissionGrantArgs),
     /// List permissions and what they allow.
@@ -577,6 +579,9 @@ pub struct PermissionArgs {
     /// The allowance comes again after so long, such as 1d; without it, it is once.
     #[arg(long, value_name = "TIME")]
     pub period: Option<String>,
+    /// The allowance grows by this much each second, up to --allowance.
+    #[arg(long, value_name = "AMOUNT", conflicts_with = "period")]
+    pub per_second: Option<String>,
     /// It ends after so long [default: 1h].
     #[arg(long, value_name = "TIME")]
     pub expires: Option<String>,
@@ -589,6 +594,49 @@ pub struct PermissionArgs {
     /// Allow plain http to other machines.
     #[arg(long)]
     pub allow_http: bool,
+}
+
+/// `tollway permission request`
+#[derive(Args)]
+#[command(after_help = "Example:
+  tollway permission request weather --resource https://api.example/paid/weather --network base --allowance 1 --expires 1d
+
+The address of a page is printed on stdout: open it in the browser that has the wallet.")]
+pub struct PermissionRequestArgs {
+    /// Its name.
+    pub name: String,
+    /// What is asked for.
+    #[command(flatten)]
+    pub wish: PermissionArgs,
+    /// What the wallet shows the person [default: what it is for, in words].
+    #[arg(long, value_name = "TEXT")]
+    pub justification: Option<String>,
+    /// Let the person change the allowance in the wallet.
+    #[arg(long)]
+    pub adjustable: bool,
+    /// Take what was granted though it is not what was asked: every difference is shown.
+    #[arg(long)]
+    pub accept_changes: bool,
+    /// Factory that may deploy the payer's account, beside the framework's own; may be repeated.
+    #[arg(long = "factory", value_name = "ADDRESS")]
+    pub factories: Vec<String>,
+    /// Key that pays for deploying the payer's account, where that is missing (file with mode 0600).
+    #[arg(long, value_name = "FILE")]
+    pub deployer_key_file: Option<PathBuf>,
+    /// Wait so many seconds for an answer.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 600,
+        allow_negative_numbers = true
+    )]
+    pub wait: u64,
+    /// File with the passphrase that encrypts the permission (mode 0600) [default: ask].
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `tollway permission grant`

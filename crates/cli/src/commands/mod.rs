@@ -10,4 +10,6 @@ pub mod inspect;
 pub mod ledger;
 pub mod pay;
 pub mod permission;
+mod permission_answer;
+mod permission_request;
 pub mod wallet;

@@ -30,6 +30,9 @@ const BACKDATE: u64 = 60;
 /// Runs it.
 pub async fn run(command: PermissionCommand, environment: &Environment) -> Result<Exit, Failure> {
     match command {
+        PermissionCommand::Request(args) => {
+            super::permission_request::request(args, environment).await
+        }
         PermissionCommand::Grant(args) => grant(args, environment).await,
         PermissionCommand::List { json } => list(&permissions(environment)?, json),
         PermissionCommand::Revoke(args) => revoke(args, environment).await,
@@ -61,6 +64,8 @@ pub struct Wish {
     pub amount: Amount,
     /// Seconds of a period.
     pub period: Option<u64>,
+    /// What each second adds, up to the amount.
+    pub per_second: Option<Amount>,
     /// When it begins, Unix seconds.
     pub starts: u64,
     /// When it ends, Unix seconds.
@@ -87,6 +92,8 @@ impl Wish {
             (None, Some(terms)) => terms.amount,
             (None, None) => return Err(missing("--allowance", "1.50")),
         };
+        let per_second = args.per_second.as_deref();
+        let per_second = per_second.map(|text| atomic(text, &asset)).transpose()?;
         let now = SystemClock.now().secs();
         let lasts = time(args.expires.as_deref(), "--expires")?.unwrap_or(LASTS);
         let named = || addresses(&args.redeemers, "--redeemer");
@@ -107,6 +114,7 @@ impl Wish {
         Ok(Self {
             setting,
             asset,
+            per_second,
             amount,
             period: time(args.period.as_deref(), "--period")?.map(|period| period.as_secs()),
             starts: now.saturating_sub(BACKDATE),
@@ -118,11 +126,54 @@ impl Wish {
 
     /// As a caveat says it: what has no period has one without end.
     pub fn allowance(&self) -> Allowance {
+        if let Some(rate) = self.per_second {
+            return Allowance::Stream {
+                initial: U256::ZERO,
+                most: self.amount.as_u256(),
+                per_second: rate.as_u256(),
+                start: U256::from(self.starts),
+            };
+        }
         Allowance::Period {
             amount: self.amount.as_u256(),
             duration: self.period.map_or(U256::MAX, U256::from),
             start: U256::from(self.starts),
         }
+    }
+}
+
+impl Wish {
+    /// `1.5 USDC every 86400 s`.
+    pub fn words(&self) -> String {
+        let amount = self.amount.to_decimal(self.asset.decimals);
+        let how = match (self.per_second, self.period) {
+            (Some(rate), _) => format!(
+                ", growing by {} a second",
+                rate.to_decimal(self.asset.decimals)
+            ),
+            (None, Some(period)) => format!(" every {period} s"),
+            (None, None) => String::new(),
+        };
+        format!("{amount} {}{how}", self.asset.symbol)
+    }
+
+    /// What the page shows: names and values.
+    pub fn lines(&self) -> serde_json::Value {
+        let all = |accounts: &[Address]| {
+            let texts: Vec<String> = accounts.iter().map(ToString::to_string).collect();
+            texts.join(", ")
+        };
+        let payee = self
+            .payee
+            .map_or_else(|| "anybody".to_owned(), |payee| payee.to_string());
+        json!([
+            ["Allowance", self.words()],
+            ["Network", self.setting.network.to_string()],
+            ["Asset", self.asset.spelling],
+            ["Paid to", payee],
+            ["Redeemed by", all(&self.redeemers)],
+            ["Ends", format!("Unix second {}", self.expires)],
+        ])
     }
 }
 
@@ -369,7 +420,7 @@ fn owner(
     }
 }
 
-fn wallet_failed(error: &WalletError) -> Failure {
+pub(super) fn wallet_failed(error: &WalletError) -> Failure {
     match error {
         WalletError::Refused(refusal) => {
             Failure::coded(Exit::Failed, refusal.code(), refusal.message())

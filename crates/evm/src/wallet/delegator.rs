@@ -23,6 +23,8 @@ use crate::refusal::refuse;
 const UPGRADE_GAS: u64 = 100_000;
 /// Gas of taking a delegation back.
 const DISABLE_GAS: u64 = 250_000;
+/// Gas of deploying a smart account.
+const DEPLOYMENT_GAS: u64 = 2_000_000;
 /// EIP-7702's designator: this, and the address whose code an account runs.
 const DESIGNATOR: [u8; 3] = [0xef, 0x01, 0x00];
 
@@ -163,6 +165,20 @@ impl EvmWallet {
         }
         self.transact(network, manager, disable_call(delegation), DISABLE_GAS)
             .await
+    }
+
+    /// A transaction by which a factory deploys an account; this account pays for it.
+    /// It is not sent: [`tollway_core::Wallet::broadcast`] does that.
+    ///
+    /// # Errors
+    /// [`WalletError`] if no node is known or it cannot be asked.
+    pub async fn deploy(
+        &self,
+        network: &Network,
+        factory: Account,
+        call: Bytes,
+    ) -> Result<Raw, WalletError> {
+        self.transact(network, factory, call, DEPLOYMENT_GAS).await
     }
 
     async fn delegation_nonce(
