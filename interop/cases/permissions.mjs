@@ -461,10 +461,13 @@ async function kitPays(test) {
     { account: privateKeyToAccount(s.buyer.key), from: s.buyer.address },
   ];
   let spent = 0n;
+  const paymentBy = async (options) => {
+    const payload = await createx402DelegationProvider({ environment, redeemers, ...options })(s.terms());
+    return { x402Version: 2, resource: { url: "http://127.0.0.1/paid/report" }, accepted: s.terms(), payload };
+  };
+  await s.expectRefused("without an expiry it never ends", await paymentBy(ways[0]), `${PREFIX}expiry`);
   for (const way of ways) {
-    const provide = createx402DelegationProvider({ environment, redeemers, ...way });
-    const payload = await provide(s.terms());
-    const payment = { x402Version: 2, resource: { url: "http://127.0.0.1/paid/report" }, accepted: s.terms(), payload };
+    const payment = await paymentBy({ ...way, expirySeconds: 240 });
     const settled = await s.client.settle(payment, s.terms());
     assert.equal(settled.success, true, JSON.stringify(settled));
     spent += price.atomic;
@@ -586,25 +589,21 @@ async function otherKinds(test) {
 }
 
 /** Each way in which a request can fail has its own code, and stores nothing. */
-async function requestsThatFail(test) {
+const requestsThatFail = (ways) => async (test) => {
   const shop = await counter(test);
-  for (const [mode, code] of [
-    ["denies", "permission_denied"],
-    ["unsupported", "permission_unsupported"],
-    ["nonsense", "permission_answer"],
-    ["raises", "permission_weaker"],
-    ["drops-redeemer", "permission_weaker"],
-    ["drops-expiry", "permission_weaker"],
-    ["drops-payee", "permission_weaker"],
-    ["ends-early", "permission_adjusted"],
-    ["opens", "permission_open"],
-    ["strange-factory", "permission_factory"],
-  ]) {
+  for (const [mode, code] of Object.entries(ways)) {
     const refused = await requested(test, shop, { mode });
     assert.equal(refused.code, 1, `${mode}: ${refused.stderr}`);
     assert.ok(refused.stderr.includes(code), `${mode}: ${refused.stderr}`);
   }
   assert.deepEqual(JSON.parse((await test.tollway.permission("list", "--json")).stdout), []);
+};
+
+/** What is less than was asked is shown, and taken where that was said. */
+async function acceptedChanges(test) {
+  const shop = await counter(test);
+  const refused = await requested(test, shop, { mode: "ends-early" });
+  assert.deepEqual([refused.code, /permission_adjusted/.test(refused.stderr)], [1, true], refused.stderr);
   const accepted = await requested(test, shop, { mode: "ends-early", flags: ["--accept-changes"] });
   assert.equal(accepted.code, 0, accepted.stderr);
   assert.match(accepted.stderr, /less than asked: it ends at/);
@@ -647,7 +646,20 @@ const browserCase = (name, run) => ({ ...permissionCase(name, run), browser: tru
 export const cases = [
   browserCase("permission-from-the-terms-to-the-data", fromTheTermsToTheData),
   browserCase("permission-request-other-kinds", otherKinds),
-  browserCase("permission-request-failures", requestsThatFail),
+  browserCase("permission-request-failures", requestsThatFail({
+    denies: "permission_denied",
+    unsupported: "permission_unsupported",
+    nonsense: "permission_answer",
+    "strange-factory": "permission_factory",
+  })),
+  browserCase("permission-request-weaker-grants", requestsThatFail({
+    raises: "permission_weaker",
+    "drops-redeemer": "permission_weaker",
+    "drops-expiry": "permission_weaker",
+    "drops-payee": "permission_weaker",
+    opens: "permission_open",
+  })),
+  browserCase("permission-request-accepted-changes", acceptedChanges),
   permissionCase("permission-request-page", pageIsOurs),
   permissionCase("permission-request-not-offered", notForPermissions),
   permissionCase("permission-kit-pays", kitPays),
