@@ -9,9 +9,7 @@ use sha2::{Digest, Sha256};
 use tollway_core::extensions::{self, PaymentIdentifierId};
 use tollway_core::header::{Presentation, Presented};
 use tollway_core::wire::{PaymentPayload, Version, v1};
-use tollway_core::{
-    Amount, Intent, PaymentFlow, ProofProfile, Refusal, Settlement, Terms, codes, mistake,
-};
+use tollway_core::{Amount, Intent, PaymentFlow, ProofProfile, Refusal, Terms, codes, mistake};
 use tollway_ledger::NewGrant;
 use url::Url;
 
@@ -145,14 +143,6 @@ impl Purchase {
     /// Whether a transaction is shown that was made already.
     pub(crate) fn is_proof(&self) -> bool {
         self.terms.wire.proof_profile().is_some()
-    }
-
-    /// The transaction that is shown; empty where none is.
-    pub(crate) fn shown_transaction(&self) -> String {
-        match &self.intent.settlement {
-            Settlement::Observe { transaction } => transaction.to_string(),
-            _ => String::new(),
-        }
     }
 
     /// Whether it is verified before it is claimed.

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode};
-use tollway_core::wire::{SettleResponse, VerifyResponse};
+use tollway_core::wire::VerifyResponse;
 use tollway_core::{FacilitatorError, PaymentFlow, Refusal, VerifyRequest, codes};
 use tollway_ledger::{Claim, GrantRecord, LedgerError, NewGrant};
 
@@ -231,10 +231,7 @@ fn not_taken(gate: &Inner, purchase: &Purchase, refusal: Refusal) -> Response<Bo
             route: purchase.sale.pattern.clone(),
             code: refusal.code().to_owned(),
         });
-        let receipt = SettleResponse {
-            transaction: purchase.shown_transaction(),
-            ..Order::of(purchase).unknown_receipt()
-        };
+        let receipt = Order::of(purchase).unknown_receipt();
         return answer::early(purchase.version, receipt, &refusal);
     }
     let status = match refusal.code() {

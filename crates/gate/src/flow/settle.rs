@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tollway_core::wire::{PaymentPayload, SettleResponse};
 use tollway_core::{
-    FacilitatorError, GrantId, Intent, PaymentFlow, Refusal, SettleRequest, Terms, TxHash, codes,
+    FacilitatorError, GrantId, Intent, Refusal, SettleRequest, Settlement, Terms, TxHash, codes,
 };
 use tollway_ledger::Evidence;
 
@@ -57,7 +57,7 @@ impl Order {
             intent: purchase.intent.clone(),
             chain: purchase.chain.clone(),
             route: purchase.sale.pattern.clone(),
-            is_verified: purchase.flow == PaymentFlow::Authorization,
+            is_verified: purchase.is_verified_first(),
         })
     }
 
@@ -70,8 +70,14 @@ impl Order {
 
     /// A receipt that says nothing yet.
     pub(super) fn unknown_receipt(&self) -> SettleResponse {
+        // One that the buyer made is known before anybody looked for it.
+        let transaction = match &self.intent.settlement {
+            Settlement::Observe { transaction } => transaction.to_string(),
+            _ => String::new(),
+        };
         SettleResponse {
             success: false,
+            transaction,
             error_reason: Some(codes::SETTLEMENT_PENDING.to_owned()),
             payer: Some(self.intent.identity.payer.to_string()),
             network: self.terms.network.to_string(),
@@ -220,7 +226,10 @@ impl Settling {
             .clone()
             .unwrap_or_else(|| codes::UNEXPECTED_SETTLE_ERROR.to_owned());
         let vague = code.starts_with("unexpected_") || code == codes::DUPLICATE_SETTLEMENT;
-        let reclaimable = response.transaction.is_empty() && !vague && !self.uncertain;
+        // Nobody sends a transaction that is shown, and what was accepted is not early.
+        let is_early = codes::is_early_proof(&code);
+        let is_unsent = response.transaction.is_empty() && !vague && !self.uncertain;
+        let reclaimable = is_early || is_unsent;
         let message = response
             .error_message
             .clone()

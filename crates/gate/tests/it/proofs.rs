@@ -282,6 +282,35 @@ async fn a_block_that_goes_between_two_looks_leaves_the_transaction_to_be_shown_
 }
 
 #[tokio::test]
+async fn an_answer_that_was_lost_before_a_block_went_costs_nobody_the_transaction() {
+    let world = world().await;
+    let payment = shown(&offered(&world, "/paid/x").await, HASH).named("lost-and-reorganised");
+    world.facilitator.next(Say::Lost);
+    world
+        .facilitator
+        .next(Say::Answer(Box::new(tollway_core::wire::SettleResponse {
+            error_reason: Some("invalid_exact_evm_txid_not_found".to_owned()),
+            network: "eip155:84532".to_owned(),
+            ..Default::default()
+        })));
+    let gone = world.send(payment.get("/paid/x")).await;
+    assert_eq!(gone.code(), "invalid_exact_evm_txid_not_found", "{gone:?}");
+    let back = world.send(payment.get("/paid/x")).await;
+    assert!(back.has_secret() && back.receipt().success, "{back:?}");
+}
+
+#[tokio::test]
+async fn a_buyer_who_must_wait_is_told_its_own_transaction() {
+    let world = world().await;
+    let payment = shown(&offered(&world, "/paid/x").await, HASH);
+    world.facilitator.next(Say::Hang);
+    let waiting = world.send(payment.get("/paid/x")).await;
+    assert_eq!(waiting.code(), "settlement_pending");
+    assert_eq!(waiting.receipt().transaction, HASH);
+    assert!(!waiting.has_terms());
+}
+
+#[tokio::test]
 async fn who_only_knows_a_hash_keeps_nobody_from_showing_it() {
     let world = world().await;
     let payment = shown(&offered(&world, "/paid/x").await, HASH);
