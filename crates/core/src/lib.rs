@@ -31,6 +31,7 @@ pub mod money;
 mod network;
 pub mod networks;
 mod offer;
+mod purse;
 mod terms;
 mod wallet;
 pub mod wire;
@@ -48,5 +49,6 @@ pub use facilitator::{Facilitator, FacilitatorError, SettleRequest, VerifyReques
 pub use id::{GrantId, PaymentId, SpendId};
 pub use network::{Family, Network, NetworkError};
 pub use offer::ProofProfile;
+pub use purse::GasPurse;
 pub use terms::{PaymentFlow, Scheme, Terms};
 pub use wallet::{LimitedKey, Limits, Offered, Prepared, Wallet, WalletError};

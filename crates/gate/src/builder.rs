@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use http::HeaderValue;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
+use tollway_core::money::Decimal;
 use tollway_core::{Chain, Clock, Facilitator, Finality, SystemClock};
 use tollway_ledger::{GrantStore, SettlementStore};
 use url::Url;
@@ -14,9 +15,9 @@ use url::Url;
 use crate::cors::Cors;
 use crate::error::shown;
 use crate::event::{Event, OnEvent};
-use crate::gate::{ChainUse, Gate, Inner, Settlements, extensions};
+use crate::gate::{ChainUse, Credit, Gate, Inner, Settlements, extensions};
 use crate::limits::{MAX_ASKERS, MAX_ROUTES};
-use crate::pass::Passes;
+use crate::pass::{Passes, SETTLEMENTS_PATH};
 use crate::{BuildError, Limits, Route, TokenKeys};
 
 /// Builds a [`Gate`]; see [`Gate::builder`].
@@ -38,6 +39,7 @@ pub struct GateBuilder {
     identifier_required: bool,
     passes: Option<Passes>,
     proof_keys: Option<TokenKeys>,
+    credit: Option<(Decimal, Decimal)>,
 }
 
 impl GateBuilder {
@@ -64,6 +66,7 @@ impl GateBuilder {
             identifier_required: false,
             passes: None,
             proof_keys: None,
+            credit: None,
         }
     }
 
@@ -171,6 +174,15 @@ impl GateBuilder {
         self
     }
 
+    /// Caps what metered routes may have handed out before it is settled: to one
+    /// payer, and to all, in whole units of each asset, such as dollars (default 1
+    /// and 20). A route whose most is above the first cannot be built.
+    #[must_use]
+    pub fn credit(mut self, per_payer: Decimal, total: Decimal) -> Self {
+        self.credit = Some((per_payer, total));
+        self
+    }
+
     /// Calls a function at every event. It must not block.
     #[must_use]
     pub fn on_event(mut self, call: impl Fn(&Event) + Send + Sync + 'static) -> Self {
@@ -221,7 +233,13 @@ impl GateBuilder {
         } else if let Some(route) = self.routes.iter().find(|route| route.pass.is_some()) {
             return Err(BuildError::NoPasses(route.pattern.as_str().to_owned()));
         }
+        let is_metered = self.routes.iter().any(|route| route.meter.is_some());
+        let settlements_path = match &passes {
+            Some(passes) => Some(passes.settlements_path.clone()),
+            None => is_metered.then(|| SETTLEMENTS_PATH.to_owned()),
+        };
         let places = self.limits.max_in_flight.min(Semaphore::MAX_PERMITS);
+        let streams = self.limits.max_streams.min(Semaphore::MAX_PERMITS);
         let inner = Inner {
             base_url: base_url(&self.base_url)?,
             routes: self.routes,
@@ -233,6 +251,8 @@ impl GateBuilder {
             grants: self.grants.owned_by(&owner),
             passes,
             proof_keys: self.proof_keys,
+            settlements_path,
+            credit: Credit(self.credit),
             settlements: self.settlements,
             clock: self.clock,
             limits: self.limits,
@@ -247,6 +267,7 @@ impl GateBuilder {
             challenged: OnceLock::new(),
             places: Arc::new(Semaphore::new(places)),
             askers: Semaphore::new(MAX_ASKERS),
+            streams: Arc::new(Semaphore::new(streams)),
             tasks: TaskTracker::new(),
             ledger_failed: AtomicBool::new(false),
         };

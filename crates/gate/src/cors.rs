@@ -13,7 +13,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::body::{self, Body};
 
-const EXPOSED: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, Retry-After";
+const EXPOSED: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, Retry-After, \
+                       Tollway-Payment";
 const ALLOWED: &str = "PAYMENT-SIGNATURE, X-PAYMENT, SIGN-IN-WITH-X, Access-Control-Expose-Headers, \
                        Authorization, Content-Type, Accept, Idempotency-Key";
 /// How long a browser may remember a preflight, in seconds.

@@ -81,6 +81,14 @@ pub enum BuildError {
         "the route `{0}` takes transaction proofs; give the gate the keys that mark their references"
     )]
     NoProofKeys(String),
+    /// A metered route that cannot be.
+    #[error("the route `{route}` cannot be metered: {why}")]
+    Meter {
+        /// The route's pattern.
+        route: String,
+        /// What to change.
+        why: &'static str,
+    },
     /// A webhook that is not https to somebody or http to this machine.
     #[error("{0} cannot be told of events; name an https URL without user, password and query")]
     Webhook(String),

@@ -38,6 +38,22 @@ pub enum Event {
         /// Its HTTP status.
         status: u16,
     },
+    /// A metered stream ended; what it came to is settled next.
+    Metered {
+        /// The grant.
+        grant: GrantId,
+        /// The route's pattern.
+        route: String,
+        /// Units that were begun.
+        units: u64,
+        /// What they come to, in atomic units of the asset.
+        charged: Amount,
+        /// What was signed for.
+        maximum: Amount,
+        /// Why it ended: `whole`, `maximum`, `client_left`, `client_stalled`,
+        /// `time`, `upstream_broke`, `unrecorded`.
+        end: &'static str,
+    },
     /// The outcome of settling is not known; it is asked for again.
     Pending {
         /// The grant.
@@ -90,6 +106,7 @@ impl Event {
             Self::Verified { .. } => "verified",
             Self::Claimed { .. } => "claimed",
             Self::Served { .. } => "served",
+            Self::Metered { .. } => "metered",
             Self::Pending { .. } => "pending",
             Self::Released { .. } => "released",
             Self::TokenIssued { .. } => "token_issued",

@@ -11,12 +11,13 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
+use tollway_core::money::Decimal;
 use tollway_core::wire::{Object, ResourceInfo};
 use tollway_core::{
-    Chain, Clock, Facilitator, FacilitatorError, Finality, GrantId, Network, Refusal, Scheme,
-    Timestamp,
+    Amount, Chain, Clock, Facilitator, FacilitatorError, Finality, GrantId, Network, PaymentFlow,
+    Refusal, Scheme, Timestamp,
 };
-use tollway_ledger::{GrantStore, LedgerError, SettlementStore};
+use tollway_ledger::{ExposureCap, GrantStore, LedgerError, SettlementStore};
 
 use crate::builder::GateBuilder;
 use crate::challenge::{Challenge, declared_extensions};
@@ -27,7 +28,7 @@ use crate::proof;
 use crate::redeemers;
 use crate::route::{Decision, Pricing, Quote, Route, decide};
 use crate::service::GateLayer;
-use crate::{BuildError, Limits, Offer, StartError, TokenKeys};
+use crate::{BuildError, Limits, Meter, Offer, StartError, TokenKeys};
 
 /// A price on routes: build it once, then wrap services with its
 /// [`layer`](Gate::layer). Clones share everything.
@@ -165,6 +166,7 @@ pub(crate) struct Sale {
     /// Whether its terms differ from answer to answer: it takes signed proofs.
     pub is_stamped: bool,
     pub pass: Option<SoldPass>,
+    pub meter: Option<Meter>,
     /// What its 402 body says of tokens, where it sells a pass.
     pub extras: Option<Extras>,
     pub challenge: Challenge,
@@ -183,6 +185,10 @@ pub(crate) struct Inner {
     pub passes: Option<Passes>,
     /// What marks the references of transaction proofs.
     pub proof_keys: Option<TokenKeys>,
+    /// Below which path it is told what became of a payment.
+    pub settlements_path: Option<String>,
+    /// What may be streamed before it is settled.
+    pub credit: Credit,
     /// The engine's record, where the engine is of this process.
     pub settlements: Option<Settlements>,
     pub clock: Arc<dyn Clock>,
@@ -207,8 +213,32 @@ pub(crate) struct Inner {
     /// One permit for each repeat that asks the ledger again and again what
     /// another process makes of its grant.
     pub askers: Semaphore,
+    /// One permit for each metered stream.
+    pub streams: Arc<Semaphore>,
     pub tasks: TaskTracker,
     pub ledger_failed: std::sync::atomic::AtomicBool,
+}
+
+/// What may be handed out before it is settled, to one payer and to all, in whole
+/// units of an asset. Unless it is said: one and twenty.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Credit(pub Option<(Decimal, Decimal)>);
+
+impl Credit {
+    /// The cap for an asset with so many decimals.
+    pub(crate) fn cap(&self, decimals: u8) -> Option<ExposureCap> {
+        let Some((per_payer, total)) = self.0 else {
+            let one = Amount::from_atomic(10_u128.checked_pow(decimals.into())?);
+            return Some(ExposureCap {
+                per_payer: one,
+                total: one.checked_mul(20)?,
+            });
+        };
+        Some(ExposureCap {
+            per_payer: per_payer.to_atomic(decimals)?,
+            total: total.to_atomic(decimals)?,
+        })
+    }
 }
 
 impl Inner {
@@ -284,6 +314,15 @@ impl Inner {
         if pass.is_some() && offers.iter().any(is_metered) {
             return Err(BuildError::MeteredPass(pattern));
         }
+        if let Some(meter) = &route.meter {
+            let why = self.unmetered(route, meter, &offers);
+            if let Some(why) = why {
+                return Err(BuildError::Meter {
+                    route: pattern,
+                    why,
+                });
+            }
+        }
         let extras = pass.as_ref().and(self.passes.as_ref()).map(|passes| {
             let route = utf8_percent_encode(&pattern, NON_ALPHANUMERIC);
             Extras::new(&format!("{}?for={route}", passes.token_path), &offers)
@@ -305,8 +344,33 @@ impl Inner {
             resource: route.resource.clone(),
             offers,
             pass,
+            meter: route.meter,
             extras,
             challenge,
+        })
+    }
+
+    /// Why offers cannot be metered, if they cannot.
+    fn unmetered(&self, route: &Route, meter: &Meter, offers: &[Offer]) -> Option<&'static str> {
+        if route.flow != PaymentFlow::Authorization {
+            return Some(
+                "what it comes to is known only afterwards; let it settle after it is served",
+            );
+        }
+        offers.iter().find_map(|offer| {
+            let (terms, decimals) = (offer.terms(), offer.decimals());
+            if terms.scheme != Scheme::Upto {
+                return Some("it has a fixed price; make every price the most that is charged");
+            }
+            if meter.rate(terms.amount, decimals).is_none() {
+                return Some(
+                    "the asset cannot express the price of a unit, or the most does not pay for one; change the price of a unit",
+                );
+            }
+            let cap = self.credit.cap(decimals);
+            cap.is_none_or(|cap| cap.per_payer.min(cap.total) < terms.amount).then_some(
+                "its most is more than may be handed out unsettled to one payer; raise that, or lower the price",
+            )
         })
     }
 
@@ -321,6 +385,12 @@ impl Inner {
         let added = self.added.read().unwrap_or_else(PoisonError::into_inner);
         let key = (terms.wire.scheme.clone(), terms.wire.network.clone());
         let mut extra = route.added();
+        if let Some(rate) = route
+            .meter
+            .and_then(|m| m.rate(terms.amount, offer.decimals()))
+        {
+            extra.insert("meter".to_owned(), rate.to_string().into());
+        }
         let listed = added.get(&key).cloned().unwrap_or_default();
         extra.extend(redeemers::added(terms, listed));
         offer

@@ -30,7 +30,7 @@ const PAYMENT: [&str; 7] = [
 ];
 
 /// What only a gate or a facilitator may tell a buyer.
-const FROM_UPSTREAM: [&str; 10] = [
+const FROM_UPSTREAM: [&str; 11] = [
     "payment-signature",
     "payment-required",
     "payment-response",
@@ -39,13 +39,15 @@ const FROM_UPSTREAM: [&str; 10] = [
     "settlement-overrides",
     "extension-responses",
     "tollway-pass",
+    "tollway-payment",
     "surrogate-control",
     "cdn-cache-control",
 ];
 
 /// Says who pays, to the service behind.
 pub(crate) const TOLLWAY_PAYER: HeaderName = HeaderName::from_static("tollway-payer");
-/// Names the grant, to the service behind.
+/// Names the grant, to the service behind; and to the buyer of a metered stream,
+/// who can ask what it came to.
 pub(crate) const TOLLWAY_PAYMENT: HeaderName = HeaderName::from_static("tollway-payment");
 
 /// Hop-by-hop headers (RFC 9110 §7.6.1), apart from those that `Connection` lists.
@@ -123,6 +125,13 @@ pub(crate) fn clean_answer(headers: &mut HeaderMap) {
         VARY,
         HeaderValue::from_static("PAYMENT-SIGNATURE, X-PAYMENT"),
     );
+}
+
+/// Cleans the trailers of a paid answer.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
+    for name in FROM_UPSTREAM {
+        trailers.remove(name);
+    }
 }
 
 /// Takes out what lets shared caches keep an answer, and adds `private`.

@@ -39,6 +39,11 @@ pub struct Limits {
     /// How long after an authorization's deadline an unknown outcome is still
     /// asked for. 10 min.
     pub settle_grace: Duration,
+    /// Most metered answers that stream at once; more get 503. 512.
+    pub max_streams: usize,
+    /// How long the client of a metered stream may take nothing before it is
+    /// ended. 30 s.
+    pub stalled_reader: Duration,
     /// How long a settlement that a remote facilitator reported may stay
     /// unseen by our own node before it counts as unknown. 15 s.
     pub check_wait: Duration,
@@ -60,6 +65,8 @@ impl Default for Limits {
             keep_answers: Duration::from_secs(24 * 60 * 60),
             settle_backoff: Duration::from_millis(500),
             settle_grace: Duration::from_secs(600),
+            max_streams: 512,
+            stalled_reader: Duration::from_secs(30),
             check_wait: Duration::from_secs(15),
         }
     }
@@ -85,3 +92,6 @@ pub(crate) const MAX_ASKERS: usize = 64;
 pub(crate) const MAX_SETTLE_BACKOFF: Duration = Duration::from_secs(30);
 /// What is left of an authorization when the service behind must be done.
 pub(crate) const SETTLE_MARGIN: Duration = Duration::from_secs(8);
+/// What is left of an authorization when a metered stream must end: its answer has
+/// left, so what was handed out must settle.
+pub(crate) const STREAM_MARGIN: Duration = Duration::from_secs(30);

@@ -16,6 +16,7 @@ use url::Url;
 use crate::Offer;
 use crate::gate::{ChainUse, Inner, Sale};
 use crate::limits::MAX_STORED_URL_BYTES;
+use crate::meter::Rate;
 
 /// x402's phrase for a payment that fits no offer.
 const NO_MATCH: &str = "No matching payment requirements";
@@ -32,6 +33,10 @@ pub(crate) struct Target {
 /// The flow of a grant whose pass was handed out before it settles. It is the
 /// seller's alone, and never on the wire.
 pub(crate) const BACKGROUND: &str = "background";
+
+/// The flow of a grant that is charged by what is handed out, and settled when
+/// that ends. On the wire it is `authorization`.
+pub(crate) const METERED: &str = "metered";
 
 /// A payment that fits an offer, bound to its request.
 #[derive(Clone)]
@@ -158,6 +163,12 @@ impl Purchase {
         charged
     }
 
+    /// How it is metered, where it is.
+    pub(crate) fn rate(&self) -> Option<Rate> {
+        let meter = self.sale.meter.as_ref()?;
+        meter.rate(self.terms.amount, self.decimals)
+    }
+
     /// Binds the request's body.
     pub(crate) fn bind_body(&mut self, body: &Bytes) {
         self.body_digest = hex::encode(Sha256::digest(body));
@@ -175,7 +186,10 @@ impl Purchase {
             body_digest: self.body_digest.clone(),
             payload_digest: self.payload_digest.clone(),
             payment_identifier: self.identifier.as_ref().map(|id| id.as_str().to_owned()),
-            flow: self.flow.as_str().to_owned(),
+            flow: match self.rate() {
+                Some(_) => METERED.to_owned(),
+                None => self.flow.as_str().to_owned(),
+            },
             owner: owner.to_owned(),
             pass: None,
         }

@@ -87,9 +87,7 @@ where
         if target > MAX_TARGET_BYTES {
             return now(refused_path(&self.gate, PathError::TooLong));
         }
-        if let Some(passes) = &self.gate.passes
-            && let Some(door) = pass::asked(passes, request.uri().path())
-        {
+        if let Some(door) = pass::asked(&self.gate, request.uri().path()) {
             if let Some(response) = door_preflight(&self.gate, &request) {
                 return now(response);
             }

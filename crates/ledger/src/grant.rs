@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tollway_core::{Amount, Expected, GrantId, Identity, Timestamp, TxHash};
 
-use crate::{LedgerError, NewPass, Outstanding, PassRecord};
+use crate::{ExposureCap, LedgerError, NewPass, Outstanding, PassRecord};
 
 /// Where a grant is: `claimed → served → settling → released | refused`.
 /// (`upfront`: `claimed → settling → served → released`.)
@@ -46,7 +46,7 @@ pub struct NewGrant {
     pub payload_digest: String,
     /// The buyer's payment identifier, if it sent one.
     pub payment_identifier: Option<String>,
-    /// `authorization`, `upfront` or `background`.
+    /// `authorization`, `upfront`, `background` or `metered`.
     pub flow: String,
     /// Names the process, so that its orphans are known after its death.
     pub owner: String,
@@ -116,6 +116,16 @@ pub struct GrantRecord {
     pub claimed_at: Timestamp,
 }
 
+/// A grant that is charged by what is handed out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeterRecord {
+    /// The most that may be charged, in atomic units.
+    pub permitted: Amount,
+    /// What is to be settled, until the grant has ended. Its requirements name
+    /// the most; the charge is the grant's expected amount.
+    pub outstanding: Option<Outstanding>,
+}
+
 /// What became of claiming.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
@@ -155,6 +165,30 @@ pub trait GrantStore: Send + Sync {
         now: Timestamp,
     ) -> Result<(), LedgerError>;
 
+    /// The answer of a claimed grant of the flow `metered` is about to leave, and is
+    /// charged by what is handed out: nothing so far. It is settling from then on,
+    /// is never claimed again, and what is to be settled is kept; what it may come
+    /// to is promised to its payer. False, and nothing happened, above the cap.
+    async fn meter(
+        &self,
+        id: &GrantId,
+        outstanding: Outstanding,
+        cap: ExposureCap,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError>;
+
+    /// So much of a metered grant is handed out: its expected amount from now on.
+    /// Less than before, or more than permitted, is a [`LedgerError::Conflict`].
+    async fn metered(
+        &self,
+        id: &GrantId,
+        charged: Amount,
+        now: Timestamp,
+    ) -> Result<(), LedgerError>;
+
+    /// What was permitted to a metered grant, and what is to be settled.
+    async fn meter_of(&self, id: &GrantId) -> Result<Option<MeterRecord>, LedgerError>;
+
     /// Settling is about to be asked for.
     async fn settling(&self, id: &GrantId, now: Timestamp) -> Result<(), LedgerError>;
 
@@ -186,6 +220,9 @@ pub trait GrantStore: Send + Sync {
         now: Timestamp,
     ) -> Result<(), LedgerError>;
 
+    /// By name.
+    async fn grant_by_id(&self, id: &GrantId) -> Result<Option<GrantRecord>, LedgerError>;
+
     /// By payment identifier.
     async fn grant_by_identifier(
         &self,
@@ -198,7 +235,7 @@ pub trait GrantStore: Send + Sync {
         identity: &Identity,
     ) -> Result<Option<GrantRecord>, LedgerError>;
 
-    /// What a grant of the flow `background` still has to settle.
+    /// What a grant of the flow `background` or `metered` still has to settle.
     async fn outstanding(&self, id: &GrantId) -> Result<Option<Outstanding>, LedgerError>;
 
     /// The stored answer, if it is still kept.

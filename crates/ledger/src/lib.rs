@@ -14,6 +14,7 @@ mod health;
 mod ledger;
 mod pass;
 mod postgres;
+mod purse;
 mod replica;
 mod schema;
 mod settlement;
@@ -26,13 +27,16 @@ mod story;
 mod words;
 
 pub use error::LedgerError;
-pub use grant::{Claim, Evidence, GrantRecord, GrantState, GrantStore, NewGrant, StoredAnswer};
+pub use grant::{
+    Claim, Evidence, GrantRecord, GrantState, GrantStore, MeterRecord, NewGrant, StoredAnswer,
+};
 pub use health::LedgerHealth;
 pub use ledger::Ledger;
 pub use pass::{
     ExposureCap, Issue, NewPass, Notice, Outstanding, PassEnd, PassId, PassRecord, PassStore,
     Revocations, TokenKeyName, UNSETTLED_GRACE,
 };
+pub use purse::DailyPurse;
 pub use replica::{Lease, Replica, ReplicaId, ReplicaStore};
 pub use schema::SCHEMA_VERSION;
 pub use settlement::{

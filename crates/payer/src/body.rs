@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -49,6 +50,26 @@ impl PayBody {
         } else {
             Err(format!("the answer is longer than {limit} bytes").into())
         }
+    }
+
+    /// Reads at most `limit` bytes, and the trailers that follow them: a metered
+    /// answer has its receipt there.
+    ///
+    /// # Errors
+    /// Fails if the connection breaks or more than `limit` bytes come.
+    pub async fn with_trailers(mut self, limit: usize) -> Result<(Bytes, HeaderMap), BoxError> {
+        let mut read = BytesMut::new();
+        let mut trailers = HeaderMap::new();
+        while let Some(frame) = self.frame().await {
+            match frame?.into_data() {
+                Ok(data) if data.len() > limit - read.len() => {
+                    return Err(format!("the answer is longer than {limit} bytes").into());
+                }
+                Ok(data) => read.extend_from_slice(&data),
+                Err(last) => trailers.extend(last.into_trailers().unwrap_or_default()),
+            }
+        }
+        Ok((read.freeze(), trailers))
     }
 
     /// Reads at most `limit` bytes; whether that was all of it.

@@ -1,6 +1,9 @@
 //! What follows from a verdict: the record, the counters, and what the caller gets.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
+use http::HeaderMap;
 use tollway_core::{Amount, Lookup, Refusal, TxHash, codes, mistake};
 
 use crate::body::PayBody;
@@ -13,8 +16,12 @@ use crate::note::{Note, is_complete, is_open, known_paid};
 use crate::offer::network_name;
 use crate::payment::{Payment, Standing};
 use crate::present::{Heard, Shown};
+use crate::receipt::{Claim, claim};
 use crate::reconcile::is_dead;
 use crate::verdict::{Reason, Verdict};
+
+/// How often the chain is asked what a stream came to.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 impl Engine {
     /// Records what the last answer decided.
@@ -42,6 +49,7 @@ impl Engine {
                 let payment = self.unproven(shown, why).await;
                 Ok((goods, payment))
             }
+            Verdict::Metered => Ok((goods, self.metered(shown).await)),
             Verdict::NotDelivered {
                 amount,
                 transaction,
@@ -106,6 +114,49 @@ impl Engine {
                     .await
             }
             _ => self.unreceipted(shown, why).await,
+        }
+    }
+
+    /// The goods come, and only their end says what they come to: until then all
+    /// that was signed for is counted.
+    async fn metered(&self, shown: &Shown<'_>) -> Payment {
+        let why = "what it streams is settled when it ends";
+        self.note(shown, &Note::Accepted(why.to_owned()).line())
+            .await;
+        let payment = self.payment(shown, shown.terms.amount, None, Standing::Background);
+        self.counted(shown, &payment);
+        payment
+    }
+
+    /// The same now that it ended: what the receipt at its end says, or else the
+    /// chain within a time.
+    pub(crate) async fn streamed(
+        &self,
+        shown: &Shown<'_>,
+        trailers: &HeaderMap,
+        within: Duration,
+    ) -> Option<Payment> {
+        let payer = shown.signed.identity.payer.as_str();
+        if let Claim::Settled {
+            amount,
+            transaction,
+        } = claim(trailers, &shown.terms, payer)
+        {
+            return Some(self.delivered(shown, amount, transaction).await);
+        }
+        let until = Instant::now() + within;
+        loop {
+            match self.lookup(shown.signed).await {
+                Lookup::Settled(seen) => {
+                    let tx = Some(seen.transaction);
+                    let standing = Standing::Confirmed;
+                    return Some(self.settled(shown, seen.amount, tx, standing).await);
+                }
+                Lookup::Unused { .. } if Instant::now() < until => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                _ => return None,
+            }
         }
     }
 

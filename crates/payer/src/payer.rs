@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use tollway_core::{Clock, Refusal, SpendId, SystemClock, Wallet};
 use tollway_ledger::{Limit, SpendStore};
 use url::Url;
@@ -18,6 +20,7 @@ use crate::http_client::{client_builder, guarded_client_builder};
 use crate::inspect::{Inspection, look};
 use crate::payment::Payment;
 use crate::policy::Policy;
+use crate::present::Shown;
 use crate::reconcile::{Reconciled, Reconciler};
 use crate::request::{PayRequest, public_url};
 use crate::settings::Patience;
@@ -153,6 +156,37 @@ impl Payer {
         let mut transport = Direct(self.clients.typed.clone());
         let shown = self.engine.show(&mut transport, &request, &ready);
         Ok(shown.await?.answer(request.url))
+    }
+
+    /// What a metered answer came to, once its body was read to its end or left:
+    /// by the receipt in its trailers ([`PayBody::with_trailers`]), or else by the
+    /// chain, which is asked until `within` has passed. The payment as it was where
+    /// neither says; the chain will ([`Payer::reconcile`]).
+    ///
+    /// # Errors
+    /// `invalid_request` if there is no such payment; `ledger_unavailable`.
+    pub async fn streamed(
+        &self,
+        payment: &Payment,
+        trailers: &HeaderMap,
+        within: Duration,
+    ) -> Result<Payment, PayError> {
+        let missing = || PayError::invalid("There is no such payment; look it up in the ledger.");
+        let record = self.engine.spends()?.spend(&payment.spend).await?;
+        let record = record.ok_or_else(missing)?;
+        let url = payment.url.parse().map_err(|_| missing())?;
+        let request = PayRequest::new(http::Method::GET, url);
+        let version = tollway_core::wire::Version::V2;
+        let shown = Shown::of(&request, &record, version, Instant::now())?;
+        let known = self.engine.streamed(&shown, trailers, within).await;
+        Ok(known.map_or_else(
+            || payment.clone(),
+            |known| Payment {
+                shown: payment.shown,
+                took_ms: payment.took_ms,
+                ..known
+            },
+        ))
     }
 
     /// What a request would cost. Nothing is signed, reserved or paid.

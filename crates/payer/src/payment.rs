@@ -13,8 +13,9 @@ pub enum Standing {
     Settled,
     /// The chain shows the transfer.
     Confirmed,
-    /// An access token was given for it, and the seller settles later. It counts
-    /// against the budget until the chain shows what became of it.
+    /// An access token was given for it, or its answer streams, and the seller
+    /// settles later. It counts against the budget, with all that was signed for,
+    /// until the chain shows what became of it.
     Background,
     /// Not known. It counts against the budget until it is proved dead.
     Held {

@@ -1,10 +1,13 @@
 //! Showing a recorded payment until the answer is decided. Nothing is signed here.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderValue;
+use http::header::TE;
 use tollway_core::wire::Version;
-use tollway_core::{ChainError, Lookup, Raw, Refusal, Terms, codes, extensions, header};
+use tollway_core::{ChainError, Lookup, Raw, Refusal, Scheme, Terms, codes, extensions, header};
 use tollway_ledger::{SignedSpend, SpendRecord, SpendState};
 
 use crate::body::PayBody;
@@ -19,7 +22,7 @@ use crate::receipt::claim;
 use crate::reconcile::Fate;
 use crate::request::PayRequest;
 use crate::transport::{Incoming, Lost, PaymentHeader, Transport, send_within};
-use crate::verdict::{Reason, Verdict, judge, retry_after};
+use crate::verdict::{Reason, Verdict, is_metered, judge, retry_after};
 
 /// How much of an answer is kept that is not the goods.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -119,6 +122,7 @@ impl Engine {
         let Ready { record, version } = ready;
         let mut shown = Shown::of(request, record, *version, began)?;
         let header = shown.header()?;
+        let request = &metered_request(request, &shown.terms);
         self.send_transaction(&shown).await?;
         if record.state == SpendState::Signed {
             self.spends()?
@@ -215,6 +219,17 @@ impl Engine {
     }
 }
 
+/// Of metered use the receipt may come last: it is asked for as a trailer.
+fn metered_request<'r>(request: &'r PayRequest, terms: &Terms) -> Cow<'r, PayRequest> {
+    if terms.scheme != Scheme::Upto || request.headers.contains_key(TE) {
+        return Cow::Borrowed(request);
+    }
+    let mut asking = request.clone();
+    let trailers = HeaderValue::from_static("trailers");
+    asking.headers.insert(TE, trailers);
+    Cow::Owned(asking)
+}
+
 /// Judges what came back, and reads the body where it is not the goods.
 async fn hear(sent: Result<Incoming, Lost>, shown: &Shown<'_>, limit: Duration) -> Heard {
     let incoming = match sent {
@@ -240,7 +255,10 @@ async fn hear(sent: Result<Incoming, Lost>, shown: &Shown<'_>, limit: Duration) 
     );
     let wait = retry_after(&head.headers);
     if head.status.is_success() {
-        let verdict = judge(head.status, &head.headers, &Bytes::new(), claim);
+        let verdict = match is_metered(head.status, &head.headers, &shown.terms, &claim) {
+            true => Verdict::Metered,
+            false => judge(head.status, &head.headers, &Bytes::new(), claim),
+        };
         if !matches!(verdict, Verdict::Unclear { .. }) {
             let goods = Some(http::Response::from_parts(head, body));
             return Heard {

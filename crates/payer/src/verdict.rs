@@ -3,6 +3,7 @@
 //! | status | receipt | meaning |
 //! |---|---|---|
 //! | 200 to 299 | success | delivered and paid |
+//! | 200 to 299 | none, metered (`upto`, and the answer names its settlement) | delivered, settled when it ends |
 //! | 200 to 299 | none, unreadable, another's, failure | delivered, payment not known |
 //! | others | success, or `duplicate_settlement` with its hash | paid, not delivered |
 //! | any | `settlement_pending`, or another duplicate | unclear |
@@ -20,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use tollway_core::header::required;
-use tollway_core::{Amount, TxHash, codes};
+use tollway_core::{Amount, Scheme, Terms, TxHash, codes};
 
 use crate::code;
 use crate::error::shown;
@@ -36,6 +37,8 @@ pub(crate) enum Verdict {
     },
     /// The goods are here, and nobody says (credibly) that the money moved.
     Unproven(String),
+    /// The goods stream, and what they come to is settled when that ends.
+    Metered,
     /// The money moved, and this is not the goods.
     NotDelivered {
         amount: Option<Amount>,
@@ -66,6 +69,23 @@ impl Reason {
         }
     }
 }
+
+/// Whether an answer is charged by what it streams: it names the settlement that
+/// follows instead of a receipt.
+pub(crate) fn is_metered(
+    status: StatusCode,
+    headers: &HeaderMap,
+    terms: &Terms,
+    claim: &Claim,
+) -> bool {
+    status.is_success()
+        && terms.scheme == Scheme::Upto
+        && *claim == Claim::Silent
+        && headers.contains_key(SETTLEMENT)
+}
+
+/// The header in which a metered answer names its settlement.
+const SETTLEMENT: &str = "tollway-payment";
 
 /// Judges the head of an answer, and its body where it is not the goods.
 pub(crate) fn judge(

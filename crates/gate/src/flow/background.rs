@@ -1,11 +1,11 @@
-//! The flow `background`: a pass was handed out, and its payment settles behind
-//! it. The grant and what is to be settled are durable together, so whoever
+//! Settling behind what has left: a pass (the flow `background`), or a metered
+//! stream. The grant and what is to be settled are durable together, so whoever
 //! takes the grant over can go on.
 
 use std::sync::Arc;
 
 use tollway_core::Terms;
-use tollway_core::wire::{PaymentPayload, PaymentRequirements};
+use tollway_core::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 use tollway_ledger::{GrantRecord, LedgerError, Outstanding};
 
 use super::authorization::{refuse, release_surely};
@@ -14,6 +14,7 @@ use super::settle::{Order, Settled, Settling};
 use crate::event::Event;
 use crate::gate::{Active, Inner};
 use crate::limits::MAX_SETTLE_BACKOFF;
+use crate::purchase::METERED;
 
 /// Settles in a task of its own.
 pub(super) fn start(gate: &Arc<Inner>, order: Arc<Order>, record: GrantRecord, active: Active) {
@@ -30,7 +31,8 @@ pub(super) async fn resume(
 ) -> Result<(), LedgerError> {
     // Whether or not this gate sells passes: what was signed is to be settled.
     let outstanding = gate.noted(gate.grants.outstanding(&record.id).await)?;
-    match outstanding.and_then(|outstanding| order(gate, &record, outstanding)) {
+    let order = outstanding.and_then(|outstanding| order(gate, &record, outstanding));
+    match order {
         Some(order) => {
             gate.tasks
                 .spawn(settle(Arc::clone(gate), order, record, active, true));
@@ -48,24 +50,31 @@ fn order(gate: &Inner, record: &GrantRecord, outstanding: Outstanding) -> Option
     let (payload, terms) = (Arc::new(payload), Arc::new(Terms::check(terms).ok()?));
     let chain = gate.chains.get(&terms.network)?.clone();
     let intent = chain.chain.inspect(&payload, &terms).ok()?;
-    Some(Arc::new(Order {
+    let order = Order {
         payload,
         terms,
         intent,
         chain,
         route: record.grant.route.clone(),
         is_verified: true,
+    };
+    Some(Arc::new(match record.grant.flow == METERED {
+        // What was handed out, as it was recorded.
+        true => order.charging(record.grant.expected.amount),
+        false => order,
     }))
 }
 
-/// Settles, however often that must be asked for, and writes down the end.
-async fn settle(
+/// Settles, however often that must be asked for, and writes down the end. The
+/// receipt, if the money moved.
+pub(super) async fn settle(
     gate: Arc<Inner>,
     order: Arc<Order>,
     record: GrantRecord,
     active: Active,
     uncertain: bool,
-) {
+) -> Option<SettleResponse> {
+    let mut paid = None;
     match outcome(&gate, &order, &record, uncertain).await {
         Settled::Yes { evidence, receipt } => {
             // Where it cannot be written now, the keeper asks again.
@@ -75,10 +84,11 @@ async fn settle(
             {
                 gate.emit(&Event::Released {
                     grant: record.id.clone(),
-                    transaction: receipt.transaction,
+                    transaction: receipt.transaction.clone(),
                     payer: order.intent.identity.payer.to_string(),
                     amount: order.terms.amount,
                 });
+                paid = Some(receipt);
             }
         }
         Settled::No {
@@ -96,6 +106,7 @@ async fn settle(
         }
     }
     drop(active);
+    paid
 }
 
 /// The outcome. A facilitator that cannot be reached is asked again: the token

@@ -12,7 +12,7 @@ use super::background;
 use super::settle::unchecked_evidence;
 use crate::gate::{Active, Inner, StartReport};
 use crate::pass;
-use crate::purchase::BACKGROUND;
+use crate::purchase::{BACKGROUND, METERED};
 
 /// How often the keeper looks.
 const EVERY: Duration = Duration::from_secs(15);
@@ -75,8 +75,7 @@ async fn refuse_unaccepted(gate: &Arc<Inner>) -> Result<u64, LedgerError> {
     };
     let mut refused = 0;
     for record in gate.noted(gate.grants.open_grants().await)? {
-        let resumes = record.grant.flow == BACKGROUND;
-        if resumes || record.state != GrantState::Settling || record.receipt.is_some() {
+        if resumes(&record) || record.state != GrantState::Settling || record.receipt.is_some() {
             continue;
         }
         // What a living process is about to settle may be accepted any moment.
@@ -144,6 +143,12 @@ pub(super) async fn taken(
     Ok(record.map(|record| (record, active)))
 }
 
+/// Whether something has left that is to be settled, and the ledger keeps what.
+fn resumes(record: &GrantRecord) -> bool {
+    let is_metered = record.grant.flow == METERED && record.state == GrantState::Settling;
+    record.grant.flow == BACKGROUND || is_metered
+}
+
 /// Whether nothing more happens to a grant.
 pub(super) fn has_ended(record: &GrantRecord) -> bool {
     matches!(record.state, GrantState::Released | GrantState::Refused)
@@ -173,7 +178,7 @@ async fn pass(gate: &Arc<Inner>) -> Result<usize, LedgerError> {
         if has_ended(&record) {
             continue;
         }
-        if record.grant.flow == BACKGROUND {
+        if resumes(&record) {
             unknown += 1;
             background::resume(gate, record, active).await?;
             continue;

@@ -4,6 +4,7 @@
 //! authorization   repeat? · verify · claim · upstream · store the answer · settle · release
 //! upfront         repeat? · claim · settle (which verifies) · upstream · release
 //! transaction     repeat? · verify · claim · settle (which looks at it) · upstream · release
+//! metered         repeat? · verify · claim · upstream · stream, recording · settle what was handed out
 //! ```
 //!
 //! A transaction that is shown as proof is verified before it is claimed: its hash is
@@ -17,6 +18,7 @@ mod background;
 mod evidence;
 mod held;
 mod keeper;
+mod metered;
 mod repeat;
 mod settle;
 mod token;
@@ -124,6 +126,9 @@ impl Work {
     }
 
     async fn serve(self, record: GrantRecord, active: Active) -> Response<Body> {
+        if let Some(rate) = self.purchase.rate() {
+            return metered::serve(self, rate, record, active).await;
+        }
         match self.purchase.flow {
             PaymentFlow::Upfront => upfront::serve(self, record, active).await,
             PaymentFlow::Authorization => authorization::serve(self, record, active).await,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tollway_core::wire::{PaymentPayload, SettleResponse};
 use tollway_core::{
-    FacilitatorError, GrantId, Intent, Refusal, SettleRequest, Settlement, Terms, TxHash, codes,
+    Amount, FacilitatorError, GrantId, Intent, Refusal, SettleRequest, Settlement, Terms, TxHash,
+    codes,
 };
 use tollway_ledger::Evidence;
 
@@ -66,6 +67,14 @@ impl Order {
         let mut order = Self::of(purchase);
         Arc::make_mut(&mut order).is_verified = true;
         order
+    }
+
+    /// The same with what is charged of the maximum.
+    pub(super) fn charging(&self, amount: Amount) -> Self {
+        let mut charged = self.clone();
+        charged.terms = Arc::new(self.terms.charging(amount));
+        charged.intent.expected.amount = amount;
+        charged
     }
 
     /// A receipt that says nothing yet.

@@ -23,7 +23,7 @@ use crate::purchase::{Purchase, Rejection, Target};
 use crate::route::Decision;
 use crate::service::read_body;
 
-/// A door of passes that a path names.
+/// A door that a path names.
 pub(crate) enum Door {
     /// Tokens are sold here.
     Tokens,
@@ -32,20 +32,17 @@ pub(crate) enum Door {
 }
 
 /// The door that a path names, if it names one.
-pub(crate) fn asked(passes: &Passes, path: &str) -> Option<Door> {
-    if path == passes.token_path {
+pub(crate) fn asked(gate: &Inner, path: &str) -> Option<Door> {
+    if gate.passes.as_ref().is_some_and(|p| path == p.token_path) {
         return Some(Door::Tokens);
     }
-    let id = path.strip_prefix(&passes.settlements_path)?;
+    let id = path.strip_prefix(gate.settlements_path.as_deref()?)?;
     let plain = !id.is_empty() && !id.contains('/');
     plain.then(|| Door::Settlement(id.to_owned()))
 }
 
 /// Answers at a door.
 pub(crate) async fn answer(gate: Arc<Inner>, door: Door, request: Request<Body>) -> Response<Body> {
-    let Some(passes) = gate.passes.clone() else {
-        return missing();
-    };
     let allowed = match door {
         Door::Tokens => Method::POST,
         Door::Settlement(_) => Method::GET,
@@ -61,9 +58,10 @@ pub(crate) async fn answer(gate: Arc<Inner>, door: Door, request: Request<Body>)
         }
         return refused;
     }
-    match door {
-        Door::Settlement(id) => settlement(&gate, &passes, &id).await,
-        Door::Tokens => match bought(&gate, &passes, request).await {
+    match (door, gate.passes.clone()) {
+        (Door::Settlement(id), _) => settlement(&gate, &id).await,
+        (Door::Tokens, None) => missing(),
+        (Door::Tokens, Some(passes)) => match bought(&gate, &passes, request).await {
             Ok(response) | Err(response) => response,
         },
     }

@@ -42,6 +42,9 @@ use token::Claims;
 /// The access token of a pass that was bought by header.
 pub(crate) const TOLLWAY_PASS: HeaderName = HeaderName::from_static("tollway-pass");
 
+/// Below which path it is told what became of a payment, unless it is said.
+pub(crate) const SETTLEMENTS_PATH: &str = "/settlements/";
+
 /// How a gate sells passes.
 #[derive(Clone)]
 pub struct Passes {
@@ -64,7 +67,7 @@ impl Passes {
             store,
             keys,
             token_path: "/token".to_owned(),
-            settlements_path: "/settlements/".to_owned(),
+            settlements_path: SETTLEMENTS_PATH.to_owned(),
             exposure: None,
             feed: Arc::default(),
             webhook: None,

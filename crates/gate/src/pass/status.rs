@@ -5,7 +5,6 @@ use serde_json::json;
 use tollway_core::GrantId;
 use tollway_ledger::{GrantRecord, GrantState, LedgerError};
 
-use super::Passes;
 use crate::answer;
 use crate::body::{self, Body};
 use crate::gate::Inner;
@@ -14,9 +13,9 @@ use crate::gate::Inner;
 const MAX_ID_BYTES: usize = 64;
 
 /// Tells of the grant of this name. Names are random: who knows one bought it.
-pub(crate) async fn settlement(gate: &Inner, passes: &Passes, id: &str) -> Response<Body> {
+pub(crate) async fn settlement(gate: &Inner, id: &str) -> Response<Body> {
     let grant = if id.len() <= MAX_ID_BYTES && id.starts_with("grt_") {
-        passes.store.grant(&GrantId::from_text(id)).await
+        gate.grants.grant_by_id(&GrantId::from_text(id)).await
     } else {
         Ok(None)
     };
@@ -66,6 +65,7 @@ async fn told(gate: &Inner, grant: &GrantRecord) -> Result<serde_json::Value, Le
         let payment = gate.noted(engine.store.payment_by_identity(identity).await)?;
         transaction = payment.and_then(|p| p.transaction).map(|t| t.to_string());
     }
+    let meter = gate.noted(gate.grants.meter_of(&grant.id).await)?;
     let refusal = grant.refusal.as_ref();
     Ok(json!({
         "id": grant.id,
@@ -75,6 +75,7 @@ async fn told(gate: &Inner, grant: &GrantRecord) -> Result<serde_json::Value, Le
         "payer": grant.grant.identity.payer,
         "asset": grant.grant.expected.asset,
         "amount": grant.grant.expected.amount.to_string(),
+        "maximum": meter.map(|meter| meter.permitted),
         "errorReason": refusal.map(|(code, _)| code),
         "errorMessage": refusal.map(|(_, message)| message),
     }))

@@ -8,7 +8,7 @@ use tollway_core::wire::{Object, ResourceInfo};
 use tollway_core::{Finality, PaymentFlow, Refusal};
 
 use super::{Pattern, PatternError};
-use crate::{Offer, PassOffer};
+use crate::{Meter, Offer, PassOffer};
 
 /// What a request costs, as a function of the request says.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +50,7 @@ pub struct Route {
     pub(crate) finality: Finality,
     pub(crate) settles_alone: bool,
     pub(crate) pass: Option<PassOffer>,
+    pub(crate) meter: Option<Meter>,
 }
 
 impl Route {
@@ -66,6 +67,7 @@ impl Route {
             finality: Finality::default(),
             settles_alone: false,
             pass: None,
+            meter: None,
         })
     }
 
@@ -121,6 +123,15 @@ impl Route {
     #[must_use]
     pub fn pass(mut self, pass: PassOffer) -> Self {
         self.pass = Some(pass);
+        self
+    }
+
+    /// Charges by what its answers stream, up to what was signed for: every offer
+    /// must be [`Offer::up_to`]. The answer leaves as it comes and is settled when
+    /// it ends; what the service behind says of a charge means nothing.
+    #[must_use]
+    pub fn meter(mut self, meter: Meter) -> Self {
+        self.meter = Some(meter);
         self
     }
 

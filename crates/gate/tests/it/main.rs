@@ -17,6 +17,7 @@ mod proofs;
 mod proxied;
 mod remote;
 mod spellings;
+mod streams;
 mod terms;
 mod two_gates;
 mod upfront;

@@ -23,6 +23,7 @@ static SCHEMA: Schema = Schema {
         (include_str!("../../migrations/0003_keys.sql"), ""),
         (include_str!("../../migrations/0004_transfers.sql"), ""),
         (include_str!("../../migrations/0005_sold_passes.sql"), ""),
+        (include_str!("../../migrations/0006_meters.sql"), ""),
     ],
     translate: None,
     place: "file",

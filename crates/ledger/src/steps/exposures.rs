@@ -157,8 +157,37 @@ pub(super) async fn promise(
 
 /// A promise is kept.
 pub(super) async fn kept(step: &mut Step, pass: &PassRecord) -> Result<(), LedgerError> {
-    for purse in Purse::of_pass(pass) {
-        let left = less(purse.open(step).await?, pass.amount);
+    take_off(step, Purse::of_pass(pass), pass.amount).await
+}
+
+/// What was promised to a grant ends; so much of it was handed out and never paid.
+pub(super) async fn ended(
+    step: &mut Step,
+    grant: &NewGrant,
+    promised: Amount,
+    unpaid: Amount,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let identity = &grant.identity;
+    let purses = || Purse::both(&identity.network, &grant.expected.asset, &identity.payer);
+    take_off(step, purses(), promised).await?;
+    if unpaid.is_zero() {
+        return Ok(());
+    }
+    for purse in purses() {
+        let more = |lost| plus(lost, unpaid);
+        purse.change_loss(step, day_of(now), more).await?;
+    }
+    Ok(())
+}
+
+async fn take_off(
+    step: &mut Step,
+    purses: [Purse<'_>; 2],
+    amount: Amount,
+) -> Result<(), LedgerError> {
+    for purse in purses {
+        let left = less(purse.open(step).await?, amount);
         purse.set_open(step, left).await?;
     }
     Ok(())

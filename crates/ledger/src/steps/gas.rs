@@ -14,6 +14,8 @@ use crate::{Cost, GasSpent, LedgerError};
 const DAY_MILLIS: u64 = 86_400_000;
 /// Stands for all payers of a network.
 const ALL: &str = "";
+/// Stands for what is paid for others, of all and of each.
+const HELP: &str = "help";
 
 /// The days since a moment's, its own included.
 pub(crate) fn spent(network: &Network, since: Timestamp, payer: Option<&Address>) -> Statement {
@@ -51,31 +53,89 @@ pub(crate) async fn spend(
         }
     }
     let day = int(now.millis() / DAY_MILLIS);
-    for (payer, mut spent) in by_payer {
+    for (payer, spent) in by_payer {
+        let page = Page {
+            network,
+            payer,
+            day,
+        };
+        let mut sum = page.read(step).await?;
+        add(&mut sum, spent.fee, spent.lost);
+        page.write(step, sum).await?;
+    }
+    Ok(())
+}
+
+/// What one payer, or all of a network, cost on one day.
+struct Page<'a> {
+    network: &'a Network,
+    payer: String,
+    day: i64,
+}
+
+impl Page<'_> {
+    async fn read(&self, step: &mut Step) -> Result<GasSpent, LedgerError> {
         let found = sql("SELECT fee, lost FROM gas WHERE network = $1 AND payer = $2 AND day = $3")
-            .bind(network.to_string())
-            .bind(payer.clone())
-            .bind(day);
+            .bind(self.network.to_string())
+            .bind(self.payer.clone())
+            .bind(self.day);
+        let mut spent = GasSpent::default();
         if let Some(row) = step.find(found).await? {
             add(&mut spent, row.amount("fee")?, row.amount("lost")?);
         }
+        Ok(spent)
+    }
+
+    async fn write(&self, step: &mut Step, spent: GasSpent) -> Result<(), LedgerError> {
         let store = sql(
             "INSERT INTO gas (network, payer, day, fee, lost) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (network, payer, day)
              DO UPDATE SET fee = excluded.fee, lost = excluded.lost",
         )
-        .bind(network.to_string())
-        .bind(payer)
-        .bind(day)
+        .bind(self.network.to_string())
+        .bind(self.payer.clone())
+        .bind(self.day)
         .bind(spent.fee.to_string())
         .bind(spent.lost.to_string());
-        step.run(store).await?;
+        step.run(store).await.map(drop)
     }
-    Ok(())
+}
+
+/// Takes what helping somebody may cost at most out of the day's budget, unless
+/// that is more than is left for him or for all. It is counted apart from what
+/// settling costs.
+pub(crate) async fn help(
+    step: &mut Step,
+    network: &Network,
+    whom: &Address,
+    most: Amount,
+    (per_day, per_payer): (Amount, Amount),
+    now: Timestamp,
+) -> Result<bool, LedgerError> {
+    let day = int(now.millis() / DAY_MILLIS);
+    let pages = [HELP.to_owned(), format!("{HELP}:{whom}")].map(|payer| Page {
+        network,
+        payer,
+        day,
+    });
+    let mut sums = Vec::with_capacity(2);
+    for (page, cap) in pages.iter().zip([per_day, per_payer]) {
+        let mut sum = page.read(step).await?;
+        add(&mut sum, most, Amount::ZERO);
+        if sum.fee > cap {
+            return Ok(false);
+        }
+        sums.push(sum);
+    }
+    for (page, sum) in pages.iter().zip(sums) {
+        page.write(step, sum).await?;
+    }
+    Ok(true)
 }
 
 /// Open payments and open grants that need a payer's balance. An `upfront` grant
 /// is claimed before anybody verified it: garbage that names a payer holds nothing.
+/// What streams may come to all that was permitted.
 pub(crate) fn promises(
     network: &Network,
     asset: &Address,
@@ -85,7 +145,10 @@ pub(crate) fn promises(
     sql("SELECT identity, amount FROM payments WHERE is_open = 1
              AND from_account = $1 AND asset = $2 AND network = $3 AND identity <> $4
          UNION SELECT identity, amount FROM grants WHERE is_open = 1 AND flow <> 'upfront'
-             AND from_account = $1 AND asset = $2 AND network = $3 AND identity <> $4")
+             AND from_account = $1 AND asset = $2 AND network = $3 AND identity <> $4
+         UNION SELECT g.identity, m.permitted FROM grants g JOIN meters m ON m.grant_id = g.id
+             WHERE g.is_open = 1 AND g.flow = 'metered' AND g.from_account = $1
+             AND g.asset = $2 AND g.network = $3 AND g.identity <> $4")
     .bind(payer.to_string())
     .bind(asset.to_string())
     .bind(network.to_string())

@@ -5,7 +5,7 @@ use tollway_core::{Amount, GrantId, Timestamp, mistake};
 
 use super::grant_rows::{by_id, by_identifier, by_identity, open, record};
 use super::payments::digest;
-use super::{fresh_name, passes};
+use super::{fresh_name, meters, passes};
 use crate::failure::corrupt;
 use crate::sql::{Statement, json as text, millis, sql};
 use crate::store::Step;
@@ -22,7 +22,7 @@ pub(super) async fn load(step: &mut Step, id: &GrantId) -> Result<GrantRecord, L
 
 /// The grant, unless its owner is another than the handle's: whoever was taken
 /// for dead and wakes leaves alone what was taken over from it.
-async fn own(
+pub(super) async fn own(
     step: &mut Step,
     id: &GrantId,
     owner: Option<&str>,
@@ -39,7 +39,7 @@ async fn own(
     }
 }
 
-fn conflict(grant: &GrantRecord, step: &'static str) -> LedgerError {
+pub(super) fn conflict(grant: &GrantRecord, step: &'static str) -> LedgerError {
     LedgerError::Conflict {
         subject: grant.id.to_string(),
         state: grant.state.to_string(),
@@ -270,8 +270,8 @@ pub(crate) async fn settling(
     step.tell(id.as_str(), "settling", json!({}), now).await
 }
 
-/// A grant that is settled in the background: it opened a pass, and settling
-/// begins with its claim.
+/// A grant whose answer leaves before it is settled: it opened a pass, or it is
+/// metered. Settling begins there and then.
 pub(super) async fn settles_at_once(
     step: &mut Step,
     mut grant: GrantRecord,
@@ -323,7 +323,11 @@ pub(crate) async fn release(
     if is_in_background(&grant) {
         passes::settled(step, id, receipt, now).await?;
     }
-    let facts = json!({ "evidence": evidence });
+    meters::ended(step, &grant, Amount::ZERO, now).await?;
+    let mut facts = json!({ "evidence": evidence });
+    if meters::is_metered(&grant) {
+        facts["charged"] = json!(grant.grant.expected.amount);
+    }
     step.tell(id.as_str(), "released", facts, now).await?;
     match &grant.grant.pass {
         Some(sold) if !is_in_background(&grant) => {
@@ -348,8 +352,9 @@ pub(crate) async fn refuse(
     if matches!(grant.state, GrantState::Released | GrantState::Refused) {
         return Err(conflict(&grant, WHAT));
     }
-    // Its token has left: nobody claims it again.
-    let reclaimable = reclaimable && !is_in_background(&grant);
+    // Its token, or some of its answer, has left: nobody claims it again.
+    let has_left = is_in_background(&grant) || meters::has_begun(&grant);
+    let reclaimable = reclaimable && !has_left;
     let leaves_no_story = reclaimable && has_no_story(&grant);
     if !leaves_no_story {
         begin_story(step, &grant).await?;
@@ -368,6 +373,8 @@ pub(crate) async fn refuse(
     if is_in_background(&grant) {
         passes::failed(step, &grant.grant.identity, code, now).await?;
     }
+    // What was handed out of it is lost.
+    meters::ended(step, &grant, grant.grant.expected.amount, now).await?;
     // No answer leaves any more, so none is kept.
     let delete = sql("DELETE FROM answers WHERE grant_id = $1");
     step.run(delete.bind(id.to_string())).await?;

@@ -6,6 +6,7 @@ pub(crate) mod gas;
 pub(crate) mod grant_rows;
 pub(crate) mod grants;
 pub(crate) mod limits;
+pub(crate) mod meters;
 pub(crate) mod notices;
 pub(crate) mod passes;
 pub(crate) mod payments;

@@ -7,11 +7,11 @@ use tollway_core::{Amount, GrantId, Identity, Timestamp};
 
 use super::{Step, Store, step_name};
 use crate::sql::{by_seq, millis, sql};
-use crate::steps::grant_rows::{answer, by_identifier, by_identity, open, record};
-use crate::steps::{grants as steps, passes};
+use crate::steps::grant_rows::{answer, by_id, by_identifier, by_identity, open, record};
+use crate::steps::{grants as steps, meters, passes};
 use crate::{
-    Claim, Evidence, GrantRecord, GrantStore, LedgerError, NewGrant, Outstanding, PassRecord,
-    StoredAnswer,
+    Claim, Evidence, ExposureCap, GrantRecord, GrantStore, LedgerError, MeterRecord, NewGrant,
+    Outstanding, PassRecord, StoredAnswer,
 };
 
 /// Answers forgotten in one step, so that the steps of others get in between.
@@ -49,6 +49,38 @@ impl GrantStore for Store {
             steps::served(step, &id, owner.as_deref(), answer.as_ref(), charged, now).await
         })
         .await
+    }
+
+    async fn meter(
+        &self,
+        id: &GrantId,
+        outstanding: Outstanding,
+        cap: ExposureCap,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        let (id, owner) = (id.clone(), self.owner.clone());
+        self.write(step_name!("meter"), async move |step: &mut Step| {
+            meters::meter(step, &id, owner.as_deref(), &outstanding, cap, now).await
+        })
+        .await
+    }
+
+    async fn metered(
+        &self,
+        id: &GrantId,
+        charged: Amount,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let (id, owner) = (id.clone(), self.owner.clone());
+        self.write(step_name!("metered"), async move |step: &mut Step| {
+            meters::metered(step, &id, owner.as_deref(), charged, now).await
+        })
+        .await
+    }
+
+    async fn meter_of(&self, id: &GrantId) -> Result<Option<MeterRecord>, LedgerError> {
+        let row = self.find(meters::by_grant(id)).await?;
+        row.as_ref().map(meters::record).transpose()
     }
 
     async fn settling(&self, id: &GrantId, now: Timestamp) -> Result<(), LedgerError> {
@@ -116,6 +148,11 @@ impl GrantStore for Store {
         .await
     }
 
+    async fn grant_by_id(&self, id: &GrantId) -> Result<Option<GrantRecord>, LedgerError> {
+        let row = self.find(by_id(id)).await?;
+        row.as_ref().map(record).transpose()
+    }
+
     async fn grant_by_identifier(
         &self,
         payment_identifier: &str,
@@ -135,7 +172,10 @@ impl GrantStore for Store {
     async fn outstanding(&self, id: &GrantId) -> Result<Option<Outstanding>, LedgerError> {
         let row = self.find(passes::by_grant(id)).await?;
         let pass = row.as_ref().map(passes::record).transpose()?;
-        Ok(pass.and_then(|pass| pass.outstanding))
+        match pass {
+            Some(pass) => Ok(pass.outstanding),
+            None => Ok(self.meter_of(id).await?.and_then(|meter| meter.outstanding)),
+        }
     }
 
     async fn answer(&self, id: &GrantId) -> Result<Option<StoredAnswer>, LedgerError> {

@@ -143,6 +143,14 @@ CREATE TABLE meta (
     value INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE meters (
+    grant_id     TEXT NOT NULL PRIMARY KEY,
+    permitted    TEXT NOT NULL,
+    is_promised  INTEGER NOT NULL CHECK (is_promised IN (0, 1)),
+    payload      TEXT,
+    requirements TEXT
+) STRICT;
+
 CREATE TABLE notices (
     id       TEXT NOT NULL PRIMARY KEY,
     kind     TEXT NOT NULL,

@@ -463,7 +463,7 @@ async fn a_database_of_the_first_format_is_brought_up_to_date() {
     store.close().await;
     // As the first version left it: its tables, and their number.
     let first = "ALTER TABLE spends DROP COLUMN limited_key;
-         DROP TABLE passes; DROP TABLE exposures; DROP TABLE revocations; DROP TABLE notices;
+         DROP TABLE passes; DROP TABLE meters; DROP TABLE exposures; DROP TABLE revocations; DROP TABLE notices;
          DROP TABLE transfers; DROP TABLE losses; DROP TABLE token_keys;
          ALTER TABLE grants DROP COLUMN pass;
          DELETE FROM meta WHERE name = 'revocations';

@@ -5,6 +5,7 @@
 mod crashes;
 mod grants;
 mod machines;
+mod meters;
 mod model;
 mod outages;
 mod passes;
@@ -108,6 +109,13 @@ mod told {
             who_takes_over_from_the_dead_is_the_owner,
             what_came_to_nothing_is_forgotten_without_a_trace,
             what_was_paid_or_served_has_its_whole_story;
+        meters:
+            what_is_handed_out_is_charged_and_never_more_than_was_permitted,
+            what_began_to_leave_is_never_claimed_again,
+            what_may_be_handed_out_unsettled_is_capped,
+            who_lost_a_metered_grant_hands_out_nothing_more,
+            only_a_claim_of_that_flow_is_metered,
+            what_is_paid_for_others_is_bounded_by_the_day;
         passes:
             one_payment_opens_one_pass,
             no_more_is_promised_than_the_cap,

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use tollway_core::{Amount, GrantId, Identity, Timestamp};
 use tollway_ledger::{
-    Claim, Evidence, GrantRecord, GrantStore, LedgerError, NewGrant, Outstanding, PassRecord,
-    SqliteLedger, StoredAnswer,
+    Claim, Evidence, ExposureCap, GrantRecord, GrantStore, LedgerError, MeterRecord, NewGrant,
+    Outstanding, PassRecord, SqliteLedger, StoredAnswer,
 };
 
 pub struct UnsteadyStore {
@@ -83,6 +83,37 @@ impl GrantStore for UnsteadyStore {
     ) -> Result<(), LedgerError> {
         self.well("served")?;
         self.ledger.served(id, answer, charged, now).await
+    }
+
+    async fn meter(
+        &self,
+        id: &GrantId,
+        outstanding: Outstanding,
+        cap: ExposureCap,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        self.well("meter")?;
+        self.ledger.meter(id, outstanding, cap, now).await
+    }
+
+    async fn metered(
+        &self,
+        id: &GrantId,
+        charged: Amount,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.well("metered")?;
+        self.ledger.metered(id, charged, now).await
+    }
+
+    async fn meter_of(&self, id: &GrantId) -> Result<Option<MeterRecord>, LedgerError> {
+        self.well("meter_of")?;
+        self.ledger.meter_of(id).await
+    }
+
+    async fn grant_by_id(&self, id: &GrantId) -> Result<Option<GrantRecord>, LedgerError> {
+        self.well("grant_by_id")?;
+        self.ledger.grant_by_id(id).await
     }
 
     async fn settling(&self, id: &GrantId, now: Timestamp) -> Result<(), LedgerError> {

@@ -37,6 +37,8 @@ pub struct Upstream {
     pub delay: Arc<Mutex<Duration>>,
     /// Bytes of its answer that left it, when it streams.
     pub streamed: Arc<AtomicUsize>,
+    /// What the next answer at `live` streams.
+    pub live: Arc<Mutex<Option<Body>>>,
 }
 
 impl Upstream {
@@ -86,6 +88,7 @@ impl Upstream {
             "big" => tollway_gate::full(vec![b'x'; 9 << 20]),
             "two-megabytes" => tollway_gate::full(vec![b'y'; 2 << 20]),
             "stream" => self.stream(),
+            "live" => self.live.lock().unwrap().take().expect("a body"),
             "broken" => tollway_gate::boxed(Broken),
             "call" => with_trailers("0"),
             "failing-call" => with_trailers("13"),
