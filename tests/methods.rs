@@ -10,7 +10,7 @@ use tollway_rpc::{RpcClient, RpcConfig};
 use crate::harness::town::{BUYER, NETWORK, PAYEE, PRICE, Town};
 use crate::harness::upstream::GOODS;
 
-const ROUTES: [&str; 8] = [
+const ROUTES: [&str; 10] = [
     "--route",
     "GET /permit2/*=$0.01; methods=permit2",
     "--route",
@@ -19,6 +19,8 @@ const ROUTES: [&str; 8] = [
     "GET /metered/*=up to $0.02",
     "--route",
     "GET /either/*=$0.01; methods=permit2, eip3009",
+    "--route",
+    "GET /events/*=up to $0.02; meter=$0.001/event",
 ];
 
 /// The buyer lets Permit2 move its dollars, once and for all.
@@ -106,4 +108,31 @@ async fn of_several_ways_one_that_needs_no_allowance_is_taken() {
     let node: Vec<&str> = node.iter().map(String::as_str).collect();
     town.pay(&format!("{url}/either/x"), &node).await.exits(0);
     assert_eq!(town.earned(), PRICE);
+}
+
+#[tokio::test]
+async fn what_is_streamed_is_paid_by_the_event_up_to_what_was_signed_for() {
+    let town = Town::new().await;
+    allow_permit2(&town).await;
+    let (_gate, url) = town.gate(&ROUTES).await;
+    let node = with_node(&town);
+    let mut node: Vec<&str> = node.iter().map(String::as_str).collect();
+    let paid = town.pay(&format!("{url}/events/3"), &node).await.exits(0);
+    assert_eq!(paid.stdout.matches(GOODS).count(), 3);
+    assert_eq!(town.earned(), 3_000);
+    assert!(
+        paid.stderr
+            .contains("paid 0.003 USDC (of at most 0.02 USDC)"),
+        "{}",
+        paid.stderr
+    );
+
+    node.push("--json");
+    let paid = town.pay(&format!("{url}/events/50"), &node).await.exits(0);
+    let told = paid.json();
+    let body = told["body"].as_str().unwrap();
+    assert_eq!(body.matches(GOODS).count(), 20);
+    assert_eq!(told["payment"]["standing"], "confirmed");
+    assert_eq!(told["payment"]["amount"], "20000");
+    assert_eq!(town.earned(), 23_000);
 }

@@ -33,7 +33,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// The usual one: `/paid/broken` fails, `/free` is free, `/paid/big` is big, all else are the goods.
+    /// The usual one: `/paid/broken` fails, `/free` is free, `/paid/big` is big, `/events/N` are N events, all else are the goods.
     pub async fn start() -> Self {
         Self::serving(|path| match path {
             "/paid/broken" => (StatusCode::INTERNAL_SERVER_ERROR, "broken".to_owned()),
@@ -90,12 +90,31 @@ impl Upstream {
     }
 }
 
+/// So many events, one every few milliseconds.
+fn events(how_many: usize) -> Response {
+    let events = futures_util::stream::unfold(0, move |n| async move {
+        if n == how_many {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let event = format!("data: {GOODS} {n}\n\n");
+        Some((Ok::<_, std::io::Error>(event), n + 1))
+    });
+    let mut response = Body::from_stream(events).into_response();
+    let kind = http::HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert("content-type", kind);
+    response
+}
+
 async fn answer(State(inner): State<Arc<Inner>>, request: Request<Body>) -> Response {
     let target = request.uri().to_string();
     inner.seen.lock().unwrap().push(target.clone());
     let pause = *inner.pause.lock().unwrap();
     tokio::time::sleep(pause).await;
-    let mut response = (inner.serve)(&target).into_response();
+    let mut response = match target.strip_prefix("/events/").map(str::parse) {
+        Some(Ok(how_many)) => events(how_many),
+        _ => (inner.serve)(&target).into_response(),
+    };
     if let Some(charge) = inner.charge.lock().unwrap().as_deref() {
         let overrides = serde_json::json!({ "amount": charge }).to_string();
         let value = overrides.parse().unwrap();

@@ -13,6 +13,7 @@ use tollway_rpc::RpcClient;
 use tollway_starknet::{StarkKey, StarknetAccount, StarknetChain, StarknetConfig};
 
 use crate::exit::Failure;
+use crate::help::Beside;
 use crate::keys;
 use crate::wiring::{self, NetworkSetting};
 
@@ -30,9 +31,16 @@ pub struct Signers {
     starknet: Vec<StarknetAccount>,
     /// Most fri that one transaction on Starknet may cost.
     max_fee: Option<u128>,
+    beside: Beside,
 }
 
 impl Signers {
+    /// With what is done on EVM networks beside settling.
+    pub fn beside(mut self, beside: Beside) -> Self {
+        self.beside = beside;
+        self
+    }
+
     /// None: chains that only look.
     pub fn none() -> Self {
         Self::default()
@@ -66,6 +74,7 @@ impl Signers {
             evm: evm_signers(key_files)?,
             starknet: starknet_accounts(accounts)?,
             max_fee: Some(strk(max_fee, "--starknet-max-fee")?),
+            beside: Beside::default(),
         })
     }
 }
@@ -227,6 +236,9 @@ impl ServedChain {
         if let Some(managers) = &setting.delegation_managers {
             config.delegation_managers.clone_from(managers);
         }
+        config.helper = signers.beside.helper.clone();
+        config.wallet_factories = signers.beside.wallet_factories.clone();
+        config.settler_payees = signers.beside.settler_payees.clone();
         if let Some(remaining) = min_validity {
             config.limits.verify_remaining = remaining;
         }

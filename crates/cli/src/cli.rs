@@ -94,6 +94,9 @@ A route is PATTERN=PRICE[, PRICE …]. PATTERN is `VERB /path` or `/path` (every
 PRICE is `$0.01` or `AMOUNT ASSET`, then ` on NETWORK` to offer it on that network only;
 ASSET is a symbol (USDC) or a contract address of the asset table. `up to $0.05` is the most that is
 charged (scheme upto): the server behind says how much it is, by a header `Settlement-Overrides: {\"amount\": \"1000\"}` (atomic units, or `\"50%\"`, or `\"$0.02\"`).
+`up to $0.10; meter=$0.001/event` (or /byte, /kB, /MB, /GB, /KiB, /MiB, /GiB) streams the answer as it comes and charges
+each server-sent event, or each so many bytes, that was begun; at the maximum the stream ends. It is settled when it
+ended: GET /settlements/ID tells what it came to, by the name in the answer's header Tollway-Payment.
 After the prices a route may say `; finality=safe` (or finalized, or a number of confirmations) and
 `; single`, for a transaction of its own for each payment.
 `; pass=1h`, `; pass=100` or `; pass=100/1h` sells a pass, for a time or a number of requests: the answer
@@ -167,6 +170,20 @@ pub struct GateArgs {
     /// or none for no bound [default: a hundredth of what the accounts have].
     #[arg(long, value_name = "COINS")]
     pub max_lost_gas_per_payer: Option<String>,
+    /// Key of an account without rights that holds only gas money (file with mode 0600): it deploys
+    /// wallets that pay before they exist, and pays for approvals of Permit2 that buyers hand over
+    /// [default: neither is done].
+    #[arg(long, value_name = "FILE")]
+    pub helper_key_file: Option<PathBuf>,
+    /// Spend at most this much of it a day and network, in its coin; a tenth for one payer
+    /// [default: 0.01].
+    #[arg(long, value_name = "COINS")]
+    pub max_help_per_day: Option<String>,
+    /// Contract that may deploy paying wallets (EIP-6492), with a helper; may be repeated
+    /// [default: none].
+    #[arg(long = "wallet-factory", value_name = "ADDRESS")]
+    #[serde(rename = "wallet_factories")]
+    pub wallet_factories: Vec<String>,
     /// Key that the facilitator asks for (file with mode 0600).
     #[arg(long, value_name = "FILE")]
     pub facilitator_key_file: Option<PathBuf>,
@@ -188,9 +205,9 @@ pub struct GateArgs {
     /// open nothing any more. For a key that is lost.
     #[arg(long)]
     pub new_token_keys: bool,
-    /// Hand out tokens before their payments settle while no more than this is promised to one
-    /// payer, or was since yesterday and never paid, in dollars for each network and asset; 0
-    /// settles every payment first [default: 1].
+    /// Hand out tokens, and stream metered answers, before their payments settle while no more than
+    /// this is promised to one payer, or was since yesterday and never paid, in dollars for each
+    /// network and asset; 0 settles every payment first [default: 1].
     #[arg(long, value_name = "DOLLARS")]
     pub exposure_per_payer: Option<String>,
     /// The same for all payers together [default: 20].
@@ -239,7 +256,8 @@ and with --sponsor-account GET and POST /sponsor.
 Facilitators that settle for the same sellers must share one ledger: several machines share postgres://.
 
 With [[facilitator.callers]] in the configuration file only they may verify and settle, each within its
-quota and by its key (`Authorization: Bearer KEY`); see `tollway api-key`.")]
+quota and by its key (`Authorization: Bearer KEY`); see `tollway api-key`. A caller with pay_to = [\"0x…\"] may have
+metered payments (scheme upto) to these addresses verified and settled.")]
 pub struct FacilitatorArgs {
     /// Address to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDR")]
@@ -288,6 +306,25 @@ pub struct FacilitatorArgs {
     /// or none for no bound [default: a hundredth of what the accounts have].
     #[arg(long, value_name = "COINS")]
     pub max_lost_gas_per_payer: Option<String>,
+    /// Key of an account without rights that holds only gas money (file with mode 0600): it deploys
+    /// wallets that pay before they exist, and pays for approvals of Permit2 that buyers hand over
+    /// [default: neither is done].
+    #[arg(long, value_name = "FILE")]
+    pub helper_key_file: Option<PathBuf>,
+    /// Spend at most this much of it a day and network, in its coin; a tenth for one payer
+    /// [default: 0.01].
+    #[arg(long, value_name = "COINS")]
+    pub max_help_per_day: Option<String>,
+    /// Contract that may deploy paying wallets (EIP-6492), with a helper; may be repeated
+    /// [default: none].
+    #[arg(long = "wallet-factory", value_name = "ADDRESS")]
+    #[serde(rename = "wallet_factories")]
+    pub wallet_factories: Vec<String>,
+    /// Payee whose settler contract is deployed with its first EIP-2612 payment, beside those of the
+    /// callers; may be repeated. Others put it there themselves.
+    #[arg(long = "settler-for", value_name = "ADDRESS")]
+    #[serde(rename = "settlers_for")]
+    pub settlers_for: Vec<String>,
     /// The least that is settled, in units of the asset, such as dollars; 0 for any amount
     /// [default: 0.001].
     #[arg(long, value_name = "AMOUNT")]
@@ -311,6 +348,11 @@ pub struct FacilitatorArgs {
     /// Who may call, and how much. Only in the configuration file; empty: anybody.
     #[arg(skip)]
     pub callers: Vec<CallerArgs>,
+    /// Let anybody say what of a maximum is charged (scheme upto). Without it only callers with keys
+    /// may, for the addresses of their `pay_to`: whoever has seen such a payment could settle it
+    /// for nothing.
+    #[arg(long)]
+    pub open_upto: bool,
     /// Seconds an authorization must still be valid at /verify [default: 30].
     #[arg(long, value_name = "SECONDS")]
     pub min_validity: Option<u64>,
@@ -340,6 +382,9 @@ pub struct CallerArgs {
     /// Verifications at a time at most; more wait for their turn.
     #[serde(default = "verifications")]
     pub concurrent: u32,
+    /// Addresses that it is paid at: for them it may say what of a maximum is charged.
+    #[serde(default)]
+    pub pay_to: Vec<String>,
 }
 
 const fn calls_per_minute() -> u32 {
@@ -472,7 +517,7 @@ Fields with --json, one object on stdout:
   errorReason, errorMessage  stable code and sentence, where it failed
   payment       null, or:
     standing      settled (the server says so), confirmed (the chain shows it), background (an access token
-                  was given and the seller settles later), held (not known; see reason)
+                  was given, or the answer was streamed, and the seller settles later), held (not known; see reason)
     amount, maximum  atomic units: what was paid, and what was signed for (more where use is metered)
     scheme, method   exact or upto; eip3009, permit2, upto, erc7710, eip2612 or txid
     words, symbol, asset, network, payer, payee, url, version, transaction, explorer, spend, shown, took_ms

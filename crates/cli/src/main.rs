@@ -7,6 +7,7 @@ mod commands;
 mod crash;
 mod environment;
 mod exit;
+mod help;
 mod keys;
 mod metrics;
 mod output;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tollway_core::assets::Method;
 use tollway_core::money::Price;
-use tollway_core::{Finality, Network};
-use tollway_gate::PassOffer;
+use tollway_core::{Finality, Network, Refusal};
+use tollway_gate::{Meter, PassOffer};
 
 use crate::exit::{Exit, Failure};
 use crate::wiring;
@@ -24,6 +24,8 @@ pub struct RouteSetting {
     pub single: bool,
     /// The pass that it sells.
     pub pass: Option<PassOffer>,
+    /// What it charges for what it streams.
+    pub meter: Option<Meter>,
     /// How it can be paid; empty: by the usual method.
     pub methods: Vec<&'static str>,
 }
@@ -90,6 +92,7 @@ pub fn parse(text: &str) -> Result<RouteSetting, Failure> {
         finality: None,
         single: false,
         pass: None,
+        meter: None,
         methods: Vec::new(),
     };
     let mut audience = None;
@@ -106,6 +109,14 @@ pub fn parse(text: &str) -> Result<RouteSetting, Failure> {
                     ))
                 })?);
             }
+            Some(("meter", meter)) => {
+                route.meter = Some(
+                    meter
+                        .trim()
+                        .parse()
+                        .map_err(|e: Refusal| bad(e.message()))?,
+                );
+            }
             Some(("audience", name)) if !name.trim().is_empty() => audience = Some(name.trim()),
             Some(("methods", names)) => {
                 for name in names.split(',').map(str::trim) {
@@ -121,7 +132,7 @@ pub fn parse(text: &str) -> Result<RouteSetting, Failure> {
             }
             _ => {
                 return Err(bad(&format!(
-                    "`{option}` is none of finality=…, single, pass=…, audience=… and methods=…"
+                    "`{option}` is none of finality=…, single, meter=…, pass=…, audience=… and methods=…"
                 )));
             }
         }
@@ -289,6 +300,25 @@ mod tests {
             "/a=$1, up to $1; methods=txid",
         ] {
             assert!(parse(text).unwrap().costs_gas(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_route_says_what_a_unit_of_its_stream_costs() {
+        let route = parse("GET /tokens=up to $0.10; meter=$0.001/event").unwrap();
+        assert_eq!(route.meter, "$0.001/event".parse().ok());
+        assert!(route.prices[0].is_most);
+        let file = parse("/file=up to $0.50, up to 0.4 USDC on base; meter=$0.01/MB; single");
+        assert_eq!(file.unwrap().meter, "$0.01/MB".parse().ok());
+        for option in [
+            "meter",
+            "meter=",
+            "meter=$0.001",
+            "meter=$0/event",
+            "meter=$1/mb",
+        ] {
+            let error = parse(&format!("/x=up to $1; {option}")).err();
+            assert!(error.is_some(), "{option}");
         }
     }
 

@@ -18,6 +18,7 @@ use crate::cli::CallerArgs;
 use crate::crash;
 use crate::environment::{Environment, rpc_variable};
 use crate::exit::{Exit, Failure};
+use crate::help::Help;
 
 /// A network that was asked for, and where its nodes are if that was said.
 #[derive(Clone, Debug)]
@@ -275,10 +276,14 @@ pub struct EngineSettings<'a> {
     pub max_gas_per_day: Option<&'a str>,
     /// What one payer's payments may lose of it.
     pub max_lost_gas_per_payer: Option<&'a str>,
+    /// What is done beside settling.
+    pub help: Help<'a>,
     /// The least that is settled, in units of the asset.
     pub min_amount: &'a str,
     /// Who may call; empty: anybody.
     pub callers: &'a [CallerArgs],
+    /// Whether anybody may say what of a maximum is charged.
+    pub open_upto: bool,
     /// Whether the gate is in this process: balances are then held in the ledger.
     pub with_gate: bool,
 }
@@ -295,13 +300,15 @@ impl EngineSettings<'_> {
                 "--network is missing; add --network base-sepolia=RPC_URL.",
             ));
         }
+        let beside = self.help.read(ledger)?;
         let signers = Signers::read(
             self.networks,
             self.signer_key_files,
             self.sends,
             self.starknet_accounts,
             self.starknet_max_fee,
-        )?;
+        )?
+        .beside(beside);
         let lock = ledger
             .lock_engine()
             .map_err(|e| Failure::coded(Exit::Failed, "ledger_in_use", e))?;
@@ -346,6 +353,7 @@ impl EngineSettings<'_> {
             },
             min_amounts: least(self.min_amount, self.assets)?,
             callers: self.callers.iter().map(caller).collect::<Result<_, _>>()?,
+            open_upto: self.open_upto,
             holds: if self.with_gate || shared_ledger {
                 Holds::Ledger
             } else {
@@ -393,6 +401,12 @@ fn least(text: &str, table: &AssetTable) -> Result<BTreeMap<(Network, Address), 
     Ok(known.collect())
 }
 
+/// An address as every EVM network writes it.
+fn payee(text: &str) -> Option<Address> {
+    let ethereum: Network = "eip155:1".parse().ok()?;
+    ethereum.address(text).ok()
+}
+
 fn caller(args: &CallerArgs) -> Result<CallerRule, Failure> {
     let bad = |why: &str| Failure::usage(format!("The caller `{}` {why}.", args.name));
     let key = alloy_primitives::hex::decode(&args.key_sha256).ok();
@@ -405,7 +419,12 @@ fn caller(args: &CallerArgs) -> Result<CallerRule, Failure> {
     if args.per_minute == 0 || args.open_payments == 0 || args.concurrent == 0 {
         return Err(bad("may do nothing by its quotas; raise them above 0"));
     }
+    let payees = args
+        .pay_to
+        .iter()
+        .map(|text| payee(text).ok_or_else(|| bad("has a pay_to that is no address; correct it")));
     Ok(CallerRule {
+        payees: payees.collect::<Result<_, _>>()?,
         name: args.name.clone(),
         key_sha256,
         per_minute: args.per_minute,

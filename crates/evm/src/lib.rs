@@ -21,7 +21,7 @@ mod token;
 pub mod typed_data;
 mod wallet;
 
-pub use chain::{BatchWay, EvmChain, EvmConfig, EvmLimits, StartError};
+pub use chain::{BatchWay, EvmChain, EvmConfig, EvmLimits, HelperAccount, StartError};
 pub use contracts::{
     CREATE2_DEPLOYER, EXACT_PROXY, MULTICALL3, PERMIT2, UPTO_PROXY, executor_address,
     executor_deployment, settler_address, settler_deployment,

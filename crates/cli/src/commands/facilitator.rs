@@ -8,6 +8,7 @@ use tollway_facilitator::{HttpOptions, service};
 use crate::cli::FacilitatorArgs;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
+use crate::help::Help;
 use crate::settings::required;
 use crate::sponsor::{Sponsors, WithSponsors};
 use crate::wiring::EngineSettings;
@@ -23,6 +24,8 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
     let sponsors = Sponsors::read(&args, &networks)?;
     let finality = wiring::finality(args.finality.as_deref(), "--finality")?;
     let ledger = wiring::ledger(args.ledger.as_deref(), "facilitator.db", environment).await?;
+    let payees = args.callers.iter().flat_map(|caller| &caller.pay_to);
+    let payees = args.settlers_for.iter().chain(payees);
     let settings = EngineSettings {
         networks: &networks,
         signer_key_files: &args.signer_key_files,
@@ -42,6 +45,13 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
         max_lost_gas_per_payer: args.max_lost_gas_per_payer.as_deref(),
         min_amount: args.min_amount.as_deref().unwrap_or("0.001"),
         callers: &args.callers,
+        open_upto: args.open_upto,
+        help: Help {
+            key_file: args.helper_key_file.as_deref(),
+            max_per_day: args.max_help_per_day.as_deref(),
+            wallet_factories: &args.wallet_factories,
+            settlers_for: payees.map(String::as_str).collect(),
+        },
         with_gate: false,
     };
     let local = settings.start(&ledger, environment).await?;

@@ -23,6 +23,7 @@ use crate::chains::{self, ServedChain, Signers};
 use crate::cli::{GateArgs, Settle};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
+use crate::help::Help;
 use crate::replica::TakesPart;
 use crate::routes::{self, RouteSetting, UNSIGNED_TXID};
 use crate::settings::required;
@@ -124,6 +125,8 @@ struct Settings {
     flow: PaymentFlow,
     facilitator: String,
     finality: Finality,
+    /// What may be handed out before it is settled; none settles first.
+    exposure: Option<(Decimal, Decimal)>,
     /// How passes are sold, where a route sells one.
     passes: Option<PassSettings>,
     /// What marks the offers of transaction proofs, where a route takes them.
@@ -151,17 +154,11 @@ impl PassSettings {
             Some(file) => file.clone(),
             None => environment.home()?.join("token.keys"),
         };
-        let own = dollars(
-            args.exposure_per_payer.as_deref(),
-            EXPOSURE.0,
-            "--exposure-per-payer",
-        )?;
-        let all = dollars(args.exposure.as_deref(), EXPOSURE.1, "--exposure")?;
         Ok(Self {
             token_path: args.token_path.clone(),
             keys: shared_keys(&file, "access tokens")?,
             gives_keys_up: args.new_token_keys,
-            exposure: own.zip(all),
+            exposure: exposure(args)?,
             webhook: webhook(args)?,
         })
     }
@@ -194,6 +191,17 @@ fn webhook(args: &GateArgs) -> Result<Option<(String, Zeroizing<String>)>, Failu
             "--webhook-key-file is missing; name a file (mode 0600) with the key that signs what the webhook is told.",
         )),
     }
+}
+
+/// What may be handed out before it is settled: to one payer, and to all.
+fn exposure(args: &GateArgs) -> Result<Option<(Decimal, Decimal)>, Failure> {
+    let own = dollars(
+        args.exposure_per_payer.as_deref(),
+        EXPOSURE.0,
+        "--exposure-per-payer",
+    )?;
+    let all = dollars(args.exposure.as_deref(), EXPOSURE.1, "--exposure")?;
+    Ok(own.zip(all))
 }
 
 /// An amount of dollars; none for zero.
@@ -269,6 +277,7 @@ impl Settings {
             },
             finality: wiring::finality(args.finality.as_deref(), "--finality")?,
             facilitator: required(args.facilitator.clone(), "--facilitator", "local")?,
+            exposure: exposure(args)?,
             passes: None,
             proof_keys: None,
         };
@@ -282,6 +291,12 @@ impl Settings {
         if settings.routes.is_empty() {
             return Err(Failure::usage(
                 "--route is missing; add --route 'GET /paid/*=$0.01'.",
+            ));
+        }
+        let meters = settings.routes.iter().any(|route| route.meter.is_some());
+        if meters && settings.exposure.is_none() {
+            return Err(Failure::usage(
+                "A route is metered, and --exposure lets nothing be handed out before it is settled; raise it.",
             ));
         }
         if settings.routes.iter().any(|route| route.pass.is_some()) {
@@ -434,6 +449,19 @@ impl Settler {
                 max_lost_gas_per_payer: args.max_lost_gas_per_payer.as_deref(),
                 min_amount: "0",
                 callers: &[],
+                open_upto: false,
+                help: Help {
+                    key_file: args.helper_key_file.as_deref(),
+                    max_per_day: args.max_help_per_day.as_deref(),
+                    wallet_factories: &args.wallet_factories,
+                    // A payee elsewhere needs none.
+                    settlers_for: args
+                        .pay_to
+                        .as_deref()
+                        .filter(|text| text.len() == 42)
+                        .into_iter()
+                        .collect(),
+                },
                 with_gate: true,
             };
             return engine.start(ledger, environment).await.map(Self::Local);
@@ -533,6 +561,9 @@ fn build(
         Arc::new(ledger.clone()),
     ));
     builder = builder.finality(settings.finality);
+    if let Some((own, all)) = settings.exposure {
+        builder = builder.credit(own, all);
+    }
     if let Some(passes) = &settings.passes {
         builder = builder.passes(passes.passes(ledger)?);
     }
@@ -557,6 +588,10 @@ fn build(
         }
         if let Some(pass) = &setting.pass {
             route = route.pass(pass.clone());
+        }
+        if let Some(meter) = setting.meter {
+            // What it comes to is known only afterwards, whatever the others do.
+            route = route.meter(meter).flow(PaymentFlow::Authorization);
         }
         for offer in settings.offers(setting)? {
             route = route.offer(offer);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 use tollway_core::assets::AssetTable;
@@ -30,6 +31,9 @@ use crate::wiring::{self, NetworkSetting};
 
 /// An answer is kept in memory until it is whole; a larger one is refused.
 const MAX_BODY_BYTES: usize = 64 << 20;
+
+/// How long the chain is asked what a metered answer came to.
+const STREAM_SETTLES: Duration = Duration::from_secs(20);
 
 /// Runs it.
 pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failure> {
@@ -211,10 +215,19 @@ async fn finish(
     paid: PaidResponse,
     output: Option<Output>,
 ) -> Result<Exit, Failure> {
-    let (payment, pass) = (paid.payment.clone(), paid.pass.clone());
+    let (mut payment, pass) = (paid.payment.clone(), paid.pass.clone());
     let exit = exit_of(payment.as_ref(), pass.as_ref());
+    let is_metered = pass.is_none()
+        && payment
+            .as_ref()
+            .is_some_and(|payment| payment.standing == Standing::Background);
     let (parts, body) = match (whole(args, paid).await, &payment) {
-        (Ok(answer), _) => answer,
+        (answer, Some(streamed)) if is_metered => {
+            let (parts, body, told) = metered(payer, streamed, answer).await?;
+            payment = Some(told);
+            (parts, body)
+        }
+        (Ok((parts, body, _)), _) => (parts, body),
         (Err(why), None) => {
             return Err(Failure::new(format!(
                 "The answer broke off: {why}; try again."
@@ -223,13 +236,14 @@ async fn finish(
         (Err(_), Some(payment)) => {
             let again = payer.fetch_again(request, &payment.spend).await;
             let again = again.map_err(|error| failure(&error))?;
-            whole(args, again).await.map_err(|why| {
+            let answer = whole(args, again).await.map_err(|why| {
                 Failure::coded(
                     Exit::PaidNotKept,
                     "paid_not_delivered",
                     format!("The answer was paid for and broke off twice: {why}; run the command again with --again {}.", payment.spend),
                 )
-            })?
+            });
+            answer.map(|(parts, body, _)| (parts, body))?
         }
     };
     if args.json {
@@ -246,17 +260,43 @@ async fn finish(
     Ok(exit)
 }
 
-async fn whole(
-    args: &PayArgs,
-    paid: PaidResponse,
-) -> Result<(http::response::Parts, Vec<u8>), String> {
+/// An answer that was streamed, with what it came to.
+async fn metered(
+    payer: &Payer,
+    payment: &Payment,
+    answer: Result<Whole, String>,
+) -> Result<(Parts, Vec<u8>, Payment), Failure> {
+    let (trailers, answer) = match answer {
+        Ok((parts, body, trailers)) => (trailers, Ok((parts, body))),
+        Err(why) => (HeaderMap::new(), Err(why)),
+    };
+    let told = payer.streamed(payment, &trailers, STREAM_SETTLES).await;
+    let told = told.map_err(|error| failure(&error))?;
+    match answer {
+        Ok((parts, body)) => Ok((parts, body, told)),
+        Err(why) => Err(Failure::coded(
+            Exit::PaidNotKept,
+            "paid_not_delivered",
+            format!(
+                "The metered answer broke off: {why}. What came of it costs {}; ask for the rest anew.",
+                told.words
+            ),
+        )),
+    }
+}
+
+/// An answer that was read to its end.
+type Whole = (Parts, Vec<u8>, HeaderMap);
+
+async fn whole(args: &PayArgs, paid: PaidResponse) -> Result<Whole, String> {
     let (parts, body) = paid.response.into_parts();
     let patience = Duration::from_secs(args.max_time);
-    let body = tokio::time::timeout(patience, body.bytes(MAX_BODY_BYTES))
+    let read = body.with_trailers(MAX_BODY_BYTES);
+    let (body, trailers) = tokio::time::timeout(patience, read)
         .await
         .map_err(|_| format!("it was not whole after {} s (--max-time)", args.max_time))?
         .map_err(|e| e.to_string())?;
-    Ok((parts, body.to_vec()))
+    Ok((parts, body.to_vec(), trailers))
 }
 
 /// Reads what `pay` and `inspect` ask for.
@@ -463,6 +503,11 @@ fn receipt(payment: Option<&Payment>, pass: Option<&Pass>) {
         .method
         .map_or_else(String::new, |method| format!(" by {method}"));
     eprintln!("paid {} to {}{by}", payment.words, payment.payee);
+    if payment.standing == Standing::Background && pass.is_none() {
+        eprintln!(
+            "at most: the seller settles what was streamed, and all of it stays reserved until the chain shows how much that was"
+        );
+    }
     if let (Standing::Background, Some(pass)) = (&payment.standing, pass) {
         eprintln!(
             "for an access token, valid until {}; the seller settles later, and the amount stays reserved until the chain shows it",

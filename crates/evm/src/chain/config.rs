@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollway_core::assets::AssetTable;
-use tollway_core::{Clock, Network, SystemClock};
+use tollway_core::{Clock, GasPurse, Network, SystemClock};
 use tollway_rpc::RpcClient;
 
 use crate::EvmSigner;
@@ -17,12 +17,14 @@ pub struct EvmConfig {
     pub rpc: RpcClient,
     /// The accounts that settle and pay the gas; none to only verify.
     pub signers: Vec<EvmSigner>,
-    /// An account without rights, that holds nothing but money for gas. It deploys
-    /// smart wallets that pay before they exist, from [`EvmConfig::wallet_factories`],
-    /// and pays for and sends approvals that payers hand over
-    /// (`erc20ApprovalGasSponsoring`). Without it neither is taken. It must not be
-    /// one of `signers`.
-    pub helper: Option<EvmSigner>,
+    /// Who deploys smart wallets that pay before they exist, from
+    /// [`EvmConfig::wallet_factories`], and pays for and sends approvals that payers
+    /// hand over (`erc20ApprovalGasSponsoring`). Without it neither is taken.
+    pub helper: Option<HelperAccount>,
+    /// Payees whose settler (EIP-2612) is deployed with their first payment where it
+    /// is missing. A stranger's would cost gas as often as he names another payee of
+    /// his; he can put it there himself. None by default.
+    pub settler_payees: Vec<alloy_primitives::Address>,
     /// Contracts that may deploy a paying smart wallet (EIP-6492); none by default.
     pub wallet_factories: Vec<alloy_primitives::Address>,
     /// Delegation managers that permissions (ERC-7710) are redeemed through: the
@@ -37,6 +39,16 @@ pub struct EvmConfig {
     pub limits: EvmLimits,
 }
 
+/// An account without rights, that holds nothing but money for gas, and the
+/// budget that it spends within. It must not be one that settles.
+#[derive(Clone)]
+pub struct HelperAccount {
+    /// Its key.
+    pub signer: EvmSigner,
+    /// What it may spend.
+    pub purse: Arc<dyn GasPurse>,
+}
+
 impl EvmConfig {
     /// The built-in assets, the system's clock and the default limits.
     #[must_use]
@@ -47,6 +59,7 @@ impl EvmConfig {
             rpc,
             signers,
             helper: None,
+            settler_payees: Vec::new(),
             wallet_factories: Vec::new(),
             delegation_managers: vec![crate::delegation::DELEGATION_MANAGER],
             assets: AssetTable::builtin(),

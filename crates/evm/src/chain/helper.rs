@@ -4,22 +4,22 @@
 //! its own gas money, and no settling account ever makes such a call.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy_consensus::TxEip1559;
-use alloy_primitives::{Address as Account, Bytes, TxKind, U64, U128, U256};
+use alloy_primitives::{Address as Account, B256, Bytes, TxKind, U64, U128, U256, keccak256};
 use alloy_sol_types::SolCall;
-use tollway_core::{ChainError, Phase, Raw, Refusal, Timestamp, TxHash, codes};
+use tollway_core::{Amount, ChainError, Phase, Raw, Refusal, Timestamp, TxHash, codes};
 use tollway_rpc::ask::{ask, unavailable};
 
-use super::EvmChain;
 use super::batch::in_order;
+use super::config::HelperAccount;
 use super::diagnose::{allowance_required, number_of};
 use super::recent::Recent;
 use super::seal::signed;
 use super::simulate::{Trial, Tried, require_deployed, require_funds, require_key};
-use crate::EvmSigner;
+use super::{EvmChain, account_text};
 use crate::abi::{Allowances, Token as Abi};
 use crate::contracts::PERMIT2;
 use crate::methods::sponsoring::{MAX_APPROVAL_GAS, SponsoredApproval};
@@ -28,34 +28,43 @@ use crate::refusal::refuse;
 
 /// Gas of sending somebody money for gas.
 const FUNDING_GAS: u64 = 21_000;
-/// How soon the same payer is given money for gas again.
-const FUNDED_AGAIN: Duration = Duration::from_secs(24 * 3600);
+/// How soon the same payer is given money for gas again, and a wallet that could not
+/// be deployed is tried again.
+const NOT_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// How often a transaction is looked for.
 const HELPER_POLL: Duration = Duration::from_millis(250);
 
 /// The helping account, and whom it may call.
 pub(super) struct Helper {
-    signer: Option<EvmSigner>,
+    account: Option<HelperAccount>,
     factories: Vec<Account>,
     /// One transaction at a time: its nonce is the chain's.
     turn: tokio::sync::Mutex<()>,
     /// Who was given money for gas, and when.
     funded: Mutex<Recent<Account, Timestamp>>,
+    /// Wallets that could not be deployed as was said, and when.
+    undeployable: Mutex<Recent<(Account, B256), Timestamp>>,
 }
 
 impl Helper {
     pub fn is_there(&self) -> bool {
-        self.signer.is_some()
+        self.account.is_some()
     }
 
-    pub fn new(signer: Option<EvmSigner>, factories: Vec<Account>) -> Self {
+    pub fn new(account: Option<HelperAccount>, factories: Vec<Account>) -> Self {
         Self {
-            signer,
+            account,
             factories,
             turn: tokio::sync::Mutex::new(()),
             funded: Mutex::default(),
+            undeployable: Mutex::default(),
         }
+    }
+
+    fn address(&self) -> Option<Account> {
+        let account = self.account.as_ref()?;
+        Some(account.signer.address())
     }
 }
 
@@ -78,7 +87,7 @@ impl EvmChain {
             .into());
         }
         let multicall = self.start.multicall.load(Ordering::Acquire);
-        if self.helper.signer.is_none() || !multicall || trial.call.caller.is_some() {
+        if !self.helper.is_there() || !multicall || trial.call.caller.is_some() {
             return Err(undeployed().into());
         }
         require_deployed(trial.token)?;
@@ -113,7 +122,7 @@ impl EvmChain {
         let settle = (trial.call.target, trial.call.data.clone());
         let (target, data) = in_order(deployment, settle);
         let mut request = CallRequest::new(target, &data);
-        request.from = self.helper.signer.as_ref().map(EvmSigner::address);
+        request.from = self.helper.address();
         let limit = self.limits.contract_payment_gas + self.limits.deployment_gas;
         request.gas = Some(U64::from(limit));
         request.gas_price = Some(U128::from(self.current_fees().await?.max_fee));
@@ -131,18 +140,72 @@ impl EvmChain {
         factory: Account,
         deployment: &Bytes,
     ) -> Result<(), ChainError> {
+        let key = (trial.payer, keccak256(deployment));
+        if self.failed_lately(&key) {
+            return Err(undeployable().into());
+        }
         let _turn = self.helper.turn.lock().await;
         if !self.code(trial.payer).await?.is_empty() {
             return Ok(());
         }
         let gas = self.limits.deployment_gas;
-        self.help(factory, deployment.clone(), U256::ZERO, gas)
-            .await?;
-        match self.code(trial.payer).await?.is_empty() {
-            false => Ok(()),
-            true => Err(refuse(
-                codes::SMART_WALLET_DEPLOYMENT_FAILED,
-                "deploy the account first, then pay from it",
+        self.try_alone(factory, deployment, gas).await?;
+        self.afford(trial.payer, gas, U256::ZERO).await?;
+        let helped = self
+            .help(factory, deployment.clone(), U256::ZERO, gas)
+            .await;
+        if helped.is_ok() && !self.code(trial.payer).await?.is_empty() {
+            return Ok(());
+        }
+        // A factory may do otherwise when it is called in earnest.
+        let mut failed = locked(&self.helper.undeployable);
+        failed.insert(key, self.now());
+        drop(failed);
+        helped.and(Err(undeployable().into()))
+    }
+
+    fn failed_lately(&self, key: &(Account, B256)) -> bool {
+        let failed = locked(&self.helper.undeployable);
+        failed.get(key).is_some_and(|at| self.is_lately(*at))
+    }
+
+    fn is_lately(&self, at: Timestamp) -> bool {
+        let now = self.now();
+        at <= now && now.since(at) < NOT_AGAIN
+    }
+
+    /// The deployment as it will be sent: from the same account, with the same gas.
+    async fn try_alone(
+        &self,
+        factory: Account,
+        deployment: &Bytes,
+        gas: u64,
+    ) -> Result<(), ChainError> {
+        let mut request = CallRequest::new(factory, deployment);
+        request.from = self.helper.address();
+        request.gas = Some(U64::from(gas));
+        request.gas_price = Some(U128::from(self.current_fees().await?.max_fee));
+        match self.rpc.call::<Bytes>("eth_call", (request, LATEST)).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_revert(&error) => Err(undeployable().into()),
+            Err(error) => Err(unavailable("simulation")(error)),
+        }
+    }
+
+    /// Takes the most that a transaction for a payer may cost out of the day's budget.
+    async fn afford(&self, payer: Account, gas: u64, value: U256) -> Result<(), ChainError> {
+        let Some(helper) = &self.helper.account else {
+            return Err(unhelped("no helping account"));
+        };
+        let fee = u128::from(gas).saturating_mul(self.current_fees().await?.max_fee);
+        let most = Amount::from(value.saturating_add(U256::from(fee)));
+        let whom = account_text(&self.network, payer)
+            .map_err(|_| unhelped("a payer that is no account"))?;
+        match helper.purse.take(&self.network, &whom, most).await? {
+            true => Ok(()),
+            false => Err(refuse(
+                codes::GAS_BUDGET_EXHAUSTED,
+                "do it with gas of your own, or pay tomorrow",
             )
             .into()),
         }
@@ -160,7 +223,7 @@ impl EvmChain {
         if self.allowance_of(trial).await? >= trial.value {
             return self.simulate_alone(trial).await;
         }
-        if self.helper.signer.is_none() {
+        if !self.helper.is_there() {
             return Err(allowance_required(trial).into());
         }
         self.require_cheap(approval).await?;
@@ -178,37 +241,37 @@ impl EvmChain {
             )
             .into());
         }
+        // The permit's own parts: all but the allowance.
+        match self.why(trial, "before the approval").await {
+            ChainError::Refused(refusal) if refusal.code() == codes::PERMIT2_ALLOWANCE_REQUIRED => {
+            }
+            why => return Err(why),
+        }
         if trial.phase == Phase::Verify {
-            // The permit's own parts: all but the allowance.
-            return match self.why(trial, "before the approval").await {
-                ChainError::Refused(refusal)
-                    if refusal.code() == codes::PERMIT2_ALLOWANCE_REQUIRED =>
-                {
-                    Ok(Tried {
-                        gas: self.limits.payment_gas,
-                        by_contract: false,
-                    })
-                }
-                why => Err(why),
-            };
+            return Ok(Tried {
+                gas: self.limits.payment_gas,
+                by_contract: false,
+            });
         }
         self.send_approval(trial, approval).await?;
         self.simulate_alone(trial).await
     }
 
     /// What is paid for is little: no more than the cap, and no more than twice
-    /// what such a transaction costs now.
+    /// what such a transaction costs now. And it offers what a block asks for now,
+    /// or it would be waited for in vain.
     async fn require_cheap(&self, approval: &SponsoredApproval) -> Result<(), ChainError> {
-        let now = u128::from(MAX_APPROVAL_GAS).saturating_mul(self.current_fees().await?.max_fee);
+        let fees = self.current_fees().await?;
+        let now = u128::from(MAX_APPROVAL_GAS).saturating_mul(fees.max_fee);
         let most = self.limits.approval_cost.min(now.saturating_mul(2));
-        match approval.cost > U256::from(most) {
-            false => Ok(()),
-            true => Err(refuse(
-                codes::ERC20_APPROVAL_TX_PARSE_FAILED,
-                "sign one with lower fees",
-            )
-            .into()),
-        }
+        // Ours is twice the base fee and a tip.
+        let base = fees.max_fee.saturating_sub(fees.priority) / 2;
+        let why = match approval.cost > U256::from(most) {
+            true => "sign one with lower fees",
+            false if approval.max_fee < base => "sign one with higher fees",
+            false => return Ok(()),
+        };
+        Err(refuse(codes::ERC20_APPROVAL_TX_PARSE_FAILED, why).into())
     }
 
     /// Pays for a payer's approval what it lacks, sends it and waits for it.
@@ -217,14 +280,8 @@ impl EvmChain {
         trial: &Trial<'_>,
         approval: &SponsoredApproval,
     ) -> Result<(), ChainError> {
-        let _turn = self.helper.turn.lock().await;
-        let held: U256 = ask(&self.rpc, "eth_getBalance", (trial.payer, LATEST)).await?;
-        let lacks = approval.cost.saturating_sub(held);
-        if !lacks.is_zero() {
-            self.may_fund(trial.payer)?;
-            self.help(trial.payer, Bytes::new(), lacks, FUNDING_GAS)
-                .await?;
-        }
+        self.fund(trial.payer, approval.cost).await?;
+        // Nobody waits behind a stranger's transaction.
         let raw = Raw {
             hash: TxHash::new(&format!("{:#x}", approval.hash)),
             bytes: approval.raw.to_vec(),
@@ -244,23 +301,30 @@ impl EvmChain {
         }
     }
 
+    /// Gives a payer what it lacks of a cost.
+    async fn fund(&self, payer: Account, cost: U256) -> Result<(), ChainError> {
+        let _turn = self.helper.turn.lock().await;
+        let held: U256 = ask(&self.rpc, "eth_getBalance", (payer, LATEST)).await?;
+        let lacks = cost.saturating_sub(held);
+        if lacks.is_zero() {
+            return Ok(());
+        }
+        self.may_fund(payer)?;
+        self.afford(payer, FUNDING_GAS, lacks).await?;
+        locked(&self.helper.funded).insert(payer, self.now());
+        self.help(payer, Bytes::new(), lacks, FUNDING_GAS).await
+    }
+
     /// A payer is given money for gas once a day: it could use it otherwise.
     fn may_fund(&self, payer: Account) -> Result<(), Refusal> {
-        let mut funded = self
-            .helper
-            .funded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let now = self.now();
-        let lately = |at: &Timestamp| *at <= now && now.since(*at) < FUNDED_AGAIN;
-        if funded.get(&payer).is_some_and(lately) {
-            return Err(refuse(
+        let funded = locked(&self.helper.funded);
+        match funded.get(&payer).is_some_and(|at| self.is_lately(*at)) {
+            false => Ok(()),
+            true => Err(refuse(
                 codes::ERC20_APPROVAL_TX_FAILED,
                 "approve Permit2 yourself, once, and pay again",
-            ));
+            )),
         }
-        funded.insert(payer, now);
-        Ok(())
     }
 
     /// One transaction of the helping account, included. Whoever calls holds its turn.
@@ -271,7 +335,7 @@ impl EvmChain {
         value: U256,
         gas_limit: u64,
     ) -> Result<(), ChainError> {
-        let Some(signer) = &self.helper.signer else {
+        let Some(HelperAccount { signer, .. }) = &self.helper.account else {
             return Err(unhelped("no helping account"));
         };
         let fees = self.current_fees().await?;
@@ -340,6 +404,17 @@ impl EvmChain {
             .and_then(|bytes| number_of(&bytes))
             .unwrap_or_default())
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn undeployable() -> Refusal {
+    refuse(
+        codes::SMART_WALLET_DEPLOYMENT_FAILED,
+        "deploy the account first, then pay from it",
+    )
 }
 
 fn undeployed() -> Refusal {

@@ -55,7 +55,7 @@ use tollway_core::{
 };
 use tollway_rpc::{Probe, RpcClient};
 
-pub use config::{BatchWay, EvmConfig, EvmLimits};
+pub use config::{BatchWay, EvmConfig, EvmLimits, HelperAccount};
 pub use start::StartError;
 
 use crate::EvmSigner;
@@ -87,6 +87,7 @@ pub struct EvmChain {
     managers: Vec<Account>,
     allowances: allowance::Allowances,
     simulations: redemption::Simulations,
+    settler_payees: Vec<alloy_primitives::Address>,
     /// The place of the account that settles now, where one must be chosen.
     preferred: AtomicUsize,
     start: start::StartState,
@@ -120,10 +121,10 @@ impl EvmChain {
             && config
                 .signers
                 .iter()
-                .any(|s| s.address() == helper.address())
+                .any(|s| s.address() == helper.signer.address())
         {
             return Err(StartError::HelperSettles(
-                helper.address().to_checksum(None),
+                helper.signer.address().to_checksum(None),
             ));
         }
         let accounts = config
@@ -145,6 +146,7 @@ impl EvmChain {
             managers: config.delegation_managers,
             allowances: allowance::Allowances::default(),
             simulations: redemption::Simulations::default(),
+            settler_payees: config.settler_payees,
             preferred: AtomicUsize::new(0),
             rpc: config.rpc,
             accounts,

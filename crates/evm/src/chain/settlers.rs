@@ -86,7 +86,8 @@ impl EvmChain {
         payee: Account,
         call: (Account, Bytes),
     ) -> Result<(Account, Bytes), Refusal> {
-        if !self.start.multicall.load(Ordering::Acquire) {
+        let is_ours = self.settler_payees.contains(&payee);
+        if !is_ours || !self.start.multicall.load(Ordering::Acquire) {
             return Err(refuse(
                 codes::INVALID_EXACT_EVM_EIP2612_NOT_SUPPORTED,
                 &format!("put the settler {} there first", settler_address(payee)),

@@ -34,6 +34,14 @@ impl EvmChain {
         let checked = self.check_rules(&intent, &payment, token, phase)?;
         self.check_accepted(&intent)?;
         self.require_check().await?;
+        if intent.expected.amount.is_zero() {
+            // Of a maximum nothing is charged: nothing is sent, so nothing is tried.
+            return Ok(Verified {
+                intent,
+                gas: 0,
+                signers: Vec::new(),
+            });
+        }
         let from = checked.call.caller.or_else(|| self.preferred());
         let named = checked.call.caller.is_some();
         let call = match &payment {

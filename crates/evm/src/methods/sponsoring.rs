@@ -41,6 +41,8 @@ pub(crate) struct SponsoredApproval {
     pub nonce: u64,
     /// Most wei that it can cost its payer.
     pub cost: U256,
+    /// Most wei per gas that it offers.
+    pub max_fee: u128,
 }
 
 /// What a payment's extension must agree with.
@@ -228,6 +230,7 @@ impl SponsoredApproval {
             nonce: transaction.nonce(),
             raw,
             cost,
+            max_fee: transaction.max_fee_per_gas(),
         }))
     }
 }

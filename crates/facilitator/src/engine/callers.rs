@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tollway_core::{Timestamp, codes};
+use tollway_core::{Address, Timestamp, codes};
 
 use super::config::CallerRule;
 use super::error::EngineError;
@@ -19,7 +19,18 @@ const MOST_KEY_BYTES: usize = 512;
 
 /// Somebody who calls, or nobody in particular.
 #[derive(Clone, Debug, Default)]
-pub struct Caller(Option<Arc<Known>>);
+pub struct Caller(Who);
+
+#[derive(Clone, Debug, Default)]
+enum Who {
+    /// A gate in this process, for itself.
+    #[default]
+    Here,
+    /// Anybody, over HTTP.
+    Anybody,
+    /// Somebody with an API key.
+    Known(Arc<Known>),
+}
 
 #[derive(Debug)]
 struct Known {
@@ -64,7 +75,7 @@ impl Callers {
     /// Who has this key. Without any rule, everybody is nobody in particular.
     pub(super) fn find(&self, key: Option<&str>) -> Result<Caller, EngineError> {
         if self.known.is_empty() {
-            return Ok(Caller(None));
+            return Ok(Caller(Who::Anybody));
         }
         let key = key
             .filter(|k| k.len() <= MOST_KEY_BYTES)
@@ -76,7 +87,7 @@ impl Callers {
                 found = Some(Arc::clone(known));
             }
         }
-        found.map(|known| Caller(Some(known))).ok_or_else(|| {
+        found.map(|known| Caller(Who::Known(known))).ok_or_else(|| {
             EngineError::new(
                 codes::INVALID_API_KEY,
                 "No API key was sent, or one that is not known; send Authorization: Bearer KEY.",
@@ -87,7 +98,8 @@ impl Callers {
     /// A payment that was open when the engine started.
     pub(super) fn named(&self, name: Option<&str>) -> Caller {
         let name = name.unwrap_or_default();
-        Caller(self.known.iter().find(|k| k.rule.name == name).cloned())
+        let known = self.known.iter().find(|k| k.rule.name == name).cloned();
+        Caller(known.map_or(Who::Anybody, Who::Known))
     }
 }
 
@@ -98,15 +110,32 @@ fn is_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
 }
 
 impl Caller {
+    fn known(&self) -> Option<&Known> {
+        match &self.0 {
+            Who::Known(known) => Some(known),
+            Who::Here | Who::Anybody => None,
+        }
+    }
+
     /// Its name in the ledger.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.0.as_ref().map(|known| known.rule.name.as_str())
+        self.known().map(|known| known.rule.name.as_str())
+    }
+
+    /// Whether it may say what of a maximum is charged for this payee: whoever has
+    /// seen the payment could settle it for nothing else, its payer first of all.
+    pub(super) fn may_charge(&self, payee: &Address) -> bool {
+        match &self.0 {
+            Who::Here => true,
+            Who::Anybody => false,
+            Who::Known(known) => known.rule.payees.contains(payee),
+        }
     }
 
     /// Counts one call, or refuses it.
     pub(super) fn count(&self, now: Timestamp) -> Result<(), EngineError> {
-        let Some(known) = &self.0 else {
+        let Some(known) = self.known() else {
             return Ok(());
         };
         let per_minute = u64::from(known.rule.per_minute);
@@ -132,13 +161,13 @@ impl Caller {
 
     /// Waits for its turn among its own verifications.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        self.0.as_ref()?.verifying.acquire().await.ok()
+        self.known()?.verifying.acquire().await.ok()
     }
 
     /// One more payment of it is open, unless that is too many.
     pub(super) fn open(&self) -> Result<OpenPlace, EngineError> {
-        let Some(known) = &self.0 else {
-            return Ok(OpenPlace(Self(None)));
+        let Some(known) = self.known() else {
+            return Ok(OpenPlace(self.clone()));
         };
         let before = known.open.fetch_add(1, Ordering::AcqRel);
         let place = OpenPlace(self.clone());
@@ -159,7 +188,7 @@ pub(super) struct OpenPlace(Caller);
 impl OpenPlace {
     /// Of a payment that is open already, however many there are.
     pub(super) fn taken(caller: Caller) -> Self {
-        if let Some(known) = &caller.0 {
+        if let Some(known) = caller.known() {
             known.open.fetch_add(1, Ordering::AcqRel);
         }
         Self(caller)
@@ -168,7 +197,7 @@ impl OpenPlace {
 
 impl Drop for OpenPlace {
     fn drop(&mut self) {
-        if let Some(known) = &self.0.0 {
+        if let Some(known) = self.0.known() {
             known.open.fetch_sub(1, Ordering::AcqRel);
         }
     }
@@ -192,6 +221,7 @@ mod tests {
             per_minute,
             open_payments: 2,
             concurrent: 4,
+            payees: Vec::new(),
         }
     }
 

@@ -78,6 +78,9 @@ pub struct CallerRule {
     pub open_payments: u32,
     /// Verifications at a time at most; more wait for their turn.
     pub concurrent: u32,
+    /// For whom it may say what of a maximum is charged (`upto`): the addresses that
+    /// its own payments are paid to.
+    pub payees: Vec<Address>,
 }
 
 impl std::fmt::Debug for CallerRule {
@@ -129,6 +132,10 @@ pub struct EngineConfig {
     pub gas_by_network: BTreeMap<Network, GasCaps>,
     /// Who may call over HTTP. Empty: anybody.
     pub callers: Vec<CallerRule>,
+    /// Whether anybody may say over HTTP what of a maximum is charged (`upto`).
+    /// Otherwise only callers may, for their payees: who has seen such a payment,
+    /// its payer first of all, could settle it for nothing before its payee does.
+    pub open_upto: bool,
     /// How often the signers' balances are asked for.
     pub signer_interval: Duration,
     /// The name under which this process takes part in the ledger, for people.
@@ -159,6 +166,7 @@ impl Default for EngineConfig {
             gas: GasCaps::default(),
             gas_by_network: BTreeMap::new(),
             callers: Vec::new(),
+            open_upto: false,
             signer_interval: Duration::from_secs(30),
             replica_name: "engine".to_owned(),
             replica: None,
@@ -168,6 +176,11 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
+    /// Whether anybody can be served `upto` over HTTP.
+    pub(super) fn lists_upto(&self) -> bool {
+        self.open_upto || self.callers.iter().any(|caller| !caller.payees.is_empty())
+    }
+
     /// What may be spent on gas on a network.
     #[must_use]
     pub fn gas_on(&self, network: &Network) -> GasCaps {

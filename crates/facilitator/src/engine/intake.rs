@@ -133,6 +133,7 @@ impl Engine {
         let read = read_intent(chain, &request.payload, &request.requirements);
         let allowed = |intent: Intent| {
             let charge = intent.expected.amount;
+            self.shared.config.check_charging(caller, &intent)?;
             self.shared.config.check(&intent, charge).map(|()| intent)
         };
         let intent = match read.and_then(allowed) {
@@ -208,7 +209,10 @@ impl Engine {
                 &request.payload,
                 &request.requirements,
             )
-            .map(|intent| (handle, intent))
+            .and_then(|intent| {
+                self.shared.config.check_charging(caller, &intent)?;
+                Ok((handle, intent))
+            })
         });
         let (handle, intent) = match read {
             Ok(read) => read,

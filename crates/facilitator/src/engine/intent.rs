@@ -7,7 +7,7 @@ use tollway_core::{Chain, Intent, Refusal, Scheme, Terms, codes};
 
 /// Reads a payment. For `upto` the requirements name the charge and the
 /// accepted entry the ceiling: the signature is checked against the ceiling,
-/// and the intent's terms are the ceiling's.
+/// whose terms are the intent's; what is expected to move is the charge.
 ///
 /// # Errors
 /// A refusal if requirements or payload are not of their method's shape, or the
@@ -32,7 +32,8 @@ pub(super) fn read_intent(
         ));
     }
     let mut intent = chain.inspect(payload, &ceiling)?;
-    // How it settles depends on the charge: nothing is sent for nothing.
+    // What is tried, held and looked for is the charge, and nothing is sent for nothing.
+    intent.expected.amount = terms.amount;
     intent.settlement = chain.inspect(payload, &terms)?.settlement;
     Ok(intent)
 }

@@ -1,7 +1,8 @@
 //! What a payment may ask for, said before anything is served.
 
-use tollway_core::{Amount, Finality, Intent, Network, Refusal, Settlement, codes};
+use tollway_core::{Amount, Finality, Intent, Network, Refusal, Scheme, Settlement, codes};
 
+use super::callers::Caller;
 use super::config::EngineConfig;
 
 impl EngineConfig {
@@ -9,6 +10,18 @@ impl EngineConfig {
     pub(super) fn check(&self, intent: &Intent, charge: Amount) -> Result<(), Refusal> {
         self.check_amount(intent, charge)?;
         self.check_finality(intent)
+    }
+
+    /// Refuses a metered payment of a caller who may not say what it comes to.
+    pub(super) fn check_charging(&self, caller: &Caller, intent: &Intent) -> Result<(), Refusal> {
+        let metered = intent.terms.scheme == Scheme::Upto;
+        if !metered || self.open_upto || caller.may_charge(&intent.terms.pay_to) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            codes::UPTO_CALLER_NOT_PAYEE,
+            "What is charged of a maximum is said by the payee's API key here; ask the operator for one, or for the exact scheme.",
+        ))
     }
 
     fn check_amount(&self, intent: &Intent, charge: Amount) -> Result<(), Refusal> {

@@ -214,6 +214,15 @@ impl Engine {
             .sort_by_key(|k| std::cmp::Reverse(k.x402_version));
         response
     }
+
+    /// The same for those who call over HTTP.
+    pub(crate) fn kinds_for_others(&self) -> SupportedResponse {
+        let mut response = self.kinds();
+        if !self.shared.config.lists_upto() {
+            response.kinds.retain(|kind| kind.scheme != "upto");
+        }
+        response
+    }
 }
 
 /// The version 1 kind of a version 2 kind: scheme `exact` with the default

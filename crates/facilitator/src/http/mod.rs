@@ -88,7 +88,7 @@ pub fn service(engine: Engine, options: HttpOptions) -> FacilitatorService {
 }
 
 async fn supported(State(api): State<Api>) -> Response {
-    axum::Json(api.engine.kinds()).into_response()
+    axum::Json(api.engine.kinds_for_others()).into_response()
 }
 
 async fn metrics(State(api): State<Api>) -> Response {

@@ -45,7 +45,8 @@ async fn town() -> Town {
     let rpc = RpcClient::new(RpcConfig::new(vec![server.url().parse().unwrap()])).unwrap();
     let network = Network::eip155(devnet.chain_id());
     let wallet = EvmWallet::new(key(0)).with_node(network.clone(), rpc.clone());
-    let config = EvmConfig::new(network.clone(), rpc, vec![key(2), key(3)]);
+    let mut config = EvmConfig::new(network.clone(), rpc, vec![key(2), key(3)]);
+    config.settler_payees = vec![key(PAYEE).address()];
     let folder = tempfile::tempdir().unwrap();
     let ledger = format!("sqlite:{}", folder.path().join("ledger.db").display());
     let engine = Engine::start(EngineParts {

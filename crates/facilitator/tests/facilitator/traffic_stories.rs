@@ -457,6 +457,7 @@ fn caller(name: &str, key: &str, per_minute: u32, open: u32) -> CallerRule {
         per_minute,
         open_payments: open,
         concurrent: 8,
+        payees: Vec::new(),
     }
 }
 
@@ -533,6 +534,67 @@ async fn only_known_keys_may_call_each_within_its_quota() {
     let health = http::Request::get("/health").body(axum::body::Body::empty());
     let answer = api.clone().oneshot(health.unwrap()).await.unwrap();
     assert_eq!(answer.status(), 200);
+}
+
+fn metered(nonce: u64, charge: &str) -> SettleRequest {
+    let mut request = settle_request(1, nonce);
+    Arc::make_mut(&mut request.requirements).scheme = "upto".to_owned();
+    Arc::make_mut(&mut request.requirements).amount = charge.to_owned();
+    Arc::make_mut(&mut request.payload).accepted.scheme = "upto".to_owned();
+    request
+}
+
+#[tokio::test]
+async fn what_is_charged_of_a_maximum_is_said_by_its_payee_and_nobody_else() {
+    let mut shop = caller("shop", "secret-1", 600, 100);
+    shop.payees = vec![
+        crate::fixtures::network()
+            .address(crate::fixtures::PAYEE)
+            .unwrap(),
+    ];
+    let config = EngineConfig {
+        callers: vec![shop, caller("buyer", "secret-2", 600, 100)],
+        ..quick()
+    };
+    let scene = Scene::with(FakeChain::new(), config);
+    let api = service(scene.engine.clone(), HttpOptions::default());
+    let bearer = |key: &str| Some(("authorization", format!("Bearer {key}")));
+    // Whoever has seen the payment tries to settle it for nothing, for little, for all.
+    for charge in ["0", "1", "10000"] {
+        for path in ["/verify", "/settle"] {
+            let (_, body) = post(&api, path, bearer("secret-2"), &metered(1, charge)).await;
+            assert!(body.to_string().contains("upto_caller_not_payee"), "{body}");
+        }
+    }
+    assert_eq!(
+        scene.store.model().payments.len(),
+        0,
+        "nothing was consumed"
+    );
+    let (_, body) = post(&api, "/settle", bearer("secret-1"), &metered(1, "4000")).await;
+    assert_eq!(
+        (&body["success"], &body["amount"]),
+        (&json!(true), &json!("4000"))
+    );
+    // What has a fixed price is anybody's to settle.
+    let (_, body) = post(&api, "/settle", bearer("secret-2"), &settle_request(1, 2)).await;
+    assert_eq!(body["success"], json!(true), "{body}");
+}
+
+#[tokio::test]
+async fn without_keys_nobody_says_what_is_charged_unless_the_operator_lets_anybody() {
+    for open_upto in [false, true] {
+        let config = EngineConfig {
+            open_upto,
+            ..quick()
+        };
+        let scene = Scene::with(FakeChain::new(), config);
+        let api = service(scene.engine.clone(), HttpOptions::default());
+        let (_, body) = post(&api, "/settle", None, &metered(1, "0")).await;
+        assert_eq!(body["success"], json!(open_upto), "{body}");
+        // A gate in the process is its own payee's.
+        assert!(scene.settle(&metered(2, "4000")).await.success);
+    }
 }
 
 #[tokio::test]

@@ -65,9 +65,11 @@ impl EvmChain {
         let extensions = intent.payload.extensions.as_ref();
         let sponsored = SponsoredPermit::find(extensions, payer)?;
         let approval = SponsoredApproval::find(extensions, payer, self.chain_id)?;
+        // At verify all of a maximum; right before the money moves what is charged.
+        let charge = intent.expected.amount.as_u256().min(permit.amount);
         let call = SettleCall {
             target: proxy,
-            data: signed.settle_call(permit.amount, &presented.signature, sponsored.as_ref()),
+            data: signed.settle_call(charge, &presented.signature, sponsored.as_ref()),
             caller: permit.witness.facilitator,
             gas_beside: 0,
         };
@@ -75,7 +77,7 @@ impl EvmChain {
             digest,
             presented,
             payee: permit.witness.to,
-            value: permit.amount,
+            value: charge,
             call,
             approval,
         })

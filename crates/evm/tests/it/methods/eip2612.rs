@@ -8,7 +8,7 @@ use tollway_devnet::DEV_ACCOUNTS;
 use tollway_evm::{CREATE2_DEPLOYER, settler_address, settler_deployment};
 
 use super::*;
-use crate::support::world::{NOW, planned, verify_all};
+use crate::support::world::{NOW, code, planned, verify_all};
 
 fn settler() -> Account {
     settler_address(DEV_ACCOUNTS[1].address)
@@ -182,7 +182,31 @@ async fn other_permit(world: &World) {
     wire.pay_to = stranger();
     let terms = Terms::check(wire).unwrap();
     let intent = paid(world, &terms).await;
+    world
+        .devnet
+        .place_settler(stranger().parse().unwrap())
+        .unwrap();
     front_run(world, &intent).await;
+}
+
+#[tokio::test]
+async fn a_settler_is_deployed_for_payees_that_the_operator_names_and_nobody_else() {
+    let world = World::new().await;
+    let mut wire = tollway_core::wire::PaymentRequirements::clone(&terms(&world).wire);
+    wire.pay_to = stranger();
+    let terms = Terms::check(wire).unwrap();
+    let intent = paid(&world, &terms).await;
+    for phase in [Phase::Verify, Phase::Settle] {
+        assert_eq!(
+            code(&verify(&world.chain, &intent, phase).await),
+            "invalid_exact_evm_eip2612_not_supported"
+        );
+    }
+    // Whoever wants to be paid so puts it there.
+    let payee = stranger().parse().unwrap();
+    let input = settler_deployment(payee).to_vec();
+    transact(&world, &key(3), CREATE2_DEPLOYER, input);
+    verify(&world.chain, &intent, Phase::Settle).await.unwrap();
 }
 
 #[tokio::test]

@@ -236,7 +236,7 @@ impl Counterfactual {
 async fn with_factory(world: &World, factories: Vec<Account>, helper: bool) -> EvmChain {
     let mut config = world.config(world.rpc.clone());
     config.wallet_factories = factories;
-    config.helper = helper.then(|| key(4));
+    config.helper = helper.then(|| crate::support::world::helper(4, 10_u128.pow(18)));
     EvmChain::connect(config).await.unwrap()
 }
 
@@ -304,6 +304,24 @@ async fn no_factory_is_called_that_the_operator_does_not_name() {
 }
 
 #[tokio::test]
+async fn what_helping_may_cost_is_bounded_and_taken_before_anything_is_sent() {
+    let world = World::new().await;
+    let there = counterfactual(&world);
+    let mut config = world.config(world.rpc.clone());
+    config.wallet_factories = vec![there.factory];
+    config.helper = Some(crate::support::world::helper(4, 1_000));
+    let chain = EvmChain::connect(config).await.unwrap();
+    let wrap = |inner| there.wrap(there.factory, inner);
+    let intent = permit_of(&world, &chain, there.wallet, &there.owner, wrap).await;
+    assert_eq!(
+        code(&verify(&chain, &intent, Phase::Settle).await),
+        "gas_budget_exhausted"
+    );
+    assert_eq!(world.devnet.nonce(key(4).address()), 0);
+    assert!(world.devnet.code(there.wallet).is_empty());
+}
+
+#[tokio::test]
 async fn a_forged_signature_deploys_nothing() {
     let world = World::new().await;
     let there = counterfactual(&world);
@@ -323,7 +341,7 @@ async fn a_forged_signature_deploys_nothing() {
 async fn the_account_that_settles_is_not_the_one_that_helps() {
     let world = World::new().await;
     let mut config = world.config(world.rpc.clone());
-    config.helper = Some(key(2));
+    config.helper = Some(crate::support::world::helper(2, 0));
     let error = EvmChain::new(config).unwrap_err();
     assert!(error.to_string().contains("without rights"), "{error}");
 }

@@ -8,7 +8,7 @@ use tollway_core::wire::Object;
 use tollway_evm::{EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING};
 
 use super::*;
-use crate::support::world::{NOW, code};
+use crate::support::world::{NOW, code, helper};
 
 fn declared(key: &str) -> Object {
     let value = json!({key: {"info": {"description": "gasless", "version": "1"}, "schema": {"type": "object"}}});
@@ -34,7 +34,7 @@ async fn sponsored(
 /// A facilitator with a helping account (dev account 4).
 async fn helped(world: &World) -> EvmChain {
     let mut config = world.config(world.rpc.clone());
-    config.helper = Some(key(4));
+    config.helper = Some(helper(4, 10_u128.pow(18)));
     EvmChain::connect(config).await.unwrap()
 }
 
@@ -295,6 +295,47 @@ async fn an_approval_is_checked_field_by_field() {
         };
         assert_eq!(found, expected, "{field}");
     }
+}
+
+#[tokio::test]
+async fn an_approval_that_no_block_would_take_is_not_waited_for() {
+    let world = World::new().await;
+    let chain = helped(&world).await;
+    let terms = exact(&world, "permit2");
+    let dollar = world.devnet.dollar().address;
+    let approve = Erc20::approveCall {
+        spender: PERMIT2,
+        amount: U256::MAX,
+    };
+    let cheap = signed_with_fee(&world, &key(0), dollar, approve.abi_encode(), 0, 7);
+    let key_ = ERC20_APPROVAL_GAS_SPONSORING;
+    let payment = sponsored(&world, key(0), &terms, key_, |info| {
+        info["signedTransaction"] = cheap;
+    });
+    let intent = inspect(&chain, &terms, &payment.await).unwrap();
+    assert_eq!(
+        code(&verify(&chain, &intent, Phase::Settle).await),
+        "erc20_approval_tx_parse_failed"
+    );
+}
+
+#[tokio::test]
+async fn gas_money_is_given_within_a_budget() {
+    let world = World::new().await;
+    let mut config = world.config(world.rpc.clone());
+    config.helper = Some(helper(4, 1_000));
+    let chain = EvmChain::connect(config).await.unwrap();
+    let payer = world.payer(PRICE);
+    let terms = exact(&world, "permit2");
+    let key_ = ERC20_APPROVAL_GAS_SPONSORING;
+    let payment = sponsored(&world, payer.clone(), &terms, key_, |_| {}).await;
+    let intent = inspect(&chain, &terms, &payment).unwrap();
+    assert_eq!(
+        code(&verify(&chain, &intent, Phase::Settle).await),
+        "gas_budget_exhausted"
+    );
+    assert!(world.devnet.balance(payer.address()).is_zero());
+    assert_eq!(world.devnet.nonce(key(4).address()), 0);
 }
 
 #[tokio::test]

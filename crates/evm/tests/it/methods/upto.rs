@@ -211,3 +211,31 @@ async fn a_buyer_who_knows_only_the_most_finds_what_was_charged() {
         .lookup_at_most(&burned.identity, &burned.expected, Finality::Included);
     assert_eq!(within.await.unwrap(), Lookup::Spent);
 }
+
+#[tokio::test]
+async fn a_charge_that_the_balance_covers_settles_though_the_maximum_is_not_there_any_more() {
+    let world = World::new().await;
+    let payer = world.payer(PRICE);
+    approve(&world, &payer);
+    let terms = terms(&world);
+    let intent = paid_as(&world, payer.clone(), &terms).await;
+    verify(&world.chain, &intent, Phase::Verify).await.unwrap();
+    // While the answer was made, all but a little was moved away.
+    let left = 1_234;
+    let away = Erc20::transferCall {
+        to: key(5).address(),
+        amount: U256::from(PRICE - left),
+    };
+    let token = world.devnet.dollar().address;
+    transact(&world, &payer, token, away.abi_encode());
+    let charging = |amount: u64| {
+        let mut charged = intent.clone();
+        charged.expected.amount = Amount::from_atomic(u128::from(amount));
+        charged
+    };
+    let above = verify(&world.chain, &charging(left + 1), Phase::Settle).await;
+    assert_eq!(code(&above), "permit2_insufficient_balance");
+    let nothing = verify(&world.chain, &charging(0), Phase::Settle).await;
+    assert!(nothing.is_ok(), "nothing moves, and nothing is needed");
+    settles(&world, &world.chain, &charging(left), left).await;
+}

@@ -1,7 +1,7 @@
 //! An embedded chain, a facilitator's view of it, and somebody who pays.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alloy_primitives::{Address as Account, B256, U256};
@@ -9,12 +9,13 @@ use serde_json::json;
 use tollway_core::assets::{AssetInfo, AssetTable, Method};
 use tollway_core::wire::{Object, PaymentPayload, PaymentRequirements};
 use tollway_core::{
-    Amount, Broadcast, Chain, ChainError, Charge, Finality, Intent, Limits, Network, Outcome,
-    Phase, Plan, PlannedPayment, Raw, Slot, Terms, Verified, Wallet, Watch, Watched,
+    Address, Amount, Broadcast, Chain, ChainError, Charge, Finality, GasPurse, Intent, Limits,
+    Network, Outcome, Phase, Plan, PlannedPayment, Raw, Slot, Terms, Verified, Wallet, Watch,
+    Watched,
 };
 use tollway_devnet::{DEV_ACCOUNTS, Devnet, DevnetServer, Mining, Preset};
 use tollway_evm::typed_data::{Authorization, Domain};
-use tollway_evm::{EvmChain, EvmConfig, EvmSigner, EvmWallet, sign_authorization};
+use tollway_evm::{EvmChain, EvmConfig, EvmSigner, EvmWallet, HelperAccount, sign_authorization};
 use tollway_rpc::RpcClient;
 
 use super::clock::TestClock;
@@ -76,6 +77,7 @@ impl World {
         let mut config = EvmConfig::new(self.network.clone(), rpc, vec![key(2)]);
         config.assets = self.assets.clone();
         config.clock = self.clock.clone();
+        config.settler_payees = vec![key(1).address()];
         config
     }
 
@@ -342,6 +344,26 @@ pub fn watched(intent: &Intent, finality: Finality) -> Watched {
 }
 
 /// A token at an address of its own, in our table.
+/// An account that helps, with so much to spend.
+pub fn helper(index: usize, wei: u128) -> HelperAccount {
+    HelperAccount {
+        signer: key(index),
+        purse: Arc::new(Purse(Mutex::new(wei))),
+    }
+}
+
+struct Purse(Mutex<u128>);
+
+#[async_trait::async_trait]
+impl GasPurse for Purse {
+    async fn take(&self, _: &Network, _: &Address, most: Amount) -> Result<bool, ChainError> {
+        let mut left = self.0.lock().unwrap();
+        let rest = left.checked_sub(most.as_u128().unwrap());
+        *left = rest.unwrap_or(*left);
+        Ok(rest.is_some())
+    }
+}
+
 pub fn token(network: &Network, address: Account, name: &'static str) -> AssetInfo {
     AssetInfo {
         network: network.clone(),
@@ -365,5 +387,6 @@ async fn connect(
     let mut config = EvmConfig::new(network.clone(), rpc.clone(), vec![key(2)]);
     config.assets = assets.clone();
     config.clock = clock.clone();
+    config.settler_payees = vec![key(1).address()];
     EvmChain::connect(config).await.unwrap()
 }
