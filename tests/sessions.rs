@@ -9,6 +9,7 @@ use tollway_core::Clock;
 use tollway_test_starknet::{ETH, Funded, Node, World, address, network};
 
 use crate::harness::program::{Finished, Program, run, tollway};
+use crate::harness::raw;
 use crate::harness::upstream::{GOODS, Upstream};
 
 const README: &str = include_str!("../README.md");
@@ -51,6 +52,8 @@ impl Place {
             upstream.url(),
             "--route",
             "GET /paid/*=$0.10",
+            "--route",
+            "GET /sdk/*=$0.10; starknet-sdk",
             "--pay-to",
             PAYEE,
             "--network",
@@ -641,4 +644,74 @@ async fn a_sponsor_sends_for_known_callers_only_what_is_listed() {
         ])
         .await
         .exits(0);
+}
+
+#[tokio::test]
+async fn a_route_for_the_published_sdk_settles_what_can_be_verified_and_nothing_else() {
+    let place = Place::new().await;
+    let (client, url) = (raw::client(), format!("{}/sdk/weather", place.gate));
+    let before = place.earned().await;
+    let asked = client.get(&url).send().await.unwrap();
+    assert_eq!(asked.status(), 402);
+    let told = asked.headers()["payment-required"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let requirement: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(requirement["network"], "starknet-sepolia");
+    let body: Value = serde_json::from_slice(&asked.bytes().await.unwrap()).unwrap();
+    assert_eq!(body["paymentRequirement"], requirement);
+    let show = async |change: &dyn Fn(&mut Value)| {
+        let mut payment = json!({
+            "x402Version": 1, "scheme": "exact", "network": "starknet-sepolia",
+            "payload": {
+                "signature": {"r": "0x1", "s": "0x2"}, "fromAddress": place.world.payer.address,
+                "toAddress": PAYEE, "amount": requirement["maxAmountRequired"],
+                "asset": requirement["asset"], "validUntil": 1, "nonce": "9f1c6a4e",
+            },
+        });
+        change(&mut payment["payload"]);
+        let shown = client.get(&url).header("x-payment", payment.to_string());
+        let answer = shown.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    for (change, code) in [
+        (json!({"r": "0x7", "s": "session"}), "unbound_transaction"),
+        (json!({"r": "0x7", "s": "0x8"}), "unusable_signature"),
+    ] {
+        let (status, body) = show(&|payload| payload["signature"] = change.clone()).await;
+        assert_eq!(status, 402);
+        assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["error"], code);
+    }
+    let calldata = oe_calldata(&place, &requirement).await;
+    let (status, body) = show(&|payload| {
+        payload["shhh"] =
+            json!({"walletType": "SHHH", "signerKind": "stark", "oeCalldata": calldata});
+    })
+    .await;
+    assert_eq!((status, body.as_str()), (200, GOODS));
+    assert_eq!(place.earned().await - before, DIME);
+}
+
+/// What the payer's owner signs, as `execute_from_outside_v2` takes it.
+async fn oe_calldata(place: &Place, requirement: &Value) -> Vec<String> {
+    use tollway_core::Wallet as _;
+    let wire: tollway_core::wire::PaymentRequirements = serde_json::from_value(json!({
+        "scheme": "exact", "network": network().as_str(),
+        "amount": requirement["maxAmountRequired"], "asset": requirement["asset"],
+        "payTo": requirement["payTo"], "maxTimeoutSeconds": requirement["maxTimeoutSeconds"],
+        "extra": requirement["extra"],
+    }))
+    .unwrap();
+    let terms = tollway_core::Terms::check(wire).unwrap();
+    let limits = tollway_core::Limits {
+        max_amount: terms.amount,
+        max_lifetime: std::time::Duration::from_secs(900),
+    };
+    let wallet = place.world.owner_wallet(&place.world.payer);
+    let prepared = wallet.prepare(&terms, &limits).await.unwrap();
+    let chain_id = tollway_starknet::felt::chain_id(&network()).unwrap();
+    let signed = tollway_starknet::SignedExecution::parse(&prepared.payload, &chain_id).unwrap();
+    let calldata = signed.execution.calldata(&signed.signature);
+    tollway_starknet::felt::texts(&calldata)
 }

@@ -10,13 +10,14 @@ mod memory;
 mod profile;
 mod records;
 mod settle;
+mod starknet;
 mod verify;
 
 use crate::Bench;
 use crate::report::Table;
 
 /// Their names, in the order they run in.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "verify",
     "challenge",
     "settle",
@@ -26,6 +27,7 @@ pub const NAMES: [&str; 10] = [
     "durable",
     "memory",
     "growth",
+    "starknet",
     "profile",
 ];
 
@@ -46,6 +48,7 @@ pub async fn run(bench: &Bench, table: &mut Table) {
             "durable" => durable::run(bench, table).await,
             "memory" => memory::run(bench, table).await,
             "growth" => growth::run(bench, table).await,
+            "starknet" => starknet::run(bench, table).await,
             _ => profile::run(bench, table).await,
         }
     }

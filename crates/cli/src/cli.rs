@@ -98,7 +98,8 @@ charged (scheme upto): the server behind says how much it is, by a header `Settl
 each server-sent event, or each so many bytes, that was begun; at the maximum the stream ends. It is settled when it
 ended: GET /settlements/ID tells what it came to, by the name in the answer's header Tollway-Payment.
 After the prices a route may say `; finality=safe` (or finalized, or a number of confirmations) and
-`; single`, for a transaction of its own for each payment.
+`; single`, for a transaction of its own for each payment. `; starknet-sdk` speaks the exchange of the published
+Starknet session SDK on the route, and no other.
 `; pass=1h`, `; pass=100` or `; pass=100/1h` sells a pass, for a time or a number of requests: the answer
 to its payment carries an access token (Tollway-Pass), and so does POST /token. `; audience=NAME` opens all
 routes of that name with it. `; methods=eip3009,permit2,erc7710,eip2612,txid` says how it can be paid;

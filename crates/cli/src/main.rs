@@ -15,6 +15,7 @@ mod permissions;
 mod purse;
 mod replica;
 mod routes;
+mod sdk;
 mod serve;
 mod session;
 mod settings;

@@ -22,6 +22,8 @@ pub struct RouteSetting {
     pub finality: Option<Finality>,
     /// Whether each payment has a transaction of its own.
     pub single: bool,
+    /// Whether it speaks the exchange of the published Starknet session SDK.
+    pub starknet_sdk: bool,
     /// The pass that it sells.
     pub pass: Option<PassOffer>,
     /// What it charges for what it streams.
@@ -91,6 +93,7 @@ pub fn parse(text: &str) -> Result<RouteSetting, Failure> {
         prices,
         finality: None,
         single: false,
+        starknet_sdk: false,
         pass: None,
         meter: None,
         methods: Vec::new(),
@@ -99,6 +102,7 @@ pub fn parse(text: &str) -> Result<RouteSetting, Failure> {
     for option in parts.map(str::trim) {
         match option.split_once('=') {
             None if option == "single" => route.single = true,
+            None if option == "starknet-sdk" => route.starknet_sdk = true,
             Some(("finality", depth)) => {
                 route.finality = Some(depth.trim().parse().map_err(|e: String| bad(&e))?);
             }
@@ -132,7 +136,7 @@ pub fn parse(text: &str) -> Result<RouteSetting, Failure> {
             }
             _ => {
                 return Err(bad(&format!(
-                    "`{option}` is none of finality=…, single, meter=…, pass=…, audience=… and methods=…"
+                    "`{option}` is none of finality=…, single, starknet-sdk, meter=…, pass=…, audience=… and methods=…"
                 )));
             }
         }

@@ -122,6 +122,13 @@ fn sign_with(secret: &Felt, hash: &Felt) -> Result<[Felt; 2], KeyError> {
     Err(KeyError::Message)
 }
 
+/// Whether a signature over a hash is a key's.
+#[must_use]
+pub fn verifies(public: &Felt, hash: &Felt, signature: &[Felt; 2]) -> bool {
+    let [r, s] = signature;
+    starknet_crypto::verify(public, hash, r, s).unwrap_or(false)
+}
+
 impl std::fmt::Debug for StarkKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StarkKey")

@@ -39,7 +39,7 @@ pub use chain::{StarknetChain, StarknetConfig, StarknetLimits, StartError};
 pub use class::{ACCOUNT_CLASS_HASH, class_hash};
 pub use deploy::NewAccount;
 pub use felt::Felt;
-pub use key::{KeyError, StarkKey};
+pub use key::{KeyError, StarkKey, verifies};
 pub use outside::{ANY_CALLER, Call, OutsideExecution};
 pub use payload::{MAX_SIGNATURE_FELTS, SignedExecution};
 pub use sender::{OwnerSender, is_deployed, wait};

@@ -5,5 +5,5 @@
 mod node;
 mod world;
 
-pub use node::{Funded, Node, artifact};
+pub use node::{Funded, Node, artifact, is_built};
 pub use world::*;

@@ -36,13 +36,22 @@ pub struct Funded {
 }
 
 /// Where the build script puts the program, unless told otherwise.
-fn program() -> PathBuf {
+fn place() -> PathBuf {
     let told = std::env::var_os("STARKNET_DEVNET").map(PathBuf::from);
     let built = || {
         let home = std::env::var_os("HOME").unwrap();
         PathBuf::from(home).join(".cache/tollway/starknet-devnet-0.10.1/bin/starknet-devnet")
     };
-    let path = told.unwrap_or_else(built);
+    told.unwrap_or_else(built)
+}
+
+/// Whether the program is there.
+pub fn is_built() -> bool {
+    place().exists()
+}
+
+fn program() -> PathBuf {
+    let path = place();
     assert!(
         path.exists(),
         "{} is missing: run tests/starknet/build-node.sh",

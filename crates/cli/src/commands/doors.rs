@@ -17,20 +17,24 @@ use tollway_facilitator::Engine;
 use tollway_gate::{Body, Gate, GateService, Proxy, empty, full};
 use tower::Service;
 
+use crate::sdk::{self, SdkRoutes};
+
 /// `/health` by itself, the gate for all other paths. No router: it stands
 /// before every request.
 #[derive(Clone)]
 pub struct Doors {
     health: Arc<Health>,
     priced: GateService<Proxy>,
+    sdk: Option<SdkRoutes>,
 }
 
 impl Doors {
     /// The doors of a gate.
-    pub fn new(health: Health, priced: GateService<Proxy>) -> Self {
+    pub fn new(health: Health, priced: GateService<Proxy>, sdk: Option<SdkRoutes>) -> Self {
         Self {
             health: Arc::new(health),
             priced,
+            sdk,
         }
     }
 }
@@ -50,6 +54,10 @@ impl Service<Request<Incoming>> for Doors {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         if request.uri().path() != "/health" {
+            if self.sdk.as_ref().is_some_and(|sdk| sdk.covers(&request)) {
+                let answer = sdk::exchange(self.priced.clone(), request);
+                return Either::Right(Either::Right(Box::pin(answer)));
+            }
             return Either::Left(self.priced.call(request));
         }
         let asks = matches!(*request.method(), Method::GET | Method::HEAD);

@@ -12,7 +12,8 @@ use tollway_core::wire::PaymentRequirements;
 use tollway_core::{Chain, Facilitator, Family, Finality, Network, PaymentFlow, Refusal};
 use tollway_facilitator::Engine;
 use tollway_gate::{
-    Gate, GateBuilder, Offer, Passes, Proxy, RemoteFacilitator, Route, StartError, TokenKeys,
+    Gate, GateBuilder, Offer, Passes, Pattern, Proxy, RemoteFacilitator, Route, StartError,
+    TokenKeys,
 };
 use tollway_ledger::{EngineLock, Store};
 use tower::Layer;
@@ -26,6 +27,7 @@ use crate::exit::{Exit, Failure};
 use crate::help::Help;
 use crate::replica::TakesPart;
 use crate::routes::{self, RouteSetting, UNSIGNED_TXID};
+use crate::sdk::SdkRoutes;
 use crate::settings::required;
 use crate::story::Story;
 use crate::wiring::{self, EngineSettings, LocalEngine, NetworkSetting};
@@ -49,6 +51,7 @@ pub struct Opened {
     listener: TcpListener,
     gate: Gate,
     proxy: Proxy,
+    sdk: Option<SdkRoutes>,
     settler: Settler,
     ledger: Store,
     part: TakesPart,
@@ -82,6 +85,7 @@ impl Opened {
             listener,
             gate,
             proxy,
+            sdk: settings.sdk_routes()?,
             settler,
             ledger,
             part,
@@ -92,7 +96,7 @@ impl Opened {
     pub async fn serve(self, stop: CancellationToken) {
         let health = Health::new(self.gate.clone(), self.settler.engine().cloned());
         let priced = self.gate.layer().layer(self.proxy);
-        serve::serve(self.listener, Doors::new(health, priced), stop).await;
+        serve::serve(self.listener, Doors::new(health, priced, self.sdk), stop).await;
         self.gate.drain(serve::DRAIN_TIME).await;
         if let Some(engine) = self.settler.engine()
             && !engine.drain(serve::DRAIN_TIME).await
@@ -288,6 +292,7 @@ impl Settings {
             ));
         }
         settings.check_payees(args)?;
+        settings.sdk_routes()?;
         if settings.routes.is_empty() {
             return Err(Failure::usage(
                 "--route is missing; add --route 'GET /paid/*=$0.01'.",
@@ -326,6 +331,23 @@ impl Settings {
             ));
         }
         Ok(())
+    }
+
+    /// The routes that speak the exchange of the published Starknet session SDK.
+    fn sdk_routes(&self) -> Result<Option<SdkRoutes>, Failure> {
+        let spoken = self.routes.iter().filter(|route| route.starknet_sdk);
+        let pattern = |route: &RouteSetting| {
+            let pattern = route.pattern.parse();
+            pattern.map_err(|e| Failure::usage(format!("--route '{}': {e}", route.pattern)))
+        };
+        let patterns = spoken.map(pattern).collect::<Result<Vec<Pattern>, _>>()?;
+        let paid = |name: &str| self.networks.iter().any(|n| n.network.as_str() == name);
+        if !patterns.is_empty() && !paid("starknet:SN_MAIN") && !paid("starknet:SN_SEPOLIA") {
+            return Err(Failure::usage(
+                "A route is for the Starknet SDK and no Starknet network is paid on; add --network starknet=RPC_URL.",
+            ));
+        }
+        Ok(SdkRoutes::new(patterns))
     }
 
     /// Who is paid on a network.

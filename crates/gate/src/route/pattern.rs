@@ -82,6 +82,14 @@ impl Pattern {
         })
     }
 
+    /// Whether a request for a path, as it arrives, is one that it covers: by any reading
+    /// that the gate takes for the path.
+    #[must_use]
+    pub fn is_asked(&self, method: &Method, raw_path: &str) -> bool {
+        let decision = super::table::decide(std::iter::once(self), method, raw_path);
+        matches!(decision, super::table::Decision::Paid { .. })
+    }
+
     /// Whether a folded path (lower case, no trailing slash) fits.
     pub(crate) fn fits(&self, path: &str) -> bool {
         match self.tokens.as_slice() {

@@ -1,0 +1,122 @@
+//! Routes that speak the exchange of the published Starknet session SDK, before the
+//! gate and in its words: the gate itself knows the standard only.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tollway_core::wire::{PaymentRequired, Version};
+use tollway_core::{Refusal, header};
+use tollway_gate::{Body, GateService, Pattern, Proxy, boxed, empty, full};
+use tollway_starknet::compat::{self, SdkRequirement};
+use tower::ServiceExt;
+
+/// The routes that speak it.
+#[derive(Clone)]
+pub struct SdkRoutes(Arc<Vec<Pattern>>);
+
+impl SdkRoutes {
+    /// None if no route does.
+    pub fn new(patterns: Vec<Pattern>) -> Option<Self> {
+        (!patterns.is_empty()).then(|| Self(Arc::new(patterns)))
+    }
+
+    /// Whether a request is of one of them.
+    pub fn covers<B>(&self, request: &Request<B>) -> bool {
+        let path = request.uri().path();
+        let asks = |pattern: &Pattern| pattern.is_asked(request.method(), path);
+        self.0.iter().any(asks)
+    }
+}
+
+type Answer = Result<Response<Body>, Infallible>;
+
+/// Answers a request of such a route.
+pub async fn exchange(gate: GateService<Proxy>, request: Request<Incoming>) -> Answer {
+    let mut request = request.map(boxed);
+    if let Some(shown) = shown(&request) {
+        let asked = gate.clone().oneshot(without_payment(&request)).await?;
+        let Some(terms) = terms(&asked) else {
+            return Ok(asked);
+        };
+        match payment(&shown, &terms) {
+            Ok((name, value)) => {
+                request.headers_mut().remove(&header::X_PAYMENT);
+                request.headers_mut().insert(name, value);
+            }
+            Err(refusal) => {
+                tracing::debug!(code = refusal.code(), "a payment of the SDK is refused");
+                return Ok(told(asked, &terms, refusal.code()));
+            }
+        }
+    }
+    let answer = gate.oneshot(request).await?;
+    Ok(match terms(&answer) {
+        Some(terms) => {
+            let why = terms.error.clone();
+            told(answer, &terms, why.as_deref().unwrap_or("payment_required"))
+        }
+        None => answer,
+    })
+}
+
+/// The SDK's payment, if one is shown: the standard's version 1 is base64.
+fn shown(request: &Request<Body>) -> Option<String> {
+    let value = request.headers().get(&header::X_PAYMENT)?;
+    let text = value.to_str().ok()?;
+    let fits = compat::is_plain_json(text) && text.len() <= header::MAX_HEADER_BYTES;
+    fits.then(|| text.to_owned())
+}
+
+fn payment(
+    shown: &str,
+    terms: &PaymentRequired,
+) -> Result<(http::HeaderName, HeaderValue), Refusal> {
+    let payment = compat::decode(shown, terms)?;
+    header::payment(Version::V2, &payment)
+}
+
+/// The same question, to hear the terms.
+fn without_payment(request: &Request<Body>) -> Request<Body> {
+    let mut bare = Request::new(empty());
+    *bare.method_mut() = request.method().clone();
+    *bare.uri_mut() = request.uri().clone();
+    *bare.headers_mut() = request.headers().clone();
+    for name in [
+        &header::X_PAYMENT,
+        &header::PAYMENT_SIGNATURE,
+        &CONTENT_LENGTH,
+    ] {
+        bare.headers_mut().remove(name);
+    }
+    bare
+}
+
+fn terms(answer: &Response<Body>) -> Option<PaymentRequired> {
+    if answer.status() != StatusCode::PAYMENT_REQUIRED {
+        return None;
+    }
+    let value = answer.headers().get(&header::PAYMENT_REQUIRED)?;
+    header::decode(value.to_str().ok()?).ok()
+}
+
+/// The terms in the SDK's words; as they are where it cannot pay them.
+fn told(answer: Response<Body>, terms: &PaymentRequired, error: &str) -> Response<Body> {
+    let requirement = SdkRequirement::of(terms);
+    let told = requirement.as_ref().and_then(|requirement| {
+        let value = serde_json::to_vec(requirement).ok()?;
+        Some((requirement, HeaderValue::from_bytes(&value).ok()?))
+    });
+    let Some((requirement, value)) = told else {
+        return answer;
+    };
+    let (mut parts, _) = answer.into_parts();
+    parts.headers.insert(&header::PAYMENT_REQUIRED, value);
+    let json = HeaderValue::from_static("application/json");
+    parts.headers.insert(CONTENT_TYPE, json);
+    parts.headers.remove(CONTENT_LENGTH);
+    let body = compat::body(error, requirement).to_string();
+    Response::from_parts(parts, full(body))
+}
