@@ -50,9 +50,9 @@ const now = () => Math.floor(Date.now() / 1000);
 const artifact = (name) => JSON.parse(readFileSync(join(project, "contracts", "artifacts", `${name}.json`), "utf8"));
 
 /** A facilitator, an account that pays by what it granted, and the session account that spends it. */
-export async function scene(test, { flags = [], money } = {}) {
+async function scene(test, { flags = [], money, node } = {}) {
   await placeFramework(test.chain);
-  const [facilitator, buyer] = await Promise.all([test.tollway.facilitator({ flags }), test.chain.buyer(money)]);
+  const [facilitator, buyer] = await Promise.all([test.tollway.facilitator({ flags, node }), test.chain.buyer(money)]);
   await upgrade(test.chain, buyer);
   const session = generatePrivateKey();
   const client = new HTTPFacilitatorClient({ url: facilitator.url });
@@ -171,6 +171,55 @@ async function replayedLeaf(test) {
   const { isValid, invalidReason } = await client.verify(payload, s.terms());
   assert.deepEqual([isValid, invalidReason], [false, `${PREFIX}already_used`]);
   await expectBalances(test, { buyer: s.buyer, spent: price.atomic });
+}
+
+/** A node of the chain that has no `eth_simulateV1`, as many have none. */
+async function nodeWithoutSimulation(chain) {
+  const server = createServer(async (request, response) => {
+    const chunks = await request.toArray();
+    const body = JSON.parse(Buffer.concat(chunks).toString());
+    const answer = async (call) => {
+      if (call.method === "eth_simulateV1") return { jsonrpc: "2.0", id: call.id, error: { code: -32601, message: "Method not found" } };
+      const asked = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(call) };
+      return (await fetch(chain.url, asked)).json();
+    };
+    const answers = Array.isArray(body) ? await Promise.all(body.map(answer)) : await answer(body);
+    response.writeHead(200, { "content-type": "application/json" });
+    response.end(JSON.stringify(answers));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  server.unref();
+  return `http://127.0.0.1:${server.address().port}`;
+}
+
+/** Without simulated logs the balances around the redemption tell what it does. */
+async function byBalances(test) {
+  const s = await scene(test, { node: await nodeWithoutSimulation(test.chain) });
+  const root = await s.grant();
+  const spent = await s.leaf(root);
+  const settled = await s.client.settle(s.payload([spent, root]), s.terms());
+  assert.equal(settled.success, true, JSON.stringify(settled));
+  await expectMoved(test, { transaction: settled.transaction, buyer: s.buyer });
+  const stranger = await s.leaf(root, { key: generatePrivateKey(), delegator: s.sessionAddress });
+  const verdict = await s.client.verify(s.payload([stranger, root]), s.terms());
+  assert.deepEqual([verdict.isValid, verdict.invalidReason], [false, `${PREFIX}signature`]);
+
+  const hostileBuyer = await test.chain.buyer();
+  const { abi, runtime } = artifact("MoodyDelegator");
+  await test.chain.read.request({ method: "anvil_setCode", params: [hostileBuyer.address, runtime] });
+  for (const [mood, code] of [
+    ["idle", "effect"],
+    ["less", "effect"],
+    ["twice", "effect"],
+    ["burnsGas", "simulation_failed"],
+  ]) {
+    await test.chain.send({ to: hostileBuyer.address, data: encodeFunctionData({ abi, functionName: "set", args: [MOODS[mood]] }) });
+    const theirs = await s.grant({ key: hostileBuyer.key });
+    const { isValid, invalidReason } = await s.client.verify(s.payload([await s.leaf(theirs), theirs]), s.terms());
+    assert.deepEqual([isValid, invalidReason], [false, PREFIX + code], mood);
+  }
+  assert.equal(await test.chain.balance(hostileBuyer.address), hostileBuyer.amount);
 }
 
 /** What the framework would let through, and we do not; and what it refuses, with our codes. */
@@ -325,6 +374,48 @@ const inSimulationOnly = (mood) => async (test) => {
   assert.ok(sent.length > 0 && sent.length <= 3, `sent ${sent.length} times`);
   assert.ok(lost <= 3n * 750_000n, `lost ${lost}`);
 };
+
+/** Payments of several accounts share transactions, by the settling account's own batch; one that fails fails alone. */
+async function sharedTransactions(test) {
+  const s = await scene(test, { flags: ["--self-calls"] });
+  const buyers = [s.buyer];
+  for (let more = 0; more < 8; more += 1) {
+    const buyer = await test.chain.buyer();
+    await upgrade(test.chain, buyer);
+    buyers.push(buyer);
+  }
+  const { abi, runtime } = artifact("MoodyDelegator");
+  const bad = buyers[4];
+  await test.chain.read.request({ method: "anvil_setCode", params: [bad.address, runtime] });
+  await test.chain.send({ to: bad.address, data: encodeFunctionData({ abi, functionName: "set", args: [MOODS.trapsGas] }) });
+  const good = buyers.filter((buyer) => buyer !== bad);
+  const all = await settledAtOnce(s, good);
+  assert.ok(all.every(({ success }) => success), JSON.stringify(all));
+  const settled = await settledAtOnce(s, buyers);
+  const failed = buyers.filter((_, index) => !settled[index].success);
+  assert.deepEqual(failed.map(({ address }) => address), [bad.address], JSON.stringify(settled));
+  assert.equal(await test.chain.balance(test.payTo), 16n * price.atomic);
+  for (const round of [all, settled]) {
+    const sharing = new Map();
+    for (const { success, transaction } of round) if (success) sharing.set(transaction, (sharing.get(transaction) ?? 0) + 1);
+    const [hash, most] = [...sharing].sort((one, other) => other[1] - one[1])[0];
+    assert.ok(most >= 2, `each of ${sharing.size} transactions settles one payment`);
+    const { gasUsed } = await test.chain.read.getTransactionReceipt({ hash });
+    const beside = round === settled ? ", beside one that burns its gas" : "";
+    test.note(`8 payments in ${sharing.size} transactions; ${most} in one for ${gasUsed} gas, ${gasUsed / BigInt(most)} each${beside}`);
+  }
+}
+
+/** One payment of each, with a grant of its own, all settled at once. */
+async function settledAtOnce(s, buyers) {
+  const payments = await Promise.all(
+    buyers.map(async ({ key }) => {
+      const root = await s.grant({ key });
+      return s.payload([await s.leaf(root), root]);
+    }),
+  );
+  return Promise.all(payments.map((payment) => s.client.settle(payment, s.terms())));
+}
 
 /** A manager that the operator allowed by mistake and that does nothing is seen through by the effect. */
 async function idleManager(test) {
@@ -668,6 +759,8 @@ export const cases = [
   permissionCase("permission-revoked-elsewhere", revokedElsewhere),
   permissionCase("permission-supported", supported),
   permissionCase("permission-settles", settles, ["base-sepolia", "sei-testnet"]),
+  permissionCase("permission-shared-transactions", sharedTransactions),
+  permissionCase("permission-node-without-simulation", byBalances),
   permissionCase("permission-longest-chain", longestChain),
   permissionCase("permission-attack-refusals", refusals),
   permissionCase("permission-attack-replayed-leaf", replayedLeaf),

@@ -58,14 +58,13 @@ export class Tollway {
     return ["--ledger", `sqlite:${join(this.test.directory, `${name}-${(files += 1)}.db`)}`];
   }
 
-  #network() {
-    const { chain } = this.test;
-    return ["--network", `${chain.network.caip2}=${chain.url}`];
+  #network(node = this.test.chain.url) {
+    return ["--network", `${this.test.chain.network.caip2}=${node}`];
   }
 
-  async facilitator({ flags = [] } = {}) {
+  async facilitator({ flags = [], node } = {}) {
     const signer = await this.test.chain.signer();
-    const args = ["--listen", "127.0.0.1:0", ...this.#network(), "--signer-key-file", keyFile(this.test.directory, signer.key)];
+    const args = ["--listen", "127.0.0.1:0", ...this.#network(node), "--signer-key-file", keyFile(this.test.directory, signer.key)];
     const server = this.#start("facilitator", [...args, ...flags, ...this.#ledger("facilitator")]);
     return { url: await server.ready(), signer, process: server };
   }

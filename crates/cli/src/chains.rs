@@ -8,7 +8,7 @@ use std::time::Duration;
 use tollway_core::assets::{AssetInfo, AssetTable};
 use tollway_core::money::Decimal;
 use tollway_core::{Address, Chain, Family, Network};
-use tollway_evm::{EvmChain, EvmConfig, EvmSigner};
+use tollway_evm::{BatchWay, EvmChain, EvmConfig, EvmSigner};
 use tollway_rpc::RpcClient;
 use tollway_starknet::{StarkKey, StarknetAccount, StarknetChain, StarknetConfig};
 
@@ -239,6 +239,9 @@ impl ServedChain {
         config.helper = signers.beside.helper.clone();
         config.wallet_factories = signers.beside.wallet_factories.clone();
         config.settler_payees = signers.beside.settler_payees.clone();
+        if setting.self_calls {
+            config.limits.batch_way = BatchWay::SelfCall;
+        }
         if let Some(remaining) = min_validity {
             config.limits.verify_remaining = remaining;
         }
@@ -261,7 +264,7 @@ impl ServedChain {
         use tollway_starknet::StartError as Starknet;
         let dead = match self {
             Self::Evm(chain) => match chain.check().await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return make_ready(chain).await,
                 Err(error @ Evm::Node { .. }) => error.to_string(),
                 Err(error) => return Err(Failure::usage(error)),
             },
@@ -274,6 +277,18 @@ impl ServedChain {
         eprintln!("tollway: {dead}. Payments are refused until it answers.");
         Ok(())
     }
+}
+
+/// Settling accounts that shall call as themselves are given the code for it.
+async fn make_ready(chain: &EvmChain) -> Result<(), Failure> {
+    if chain.limits().batch_way != BatchWay::SelfCall {
+        return Ok(());
+    }
+    let sent = chain.set_up_self_calls().await.map_err(Failure::new)?;
+    for transaction in sent {
+        eprintln!("tollway: made ready for shared transactions: {transaction}");
+    }
+    Ok(())
 }
 
 fn starknet(

@@ -341,6 +341,10 @@ pub struct FacilitatorArgs {
     /// Pay at most this much STRK a day for one caller [default: 10].
     #[arg(long, value_name = "STRK")]
     pub sponsor_fees_per_day: Option<String>,
+    /// Settling accounts call as themselves, by an EIP-7702 delegation to our own executor: permissions
+    /// then share transactions too. Where it is missing it is set up at the start, for gas.
+    #[arg(long)]
+    pub self_calls: bool,
     /// Delegation manager that permissions (ERC-7710) are redeemed through, in the place of the
     /// published one, or NETWORK=none to settle none there; may be repeated.
     #[arg(long = "delegation-manager", value_name = "NETWORK=ADDRESS")]

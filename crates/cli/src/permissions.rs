@@ -241,3 +241,76 @@ fn taken(name: &str) -> Failure {
         "There is, or was, a permission {name}; choose another name."
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{B256, U256};
+
+    use super::*;
+
+    fn permission() -> Permission {
+        Permission {
+            network: Network::eip155(84532),
+            manager: Address::repeat_byte(7),
+            session: EvmSigner::random().unwrap(),
+            chain: vec![Delegation {
+                delegate: Address::repeat_byte(1),
+                delegator: Address::repeat_byte(2),
+                authority: B256::repeat_byte(0xff),
+                caveats: Vec::new(),
+                salt: U256::from(9),
+                signature: Bytes::from_static(b"signature"),
+            }],
+        }
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            network: "eip155:84532".to_owned(),
+            payer: "0x02".to_owned(),
+            session: "0x01".to_owned(),
+            asset: "0x03".to_owned(),
+            allowance: "10".to_owned(),
+            period: None,
+            expires: None,
+            redeemers: None,
+            payee: None,
+            manager: "0x07".to_owned(),
+        }
+    }
+
+    fn code(result: Result<Permission, Failure>) -> Option<String> {
+        result.err().and_then(|failure| failure.code)
+    }
+
+    #[test]
+    fn a_permission_is_kept_encrypted_and_not_spent_once_it_was_revoked() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Permissions::open(home.path()).unwrap();
+        let kept = permission();
+        store.store("weather", &kept, &facts(), "sesame").unwrap();
+
+        let file = fs::read_to_string(home.path().join("permissions/weather.json")).unwrap();
+        let key = hex::encode(kept.session.secret_bytes().as_slice());
+        assert!(!file.contains(&key) && !file.contains(&hex::encode("signature")));
+        assert!(file.contains("\"allowance\":\"10\""), "it can be listed");
+
+        let read = store.unlock("weather", "sesame").unwrap();
+        assert_eq!(read.session.address(), kept.session.address());
+        assert_eq!((read.manager, read.chain), (kept.manager, kept.chain));
+        assert!(store.unlock("weather", "other").is_err());
+        assert!(store.require_free("weather").is_err());
+
+        store.bury("weather").unwrap();
+        let revoked = Some(codes::PERMISSION_REVOKED.to_owned());
+        assert_eq!(code(store.unlock("weather", "sesame")), revoked);
+        assert!(
+            store.read("weather", "sesame").is_ok(),
+            "to revoke it on chain"
+        );
+        assert!(store.list().unwrap()[0].revoked);
+        store.bury("weather").unwrap();
+        assert!(store.bury("nothing").is_err());
+        assert!(store.require_free("../weather").is_err());
+    }
+}

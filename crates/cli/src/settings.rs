@@ -148,6 +148,7 @@ impl FacilitatorArgs {
             sponsor_account: self.sponsor_account.or(file.sponsor_account),
             sponsor_entrypoints: either(self.sponsor_entrypoints, file.sponsor_entrypoints),
             sponsor_fees_per_day: self.sponsor_fees_per_day.or(file.sponsor_fees_per_day),
+            self_calls: self.self_calls || file.self_calls,
             delegation_managers: either(self.delegation_managers, file.delegation_managers),
             callers: file.callers,
             min_validity: self.min_validity.or(file.min_validity),

@@ -29,6 +29,8 @@ pub struct NetworkSetting {
     pub rpc: Vec<Url>,
     /// Delegation managers in the place of the published one.
     pub delegation_managers: Option<Vec<alloy_primitives::Address>>,
+    /// Whether settling accounts call as themselves, by EIP-7702.
+    pub self_calls: bool,
 }
 
 /// Reads `--network NETWORK[=RPC_URL[,RPC_URL …]]`.
@@ -58,6 +60,7 @@ pub fn networks(
             network,
             rpc,
             delegation_managers: None,
+            self_calls: false,
         });
     }
     Ok(settings)

@@ -20,6 +20,9 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
     let listen = required(args.listen.as_deref(), "--listen", "127.0.0.1:4020")?;
     let mut networks = wiring::networks(&args.networks, environment)?;
     wiring::delegation_managers(&args.delegation_managers, &mut networks)?;
+    for setting in &mut networks {
+        setting.self_calls = args.self_calls;
+    }
     let assets = chains::assets(&args.starknet_assets)?;
     let sponsors = Sponsors::read(&args, &networks)?;
     let finality = wiring::finality(args.finality.as_deref(), "--finality")?;

@@ -86,6 +86,7 @@ pub fn node(session: &KeptSession, environment: &Environment) -> Result<RpcClien
         network: session.network.clone(),
         rpc: Vec::new(),
         delegation_managers: None,
+        self_calls: false,
     };
     for url in &session.rpc {
         setting.rpc.push(wiring::http_url(url, "The RPC URL")?);

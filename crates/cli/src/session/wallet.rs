@@ -41,6 +41,7 @@ impl PayingSession {
             network: self.kept.network.clone(),
             rpc: rpc.collect::<Result<_, _>>()?,
             delegation_managers: None,
+            self_calls: false,
         })
     }
 

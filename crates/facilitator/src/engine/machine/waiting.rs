@@ -18,6 +18,8 @@ use super::{Effect, Subject};
 const LONGEST_GATHER: Duration = Duration::from_millis(200);
 /// What signing, storing and sending take, with room.
 const SENDING: Duration = Duration::from_millis(80);
+/// Payments of one account that are planned at once.
+const MOST_PINNED: usize = 16;
 /// Planned transactions that may wait for lanes before more is planned.
 const MOST_READY: usize = 64;
 
@@ -158,9 +160,10 @@ impl Turn<'_> {
 
     /// Whether the lane was given something to plan.
     fn start_planning(&mut self, signer: &Address) -> bool {
-        if let Some(id) = self.next_pinned(signer) {
-            if let Some(planned) = self.take_waiting(&id) {
-                self.plan_on(signer, vec![id], vec![planned]);
+        if let Some(first) = self.next_pinned(signer) {
+            let (ids, payments) = self.with_others_pinned(signer, first);
+            if !ids.is_empty() {
+                self.plan_on(signer, ids, payments);
             }
             return true;
         }
@@ -218,6 +221,38 @@ impl Turn<'_> {
         if !lane.pinned_last {
             return None;
         }
+        self.pop_pinned(signer)
+    }
+
+    /// The payment, and those that wait for the same account behind it: the chain
+    /// says which of them can share a transaction.
+    fn with_others_pinned(
+        &mut self,
+        signer: &Address,
+        first: PaymentId,
+    ) -> (Vec<PaymentId>, Vec<PlannedPayment>) {
+        let most = self.rules.batch_max.clamp(1, MOST_PINNED);
+        let (mut ids, mut payments) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(id) = next.take() {
+            let alone = self.state.payments.get(&id).is_some_and(|p| p.alone);
+            if alone && !ids.is_empty() {
+                self.put_back(&id);
+                break;
+            }
+            if let Some(planned) = self.take_waiting(&id) {
+                ids.push(id);
+                payments.push(planned);
+            }
+            if alone || ids.len() >= most {
+                break;
+            }
+            next = self.pop_pinned(signer);
+        }
+        (ids, payments)
+    }
+
+    fn pop_pinned(&mut self, signer: &Address) -> Option<PaymentId> {
         let line = self.state.pinned.get_mut(signer)?;
         let id = line.pop();
         if line.len() == 0 {
