@@ -1,14 +1,19 @@
 //! Passes, from the permit to the money: bought at the token door of a real
 //! gate, and settled on the chain.
 
+use alloy_primitives::{Address, B256, U256};
 use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use tollway_devnet::Mining;
+use tollway_evm::typed_data::{Authorization, Domain};
+use tollway_evm::{EvmSigner, sign_authorization};
 
 use crate::harness::town::{BUYER, NETWORK, PRICE, Town, set};
 use crate::harness::upstream::GOODS;
 use crate::harness::{Buyer, Program, raw, seconds, until};
 
+/// What the town pays with.
+const DOLLAR: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
 const HOURLY: &str = "GET /paid/*=$0.01; pass=1h";
 
 /// A gate that sells an hour, and dies at a place if one is named.
@@ -175,15 +180,13 @@ async fn a_pass_for_calls_is_bought_by_header_and_used_up() {
     town.paid_exactly_once();
 }
 
-#[tokio::test]
-async fn an_eip_2612_permit_buys_a_pass_and_pays_through_the_settler() {
-    let town = Town::new().await;
-    let (_gate, gate) = shop(&town, "/paid/*=$0.01; pass=1h; methods=eip2612", None).await;
+/// What a wallet signs for a gate's EIP-2612 terms, as clients post it.
+async fn permit_2612(town: &Town, gate: &str) -> Value {
     let terms = Buyer::new(&BUYER).terms(&format!("{gate}/paid/x")).await;
     let mut config = tollway_rpc::RpcConfig::new(vec![town.rpc().parse().unwrap()]);
     config.allow_plain_http = true;
     let node = tollway_rpc::RpcClient::new(config).unwrap();
-    let signer = tollway_evm::EvmSigner::from_bytes(&BUYER.key.0).unwrap();
+    let signer = EvmSigner::from_bytes(&BUYER.key.0).unwrap();
     let wallet = tollway_evm::EvmWallet::new(signer).with_node(NETWORK.parse().unwrap(), node);
     let accepted = tollway_core::Terms::check(terms.accepts[0].clone()).unwrap();
     let limits = tollway_core::Limits {
@@ -195,7 +198,7 @@ async fn an_eip_2612_permit_buys_a_pass_and_pays_through_the_settler() {
     let (permit, signature) = (&signed["permit"], signed["signature"].as_str().unwrap());
     let number = |key: &str| permit[key].as_str().unwrap().parse::<u64>().unwrap();
     let half = |at: usize| format!("0x{}", signature[at..at + 64].trim_start_matches('0'));
-    let posted = json!({
+    json!({
         "version": "Version 0.1",
         "permit": {
             "permit_type": "EIP2612",
@@ -212,7 +215,82 @@ async fn an_eip_2612_permit_buys_a_pass_and_pays_through_the_settler() {
             "deadline": number("deadline"),
             "chain_id": 84532,
         },
-    });
+    })
+}
+
+/// All of the buyer's money goes elsewhere.
+fn robbed(town: &Town) {
+    let signer = EvmSigner::from_bytes(&BUYER.key.0).unwrap();
+    let dollar = DOLLAR.parse().unwrap();
+    let authorization = Authorization {
+        from: signer.address(),
+        to: Address::repeat_byte(0xbe),
+        value: town.chain.balance_of(signer.address()),
+        valid_after: U256::ZERO,
+        valid_before: U256::from(u64::MAX),
+        nonce: B256::repeat_byte(7),
+    };
+    let domain = Domain::new("USDC", "2", 84_532, dollar);
+    let signed = sign_authorization(&signer, &domain, authorization);
+    let (said, signature) = (&signed.authorization, &signed.signature);
+    // transferWithAuthorization(address,address,uint256,uint256,uint256,bytes32,uint8,bytes32,bytes32)
+    let mut call = vec![0xe3, 0xee, 0x16, 0x0e];
+    for word in [
+        said.from.into_word(),
+        said.to.into_word(),
+        said.value.into(),
+        said.valid_after.into(),
+        said.valid_before.into(),
+        said.nonce,
+        U256::from(signature[64]).into(),
+        B256::from_slice(&signature[..32]),
+        B256::from_slice(&signature[32..64]),
+    ] {
+        call.extend_from_slice(word.as_slice());
+    }
+    town.chain.system_call(dollar, call.into()).unwrap();
+}
+
+#[tokio::test]
+async fn a_permit_that_failed_can_be_signed_again_under_its_number() {
+    let town = Town::with_manual_blocks().await;
+    let (_gate, gate) = shop(&town, "/paid/*=$0.01; pass=1h; methods=eip2612", None).await;
+    let first = permit_2612(&town, &gate).await;
+    let dead = bought(&gate, &first).await;
+    robbed(&town);
+    town.chain
+        .set_mining(Mining::Interval(std::time::Duration::from_millis(100)));
+    let buyer = Buyer::new(&BUYER);
+    let url = format!("{gate}/paid/x");
+    until(seconds(40), "its token is dead", async || {
+        buyer.get(&url, &shown(&dead)).await.status == 402
+    })
+    .await;
+    town.nothing_was_paid();
+
+    town.chain
+        .mint(BUYER.address, U256::from(10 * PRICE))
+        .unwrap();
+    let second = permit_2612(&town, &gate).await;
+    let number = |posted: &Value| posted["permit"]["nonce"].clone();
+    assert_eq!(number(&second), number(&first), "tokens count permits");
+    assert_ne!(second, first);
+    let token = bought(&gate, &second).await;
+    until(seconds(20), "it is settled", async || {
+        town.transfers().len() == 1
+    })
+    .await;
+    let reply = buyer.get(&url, &shown(&token)).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, GOODS));
+    assert_eq!(buyer.get(&url, &shown(&dead)).await.status, 402);
+    town.paid_exactly_once();
+}
+
+#[tokio::test]
+async fn an_eip_2612_permit_buys_a_pass_and_pays_through_the_settler() {
+    let town = Town::new().await;
+    let (_gate, gate) = shop(&town, "/paid/*=$0.01; pass=1h; methods=eip2612", None).await;
+    let posted = permit_2612(&town, &gate).await;
     let token = bought(&gate, &posted).await;
     let reply = Buyer::new(&BUYER)
         .get(&format!("{gate}/paid/x"), &shown(&token))

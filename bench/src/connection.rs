@@ -39,13 +39,26 @@ impl Connection {
     /// Sends one request and reads its answer. A connection that breaks gives
     /// an answer without a status that says why: it counts as no yes.
     pub async fn ask(&mut self, method: Method, path: &str, body: Vec<u8>) -> Answer {
-        let request = Request::builder()
+        self.ask_with(method, path, body, None).await
+    }
+
+    /// The same, with what `Authorization` is to say.
+    pub async fn ask_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        authorization: Option<&str>,
+    ) -> Answer {
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", &self.address)
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .expect("request");
+            .header("content-type", "application/json");
+        if let Some(said) = authorization {
+            request = request.header("authorization", said);
+        }
+        let request = request.body(Full::new(Bytes::from(body))).expect("request");
         let start = Instant::now();
         let (status, body) = match self.exchange(request).await {
             Ok(answer) => answer,

@@ -20,6 +20,7 @@ pub struct Load {
     method: Method,
     bodies: VecDeque<Vec<u8>>,
     concurrency: usize,
+    authorization: Option<Arc<str>>,
 }
 
 /// What came back.
@@ -39,6 +40,15 @@ impl Load {
             method: Method::POST,
             bodies: bodies.into(),
             concurrency,
+            authorization: None,
+        }
+    }
+
+    /// Shows an access token with each.
+    pub fn bearer(self, token: &str) -> Self {
+        Self {
+            authorization: Some(format!("Bearer {token}").into()),
+            ..self
         }
     }
 
@@ -64,6 +74,7 @@ impl Load {
                     self.method.clone(),
                     self.path,
                     queue.clone(),
+                    self.authorization.clone(),
                 ))
             })
             .collect();
@@ -105,10 +116,12 @@ async fn work(
     method: Method,
     path: &'static str,
     queue: Queue,
+    authorization: Option<Arc<str>>,
 ) -> Vec<Answer> {
     let mut answers = Vec::new();
     while let Some(body) = next(&queue) {
-        answers.push(connection.ask(method.clone(), path, body).await);
+        let said = authorization.as_deref();
+        answers.push(connection.ask_with(method.clone(), path, body, said).await);
     }
     answers
 }
@@ -140,6 +153,11 @@ impl Measured {
         if let Some(answer) = self.answers.iter().find(|answer| answer.status != status) {
             panic!("{name} answered {}", answer.describe());
         }
+    }
+
+    /// One answer's body.
+    pub fn any_body(&self) -> &[u8] {
+        self.answers.first().map_or(&[], |answer| &answer.body)
     }
 
     /// How many answers hold this text.

@@ -43,6 +43,7 @@ pub struct Payers {
     signers: Vec<EvmSigner>,
     requirements: PaymentRequirements,
     signed: u64,
+    lifetime: u64,
 }
 
 impl Payers {
@@ -67,7 +68,13 @@ impl Payers {
                 .collect(),
             requirements: requirements(),
             signed: 0,
+            lifetime: LIFETIME,
         }
+    }
+
+    /// Authorizations that live so many seconds.
+    pub fn lasting(self, lifetime: u64) -> Self {
+        Self { lifetime, ..self }
     }
 
     /// Each payment asks for a transaction of its own.
@@ -100,7 +107,7 @@ impl Payers {
                 to: shop(),
                 value,
                 valid_after: U256::from(now - BACKDATE),
-                valid_before: U256::from(now + LIFETIME),
+                valid_before: U256::from(now + self.lifetime),
                 nonce: nonce(self.signed),
             };
             all.push(sign_authorization(signer, &domain, authorization));
@@ -114,6 +121,11 @@ impl Payers {
             .iter()
             .map(|signed| self.body(signed))
             .collect()
+    }
+
+    /// Bodies for a token door, as clients of permit doors post them.
+    pub fn permits(&mut self, count: usize) -> Vec<Vec<u8>> {
+        self.sign(count).iter().map(permit).collect()
     }
 
     /// What a buyer sends.
@@ -136,6 +148,32 @@ impl Payers {
             .to_string()
             .into_bytes()
     }
+}
+
+fn permit(signed: &SignedAuthorization) -> Vec<u8> {
+    let a = &signed.authorization;
+    let (r, s, v) = (
+        &signed.signature[..32],
+        &signed.signature[32..64],
+        signed.signature[64],
+    );
+    json!({
+        "version": "Version 0.1",
+        "permit": {
+            "permit_type": "ERC3009",
+            "signature": { "r": B256::from_slice(r), "s": B256::from_slice(s), "v": v },
+            "token": dollar(),
+            "chain_id": CHAIN,
+            "authorizer": a.from,
+            "recipient": a.to,
+            "value": a.value.to_string(),
+            "validAfter": a.valid_after.to_string(),
+            "validBefore": a.valid_before.to_string(),
+            "nonce": a.nonce,
+        },
+    })
+    .to_string()
+    .into_bytes()
 }
 
 /// Never the same twice, in this run and among runs.

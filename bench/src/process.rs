@@ -20,6 +20,17 @@ pub struct Spec {
     arguments: fn(&str, &Path) -> Vec<String>,
 }
 
+/// Our gate, which sells passes and settles by itself, before a server that
+/// answers every request.
+pub fn pass_gate(root: &Path) -> Spec {
+    Spec {
+        name: "tollway",
+        settles: false,
+        program: root.join("target/release/tollway"),
+        arguments: tollway_pass_gate,
+    }
+}
+
 impl Spec {
     /// All that were built.
     pub fn all(root: &Path) -> Vec<Self> {
@@ -108,6 +119,21 @@ fn tollway_gate(url: &str, scratch: &Path) -> Vec<String> {
         scratch.display()
     ));
     arguments.push("GET /paid/*=$0.01".into());
+    arguments
+}
+
+/// `url`: the node's and, after a blank, that of the server behind.
+fn tollway_pass_gate(url: &str, scratch: &Path) -> Vec<String> {
+    let (node, upstream) = url.split_once(' ').expect("two URLs");
+    let folder = scratch.display();
+    let mut arguments = words(&format!(
+        "gate --listen 127.0.0.1:0 --upstream {upstream} --pay-to {} --network eip155:84532={node} \
+         --facilitator local --signer-key-file {} --ledger sqlite:{folder}/ledger.db \
+         --token-key-file {folder}/token.keys --exposure 1000000 --exposure-per-payer 1000000 --route",
+        payments::shop(),
+        key_file(scratch),
+    ));
+    arguments.push("GET /paid/*=$0.01; pass=1h".into());
     arguments
 }
 

@@ -11,15 +11,17 @@ mod profile;
 mod records;
 mod settle;
 mod starknet;
+mod tokens;
 mod verify;
 
 use crate::Bench;
 use crate::report::Table;
 
 /// Their names, in the order they run in.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "verify",
     "challenge",
+    "tokens",
     "settle",
     "blocks",
     "burst",
@@ -41,6 +43,7 @@ pub async fn run(bench: &Bench, table: &mut Table) {
         match name {
             "verify" => verify::run(bench, table).await,
             "challenge" => challenge::run(bench, table).await,
+            "tokens" => tokens::run(bench, table).await,
             "settle" => settle::run(bench, table).await,
             "blocks" => blocks::run(bench, table).await,
             "burst" => burst::run(bench, table).await,
