@@ -2,9 +2,14 @@
 
 use tollway_sweep::{Scene, Setup};
 
-/// Steps that no server here takes: what only the ledger offers.
-const ELSEWHERE: [&str; 4] = [
+/// Steps that no server here takes: what only the ledger offers, and what is
+/// metered, whose own stories end gates.
+const ELSEWHERE: [&str; 8] = [
+    "grant::metered::",
+    "grant::promised::",
     "saga::conclude::",
+    "saga::meter::",
+    "saga::metered::",
     "saga::note::",
     "saga::release_signer::",
     "saga::revoke::",
