@@ -3,10 +3,12 @@
 use alloy_primitives::U256;
 use alloy_sol_types::SolCall;
 use serde_json::{Value, json};
+use tollway_core::assets::AssetTable;
 use tollway_core::wire::PaymentRequirements;
 use tollway_core::{Chain, Finality, Lookup, Outcome, Phase, Settlement, TxHash, Wallet};
 use tollway_devnet::{DEV_ACCOUNTS, Preset};
-use tollway_evm::MULTICALL3;
+use tollway_evm::{EvmChain, MULTICALL3};
+use tollway_rpc::{RpcClient, RpcConfig};
 
 use super::*;
 use crate::support::world::NOW;
@@ -485,4 +487,57 @@ async fn on_a_chain_whose_receipts_are_final_one_block_is_as_deep_as_many() {
         );
         assert!(matches!(lookup.await.unwrap(), Lookup::Settled(_)));
     }
+}
+
+#[tokio::test]
+async fn one_node_that_lags_does_not_make_a_transaction_unknown() {
+    let world = World::new().await;
+    let terms = terms(&world);
+    let payment = shown(&world, &terms).await;
+    let intent = inspect(&world.chain, &terms, &payment).unwrap();
+    // It has as many blocks, and not that one.
+    let lags = World::new().await;
+    lags.devnet.mine(world.devnet.block_number()).unwrap();
+    let urls = [lags.url(), world.url()].map(|url| url.parse().unwrap());
+    let rpc = RpcClient::new(RpcConfig::new(urls.to_vec())).unwrap();
+    let chain = EvmChain::connect(world.config(rpc)).await.unwrap();
+    let Settlement::Observe { transaction } = &intent.settlement else {
+        panic!("not observed");
+    };
+    for _ in 0..4 {
+        let (identity, expected) = (&intent.identity, &intent.expected);
+        let outcome = chain.observe(transaction, identity, expected, Finality::Included);
+        let outcome = outcome.await.unwrap();
+        let seen = matches!(
+            outcome,
+            Outcome::Settled(_) | Outcome::Included { moved: true, .. }
+        );
+        assert!(seen, "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_is_overtaken_only_by_another_of_its_nonce_in_a_final_block() {
+    let devnet = tollway_devnet::Devnet::builder()
+        .fixed_time(NOW)
+        .finality(1, 2);
+    let world = World::with(devnet.build().unwrap(), AssetTable::builtin()).await;
+    let terms = terms(&world);
+    let prepared = prepare(&world, &terms).await.unwrap();
+    let raw = prepared.transaction.clone().unwrap();
+    let payment = present(&terms, prepared.payload, None);
+    let identity = inspect(&world.chain, &terms, &payment).unwrap().identity;
+    let overtaken = async || world.chain.is_overtaken(&identity, &raw).await.unwrap();
+    assert!(!overtaken().await, "it may still be included");
+    // Its own inclusion is none, however deep.
+    let snapshot = world.devnet.snapshot();
+    let wallet = world.wallet(key(0));
+    wallet.broadcast(&world.network, &raw).await.unwrap();
+    world.devnet.mine(9).unwrap();
+    assert!(!overtaken().await, "it was included");
+    assert!(world.devnet.revert(snapshot));
+    transfer(&world, &key(0), 3, 1);
+    assert!(!overtaken().await, "the other one may go again");
+    world.devnet.mine(2).unwrap();
+    assert!(overtaken().await);
 }
