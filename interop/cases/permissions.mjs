@@ -732,6 +732,16 @@ async function notForPermissions(test) {
   assert.deepEqual([code, /permission_no_terms/.test(stderr)], [5, true], stderr);
 }
 
+/** The example that does it all as a library. */
+async function example(test) {
+  const { url, upstream, buyer } = await counter(test);
+  const said = await test.example("spend_permission", [url, test.chain.url, test.tollway.keyFlags(buyer.key)[1]]);
+  assert.equal(said.code, 0, said.stderr);
+  assert.ok(said.stdout.includes(test.secret), said.stdout);
+  assert.equal(upstream.handled(), 1);
+  await expectBalances(test, { buyer, spent: price.atomic });
+}
+
 const browserCase = (name, run) => ({ ...permissionCase(name, run), browser: true });
 
 export const cases = [
@@ -747,6 +757,8 @@ export const cases = [
     raises: "permission_weaker",
     "drops-redeemer": "permission_weaker",
     "drops-expiry": "permission_weaker",
+  })),
+  browserCase("permission-request-open-grants", requestsThatFail({
     "drops-payee": "permission_weaker",
     opens: "permission_open",
   })),
@@ -755,6 +767,7 @@ export const cases = [
   permissionCase("permission-request-not-offered", notForPermissions),
   permissionCase("permission-kit-pays", kitPays),
   permissionCase("permission-kit-reads-ours", kitReadsOurs),
+  permissionCase("permission-example", example),
   permissionCase("permission-our-pair", ourOwnPair),
   permissionCase("permission-revoked-elsewhere", revokedElsewhere),
   permissionCase("permission-supported", supported),

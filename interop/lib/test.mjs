@@ -1,11 +1,11 @@
 // One run of one case: its chain, its working directory, its processes.
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { generatePrivateKey, privateKeyToAddress } from "viem/accounts";
 import { price } from "./networks.mjs";
-import { axiom, python, root } from "./paths.mjs";
+import { axiom, project, python, root } from "./paths.mjs";
 import { Process } from "./process.mjs";
 import { Tollway, weatherBinary } from "./tollway.mjs";
 
@@ -91,6 +91,15 @@ export class Test {
     const { code, stdout, stderr } = await agent.result(CLIENT_TIMEOUT_MS);
     if (code !== 0) throw new Error(`${agent.name} ended with ${code}: ${reason(stderr)}`);
     return JSON.parse(stdout);
+  }
+
+  /** Runs a program of examples/, which is built where it is missing. */
+  async example(name, args) {
+    const path = join(project, "target", "debug", name);
+    const cargo = ["run", "--quiet", "--locked", "-p", "tollway-examples", "--bin", name, "--"];
+    const [command, before] = existsSync(path) ? [path, []] : ["cargo", cargo];
+    const program = this.own(new Process(`examples/${name}`, command, [...before, ...args], { cwd: project }));
+    return program.result(CLIENT_TIMEOUT_MS);
   }
 
   /** Stops everything; a Tollway server that does not end cleanly on SIGTERM is an error. */
