@@ -96,6 +96,23 @@ pub(crate) fn early(
     with_receipt(with_retry_after(answer, SHOW_AGAIN), version, &receipt)
 }
 
+/// A transaction was shown that cannot buy this any more, or not here: no terms,
+/// since whoever shows one has paid.
+pub(crate) fn late(version: Version, receipt: SettleResponse, refusal: &Refusal) -> Response<Body> {
+    let receipt = SettleResponse {
+        success: false,
+        error_reason: Some(refusal.code().to_owned()),
+        error_message: Some(refusal.message().to_owned()),
+        ..receipt
+    };
+    let answer = problem(
+        StatusCode::PAYMENT_REQUIRED,
+        refusal.code(),
+        refusal.message(),
+    );
+    with_receipt(answer, version, &receipt)
+}
+
 /// The authorization was used before, and the content went to who used it: no
 /// terms, so that nobody pays twice for one purchase.
 pub(crate) fn duplicate(version: Version, receipt: &SettleResponse) -> Response<Body> {

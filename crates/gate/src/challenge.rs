@@ -321,7 +321,7 @@ fn fresh(gate: &Inner, sale: &Sale, path: &str, reason: Option<Reason<'_>>) -> R
     }
 }
 
-/// The answer to a payment that is not taken: the reason, and the terms again.
+/// The answer to a payment that is not taken: the reason, and mostly the terms again.
 pub(crate) fn rejected(gate: &Inner, sale: &Sale, path: &str, why: &Rejection) -> Response<Body> {
     let refusal = &why.refusal;
     if let Some(detail) = refusal.detail() {
@@ -332,6 +332,9 @@ pub(crate) fn rejected(gate: &Inner, sale: &Sale, path: &str, why: &Rejection) -
         route: sale.pattern.clone(),
         code: refusal.code().to_owned(),
     });
+    if !why.tells_terms {
+        return answer::problem(why.status, refusal.code(), refusal.message());
+    }
     let reason = Reason {
         error: &why.error,
         message: refusal.message(),

@@ -165,6 +165,9 @@ pub(crate) struct Sale {
     pub offers: Vec<Offer>,
     /// Whether its terms differ from answer to answer: it takes signed proofs.
     pub is_stamped: bool,
+    /// What its price was asked for, where that is more than the route: method,
+    /// path and query.
+    pub asked: String,
     pub pass: Option<SoldPass>,
     pub meter: Option<Meter>,
     /// What its 402 body says of tokens, where it sells a pass.
@@ -283,13 +286,20 @@ impl Inner {
                 Quote::Pay(offers) => offers,
             },
         };
-        let sale = self.sale(route, &offers).map_err(|error| {
+        let mut sale = self.sale(route, &offers).map_err(|error| {
             Refusal::new(
                 "internal_error",
                 "The price of this request cannot be told now; try again later.",
             )
             .with_detail(error)
         })?;
+        if matches!(route.pricing, Pricing::Asked(_)) {
+            let method = match parts.method {
+                Method::HEAD => &Method::GET,
+                ref other => other,
+            };
+            sale.asked = format!("{method} {}", parts.uri);
+        }
         Ok(Some(Arc::new(sale)))
     }
 
@@ -329,7 +339,7 @@ impl Inner {
         });
         // As long as it will be when it is sent.
         let shown = self
-            .stamped_offers(&offers, &pattern, "/")
+            .stamped_offers(&offers, &pattern, ("/", ""))
             .ok_or(BuildError::Random)?;
         let challenge = Challenge::new(
             &self.base_url,
@@ -340,6 +350,7 @@ impl Inner {
         )?;
         Ok(Sale {
             is_stamped: offers.iter().any(proof::is_signed),
+            asked: String::new(),
             pattern,
             resource: route.resource.clone(),
             offers,

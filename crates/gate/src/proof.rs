@@ -5,8 +5,8 @@
 //! answer carries a reference of its own and the times within which it is to be
 //! paid and shown, and the buyer signs resource, reference and transaction
 //! together. The gate remembers nothing of what it asked: the reference holds a
-//! random number and a MAC over it, the times, the route, the resource and the
-//! whole of the terms. So the terms that a buyer paid for hold until they are
+//! random number and a MAC over it, the times, the route, the resource, what its
+//! price was asked for and the whole of the terms. So the terms that a buyer paid for hold until they are
 //! over, even where the price is another by then.
 
 use std::borrow::Cow;
@@ -17,7 +17,7 @@ use hmac::Mac as _;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tollway_core::wire::{Object, PaymentRequirements};
-use tollway_core::{ProofProfile, Timestamp};
+use tollway_core::{Finality, ProofProfile, Timestamp};
 
 use crate::gate::{Inner, Sale};
 use crate::pass::{TokenKeys, mac};
@@ -36,8 +36,8 @@ const REFERENCE_BYTES: usize = NONCE_BYTES + 32;
 
 /// The chain's clock may lag behind ours by so much.
 const CLOCK_SKEW_SECONDS: u64 = 10;
-/// For so long a transaction can be shown when the time to pay is over: blocks may
-/// take that long to be final.
+/// For so long a transaction can be shown when the time to pay is over and it is deep
+/// enough.
 const TIME_TO_SHOW_SECONDS: u64 = 900;
 
 /// What a reference is for.
@@ -45,6 +45,8 @@ const TIME_TO_SHOW_SECONDS: u64 = 900;
 struct Context<'a> {
     route: &'a str,
     resource: &'a str,
+    /// What the price was asked for ([`Sale::asked`]).
+    asked: &'a str,
 }
 
 /// What one 402 answer says of a proof.
@@ -74,6 +76,7 @@ impl Stamp {
             self.expires_at,
             context.route,
             context.resource,
+            context.asked,
             digest(terms),
         ])
         .to_string()
@@ -111,12 +114,23 @@ fn unstamped(accepted: &PaymentRequirements) -> PaymentRequirements {
     terms
 }
 
+/// How long a transaction takes to be as deep as that, in seconds, where it takes
+/// longest: finality of a rollup waits for the chain beneath.
+const fn time_to_be(finality: Finality) -> u64 {
+    match finality {
+        Finality::Included => 0,
+        Finality::Confirmations(n) => 12 * n as u64,
+        Finality::Safe | Finality::Finalized => 3600,
+    }
+}
+
 /// Terms with a fresh stamp by the first of the keys; nothing if the system has no
 /// randomness.
 fn stamped(
     keys: &TokenKeys,
     terms: &PaymentRequirements,
     context: &Context<'_>,
+    finality: Finality,
     now: Timestamp,
 ) -> Option<PaymentRequirements> {
     let mut reference = [0_u8; NONCE_BYTES];
@@ -124,7 +138,8 @@ fn stamped(
     let now = now.secs();
     let longest = terms
         .max_timeout_seconds
-        .saturating_add(TIME_TO_SHOW_SECONDS);
+        .saturating_add(TIME_TO_SHOW_SECONDS)
+        .saturating_add(time_to_be(finality));
     let mut stamp = Stamp {
         reference: String::new(),
         issued_at: now.saturating_sub(CLOCK_SKEW_SECONDS),
@@ -166,7 +181,7 @@ impl Inner {
         if !sale.is_stamped {
             return Some(Cow::Borrowed(&sale.offers));
         }
-        self.stamped_offers(&sale.offers, &sale.pattern, path)
+        self.stamped_offers(&sale.offers, &sale.pattern, (path, &sale.asked))
             .map(Cow::Owned)
     }
 
@@ -174,19 +189,21 @@ impl Inner {
         &self,
         offers: &[Offer],
         route: &str,
-        path: &str,
+        (path, asked): (&str, &str),
     ) -> Option<Vec<Offer>> {
         let resource = format!("{}{path}", self.base_url);
         let context = Context {
             route,
             resource: &resource,
+            asked,
         };
+        let finality = self.finality_of(route);
         let fresh = |offer: &Offer| {
             if !is_signed(offer) {
                 return Some(offer.clone());
             }
             let keys = self.proof_keys.as_ref()?;
-            let wire = stamped(keys, &offer.terms().wire, &context, self.now())?;
+            let wire = stamped(keys, &offer.terms().wire, &context, finality, self.now())?;
             offer.saying(wire).ok()
         };
         offers.iter().map(fresh).collect()
@@ -206,6 +223,7 @@ impl Inner {
         let context = Context {
             route: &sale.pattern,
             resource,
+            asked: &sale.asked,
         };
         let current = sale.offers.iter().filter(|offer| is_signed(offer));
         for offer in current {
@@ -274,11 +292,13 @@ mod tests {
         Context {
             route: "GET /paid/*",
             resource: "https://api.example/paid/x",
+            asked: "GET /paid/x?size=1",
         }
     }
 
     fn sent() -> PaymentRequirements {
-        stamped(&keys(1), &terms(), &here(), Timestamp::from_secs(NOW)).unwrap()
+        let now = Timestamp::from_secs(NOW);
+        stamped(&keys(1), &terms(), &here(), Finality::Included, now).unwrap()
     }
 
     fn is_known(accepted: &PaymentRequirements, keys: &TokenKeys, context: &Context<'_>) -> bool {
@@ -342,6 +362,11 @@ mod tests {
             resource: "https://api.example/paid/y",
             ..here
         };
+        let other_question = Context {
+            asked: "GET /paid/x?size=9999",
+            ..here
+        };
+        assert!(!is_known(&good, &keys(1), &other_question));
         assert!(!is_known(&good, &keys(1), &other_route));
         assert!(!is_known(&good, &keys(1), &other_resource));
         assert!(!is_known(&good, &keys(2), &here));

@@ -66,6 +66,8 @@ pub(crate) struct Rejection {
     pub status: StatusCode,
     pub error: String,
     pub refusal: Refusal,
+    /// Whether the terms are told again: not to who has paid by them already.
+    pub tells_terms: bool,
 }
 
 impl Rejection {
@@ -75,6 +77,7 @@ impl Rejection {
             status: StatusCode::PAYMENT_REQUIRED,
             error: refusal.code().to_owned(),
             refusal,
+            tells_terms: true,
         }
     }
 
@@ -254,11 +257,16 @@ fn matching(
     sale.offers.iter().find(fits).cloned().ok_or_else(no_match)
 }
 
+/// Another replica, or this one with other keys, may know it.
 fn unknown_reference() -> Rejection {
-    Rejection::terms(Refusal::new(
+    let refusal = Refusal::new(
         codes::INVALID_EXACT_EVM_TXID_REFERENCE,
-        "The proof is not for terms of this resource; show it where its terms came from, with all that they said.",
-    ))
+        "The proof is not for terms of this resource; show it where its terms came from, with all that they said, and do not pay again for it.",
+    );
+    Rejection {
+        tells_terms: false,
+        ..Rejection::terms(refusal)
+    }
 }
 
 /// Whether a URL that a payment names is the one that is sold. The query does

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::runtime::{Builder, Handle};
 
+/// Threads for what blocks (files, names), for each thread that serves.
+const MAX_BLOCKING: usize = 64;
+
 /// The threads that serve. They live as long as the process does: what an answer
 /// left to be done outlives its connection.
 pub(super) struct Hands {
@@ -40,15 +43,25 @@ impl Hands {
 }
 
 fn start(number: usize) -> std::io::Result<Handle> {
-    // Before it sleeps it lets others have the processor: what they send meanwhile
-    // is answered without being woken for it.
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .on_thread_park(std::thread::yield_now)
-        .build()?;
-    let handle = runtime.handle().clone();
+    let (started, handle) = std::sync::mpsc::channel();
+    let serve = move || {
+        // Before it sleeps it lets others have the processor: what they send
+        // meanwhile is answered without being woken for it.
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(MAX_BLOCKING)
+            .on_thread_park(std::thread::yield_now)
+            .build();
+        match runtime {
+            Ok(runtime) => {
+                let _ = started.send(Ok(runtime.handle().clone()));
+                runtime.block_on(std::future::pending::<()>());
+            }
+            Err(error) => drop(started.send(Err(error))),
+        }
+    };
     std::thread::Builder::new()
         .name(format!("serve-{number}"))
-        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
-    Ok(handle)
+        .spawn(serve)?;
+    handle.recv().map_err(std::io::Error::other)?
 }

@@ -139,6 +139,17 @@ pub fn is_early_proof(code: &str) -> bool {
     .contains(&code)
 }
 
+/// Whether a code says that a transaction was shown outside of its time: whoever
+/// shows one has paid, so nothing else is asked of it.
+#[must_use]
+pub fn is_late_proof(code: &str) -> bool {
+    [
+        INVALID_EXACT_EVM_TXID_REFERENCE,
+        INVALID_EXACT_EVM_TXID_TOO_OLD,
+    ]
+    .contains(&code)
+}
+
 /// The spelling that SDKs emit for a code that the specification spells
 /// otherwise; any other code is given back as it is.
 ///

@@ -76,7 +76,7 @@ impl EvmChain {
         if others || over {
             return Err(refuse(
                 codes::INVALID_EXACT_EVM_TXID_REFERENCE,
-                "ask for the terms again and show the same transaction for them",
+                "send its hash to the seller, and do not pay again for it",
             ));
         }
         Ok(())
@@ -150,7 +150,7 @@ impl EvmChain {
             true => Ok(()),
             false => Err(refuse(
                 codes::INVALID_EXACT_EVM_TXID_TOO_OLD,
-                "ask for the terms again and pay for them",
+                "send its hash to the seller, and do not pay again for it",
             )
             .into()),
         }

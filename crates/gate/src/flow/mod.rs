@@ -227,17 +227,21 @@ fn invalid(gate: &Inner, purchase: &Purchase, verdict: VerifyResponse) -> Respon
     not_taken(gate, purchase, Refusal::foreign(code, message))
 }
 
-/// The terms again, with a facilitator's reason. A transaction that only has to wait
-/// gets no terms: nobody is to pay again for it.
+/// The terms again, with a facilitator's reason. A transaction that only has to wait,
+/// or is shown too late, gets no terms: nobody is to pay again for it.
 fn not_taken(gate: &Inner, purchase: &Purchase, refusal: Refusal) -> Response<Body> {
-    if codes::is_early_proof(refusal.code()) {
+    let is_early = codes::is_early_proof(refusal.code());
+    if is_early || purchase.is_proof() && codes::is_late_proof(refusal.code()) {
         gate.emit(&Event::Refused {
             grant: None,
             route: purchase.sale.pattern.clone(),
             code: refusal.code().to_owned(),
         });
         let receipt = Order::of(purchase).unknown_receipt();
-        return answer::early(purchase.version, receipt, &refusal);
+        return match is_early {
+            true => answer::early(purchase.version, receipt, &refusal),
+            false => answer::late(purchase.version, receipt, &refusal),
+        };
     }
     let status = match refusal.code() {
         codes::PERMIT2_ALLOWANCE_REQUIRED => StatusCode::PRECONDITION_FAILED,
@@ -245,8 +249,7 @@ fn not_taken(gate: &Inner, purchase: &Purchase, refusal: Refusal) -> Response<Bo
     };
     let why = Rejection {
         status,
-        error: refusal.code().to_owned(),
-        refusal,
+        ..Rejection::terms(refusal)
     };
     challenge::rejected(gate, &purchase.sale, &purchase.target.path, &why)
 }

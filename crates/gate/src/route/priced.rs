@@ -84,6 +84,10 @@ impl Route {
     /// Asks a function of the request (all but its body) for the price, once
     /// without payment and again with it. It may refuse: the request then gets
     /// 403 with the refusal's code.
+    ///
+    /// A transaction that is shown as proof (method `txid`) buys what it was asked
+    /// for: this method, path and query at the price of then. Headers are not part
+    /// of that; a price that depends on one is not for such proofs.
     #[must_use]
     pub fn price_with<F, Fut>(mut self, price: F) -> Self
     where

@@ -197,7 +197,7 @@ async fn terms_that_the_gate_did_not_make_are_not_taken() {
             assert!(answer.has_secret());
         } else {
             assert_eq!(answer.code(), wrong, "{key}");
-            assert!(answer.has_terms(), "the terms to show it for");
+            assert!(!answer.has_terms(), "who paid is told to pay again");
         }
     }
     let mut cheaper = shown(&terms, &hash(9));
@@ -390,9 +390,13 @@ async fn the_price_that_was_asked_holds_for_who_paid_it() {
         gate.route(route).proofs(keys())
     })
     .await;
-    let payment = shown(&offered(&world, "/paid/x").await, HASH);
+    let payment = shown(&offered(&world, "/paid/x?size=1").await, HASH);
+    // What was asked for less buys no more.
+    let dear = world.send(payment.get("/paid/x?size=9999")).await;
+    assert_eq!(dear.code(), "invalid_exact_evm_txid_reference");
+    assert!(!dear.has_terms(), "who paid is told to pay again: {dear:?}");
     cents.store(2, Ordering::SeqCst);
-    let answer = world.send(payment.get("/paid/x")).await;
+    let answer = world.send(payment.get("/paid/x?size=1")).await;
     assert!(answer.has_secret(), "{answer:?}");
     let charges = world.facilitator.charges.lock().unwrap().clone();
     assert_eq!(charges, ["10000"]);
