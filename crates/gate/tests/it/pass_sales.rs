@@ -198,7 +198,7 @@ async fn what_pays_for_no_pass_is_not_told_to_buy_the_first() {
     })
     .await;
     let mut body = permit(&world.payment("/a").await);
-    body["permit"]["value"] = json!(1);
+    body["permit"]["chain_id"] = json!(1);
     let told = world.send(post(&body)).await;
     assert_eq!(told.status, StatusCode::BAD_REQUEST);
     assert!(!told.has_terms(), "{told:?}");
