@@ -33,4 +33,5 @@ mod rpc_faults_two;
 mod secrets;
 #[cfg(feature = "starknet-node")]
 mod sessions;
+mod shown;
 mod two_copies;

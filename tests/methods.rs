@@ -136,3 +136,26 @@ async fn what_is_streamed_is_paid_by_the_event_up_to_what_was_signed_for() {
     assert_eq!(told["payment"]["amount"], "20000");
     assert_eq!(town.earned(), 23_000);
 }
+
+#[tokio::test]
+async fn an_allowance_is_given_once_for_as_much_as_was_said() {
+    let town = Town::new().await;
+    let (_gate, url) = town.gate(&ROUTES).await;
+    let url = format!("{url}/permit2/x");
+    let node = with_node(&town);
+    let key = town.write_private("approving.key", &BUYER.key.to_string());
+    let key = key.display().to_string();
+    let of = format!("{NETWORK}={}", town.rpc());
+    let mut approve = vec!["wallet", "approve", "--key-file", &key, "--network", &of];
+    approve.extend(["--amount", "0.015"]);
+    let told = town.run(&approve).await.exits(0);
+    assert!(told.stdout.starts_with("0x"), "{}", told.stdout);
+    let node: Vec<&str> = node.iter().map(String::as_str).collect();
+    town.pay(&url, &node).await.exits(0);
+    assert_eq!(town.earned(), PRICE);
+    // What was approved is used up but for half a cent.
+    let refused = town.pay(&url, &node).await;
+    let said = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(said.contains("permit2_allowance_required"), "{said}");
+    assert_eq!(town.earned(), PRICE);
+}

@@ -104,6 +104,36 @@ const gatePaid = ({ approved = true } = {}) => async (test) => {
   return expectPaid(test, outcome, { version: 2, buyer, server: upstream });
 };
 
+/** The official client pays our gate by upto: what the server behind says is due, or what its stream came to. */
+const gateMetered = (server, { terms = "", moved }) => async (test) => {
+  const [upstream, buyer] = await Promise.all([test.server("upstream.mjs", server), test.chain.buyer()]);
+  await test.chain.approvePermit2(buyer);
+  const gate = await test.tollway.gate({ upstream: upstream.url, payTo: test.payTo, amount: `up to ${price.text}`, terms });
+  const outcome = await test.client("permit2-fetch.mjs", { url: gate.url + paidPath, key: buyer.key, rpcUrl: test.chain.url });
+  assert.equal(upstream.handled(), 1);
+  if (!server.events) {
+    expectDelivered(test, outcome);
+    const { transaction, amount } = expectReceipt(test, outcome, { version: 2, buyer });
+    assert.equal(amount, String(moved));
+    return expectMoved(test, { transaction, buyer, amount: moved });
+  }
+  assert.equal(outcome.status, 200, outcome.body);
+  assert.equal(outcome.body.split(test.secret).length - 1, server.events);
+  const told = await settledAt(`${gate.url}/settlements/${outcome.settlement}`);
+  assert.deepEqual([told.amount, told.maximum], [String(moved), String(price.atomic)]);
+  return expectMoved(test, { transaction: told.transaction, buyer, amount: moved });
+};
+
+/** What a stream came to, once it is settled. */
+async function settledAt(url) {
+  for (let attempt = 0; attempt < 60; attempt += 1) {
+    const told = await (await fetch(url)).json();
+    if (told.status !== "pending") return told;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  throw new Error(`${url} stays pending`);
+}
+
 /** Our payer pays our gate: nobody else's code is between them. */
 async function ourOwnPair(test) {
   const [upstream, buyer] = await Promise.all([test.server("upstream.mjs"), test.chain.buyer()]);
@@ -172,6 +202,8 @@ export const cases = [
   tollwayCase("gate-permit2", gatePaid()),
   tollwayCase("gate-permit2-without-allowance-is-412", gatePaid({ approved: false })),
   tollwayCase("gate-permit2-our-payer", ourOwnPair),
+  tollwayCase("gate-upto", gateMetered({ due: "1234" }, { moved: 1_234n })),
+  tollwayCase("gate-upto-metered-stream", gateMetered({ events: 3 }, { terms: "; meter=$0.001/event", moved: 3_000n })),
   tollwayCase("payer-permit2-exact", ourPayerPays(official)),
   tollwayCase("payer-permit2-exact-permit-sponsored", ourPayerPays(official, { approved: false, sponsoring: "permit" })),
   tollwayCase("payer-permit2-without-allowance-signs-nothing", ourPayerLacksAllowance),

@@ -14,6 +14,7 @@ export function report(status, getHeader, body) {
     body,
     receiptHeader: receiptHeader ?? null,
     receipt: receiptHeader ? decode(getHeader(receiptHeader)) : null,
+    settlement: getHeader("tollway-payment") ?? null,
     cacheControl: getHeader("cache-control") ?? null,
   };
   process.stdout.write(`${JSON.stringify(outcome)}\n`);

@@ -2,9 +2,18 @@
 import { createServer } from "node:http";
 import { handler, listening, options } from "./common.mjs";
 
+/** The answer again and again, as events. */
+function stream(response, body) {
+  response.writeHead(200, { "content-type": "text/event-stream" });
+  for (let sent = 0; sent < options.events; sent += 1) response.write(`data: ${body}\n\n`);
+  response.end();
+}
+
 const server = createServer((request, response) => {
   if (request.url.startsWith("/free/")) return response.end("free");
   const body = JSON.stringify(handler());
+  if (options.due) response.setHeader("Settlement-Overrides", JSON.stringify({ amount: options.due }));
+  if (options.events) return stream(response, body);
   response.writeHead(options.status ?? 200, { "content-type": "application/json" });
   response.end(body);
 });

@@ -592,6 +592,42 @@ pub enum WalletCommand {
         #[arg(long, value_name = "FILE", conflicts_with = "name")]
         key_file: Option<PathBuf>,
     },
+    /// Let Permit2 move a token of the account's, for payments by Permit2 and up to a maximum.
+    Approve(ApproveArgs),
+}
+
+/// `tollway wallet approve`
+#[derive(Args)]
+#[command(after_help = "Example:
+  tollway wallet approve agent --network base=https://your.rpc --amount 25
+
+Sends one transaction of the account's own, which costs it gas, waits for it and prints its hash. It is
+what permit2_allowance_required asks for. The amount is what may be moved in all until it is approved anew.")]
+pub struct ApproveArgs {
+    /// The wallet.
+    #[arg(required_unless_present = "key_file")]
+    pub name: Option<String>,
+    /// Or the key in this file (mode 0600).
+    #[arg(long, value_name = "FILE", conflicts_with = "name")]
+    pub key_file: Option<PathBuf>,
+    /// File with the wallet's passphrase (mode 0600) [default: ask].
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Where, with the URL of a node.
+    #[arg(long, value_name = "NETWORK[=RPC_URL]")]
+    pub network: String,
+    /// Which token: a symbol, or a contract of the asset table.
+    #[arg(long, value_name = "ASSET", default_value = "USDC")]
+    pub asset: String,
+    /// How much in all, in whole units.
+    #[arg(long, value_name = "AMOUNT", default_value = "10")]
+    pub amount: String,
+    /// Any amount, for ever.
+    #[arg(long, conflicts_with = "amount")]
+    pub unlimited: bool,
+    /// Allow plain http to a node on another machine.
+    #[arg(long)]
+    pub allow_http: bool,
 }
 
 /// `tollway permission …`

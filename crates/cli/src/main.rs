@@ -72,7 +72,7 @@ async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, F
         Command::ApiKey(args) => commands::api_key::run(&args),
         Command::Pay(args) => commands::pay::run(args, environment).await,
         Command::Inspect(args) => commands::inspect::run(args).await,
-        Command::Wallet(command) => commands::wallet::run(command, environment),
+        Command::Wallet(command) => commands::wallet::run(command, environment).await,
         Command::Session(command) => session::run(command, environment).await,
         Command::Permission(command) => commands::permission::run(command, environment).await,
         Command::Ledger(command) => commands::ledger::run(command, environment).await,

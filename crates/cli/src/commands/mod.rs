@@ -1,6 +1,7 @@
 //! One file for each subcommand.
 
 pub mod api_key;
+pub mod approve;
 pub mod demo;
 pub mod devnet;
 pub mod doors;

@@ -1,12 +1,13 @@
 //! `tollway wallet`: encrypted keys by name.
 
+use super::approve;
 use crate::cli::WalletCommand;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::keys::{self, Keystore};
 
 /// Runs it.
-pub fn run(command: WalletCommand, environment: &Environment) -> Result<Exit, Failure> {
+pub async fn run(command: WalletCommand, environment: &Environment) -> Result<Exit, Failure> {
     let keystore = || Keystore::open(&environment.home()?);
     let file = |flag: Option<std::path::PathBuf>| {
         flag.or_else(|| environment.path("TOLLWAY_PASSPHRASE_FILE"))
@@ -37,6 +38,7 @@ pub fn run(command: WalletCommand, environment: &Environment) -> Result<Exit, Fa
                 key_file.display()
             );
         }
+        WalletCommand::Approve(args) => return approve::run(args, environment).await,
         WalletCommand::List { json } => list(&keystore()?, json)?,
         WalletCommand::Address { name, key_file } => {
             let address = match (name, key_file) {

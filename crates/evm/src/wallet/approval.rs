@@ -6,7 +6,7 @@ use alloy_sol_types::SolCall;
 use tollway_core::assets::Method;
 use tollway_core::extensions::Envelope;
 use tollway_core::wire::Object;
-use tollway_core::{Offered, Raw, Terms, WalletError, codes};
+use tollway_core::{Amount, Offered, Raw, Terms, WalletError, codes};
 
 use super::EvmWallet;
 use crate::abi::Allowances;
@@ -30,11 +30,24 @@ impl EvmWallet {
     /// # Errors
     /// [`WalletError`] if the asset is not in the table or no node is known.
     pub async fn approval(&self, terms: &Terms) -> Result<Raw, WalletError> {
+        self.approval_of(terms, None).await
+    }
+
+    /// The same for so much of it in all, in atomic units; `None` for any amount. It
+    /// takes the place of what was approved before.
+    ///
+    /// # Errors
+    /// As [`EvmWallet::approval`].
+    pub async fn approval_of(
+        &self,
+        terms: &Terms,
+        amount: Option<Amount>,
+    ) -> Result<Raw, WalletError> {
         self.asset(terms, Way::Permit2)
             .ok_or_else(super::unknown_asset)?;
         let call = Allowances::approveCall {
             spender: PERMIT2,
-            amount: U256::MAX,
+            amount: amount.map_or(U256::MAX, Amount::as_u256),
         };
         let asset = known_account(&terms.asset)?;
         self.transact(
