@@ -278,7 +278,9 @@ async function refusals(test) {
 
   const wide = await s.grant({ amount: price.atomic - 1n });
   await s.expectRefused("more than the grant allows", s.payload([await s.leaf(wide), wide]), code("amount_mismatch"));
-  let chain = [await s.grant({ to: ANY_DELEGATE, more: [redeemer] })];
+  const open = await s.grant({ to: ANY_DELEGATE, more: [redeemer] });
+  await s.expectRefused("a stranger's leaf under an open grant", s.payload([await s.leaf(open, { key: stranger }), open]), code("open"));
+  let chain = [open];
   for (let link = 0; link < 4; link += 1) chain = [await s.leaf(chain[0], { all: [] }), ...chain];
   const tooLong = [await s.leaf(chain[0]), ...chain];
   assert.equal(tooLong.length, 6);

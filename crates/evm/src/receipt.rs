@@ -97,6 +97,10 @@ impl<'a> Uses<'a> {
     /// manager; and of what its payer moved to the payee after that there is one
     /// transfer, exactly so. Whatever code the payer runs may do more than it is
     /// told: a payment of another method that it slipped in is not paid twice by it.
+    ///
+    /// Only what is logged until the manager says that the redemption is over is
+    /// looked at. What else the transaction does is others' code, that may settle,
+    /// move nothing at all or log what it likes in this payer's name.
     fn redeemed(&self, effect: &Effect, mark: Mark, manager: Address) -> Option<&'a Log> {
         let (enforcer, event, hash) = used_by(mark);
         let logs = &self.receipt.logs;
@@ -106,18 +110,21 @@ impl<'a> Uses<'a> {
                     if *topic == event && *sender == manager.into_word() && *used == hash)
         };
         let first = logs.iter().position(|log| uses(&log))?;
-        if logs.iter().filter(uses).count() != 1 || self.settles_by_signature(effect.from) {
+        if logs.iter().filter(uses).count() != 1 {
             return None;
         }
+        let after = logs.get(first..)?;
+        let over = |log: &Log| log.address == manager && is_redemption(log, effect.from);
+        let own = after.get(..after.iter().position(over).unwrap_or(after.len()))?;
         let paid = |log: &&Log| {
             log.address == effect.asset
                 && transfer_of(log)
                     .is_some_and(|(from, to, _)| (from, to) == (effect.from, effect.to))
         };
-        let mut moved = logs.iter().filter(paid);
+        let mut moved = own.iter().filter(paid);
         let (only, more) = (moved.next()?, moved.next());
-        let after = logs.iter().position(|log| std::ptr::eq(log, only))? > first;
-        (after && more.is_none() && is_transfer(only, effect)).then_some(only)
+        let alone = more.is_none() && !settles_by_signature(own, effect.from);
+        (alone && is_transfer(only, effect)).then_some(only)
     }
 
     /// All that moved so.
@@ -165,33 +172,14 @@ impl<'a> Uses<'a> {
 
     /// Whether an x402 proxy said that it settled something here.
     pub fn is_by_proxy(&self) -> bool {
-        let proxies = [EXACT_PROXY, UPTO_PROXY];
-        let mut logs = self.receipt.logs.iter();
-        logs.any(|log| proxies.contains(&log.address))
+        self.receipt.logs.iter().any(is_of_proxy)
     }
 
     /// Whether a payer's payment of another method settles here: its transfer is no
     /// second payment as a transaction that is shown.
     pub fn settles_otherwise(&self, payer: Address) -> bool {
-        let word = payer.into_word();
-        let redeemed = |log: &Log| {
-            log.topics.first() == Some(&Manager::RedeemedDelegation::SIGNATURE_HASH)
-                && log.topics.get(1) == Some(&word)
-        };
-        self.settles_by_signature(payer) || self.receipt.logs.iter().any(redeemed)
-    }
-
-    /// The same for the methods that a signature of the payer's own settles.
-    fn settles_by_signature(&self, payer: Address) -> bool {
-        let word = payer.into_word();
-        let permitted = |other: &Log| {
-            other.topics.first() == Some(&Settler::Settled::SIGNATURE_HASH)
-                && other.topics.get(2) == Some(&word)
-        };
-        let authorized = |(_, by, _): &Place| *by == word;
-        self.is_by_proxy()
-            || self.by_key.keys().any(authorized)
-            || self.receipt.logs.iter().any(permitted)
+        let logs = &self.receipt.logs;
+        settles_by_signature(logs, payer) || logs.iter().any(|log| is_redemption(log, payer))
     }
 
     /// The transfer of an asset by its payer that an index means, with its payee
@@ -226,6 +214,27 @@ impl<'a> Uses<'a> {
         let first = transfers.find(|log| moves_from(log, effect.from));
         first.filter(|log| is_transfer(log, effect))
     }
+}
+
+fn is_of_proxy(log: &Log) -> bool {
+    [EXACT_PROXY, UPTO_PROXY].contains(&log.address)
+}
+
+/// Whether it says that a payer's delegation was redeemed.
+fn is_redemption(log: &Log, payer: Address) -> bool {
+    log.topics.first() == Some(&Manager::RedeemedDelegation::SIGNATURE_HASH)
+        && log.topics.get(1) == Some(&payer.into_word())
+}
+
+/// Whether logs tell of a payer's payment by a method that a signature of its own
+/// settles.
+fn settles_by_signature(logs: &[Log], payer: Address) -> bool {
+    let word = payer.into_word();
+    logs.iter().any(|log| match log.topics.as_slice() {
+        [topic, by, _] if *topic == Abi::AuthorizationUsed::SIGNATURE_HASH => *by == word,
+        [topic, _, by, ..] if *topic == Settler::Settled::SIGNATURE_HASH => *by == word,
+        _ => is_of_proxy(log),
+    })
 }
 
 /// The enforcer that counts a mark's uses, the event by which it says so, and the
@@ -424,6 +433,44 @@ mod tests {
         ] {
             assert_eq!(redeemed(logs), None, "{what}");
         }
+    }
+
+    /// The manager's word that a redemption is over.
+    fn over(payer: Address) -> Log {
+        let event = Manager::RedeemedDelegation::SIGNATURE_HASH;
+        log(MANAGER, vec![event, payer.into_word(), B256::ZERO], &[])
+    }
+
+    /// Payments of several accounts share a transaction, and each account's code may
+    /// log, settle and move nothing at all in the name of another.
+    #[test]
+    fn what_others_do_in_the_same_transaction_erases_no_payment() {
+        let settled = |who: Address| {
+            let event = Settler::Settled::SIGNATURE_HASH;
+            let topics = vec![event, ASSET.into_word(), FROM.into_word(), ONE];
+            log(who, topics, &[0; 32])
+        };
+        let own = || vec![counted(MANAGER, ONE), moved(ASSET, 10), over(FROM)];
+        for (what, foreign) in [
+            ("a transfer of nothing", moved(ASSET, 0)),
+            ("a like transfer", moved(ASSET, 10)),
+            ("an authorization", used(TWO)),
+            ("a settler's word", settled(TO)),
+            ("an x402 proxy's", log(EXACT_PROXY, vec![], &[])),
+        ] {
+            let mut after = own();
+            after.push(foreign.clone());
+            assert_eq!(redeemed(after), Some(1), "{what}, after");
+            let mut before = own();
+            before.insert(0, foreign.clone());
+            assert_eq!(redeemed(before), Some(2), "{what}, before");
+            let mut within = own();
+            within.insert(1, foreign);
+            assert_eq!(redeemed(within), None, "{what}, by its own code");
+        }
+        let mut late = own();
+        late.swap(1, 2);
+        assert_eq!(redeemed(late), None, "moved by another redemption");
     }
 
     /// The payer's own code runs in a redemption: it may settle an authorization of

@@ -10,7 +10,7 @@ codes! {
     INVALID_EXACT_EVM_ERC7710_DELEGATOR_NOT_DEPLOYED = "invalid_exact_evm_erc7710_delegator_not_deployed": "The delegator has no code, so it executes nothing.",
     INVALID_EXACT_EVM_ERC7710_AUTHORITY = "invalid_exact_evm_erc7710_authority": "The delegations do not form a chain that ends in a root.",
     INVALID_EXACT_EVM_ERC7710_REDEEMER = "invalid_exact_evm_erc7710_redeemer": "None of the settling accounts may redeem the leaf.",
-    INVALID_EXACT_EVM_ERC7710_OPEN = "invalid_exact_evm_erc7710_open": "The leaf is open and nothing in the chain says who may redeem it.",
+    INVALID_EXACT_EVM_ERC7710_OPEN = "invalid_exact_evm_erc7710_open": "The permission is open: others could spend by it.",
     INVALID_EXACT_EVM_ERC7710_ENFORCER_NOT_ALLOWED = "invalid_exact_evm_erc7710_enforcer_not_allowed": "A caveat is enforced by a contract that is not of the published framework.",
     INVALID_EXACT_EVM_ERC7710_CAVEAT = "invalid_exact_evm_erc7710_caveat": "A caveat's terms are not what its enforcer reads.",
     INVALID_EXACT_EVM_ERC7710_NOT_SINGLE_USE = "invalid_exact_evm_erc7710_not_single_use": "Nothing on chain keeps the permission from paying twice.",

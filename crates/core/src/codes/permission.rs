@@ -1,7 +1,7 @@
 //! Our own: permissions that a wallet grants, on the buyer's side.
 
 codes! {
-    PERMISSION_OPEN = "permission_open": "Anybody could spend the permission: it is open and names no redeemer.",
+    PERMISSION_OPEN = "permission_open": "Anybody could spend the permission: it is open.",
     PERMISSION_UNUSABLE = "permission_unusable": "The permission cannot be spent.",
     PERMISSION_REDEEMER = "permission_redeemer": "None of the server's facilitators may redeem the permission.",
     PERMISSION_ASSET = "permission_asset": "The permission is for another asset.",

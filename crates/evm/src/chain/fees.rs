@@ -63,6 +63,13 @@ impl EvmChain {
         }
     }
 
+    /// The next block's base fee, or a little more.
+    pub(super) async fn next_base_fee(&self) -> Result<u128, ChainError> {
+        self.current_fees().await?;
+        let base = self.fees.said().base.map(|(_, base)| base);
+        base.ok_or_else(|| ChainError::unavailable("the base fee is not known"))
+    }
+
     /// A block was seen: the next one's base fee is at most an eighth higher.
     pub(super) fn saw_block(&self, block: &Block) {
         if let Some(limit) = block.gas_limit {

@@ -117,8 +117,8 @@ impl EvmChain {
             .attempt(redeemable.redeemer, permission.manager, &redeemable.call)
             .await?;
         let mut batch = Batch::new();
-        let blocks = json!({"blockStateCalls": [{"calls": [call]}], "validation": false});
-        batch.push("eth_simulateV1", &(blocks, LATEST));
+        let base = self.next_base_fee().await?;
+        batch.push("eth_simulateV1", &(simulated(&call, base), LATEST));
         let balance = TokenAbi::balanceOfCall {
             account: wanted.from,
         };
@@ -220,6 +220,16 @@ impl EvmChain {
             false => Err(other_effect().into()),
         }
     }
+}
+
+/// A block with one call, and with a base fee: without validation nodes make it
+/// nothing, and code that is tried could tell.
+fn simulated(call: &Value, base: u128) -> Value {
+    let block = json!({"baseFeePerGas": U128::from(base)});
+    json!({
+        "blockStateCalls": [{"blockOverrides": block, "calls": [call]}],
+        "validation": false,
+    })
 }
 
 fn call_of(target: Account, data: Bytes) -> Multicall3::Call3 {
@@ -425,6 +435,13 @@ mod tests {
     fn code(data: &[u8]) -> String {
         let refusal = why(&Bytes::copy_from_slice(data), "", false);
         refusal.code().to_owned()
+    }
+
+    #[test]
+    fn a_redemption_is_tried_in_a_block_with_the_base_fee_of_now() {
+        let tried = simulated(&json!({}), 0x1234);
+        let block = &tried["blockStateCalls"][0]["blockOverrides"];
+        assert_eq!(*block, json!({"baseFeePerGas": "0x1234"}));
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Allowance {
 pub struct Grant {
     /// Whose money it is: the root's delegator.
     pub payer: Address,
-    /// Who may spend it: the leaf's delegate, or anybody.
+    /// Who may spend it: the leaf's delegate.
     pub session: Address,
     /// The token that it is for.
     pub asset: Address,
@@ -114,7 +114,7 @@ pub enum GrantError {
     TwoPayees,
     /// Anybody may spend it.
     #[error(
-        "anybody may spend this permission, since it is open and names no redeemer; ask for one with redeemers"
+        "anybody may spend this permission, since it is open; ask for one for the session account alone"
     )]
     Open,
 }
@@ -123,8 +123,9 @@ impl Grant {
     /// Reads a chain, leaf first.
     ///
     /// # Errors
-    /// [`GrantError`]; [`GrantError::Open`] for a chain with an open link that no
-    /// redeemer caveat closes: whoever sees it can spend it.
+    /// [`GrantError`]; [`GrantError::Open`] for a chain with an open link: whoever
+    /// sees it can spend it. A redeemer caveat does not close it, since a facilitator
+    /// redeems for whoever asks.
     pub fn of(chain: &[Delegation]) -> Result<Self, GrantError> {
         let (Some(leaf), Some(root)) = (chain.first(), chain.last()) else {
             return Err(GrantError::NotLinked);
@@ -136,7 +137,7 @@ impl Grant {
         for caveat in chain.iter().flat_map(|link| &link.caveats) {
             read.take(CaveatTerms::decode(caveat.enforcer, &caveat.terms)?)?;
         }
-        if chain.iter().any(Delegation::is_open) && read.redeemers.is_none() {
+        if chain.iter().any(Delegation::is_open) {
             return Err(GrantError::Open);
         }
         Ok(Self {

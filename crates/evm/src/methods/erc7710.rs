@@ -3,11 +3,11 @@
 //!
 //! The context says who may redeem and within which caveats; it says nothing of
 //! one payment. What makes a payment unique is what its chain of delegations can
-//! be used for only once: a leaf that may be redeemed once, or one whose whole
+//! be used for only once: a link that may be redeemed once, or one whose whole
 //! amount is this payment. A context without either is refused, since nothing on
 //! chain would keep it from paying twice.
 
-use alloy_primitives::{Address, B256, Bytes, hex};
+use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use tollway_core::wire::Object;
 use tollway_core::{Refusal, codes};
 
@@ -52,15 +52,15 @@ impl std::fmt::Debug for PermissionPayment {
 }
 
 impl PermissionPayment {
-    /// A chain that is to be presented.
+    /// A chain that is to be presented for a payment of so much.
     ///
     /// # Errors
     /// `invalid_exact_evm_erc7710_not_single_use` if nothing of it can be used only
     /// once, and `…_context…` if it is longer than anybody takes.
-    pub fn new(manager: Address, context: Bytes) -> Result<Self, Refusal> {
+    pub fn new(manager: Address, context: Bytes, amount: U256) -> Result<Self, Refusal> {
         let chain = decode_context(&context).map_err(malformed)?;
         let delegator = chain.last().map(|root| root.delegator).unwrap_or_default();
-        let mark = mark_of(&chain).ok_or_else(|| {
+        let mark = mark_of(&chain, amount).ok_or_else(|| {
             refuse(
                 codes::INVALID_EXACT_EVM_ERC7710_NOT_SINGLE_USE,
                 "pay with a delegation of its own, that may be redeemed once",
@@ -75,12 +75,12 @@ impl PermissionPayment {
         })
     }
 
-    /// Decodes the payment object.
+    /// Decodes the payment object, presented for a payment of so much.
     ///
     /// # Errors
     /// `unsupported_payload_type` for another method's object, `invalid_payload`
     /// for a missing field or malformed hex, else as [`PermissionPayment::new`].
-    pub fn parse(payload: &Object) -> Result<Self, Refusal> {
+    pub fn parse(payload: &Object, amount: U256) -> Result<Self, Refusal> {
         if !payload.contains_key("permissionContext") {
             return Err(super::missing(payload, "permissionContext"));
         }
@@ -90,7 +90,7 @@ impl PermissionPayment {
         let context = fields.hex("permissionContext", MAX_CONTEXT_BYTES)?;
         Ok(Self {
             delegator,
-            ..Self::new(manager, context)?
+            ..Self::new(manager, context, amount)?
         })
     }
 
@@ -132,28 +132,28 @@ impl PermissionPayment {
     }
 
     /// The manager's call that makes the payment's one transfer.
-    pub(crate) fn redemption(
-        &self,
-        asset: Address,
-        payee: Address,
-        amount: alloy_primitives::U256,
-    ) -> Bytes {
+    pub(crate) fn redemption(&self, asset: Address, payee: Address, amount: U256) -> Bytes {
         redeem_call(&self.context, &transfer_execution(asset, payee, amount))
     }
 }
 
-/// The first delegation from the leaf that may be redeemed once, else the first
-/// that is for one amount. Which amount that is, the rules look at.
-fn mark_of(chain: &[Delegation]) -> Option<Mark> {
-    let having = |wanted: fn(&CaveatTerms) -> bool| {
-        let has = |delegation: &&Delegation| delegation.terms().flatten().any(|t| wanted(&t));
-        chain.iter().find(has).map(Delegation::hash)
-    };
-    let once = having(
-        |terms| matches!(terms, CaveatTerms::LimitedCalls(limit) if *limit == alloy_primitives::U256::ONE),
-    );
-    let sum = || having(|terms| matches!(terms, CaveatTerms::TransferAmount { .. }));
-    once.map(Mark::Call).or_else(|| sum().map(Mark::Sum))
+/// The delegation nearest the root that may be redeemed once, or that is for this
+/// amount in all. Whoever puts more links before it spends the same, and makes no
+/// other payment of it.
+fn mark_of(chain: &[Delegation], amount: U256) -> Option<Mark> {
+    chain.iter().rev().find_map(|link| {
+        let has = |wanted: fn(&CaveatTerms, U256) -> bool| {
+            link.terms().flatten().any(|terms| wanted(&terms, amount))
+        };
+        let once = has(|terms, _| matches!(terms, CaveatTerms::LimitedCalls(U256::ONE)));
+        let whole = || {
+            has(|terms, amount| matches!(terms, CaveatTerms::TransferAmount { most, .. } if *most == amount))
+        };
+        match once {
+            true => Some(Mark::Call(link.hash())),
+            false => whole().then(|| Mark::Sum(link.hash())),
+        }
+    })
 }
 
 fn malformed(error: ContextError) -> Refusal {
@@ -170,4 +170,50 @@ fn capitalized(text: &str) -> String {
         .next()
         .map(|first| first.to_uppercase().chain(letters).collect())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delegation::ROOT_AUTHORITY;
+
+    fn link(number: u64, terms: &[CaveatTerms]) -> Delegation {
+        Delegation {
+            delegate: Address::with_last_byte(1),
+            delegator: Address::with_last_byte(1),
+            authority: ROOT_AUTHORITY,
+            caveats: terms.iter().map(|t| t.caveat().unwrap()).collect(),
+            salt: U256::from(number),
+            signature: Bytes::new(),
+        }
+    }
+
+    const ONCE: CaveatTerms = CaveatTerms::LimitedCalls(U256::ONE);
+
+    fn so_much(most: u64) -> CaveatTerms {
+        let token = Address::with_last_byte(2);
+        let most = U256::from(most);
+        CaveatTerms::TransferAmount { token, most }
+    }
+
+    /// However many links are put before what can be used once, they all spend the
+    /// same, and are one payment.
+    #[test]
+    fn links_before_what_pays_once_are_no_payment_of_their_own() {
+        let mark = |chain: &[&Delegation]| {
+            let chain: Vec<Delegation> = chain.iter().copied().cloned().collect();
+            mark_of(&chain, U256::from(10))
+        };
+        let leaf = link(1, &[ONCE]);
+        for terms in [&[ONCE] as &[_], &[so_much(10)], &[so_much(10), ONCE]] {
+            let parent = link(2, terms);
+            let alone = mark(&[&parent]);
+            assert!(alone.is_some());
+            assert_eq!(mark(&[&leaf, &parent]), alone, "{terms:?}");
+            assert_eq!(mark(&[&link(3, &[so_much(10)]), &parent]), alone);
+        }
+        let wide = link(4, &[so_much(100), CaveatTerms::LimitedCalls(U256::from(2))]);
+        assert_eq!(mark(&[&leaf, &wide]), Some(Mark::Call(leaf.hash())));
+        assert_eq!(mark(&[&wide]), None, "it pays ten times");
+    }
 }

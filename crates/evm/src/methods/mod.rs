@@ -140,7 +140,10 @@ impl Payment {
                 let signed = ProofTerms::of(terms)?.reference.is_some();
                 Self::Txid(SignedProof::parse(payload, signed)?)
             }
-            Way::Erc7710 => Self::Erc7710(PermissionPayment::parse(payload)?),
+            Way::Erc7710 => {
+                let amount = terms.amount.as_u256();
+                Self::Erc7710(PermissionPayment::parse(payload, amount)?)
+            }
         })
     }
 

@@ -63,7 +63,7 @@ impl PermissionWallet {
         chain: Vec<Delegation>,
     ) -> Result<Self, Refusal> {
         let grant = Grant::of(&chain).map_err(unusable)?;
-        if grant.session != session.address() && grant.session != ANY_DELEGATE {
+        if grant.session != session.address() {
             return Err(refuse(
                 codes::PERMISSION_UNUSABLE,
                 "use it with the key of the session account that it names",
@@ -114,9 +114,9 @@ impl PermissionWallet {
         &self.grant
     }
 
-    /// Who may redeem a payment for these terms: whom the server lists, of those that
-    /// the grant allows.
-    fn redeemers(&self, terms: &Terms) -> Result<Vec<Account>, Refusal> {
+    /// Who redeems a payment for these terms: one of those whom the server lists and
+    /// the grant allows, drawn so that each has its share.
+    fn redeemer(&self, terms: &Terms) -> Result<Account, Refusal> {
         let mut redeemers = redeemers_of(terms);
         if redeemers.is_empty() {
             return Err(refuse(
@@ -127,13 +127,15 @@ impl PermissionWallet {
         if let Some(allowed) = &self.grant.redeemers {
             redeemers.retain(|one| allowed.contains(one));
         }
-        match redeemers.is_empty() {
-            false => Ok(redeemers),
-            true => Err(refuse(
+        let word = U256::from_be_bytes(random_word()?.0);
+        let drawn = word.checked_rem(U256::from(redeemers.len()));
+        let drawn = drawn.and_then(|at| redeemers.get(at.to::<usize>()));
+        drawn.copied().ok_or_else(|| {
+            refuse(
                 codes::PERMISSION_REDEEMER,
                 "ask for a permission that the server's facilitator may redeem",
-            )),
-        }
+            )
+        })
     }
 
     fn check(&self, terms: &Terms) -> Result<(), Refusal> {
@@ -167,23 +169,15 @@ impl PermissionWallet {
         }
     }
 
-    /// The payment's own delegation, in front of the granted chain.
-    fn leaf(
-        &self,
-        terms: &Terms,
-        redeemers: Vec<Account>,
-        ends: u64,
-    ) -> Result<Delegation, WalletError> {
-        let delegate = match redeemers.as_slice() {
-            [only] => *only,
-            _ => ANY_DELEGATE,
-        };
+    /// The payment's own delegation, in front of the granted chain. It names its
+    /// redeemer: whoever sees an open one could buy with it.
+    fn leaf(&self, terms: &Terms, redeemer: Account, ends: u64) -> Result<Delegation, WalletError> {
         let conditions = [
             CaveatTerms::TransferAmount {
                 token: self.grant.asset,
                 most: terms.amount.as_u256(),
             },
-            CaveatTerms::Redeemer(redeemers),
+            CaveatTerms::Redeemer(vec![redeemer]),
             CaveatTerms::payee(known_account(&terms.pay_to)?),
             CaveatTerms::Timestamp {
                 after: 0,
@@ -200,7 +194,7 @@ impl PermissionWallet {
         })?;
         let parent = self.chain.first().map(Delegation::hash);
         let mut leaf = Delegation {
-            delegate,
+            delegate: redeemer,
             delegator: self.session.address(),
             authority: parent.unwrap_or_default(),
             caveats,
@@ -228,7 +222,7 @@ fn unusable(error: GrantError) -> Refusal {
     match error {
         GrantError::Open => refuse(
             codes::PERMISSION_OPEN,
-            "ask for one that names its redeemers",
+            "ask for one for the session account alone",
         ),
         other => refuse(codes::PERMISSION_UNUSABLE, &other.to_string()),
     }
@@ -273,7 +267,7 @@ impl Wallet for PermissionWallet {
             return Err(refuse(codes::PRICE_ABOVE_LIMIT, "raise the limit to pay it").into());
         }
         self.check(terms)?;
-        let redeemers = self.redeemers(terms)?;
+        let redeemer = self.redeemer(terms)?;
         let lifetime = limits.max_lifetime.as_secs();
         let ends = self
             .clock
@@ -281,9 +275,10 @@ impl Wallet for PermissionWallet {
             .secs()
             .saturating_add(terms.wire.max_timeout_seconds.min(lifetime))
             .min(self.grant.expires.unwrap_or(u64::MAX));
-        let mut chain = vec![self.leaf(terms, redeemers, ends)?];
+        let mut chain = vec![self.leaf(terms, redeemer, ends)?];
         chain.extend(self.chain.iter().cloned());
-        let payment = PermissionPayment::new(self.manager, encode_context(&chain))?;
+        let amount = terms.amount.as_u256();
+        let payment = PermissionPayment::new(self.manager, encode_context(&chain), amount)?;
         let payer = self
             .address(&terms.network)
             .ok_or_else(|| refuse(codes::WALLET_UNAVAILABLE, "choose another network"))?;

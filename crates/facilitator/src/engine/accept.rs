@@ -346,7 +346,7 @@ fn charge_of(intent: &Intent, request: &SettleRequest) -> Result<Amount, Refusal
     }
 }
 
-/// Whether a refusal says that the authorization's nonce is used.
+/// Whether a refusal says that what a payment can be made with once is used.
 fn says_used(code: &str) -> bool {
     matches!(
         code,
@@ -354,5 +354,6 @@ fn says_used(code: &str) -> bool {
             | codes::NONCE_ALREADY_USED
             | codes::PERMIT2_INVALID_NONCE
             | codes::INVALID_EXACT_EVM_EIP2612_ALREADY_SETTLED
+            | codes::INVALID_EXACT_EVM_ERC7710_ALREADY_USED
     )
 }

@@ -71,6 +71,8 @@ pub struct Script {
     pub plans_hang: bool,
     /// It cannot say what became of a nonce that is used.
     pub cannot_look_up: bool,
+    /// The code by which it says that something is used, where it is another.
+    pub says_used: Option<&'static str>,
     /// Sealing these is refused.
     pub unsealable: HashSet<String>,
     /// Its newest block stays an old one.
@@ -461,8 +463,9 @@ impl Chain for FakeChain {
             return Err(refusal.into());
         }
         if script.used.contains_key(&intent.identity.key()) {
-            let refusal = Refusal::new("invalid_exact_evm_nonce_already_used", "Sign a new one.");
-            return Err(refusal.into());
+            let code = script.says_used;
+            let code = code.unwrap_or("invalid_exact_evm_nonce_already_used");
+            return Err(Refusal::new(code, "Sign a new one.").into());
         }
         let wanted = held.checked_add(intent.expected.amount).unwrap();
         let paid = 10_000 * script.used.len() as u128;

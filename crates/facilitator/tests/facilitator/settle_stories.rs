@@ -203,7 +203,17 @@ async fn a_front_run_payment_counts_as_paid_once() {
 
 #[tokio::test]
 async fn an_authorization_sent_by_somebody_between_verify_and_settle_is_paid_once() {
+    paid_once_though_somebody_sent_it(None).await;
+}
+
+#[tokio::test]
+async fn a_permission_redeemed_by_somebody_between_verify_and_settle_is_paid_once() {
+    paid_once_though_somebody_sent_it(Some("invalid_exact_evm_erc7710_already_used")).await;
+}
+
+async fn paid_once_though_somebody_sent_it(says_used: Option<&'static str>) {
     let scene = Scene::new();
+    scene.chain.script().says_used = says_used;
     let request = settle_request(1, 1);
     let check = tollway_core::VerifyRequest {
         payload: request.payload.clone(),

@@ -16,7 +16,7 @@ use crate::chain::{EvmChain, account};
 use crate::contracts::{EXACT_PROXY, MULTICALL3, PERMIT2, UPTO_PROXY};
 use crate::delegation::{CaveatError, CaveatTerms, Delegation, is_linked, transfer_execution};
 use crate::methods::ERC7710;
-use crate::methods::erc7710::{Mark, PermissionPayment};
+use crate::methods::erc7710::PermissionPayment;
 use crate::refusal::refuse;
 use crate::token::Token;
 
@@ -65,6 +65,13 @@ impl EvmChain {
                 "present the whole chain, leaf first",
             ));
         }
+        // Whoever sees an open link can spend by it, here too: a leaf only pays.
+        if permission.chain.iter().skip(1).any(Delegation::is_open) {
+            return Err(refuse(
+                codes::INVALID_EXACT_EVM_ERC7710_OPEN,
+                "ask for a permission for one account, and pay from that",
+            ));
+        }
         if permission
             .chain
             .iter()
@@ -85,7 +92,6 @@ impl EvmChain {
         let ends = permission.ends()?;
         let window = (U256::from(bounds.begins), U256::from(ends));
         self.check_window(window, &intent.terms, phase, &ERC7710)?;
-        check_mark(permission, value)?;
         Ok(Redeemable {
             redeemer: self.redeemer_of(permission, &bounds)?,
             value,
@@ -186,23 +192,6 @@ impl EvmChain {
                     "delegate to one of the facilitatorAddresses that /supported lists",
                 )
             })
-    }
-}
-
-/// Where a payment is unique by its amount, that amount is this payment: after it
-/// nothing is left.
-fn check_mark(permission: &PermissionPayment, value: U256) -> Result<(), Refusal> {
-    let Mark::Sum(hash) = permission.mark() else {
-        return Ok(());
-    };
-    let whole = |terms: Option<CaveatTerms>| matches!(terms, Some(CaveatTerms::TransferAmount { most, .. }) if most == value);
-    let marked = permission.chain.iter().find(|link| link.hash() == hash);
-    match marked.is_some_and(|link| link.terms().any(whole)) {
-        true => Ok(()),
-        false => Err(refuse(
-            codes::INVALID_EXACT_EVM_ERC7710_NOT_SINGLE_USE,
-            "pay with a delegation of its own, that may be redeemed once",
-        )),
     }
 }
 

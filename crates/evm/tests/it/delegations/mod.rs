@@ -1,4 +1,5 @@
 //! Delegations, as others write and read them.
 
 mod fuzz;
+mod grants;
 mod vectors;
