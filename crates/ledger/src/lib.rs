@@ -44,8 +44,8 @@ pub use settlement::{
     PaymentRecord, PaymentState, SettlementStore, SlotRecord, SlotRef,
 };
 pub use spend::{
-    Limit, LimitScope, NewSpend, Reservation, SignedSpend, SpendRecord, SpendState, SpendStore,
-    SpendTotal,
+    Limit, LimitScope, NewSpend, PRICE_PLACES, Precedent, Reservation, Rules, SignedSpend,
+    SpendRecord, SpendState, SpendStore, SpendTotal,
 };
 pub use sqlite::EngineLock;
 pub use store::{Store, WriterStats};

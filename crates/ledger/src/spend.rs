@@ -44,7 +44,28 @@ pub enum LimitScope {
     Key(String),
     /// How many payments such a key signs, whatever they move: each counts one.
     KeyCalls(String),
+    /// What a named agent spends from whatever account, on all networks and in all
+    /// assets together, in [`PRICE_PLACES`] places of a whole unit.
+    Budget(String),
+    /// The part of it that goes to one host.
+    BudgetHost {
+        /// The agent.
+        agent: String,
+        /// The host.
+        host: String,
+    },
+    /// The part of it that goes to one payee.
+    BudgetPayee {
+        /// The agent.
+        agent: String,
+        /// The payee.
+        payee: Address,
+    },
 }
+
+/// Decimals in which amounts of different assets are added up. No known asset
+/// has more.
+pub const PRICE_PLACES: u8 = 18;
 
 /// At most so much, of one asset, within a window or for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +74,31 @@ pub struct Limit {
     pub scope: LimitScope,
     /// Sliding window; `None` counts from the beginning.
     pub window: Option<Duration>,
-    /// Atomic units.
+    /// Atomic units; for a budget, [`PRICE_PLACES`] places of a whole unit.
     pub max: Amount,
+}
+
+/// What a spend is held against, besides what is free in its purses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// All of them hold.
+    pub limits: Vec<Limit>,
+    /// The payee that an agent pays at a host stays the one that it paid there
+    /// first, on networks of the same family. These may be paid too; `None` lets
+    /// anybody be paid.
+    pub pinned_or: Option<Vec<Address>>,
+    /// Hundredths of the last price of this agent at the same URL that the price
+    /// may come to: 300 is three times as much.
+    pub max_rise_percent: Option<u32>,
+}
+
+/// What an agent paid before at the same place, as far as it was not given back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Precedent {
+    /// Who was paid there first, on networks of the same family.
+    pub payee: Option<Address>,
+    /// The last price at the same URL, in [`PRICE_PLACES`] places of a whole unit.
+    pub price: Option<Amount>,
 }
 
 /// A spend to reserve.
@@ -81,6 +125,19 @@ pub struct NewSpend {
     pub amount: Amount,
     /// The key with limits of its own that is to sign it, if it is one.
     pub key: Option<String>,
+    /// Decimals of the asset, by the buyer's own table. Without them the spend
+    /// counts in no budget and sets no precedent.
+    pub decimals: Option<u8>,
+}
+
+impl NewSpend {
+    /// What an amount of its asset is worth, in [`PRICE_PLACES`] places of a whole
+    /// unit; `None` where the decimals are not known or the product overflows.
+    #[must_use]
+    pub fn worth(&self, amount: Amount) -> Option<Amount> {
+        let up = PRICE_PLACES.checked_sub(self.decimals?)?;
+        amount.checked_mul(10_u64.pow(u32::from(up)))
+    }
 }
 
 /// What became of reserving.
@@ -96,6 +153,16 @@ pub enum Reservation {
         limit: Limit,
         /// What is spent and reserved within it.
         used: Amount,
+    },
+    /// The agent pays somebody else at this host; nothing was reserved.
+    OtherPayee {
+        /// Who was paid there first.
+        pinned: Address,
+    },
+    /// The price rose by more than it may; nothing was reserved.
+    PriceJump {
+        /// The last one, in [`PRICE_PLACES`] places of a whole unit.
+        last: Amount,
     },
 }
 
@@ -155,6 +222,21 @@ pub trait SpendStore: Send + Sync {
         new: NewSpend,
         limits: &[Limit],
         now: Timestamp,
+    ) -> Result<Reservation, LedgerError> {
+        let rules = Rules {
+            limits: limits.to_vec(),
+            ..Rules::default()
+        };
+        self.reserve_within(new, rules, now).await
+    }
+
+    /// Reserves if every rule allows it, as one step: of two that come at once the
+    /// second is compared with the first.
+    async fn reserve_within(
+        &self,
+        new: NewSpend,
+        rules: Rules,
+        now: Timestamp,
     ) -> Result<Reservation, LedgerError>;
 
     /// Records the authorization, before it leaves.
@@ -202,7 +284,20 @@ pub trait SpendStore: Send + Sync {
     /// Spends, newest first, at most `limit` (at most 1000).
     async fn spends(&self, limit: u32) -> Result<Vec<SpendRecord>, LedgerError>;
 
-    /// What counts within a limit for an asset now.
+    /// Spends of one agent, newest first, at most `limit` (at most 1000).
+    async fn spends_of(&self, agent: &str, limit: u32) -> Result<Vec<SpendRecord>, LedgerError>;
+
+    /// What an agent paid before where it would pay now.
+    async fn precedent(
+        &self,
+        agent: &str,
+        host: &str,
+        network: &Network,
+        url: &str,
+    ) -> Result<Precedent, LedgerError>;
+
+    /// What counts within a limit for an asset now. A budget counts all accounts,
+    /// networks and assets, whichever are named.
     async fn total(
         &self,
         account: &Address,

@@ -2,11 +2,10 @@
 
 use serde::Serialize;
 use tollway_core::wire::PaymentRequirements;
-use tollway_core::{Amount, PaymentFlow, Refusal, Scheme, Terms};
+use tollway_core::{PaymentFlow, Refusal, Scheme, Terms};
 
 use crate::asked::Asked;
 use crate::choose::Appraisal;
-use crate::code;
 use crate::engine::Engine;
 use crate::error::shown;
 use crate::method::PayMethod;
@@ -139,7 +138,10 @@ async fn why_not(
         return Some(refusal);
     }
     match appraised.first().map(|a| &a.verdict) {
-        Some(Ok(offer)) => over_budget(engine, offer).await,
+        Some(Ok(offer)) => match engine.broken_rule(offer, &request.url).await {
+            Ok(refusal) => refusal,
+            Err(error) => Some(Refusal::foreign(error.code(), error.message())),
+        },
         _ => {
             let refusals = appraised
                 .iter()
@@ -147,31 +149,6 @@ async fn why_not(
             Some(crate::choose::none_taken(&refusals.collect::<Vec<_>>()))
         }
     }
-}
-
-/// Which limit an offer would pass now, where a record is at hand.
-async fn over_budget(engine: &Engine, offer: &Offer) -> Option<Refusal> {
-    let (wallet, spends) = (engine.wallet.as_ref()?, engine.spends.as_ref()?);
-    let terms = &offer.terms;
-    let account = wallet.address(&terms.network)?;
-    for limit in &engine.limits {
-        let now = engine.clock.now();
-        let total = spends
-            .total(&account, &terms.network, &terms.asset, limit, now)
-            .await
-            .ok()?;
-        let sum = |a: Amount, b: Amount| a.checked_add(b).unwrap_or(Amount::MAX);
-        if sum(sum(total.paid, total.held), terms.amount) > limit.max {
-            return Some(Refusal::new(
-                code::BUDGET_EXCEEDED,
-                format!(
-                    "The price is {}, which the budget does not allow now; raise it, or wait.",
-                    offer.cost()
-                ),
-            ));
-        }
-    }
-    None
 }
 
 fn view(appraisal: &Appraisal) -> OfferView {

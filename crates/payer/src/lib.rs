@@ -18,6 +18,7 @@
 
 mod asked;
 mod body;
+mod budget;
 mod choose;
 pub mod code;
 mod conclude;
@@ -38,12 +39,14 @@ mod offer;
 mod payer;
 mod payment;
 mod policy;
+mod policy_file;
 mod present;
 mod price;
 mod ready;
 mod receipt;
 mod reconcile;
 mod request;
+mod rules;
 mod settings;
 mod sign;
 mod token;
@@ -51,6 +54,7 @@ mod transport;
 mod verdict;
 
 pub use body::{BoxError, PayBody};
+pub use budget::{Budget, DAY};
 pub use counters::{Counters, Spent};
 pub use error::{Answer, ErrorKind, PayError};
 pub use event::Event;
@@ -64,6 +68,7 @@ pub use offer::{Offer, Via};
 pub use payer::{PaidResponse, Payer, PayerBuilder};
 pub use payment::{Payment, Standing};
 pub use policy::{MAX_LIFETIME, Policy};
+pub use policy_file::{LimitsFile, PolicyFile, PolicyFileError};
 pub use price::{UnitPrice, UnitPriceError};
 pub use reconcile::{ChainReconciler, EXPIRY_MARGIN, Reconciled, Reconciler};
 pub use request::PayRequest;

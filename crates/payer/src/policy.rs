@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tollway_core::assets::{AssetTable, Method};
 use tollway_core::wire::PaymentRequirements;
-use tollway_core::{Address, Family, Network, Refusal, Terms};
+use tollway_core::{Address, Family, Network, Refusal, Scheme, Terms};
 use url::Url;
 
+use crate::budget::Budget;
 use crate::code;
 use crate::error::shown;
 use crate::guard;
@@ -40,6 +41,18 @@ pub struct Policy {
     pub approve_permit2: bool,
     /// Whether access tokens are bought and reused where a server sells them.
     pub access_tokens: bool,
+    /// Schemes that may be paid by; empty means any.
+    pub schemes: Vec<Scheme>,
+    /// What may be spent over many calls.
+    pub budget: Budget,
+    /// Whether the payee that was paid first at a host is the only one that is paid
+    /// there, on all networks of its family.
+    pub pin_payees: bool,
+    /// Others that may be paid at a host in spite of that: the owner's consent.
+    pub consents: Vec<(HostPattern, Address)>,
+    /// To how many hundredths of the last price at the same host and path a price
+    /// may rise: 300 is three times as much. `None` means to any.
+    pub max_rise_percent: Option<u32>,
     /// The assets that may be paid with, and everything that is believed about them.
     pub assets: AssetTable,
     /// Hosts that may be paid; empty means any.
@@ -62,6 +75,11 @@ impl Default for Policy {
             methods: PayMethod::ALL.to_vec(),
             approve_permit2: false,
             access_tokens: true,
+            schemes: Vec::new(),
+            budget: Budget::default(),
+            pin_payees: false,
+            consents: Vec::new(),
+            max_rise_percent: None,
             assets: AssetTable::builtin(),
             hosts: Vec::new(),
             payees: Vec::new(),
@@ -120,6 +138,7 @@ impl Policy {
             Refusal::foreign(refusal.code(), message)
         })?;
         self.check_network(&terms.network)?;
+        self.check_scheme(terms.scheme)?;
         self.check_method(&terms)?;
         let offer = self.value(terms)?;
         self.check_payee(&offer)?;
@@ -135,6 +154,19 @@ impl Policy {
             code::POLICY_NETWORK,
             format!(
                 "{network} is not a network that the policy pays on; allow it, or ask the seller for another one."
+            ),
+        ))
+    }
+
+    fn check_scheme(&self, scheme: Scheme) -> Result<(), Refusal> {
+        if self.schemes.is_empty() || self.schemes.contains(&scheme) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            code::POLICY_SCHEME,
+            format!(
+                "{} is not a scheme that the policy pays by; allow it, or ask the seller for another one.",
+                scheme.as_str()
             ),
         ))
     }

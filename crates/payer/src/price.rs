@@ -7,7 +7,7 @@ use tollway_core::Amount;
 use tollway_core::money::Decimal;
 
 /// Digits after the point that are kept. No known asset has more.
-const PLACES: u8 = 18;
+const PLACES: u8 = tollway_ledger::PRICE_PLACES;
 
 /// A price in whole units of whatever asset is paid: `0.02` is two cents of any
 /// dollar. The built-in asset table holds dollars only; whoever adds an asset
@@ -29,6 +29,18 @@ impl UnitPrice {
     pub fn of(amount: Amount, decimals: u8) -> Option<Self> {
         let up = PLACES.checked_sub(decimals)?;
         amount.checked_mul(10_u64.pow(u32::from(up))).map(Self)
+    }
+
+    /// The price in [`tollway_ledger::PRICE_PLACES`] places of a whole unit.
+    #[must_use]
+    pub const fn amount(self) -> Amount {
+        self.0
+    }
+
+    /// From [`tollway_ledger::PRICE_PLACES`] places of a whole unit.
+    #[must_use]
+    pub const fn from_amount(amount: Amount) -> Self {
+        Self(amount)
     }
 
     /// So many hundredths of a unit: `UnitPrice::cents(10)` is `0.1`.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedMutexGuard;
 use tollway_core::wire::PaymentRequirements;
 use tollway_core::{LimitedKey, Lookup, Refusal, codes};
-use tollway_ledger::{Limit, LimitScope, NewSpend, Reservation, SpendRecord};
+use tollway_ledger::{NewSpend, Reservation, SpendRecord};
 use url::Url;
 
 use crate::asked::Asked;
@@ -21,6 +21,7 @@ use crate::note::{Note, is_complete, known_paid};
 use crate::offer::{Offer, Via};
 use crate::reconcile::{Fate, is_dead};
 use crate::request::{PayRequest, public_url};
+use crate::rules::{counts_calls, exceeded, host, other_payee, price_jump, used_up};
 use crate::token::KeptToken;
 
 /// How many open payments of one request may exist side by side.
@@ -130,12 +131,9 @@ impl Engine {
         let mut by_own_key = false;
         loop {
             let new = self.new_spend(request, offer, &place.digest, key.as_ref())?;
-            let limits = within(&self.limits, key.as_ref());
-            match self
-                .spends()?
-                .reserve(new, &limits, self.clock.now())
-                .await?
-            {
+            let rules = self.rules(offer, &request.url, key.as_ref());
+            let reserved = self.spends()?.reserve_within(new, rules, self.clock.now());
+            match reserved.await? {
                 Reservation::Reserved(id) => {
                     let ready = self.sign(id, offer, wire, asked, by_own_key).await?;
                     return Ok((Next::Show(Box::new(ready)), place));
@@ -148,6 +146,16 @@ impl Engine {
                 }
                 Reservation::Exceeded { limit, used } => {
                     return Err(PayError::declined(exceeded(offer, &limit, used)));
+                }
+                Reservation::OtherPayee { pinned } => {
+                    return Err(PayError::declined(other_payee(
+                        offer,
+                        &request.url,
+                        &pinned,
+                    )));
+                }
+                Reservation::PriceJump { last } => {
+                    return Err(PayError::declined(price_jump(offer, last)));
                 }
                 Reservation::Open(record) => match self.reuse(&record).await? {
                     Reuse::Show => {
@@ -310,37 +318,9 @@ impl Engine {
             asset: terms.asset.clone(),
             amount: terms.amount,
             key: key.map(|key| key.name.clone()),
+            decimals: Some(offer.asset.decimals),
         })
     }
-}
-
-/// The buyer's limits, and those of the key that is to sign: its payments before
-/// its money, so that it is known which of the two stands in the way.
-fn within(limits: &[Limit], key: Option<&LimitedKey>) -> Vec<Limit> {
-    let mut all = limits.to_vec();
-    let for_ever = |scope, max| Limit {
-        scope,
-        window: None,
-        max,
-    };
-    if let Some(key) = key {
-        let calls = LimitScope::KeyCalls(key.name.clone());
-        all.push(for_ever(calls, key.payments));
-        let money = LimitScope::Key(key.name.clone());
-        all.extend(key.total.map(|total| for_ever(money, total)));
-    }
-    all
-}
-
-const fn counts_calls(limit: &Limit) -> bool {
-    matches!(limit.scope, LimitScope::KeyCalls(_))
-}
-
-fn used_up() -> Refusal {
-    Refusal::new(
-        codes::SESSION_MAX_CALLS_EXCEEDED,
-        "All payments that this session may make are made or under way; renew it with the owner's key.",
-    )
 }
 
 /// Whether an offer turned out not to be payable, with nothing signed: then the
@@ -355,26 +335,8 @@ fn is_passed_over(error: &PayError) -> bool {
             code::INSUFFICIENT_FUNDS,
             codes::ASSET_NOT_KNOWN,
             codes::ASSET_MISMATCH,
+            code::POLICY_PAYEE_CHANGED,
+            code::POLICY_PRICE_JUMP,
         ]
         .contains(&error.code())
-}
-
-/// The host that limits count, without its port.
-fn host(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    host.strip_suffix('.').unwrap_or(host).to_owned()
-}
-
-fn exceeded(offer: &Offer, limit: &Limit, used: tollway_core::Amount) -> Refusal {
-    let show = |amount: tollway_core::Amount| amount.to_decimal(offer.asset.decimals);
-    Refusal::new(
-        code::BUDGET_EXCEEDED,
-        format!(
-            "The price is {}, and {} of {} {} are spent or held; raise the budget, or wait until held payments are decided.",
-            offer.cost(),
-            show(used),
-            show(limit.max),
-            offer.asset.symbol
-        ),
-    )
 }

@@ -172,6 +172,7 @@ pub fn spend(n: u64) -> NewSpend {
         asset: address(0xaa),
         amount: atomic(10),
         key: None,
+        decimals: None,
     }
 }
 

@@ -24,6 +24,7 @@ static SCHEMA: Schema = Schema {
         (include_str!("../../migrations/0004_transfers.sql"), ""),
         (include_str!("../../migrations/0005_sold_passes.sql"), ""),
         (include_str!("../../migrations/0006_meters.sql"), ""),
+        (include_str!("../../migrations/0007_budgets.sql"), ""),
     ],
     translate: None,
     place: "file",

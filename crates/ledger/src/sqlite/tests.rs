@@ -26,6 +26,7 @@ fn spend(n: u64) -> NewSpend {
         asset: address,
         amount: Amount::from_atomic(1),
         key: None,
+        decimals: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What counts within a limit: purses, and their marks over time.
 //!
-//! A purse keeps what one account, agent, host, payee or key has paid and holds, for
-//! ever. What it paid within a window is the difference of two running totals,
+//! A purse keeps what one account, agent, host, payee, key or budget has paid and
+//! holds, for ever. What it paid within a window is the difference of two running totals,
 //! so that a question costs two look-ups however long the history is. What is
 //! held counts in every window: it may move at any moment.
 
@@ -42,22 +42,47 @@ pub(crate) fn purses_of(spend: &NewSpend) -> Vec<LimitScope> {
         purses.push(LimitScope::Key(key.clone()));
         purses.push(LimitScope::KeyCalls(key.clone()));
     }
+    if spend.decimals.is_some() {
+        let agent = || spend.agent.clone();
+        purses.push(LimitScope::Budget(agent()));
+        purses.push(LimitScope::BudgetHost {
+            agent: agent(),
+            host: spend.host.clone(),
+        });
+        purses.push(LimitScope::BudgetPayee {
+            agent: agent(),
+            payee: spend.payee.clone(),
+        });
+    }
     purses
 }
 
-/// What an amount counts in a purse: payments are counted one by one.
-pub(crate) fn counted(scope: &LimitScope, amount: Amount) -> Amount {
+/// Whether a purse adds up all accounts, networks and assets.
+const fn is_budget(scope: &LimitScope) -> bool {
+    matches!(
+        scope,
+        LimitScope::Budget(_) | LimitScope::BudgetHost { .. } | LimitScope::BudgetPayee { .. }
+    )
+}
+
+/// What an amount of a spend counts in a purse: payments are counted one by one,
+/// budgets by what the amount is worth. `None` where that is too large to count.
+pub(crate) fn counted(scope: &LimitScope, spend: &NewSpend, amount: Amount) -> Option<Amount> {
     match scope {
-        LimitScope::KeyCalls(_) => Amount::from_atomic(1),
-        _ => amount,
+        LimitScope::KeyCalls(_) => Some(Amount::from_atomic(1)),
+        scope if is_budget(scope) => spend.worth(amount),
+        _ => Some(amount),
     }
 }
 
-/// Which asset a purse is of: what counts payments is of none.
-fn asset_of(scope: &LimitScope, money: Money<'_>) -> String {
+/// Account, network and asset that a purse is of: what counts payments is of no
+/// asset, and a budget of none of the three.
+fn money_of(scope: &LimitScope, money: Money<'_>) -> [String; 3] {
+    let (account, network) = (money.account.to_string(), money.network.to_string());
     match scope {
-        LimitScope::KeyCalls(_) => String::new(),
-        _ => money.asset.to_string(),
+        LimitScope::KeyCalls(_) => [account, network, String::new()],
+        scope if is_budget(scope) => [const { String::new() }; 3],
+        _ => [account, network, money.asset.to_string()],
     }
 }
 
@@ -69,6 +94,10 @@ fn named(scope: &LimitScope) -> (&'static str, String) {
         LimitScope::Payee(payee) => ("payee", payee.to_string()),
         LimitScope::Key(key) => ("key", key.clone()),
         LimitScope::KeyCalls(key) => ("key_calls", key.clone()),
+        LimitScope::Budget(agent) => ("budget", agent.clone()),
+        // A line break is in no host and no address.
+        LimitScope::BudgetHost { agent, host } => ("budget_host", format!("{host}\n{agent}")),
+        LimitScope::BudgetPayee { agent, payee } => ("budget_payee", format!("{payee}\n{agent}")),
     }
 }
 
@@ -82,11 +111,12 @@ pub(crate) struct Purse {
 
 fn find(money: Money<'_>, scope: &LimitScope) -> Statement {
     let (kind, name) = named(scope);
+    let [account, network, asset] = money_of(scope, money);
     sql("SELECT id, paid, held FROM purses
          WHERE account = $1 AND network = $2 AND asset = $3 AND kind = $4 AND name = $5")
-    .bind(money.account.to_string())
-    .bind(money.network.to_string())
-    .bind(asset_of(scope, money))
+    .bind(account)
+    .bind(network)
+    .bind(asset)
     .bind(kind)
     .bind(name)
 }
@@ -151,17 +181,17 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// What it is in one of the purses.
-    fn in_purse(self, scope: &LimitScope) -> Self {
-        let counted = |amount| counted(scope, amount);
-        match self {
-            Self::Hold(amount) => Self::Hold(counted(amount)),
-            Self::Free(amount) => Self::Free(counted(amount)),
+    /// What it is in one of the purses of a spend.
+    fn in_purse(self, scope: &LimitScope, spend: &NewSpend) -> Option<Self> {
+        let counted = |amount| counted(scope, spend, amount);
+        Some(match self {
+            Self::Hold(amount) => Self::Hold(counted(amount)?),
+            Self::Free(amount) => Self::Free(counted(amount)?),
             Self::Pay { held, paid } => Self::Pay {
-                held: counted(held),
-                paid: counted(paid),
+                held: counted(held)?,
+                paid: counted(paid)?,
             },
-        }
+        })
     }
 
     /// The purse afterwards; none if it would overflow or go below nothing.
@@ -191,10 +221,12 @@ pub(crate) async fn change(
     change: Change,
     now: Timestamp,
 ) -> Result<bool, LedgerError> {
-    let mut changed = Vec::with_capacity(6);
+    let mut changed = Vec::with_capacity(9);
     for scope in purses_of(spend) {
         let row = step.find(find(Money::of(spend), &scope)).await?;
-        match change.in_purse(&scope).applied(purse(row.as_ref())?) {
+        let purse = purse(row.as_ref())?;
+        let counted = change.in_purse(&scope, spend);
+        match counted.and_then(|counted| counted.applied(purse)) {
             Some(purse) => changed.push((scope, purse)),
             None => return Ok(false),
         }
@@ -218,13 +250,14 @@ async fn store(
         Some(id) => sql("UPDATE purses SET paid = $2, held = $3 WHERE id = $1").bind(id),
         None => {
             let (kind, name) = named(scope);
+            let [account, network, asset] = money_of(scope, Money::of(spend));
             sql(
                 "INSERT INTO purses (account, network, asset, kind, name, paid, held)
                  VALUES ($1, $2, $3, $4, $5, $6, $7)",
             )
-            .bind(spend.account.to_string())
-            .bind(spend.network.to_string())
-            .bind(asset_of(scope, Money::of(spend)))
+            .bind(account)
+            .bind(network)
+            .bind(asset)
             .bind(kind)
             .bind(name)
         }

@@ -10,6 +10,7 @@ pub(crate) mod meters;
 pub(crate) mod notices;
 pub(crate) mod passes;
 pub(crate) mod payments;
+pub(crate) mod precedents;
 pub(crate) mod replicas;
 pub(crate) mod slots;
 pub(crate) mod spend_rows;

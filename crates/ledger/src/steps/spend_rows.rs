@@ -2,6 +2,7 @@
 
 use tollway_core::{Identity, Raw, SpendId};
 
+use crate::failure::corrupt;
 use crate::sql::{Row, Statement, sql};
 use crate::{LedgerError, NewSpend, SignedSpend, SpendRecord, SpendState};
 
@@ -23,6 +24,7 @@ pub(crate) fn record(row: &Row) -> Result<SpendRecord, LedgerError> {
             asset: row.address("asset")?,
             amount: row.amount("amount")?,
             key: row.opt_text("limited_key")?,
+            decimals: decimals(row)?,
         },
         state: row.word("state", SpendState::from_word)?,
         signed: signed(row)?,
@@ -32,6 +34,12 @@ pub(crate) fn record(row: &Row) -> Result<SpendRecord, LedgerError> {
         reserved_at: row.time("reserved_at")?,
         updated_at: row.time("updated_at")?,
     })
+}
+
+fn decimals(row: &Row) -> Result<Option<u8>, LedgerError> {
+    let stored = row.opt_integer("decimals")?;
+    let number = |n| u8::try_from(n).map_err(|_| corrupt("spend", "decimals"));
+    stored.map(number).transpose()
 }
 
 fn signed(row: &Row) -> Result<Option<SignedSpend>, LedgerError> {

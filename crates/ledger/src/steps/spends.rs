@@ -4,11 +4,14 @@ use serde_json::json;
 use tollway_core::{Amount, SpendId, Timestamp, TxHash, mistake};
 
 use super::limits::{self, Change, Money, purses_of};
+use super::precedents;
 use super::spend_rows::{by_id, record};
 use crate::failure::no_randomness;
 use crate::sql::{Statement, json as text, millis, sql};
 use crate::store::Step;
-use crate::{LedgerError, Limit, NewSpend, Reservation, SignedSpend, SpendRecord, SpendState};
+use crate::{
+    LedgerError, Limit, NewSpend, Reservation, Rules, SignedSpend, SpendRecord, SpendState,
+};
 
 async fn load(step: &mut Step, id: &SpendId) -> Result<SpendRecord, LedgerError> {
     match step.find(by_id(id)).await? {
@@ -36,7 +39,7 @@ const fn is_signed_and_open(state: SpendState) -> bool {
 pub(crate) async fn reserve(
     step: &mut Step,
     new: &NewSpend,
-    limits: &[Limit],
+    rules: &Rules,
     now: Timestamp,
 ) -> Result<Reservation, LedgerError> {
     if let Some(open) = open_for_request(step, new).await?
@@ -45,7 +48,10 @@ pub(crate) async fn reserve(
         return Ok(Reservation::Open(Box::new(open)));
     }
     let at = limits::latest(step, now).await?;
-    if let Some(exceeded) = first_exceeded(step, new, limits, at).await? {
+    if let Some(broken) = precedents::first_broken(step, new, rules).await? {
+        return Ok(broken);
+    }
+    if let Some(exceeded) = first_exceeded(step, new, &rules.limits, at).await? {
         return Ok(exceeded);
     }
     let id = SpendId::random().map_err(no_randomness)?;
@@ -96,7 +102,8 @@ async fn first_exceeded(
             true => total.paid,
             false => total.paid.checked_add(total.held).unwrap_or(Amount::MAX),
         };
-        let after = used.checked_add(limits::counted(&limit.scope, new.amount));
+        let counted = limits::counted(&limit.scope, new, new.amount);
+        let after = counted.and_then(|counted| used.checked_add(counted));
         if after.is_none_or(|after| after > limit.max) {
             let limit = limit.clone();
             return Ok(Some(Reservation::Exceeded { limit, used }));
@@ -108,8 +115,8 @@ async fn first_exceeded(
 fn insertion(id: &SpendId, new: NewSpend, now: Timestamp) -> Statement {
     sql(
         "INSERT INTO spends (id, account, agent, request, url, host, payee, network, asset,
-             amount, state, is_open, reserved_at, updated_at, limited_key)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'reserved', 1, $11, $11, $12)",
+             amount, state, is_open, reserved_at, updated_at, limited_key, decimals)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'reserved', 1, $11, $11, $12, $13)",
     )
     .bind(id.to_string())
     .bind(new.account.to_string())
@@ -123,6 +130,7 @@ fn insertion(id: &SpendId, new: NewSpend, now: Timestamp) -> Statement {
     .bind(new.amount.to_string())
     .bind(millis(now))
     .bind(new.key)
+    .bind(new.decimals.map(i64::from))
 }
 
 pub(crate) async fn signed(

@@ -6,10 +6,12 @@ use tollway_core::{Address, Amount, Network, SpendId, Timestamp, TxHash};
 use super::{Step, Store, step_name};
 use crate::sql::sql;
 use crate::steps::limits::{self, Money};
+use crate::steps::precedents;
 use crate::steps::spend_rows::{by_id, record};
 use crate::steps::spends as steps;
 use crate::{
-    LedgerError, Limit, NewSpend, Reservation, SignedSpend, SpendRecord, SpendStore, SpendTotal,
+    LedgerError, Limit, NewSpend, Precedent, Reservation, Rules, SignedSpend, SpendRecord,
+    SpendStore, SpendTotal,
 };
 
 /// Most spends that one listing gives.
@@ -17,15 +19,14 @@ const PAGE: u32 = 1_000;
 
 #[async_trait]
 impl SpendStore for Store {
-    async fn reserve(
+    async fn reserve_within(
         &self,
         new: NewSpend,
-        limits: &[Limit],
+        rules: Rules,
         now: Timestamp,
     ) -> Result<Reservation, LedgerError> {
-        let limits = limits.to_vec();
         self.write(step_name!("reserve"), async move |step: &mut Step| {
-            steps::reserve(step, &new, &limits, now).await
+            steps::reserve(step, &new, &rules, now).await
         })
         .await
     }
@@ -109,6 +110,28 @@ impl SpendStore for Store {
         let newest = sql("SELECT * FROM spends ORDER BY seq DESC LIMIT $1");
         let rows = self.list(newest.bind(i64::from(limit.min(PAGE)))).await?;
         rows.iter().map(record).collect()
+    }
+
+    async fn spends_of(&self, agent: &str, limit: u32) -> Result<Vec<SpendRecord>, LedgerError> {
+        let newest = sql("SELECT * FROM spends WHERE agent = $1 ORDER BY seq DESC LIMIT $2");
+        let newest = newest
+            .bind(agent.to_owned())
+            .bind(i64::from(limit.min(PAGE)));
+        let rows = self.list(newest).await?;
+        rows.iter().map(record).collect()
+    }
+
+    async fn precedent(
+        &self,
+        agent: &str,
+        host: &str,
+        network: &Network,
+        url: &str,
+    ) -> Result<Precedent, LedgerError> {
+        let mut reader = self;
+        let payee = precedents::payee(&mut reader, agent, host, network).await?;
+        let price = precedents::price(&mut reader, agent, url).await?;
+        Ok(Precedent { payee, price })
     }
 
     async fn total(

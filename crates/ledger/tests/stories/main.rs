@@ -138,6 +138,9 @@ mod told {
             what_is_held_counts_in_every_window,
             sums_of_the_largest_amounts_do_not_wrap,
             a_key_signs_no_more_payments_and_no_more_money_than_it_may,
+            a_budget_spans_accounts_networks_and_assets,
+            a_payee_is_pinned_where_it_was_paid_first,
+            a_price_that_jumps_is_compared_with_the_last,
             another_signature_takes_the_firsts_place_under_one_authorization;
         races:
             a_thousand_accepts_make_one_payment,

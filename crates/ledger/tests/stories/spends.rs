@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use tollway_core::{Amount, SpendId};
+use tollway_core::{Address, Amount, SpendId};
 use tollway_ledger::{
-    LedgerError, Limit, LimitScope, NewSpend, Reservation, SpendState, SpendStore, SpendTotal,
+    LedgerError, Limit, LimitScope, NewSpend, Reservation, Rules, SpendState, SpendStore,
+    SpendTotal,
 };
 
 use tollway_test_records::{address, at, atomic, hash, limit, network, signed, spend};
@@ -281,4 +282,162 @@ pub async fn another_signature_takes_the_firsts_place_under_one_authorization(
     );
     store.paid(&id, atomic(10), None, at(4)).await.unwrap();
     assert_conflict(store.signed_again(&id, plain(1), at(5)).await);
+}
+
+/// A spend of 10 with decimals, so that it counts in budgets.
+fn of(decimals: u8, n: u64) -> NewSpend {
+    NewSpend {
+        decimals: Some(decimals),
+        ..spend(n)
+    }
+}
+
+pub async fn a_budget_spans_accounts_networks_and_assets(store: impl SpendStore) {
+    let worth = |tens: u64| {
+        atomic(10)
+            .checked_mul(10_u64.pow(12))
+            .unwrap()
+            .checked_mul(tens)
+            .unwrap()
+    };
+    let budget = |scope, tens| Limit {
+        scope,
+        window: None,
+        max: worth(tens),
+    };
+    let agent = spend(1).agent;
+    let host = |host: &str| LimitScope::BudgetHost {
+        agent: agent.clone(),
+        host: host.to_owned(),
+    };
+    let all = budget(LimitScope::Budget(agent.clone()), 3);
+    let limits = [all.clone(), budget(host("shop.example"), 2)];
+    let reserve = async |new| store.reserve(new, &limits, at(1)).await.unwrap();
+    assert!(matches!(reserve(of(6, 1)).await, Reservation::Reserved(_)));
+    // Eighteen decimals, another asset, another network, another account, another host:
+    // the same money by what it is worth.
+    let elsewhere = |n| NewSpend {
+        account: address(0x77),
+        network: "eip155:8453".parse().unwrap(),
+        asset: address(0xbb),
+        amount: worth(1),
+        host: "other.example".to_owned(),
+        ..of(18, n)
+    };
+    let Reservation::Reserved(second) = reserve(elsewhere(2)).await else {
+        panic!("there was room");
+    };
+    assert!(matches!(reserve(of(6, 3)).await, Reservation::Reserved(_)));
+    let over = reserve(elsewhere(4)).await;
+    let used = worth(3);
+    let limit = all.clone();
+    assert_eq!(over, Reservation::Exceeded { limit, used });
+    // What another agent spends is another budget.
+    let theirs = NewSpend {
+        agent: "another".to_owned(),
+        ..of(6, 5)
+    };
+    assert!(matches!(reserve(theirs).await, Reservation::Reserved(_)));
+    // Given back, there is room again, but the first host has used up its part.
+    store.release(&second, "never signed", at(2)).await.unwrap();
+    let over = store.reserve(of(6, 6), &limits, at(2)).await.unwrap();
+    assert!(
+        matches!(over, Reservation::Exceeded { limit, .. } if limit.scope == host("shop.example"))
+    );
+    let total = store
+        .total(
+            &address(9),
+            &"eip155:1".parse().unwrap(),
+            &address(9),
+            &all,
+            at(2),
+        )
+        .await
+        .unwrap();
+    assert_eq!(total.held, worth(2));
+}
+
+pub async fn a_payee_is_pinned_where_it_was_paid_first(store: impl SpendStore) {
+    let pinned = |also: &[Address]| Rules {
+        pinned_or: Some(also.to_vec()),
+        ..Rules::default()
+    };
+    let to = |payee, network: &str, n| NewSpend {
+        payee: address(payee),
+        network: network.parse().unwrap(),
+        ..of(6, n)
+    };
+    let reserve = async |new, rules| store.reserve_within(new, rules, at(1)).await.unwrap();
+    let Reservation::Reserved(first) = reserve(to(1, "eip155:8453", 1), pinned(&[])).await else {
+        panic!("the first use pins");
+    };
+    let other = reserve(to(2, "eip155:8453", 2), pinned(&[])).await;
+    let pin = address(1);
+    assert_eq!(
+        other,
+        Reservation::OtherPayee {
+            pinned: pin.clone()
+        }
+    );
+    // Another network of the family is no way around it.
+    let other = reserve(to(2, "eip155:1329", 3), pinned(&[])).await;
+    assert_eq!(other, Reservation::OtherPayee { pinned: pin });
+    let consented = reserve(to(2, "eip155:8453", 4), pinned(&[address(2)])).await;
+    let Reservation::Reserved(fourth) = consented else {
+        panic!("the owner agreed");
+    };
+    // Nor is another agent bound by it; and what was given back pins nothing.
+    store.release(&first, "never signed", at(2)).await.unwrap();
+    store.release(&fourth, "never signed", at(2)).await.unwrap();
+    let later = reserve(to(3, "eip155:8453", 5), pinned(&[])).await;
+    assert!(matches!(later, Reservation::Reserved(_)));
+    let (here, network) = (spend(1), "eip155:1".parse().unwrap());
+    let seen = store
+        .precedent(&here.agent, &here.host, &network, &here.url)
+        .await;
+    assert_eq!(seen.unwrap().payee, Some(address(3)));
+}
+
+pub async fn a_price_that_jumps_is_compared_with_the_last(store: impl SpendStore) {
+    let rules = Rules {
+        max_rise_percent: Some(300),
+        ..Rules::default()
+    };
+    let costing = |amount, n| NewSpend {
+        amount: atomic(amount),
+        ..of(6, n)
+    };
+    let reserve = async |new| {
+        let rules = rules.clone();
+        store.reserve_within(new, rules, at(1)).await.unwrap()
+    };
+    assert!(matches!(
+        reserve(costing(10, 1)).await,
+        Reservation::Reserved(_)
+    ));
+    let last = atomic(10 * 10_u128.pow(12));
+    assert_eq!(
+        reserve(costing(31, 2)).await,
+        Reservation::PriceJump { last }
+    );
+    // The same jump in an asset of other decimals is the same jump.
+    let disguised = NewSpend {
+        decimals: Some(18),
+        asset: address(0xbb),
+        ..costing(31 * 10_u128.pow(12), 3)
+    };
+    assert_eq!(reserve(disguised).await, Reservation::PriceJump { last });
+    let elsewhere = NewSpend {
+        url: "https://shop.example/other".to_owned(),
+        ..costing(1_000, 4)
+    };
+    assert!(matches!(reserve(elsewhere).await, Reservation::Reserved(_)));
+    assert!(matches!(
+        reserve(costing(30, 5)).await,
+        Reservation::Reserved(_)
+    ));
+    assert!(matches!(
+        reserve(costing(90, 6)).await,
+        Reservation::Reserved(_)
+    ));
 }

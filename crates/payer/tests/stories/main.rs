@@ -1,9 +1,11 @@
 //! What a payer promises, told as stories between it and sellers of all kinds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod agents;
 mod bench;
 mod budget;
 mod buying;
+mod crowd;
 mod doors;
 mod looking;
 mod metered;

@@ -20,6 +20,8 @@ pub struct FakeWallet {
     pub balance: Option<Amount>,
     /// Signs for so long, whatever the limits say.
     pub forced_lifetime: Option<Duration>,
+    /// Put before its nonces, so that two wallets sign nothing alike.
+    pub prefix: String,
     /// Takes so long to sign.
     pub slow: Duration,
     pub seen: std::sync::Mutex<Vec<(Terms, Limits)>>,
@@ -55,14 +57,14 @@ impl Wallet for FakeWallet {
         let lifetime = self
             .forced_lifetime
             .unwrap_or(terms.timeout().min(limits.max_lifetime));
-        let payload = json!({"signature": format!("fake signature {number}")});
+        let payload = json!({"signature": format!("fake signature {}{number}", self.prefix)});
         Ok(Prepared {
             payload: payload.as_object().unwrap().clone(),
             identity: Identity {
                 network: terms.network.clone(),
                 scope: terms.asset.to_string(),
                 payer: self.address(&terms.network).unwrap(),
-                nonce: number.to_string(),
+                nonce: format!("{}{number}", self.prefix),
             },
             amount: terms.amount,
             valid_until: SystemClock.now().plus(lifetime),

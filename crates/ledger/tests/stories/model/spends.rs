@@ -220,6 +220,7 @@ impl Real {
                 format!("open {}", place.unwrap())
             }
             Reservation::Exceeded { used, .. } => format!("exceeded at {used}"),
+            other => panic!("no rule was given: {other:?}"),
         }
     }
 
