@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod agents;
 mod bad_flags;
 mod bad_requests;
 mod clean_stop;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Deserializer};
 
+pub use crate::agent::flags::{BudgetCommand, BuyerArgs};
 pub use crate::session::flags::SessionCommand;
 use crate::{environment, exit};
 
@@ -44,6 +45,9 @@ pub enum Command {
     Pay(PayArgs),
     /// Say what a URL would cost; nothing is signed.
     Inspect(InspectArgs),
+    /// Look at and set what a named agent may spend.
+    #[command(subcommand)]
+    Budget(BudgetCommand),
     /// Make, import and list encrypted wallets.
     #[command(subcommand)]
     Wallet(WalletCommand),
@@ -439,53 +443,9 @@ pub struct PayArgs {
     /// Print the answer's status and headers before the body.
     #[arg(short = 'i', long = "include")]
     pub include: bool,
-    /// Pay at most this much, in whole units of a dollar asset [default with --session: its own maximum].
-    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true)]
-    pub max: Option<String>,
-    /// Pay nobody but this account; may be repeated.
-    #[arg(long = "payee", value_name = "ADDRESS")]
-    pub payees: Vec<String>,
-    /// Pay only on this network, with an optional RPC URL to check the balance; may be repeated.
-    #[arg(long = "network", value_name = "NETWORK[=RPC_URL]")]
-    pub networks: Vec<String>,
-    /// Prefer this way to pay between equal prices: eip3009, permit2, upto, erc7710, eip2612, txid; may be repeated.
-    #[arg(long = "method", value_name = "METHOD")]
-    pub ways: Vec<String>,
-    /// Let Permit2 move the asset by a transaction of the account's own, where that is missing; it costs gas once.
-    #[arg(long)]
-    pub approve: bool,
-    /// Neither buy nor show access tokens: pay for this answer alone.
-    #[arg(long)]
-    pub no_tokens: bool,
-    /// Key that pays (file with mode 0600).
-    #[arg(long, value_name = "FILE", conflicts_with = "wallet")]
-    pub key_file: Option<PathBuf>,
-    /// Wallet that pays (see `tollway wallet list`).
-    #[arg(long, value_name = "NAME")]
-    pub wallet: Option<String>,
-    /// Session that pays (see `tollway session create`).
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["key_file", "wallet"])]
-    pub session: Option<String>,
-    /// Starknet account that pays, with the file (mode 0600) of its owner's key. With --session it is
-    /// the same account, and pays where the session is over, used up or revoked.
-    #[arg(long, value_name = "ADDRESS=KEY_FILE", conflicts_with_all = ["key_file", "wallet"])]
-    pub starknet_account: Option<String>,
-    /// An asset on Starknet beside the built-in ones; one of the same name on the same network takes
-    /// its place.
-    #[arg(
-        long = "starknet-asset",
-        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK"
-    )]
-    pub starknet_assets: Vec<String>,
-    /// Permission that pays (see `tollway permission list`); payments are by erc7710 then.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["wallet", "key_file", "session", "starknet_account"])]
-    pub permission: Option<String>,
-    /// File with the wallet's, the session's or the permission's passphrase (mode 0600) [default: ask].
-    #[arg(long, value_name = "FILE")]
-    pub passphrase_file: Option<PathBuf>,
-    /// Where spending is recorded [default: sqlite:~/.tollway/payer.db].
-    #[arg(long, value_name = "sqlite:PATH")]
-    pub ledger: Option<String>,
+    /// Who pays, and within which limits.
+    #[command(flatten)]
+    pub buyer: BuyerArgs,
     /// Wait at most this long for the whole answer, once it began.
     #[arg(
         long,
@@ -497,9 +457,9 @@ pub struct PayArgs {
     /// Fetch what was paid for already, by the name of its record (spd_…); nothing is signed.
     #[arg(long, value_name = "SPEND")]
     pub again: Option<String>,
-    /// Allow plain http to other machines.
-    #[arg(long)]
-    pub allow_http: bool,
+    /// Say what would be paid, or why not; nothing is signed, reserved or paid.
+    #[arg(long, conflicts_with = "again")]
+    pub dry_run: bool,
     /// Print one JSON object on stdout instead of the body, the story as JSON on stderr.
     #[arg(long)]
     pub json: bool,
@@ -507,7 +467,7 @@ pub struct PayArgs {
 
 fn pay_help() -> String {
     format!(
-        "Example:\n  tollway pay https://api.example/paid/weather --max 0.02 --wallet agent\n\n{}\n\n{PAY_JSON}",
+        "Examples:\n  tollway pay https://api.example/paid/weather --max 0.02 --wallet agent\n  tollway pay https://api.example/paid/weather --agent researcher --wallet agent --dry-run\n\n{}\n\n{PAY_JSON}",
         exit::TABLE
     )
 }
@@ -519,6 +479,7 @@ Fields with --json, one object on stdout:
   outcome       paid, token (opened by an access token that was bought before), free, refused_by_policy,
                 refused_by_server, failed, unknown, paid_not_delivered, usage
   body          the answer, as text
+                (with --dry-run: the terms as `inspect --json` prints them, would_pay and refusal)
   errorReason, errorMessage  stable code and sentence, where it failed
   payment       null, or:
     standing      settled (the server says so), confirmed (the chain shows it), background (an access token

@@ -19,6 +19,7 @@ Environment (also from a .env file with mode 0600 in the working directory):
   TOLLWAY_SIGNER_KEY_FILE  behind --signer-key-file
   TOLLWAY_KEY_FILE         behind --key-file
   TOLLWAY_WALLET           behind --wallet
+  TOLLWAY_AGENT            behind --agent
   TOLLWAY_SESSION          behind --session
   TOLLWAY_PASSPHRASE_FILE  behind --passphrase-file
   TOLLWAY_STARKNET_ACCOUNT behind --starknet-account

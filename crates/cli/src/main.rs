@@ -1,10 +1,13 @@
 //! The `tollway` binary: flags in, rooms wired, exit codes out.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod agent;
+mod buyer;
 mod chains;
 mod cli;
 mod commands;
 mod crash;
+mod delivered;
 mod environment;
 mod exit;
 mod help;
@@ -72,6 +75,7 @@ async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, F
         Command::ApiKey(args) => commands::api_key::run(&args),
         Command::Pay(args) => commands::pay::run(args, environment).await,
         Command::Inspect(args) => commands::inspect::run(args).await,
+        Command::Budget(command) => agent::budget::run(command, environment).await,
         Command::Wallet(command) => commands::wallet::run(command, environment).await,
         Command::Session(command) => session::run(command, environment).await,
         Command::Permission(command) => commands::permission::run(command, environment).await,

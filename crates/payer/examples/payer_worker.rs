@@ -21,12 +21,12 @@ async fn main() {
         panic!("payer_worker LEDGER URL NAME POLICY");
     };
     let policy = PolicyFile::parse(policy).unwrap();
-    let wallet = FakeWallet {
+    let wallet = Arc::new(FakeWallet {
         prefix: format!("{name}-"),
         ..FakeWallet::default()
-    };
+    });
     let payer = Payer::builder()
-        .wallet(Arc::new(wallet))
+        .wallet(wallet.clone())
         .spends(Arc::new(SqliteLedger::open(ledger).await.unwrap()))
         .policy(policy.policy(&AssetTable::builtin()).unwrap())
         .agent("crowd")
@@ -47,5 +47,6 @@ async fn main() {
         });
     }
     let codes = hands.join_all().await;
+    eprintln!("{name} signed {} payments", wallet.signed());
     println!("stopped: {}", codes[0]);
 }

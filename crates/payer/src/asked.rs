@@ -14,6 +14,7 @@ use crate::error::{PayError, shown};
 use crate::event::Event;
 use crate::method::PayMethod;
 use crate::offer::Offer;
+use crate::policy::check_price;
 use crate::request::PayRequest;
 use crate::token::TokenDoor;
 use crate::transport::Incoming;
@@ -141,6 +142,38 @@ impl Engine {
         } else {
             &lacks
         })))
+    }
+
+    /// Checks every entry, also against what the caller would pay at most.
+    pub(crate) fn appraise_for(&self, request: &PayRequest, asked: &Asked) -> Vec<Appraisal> {
+        let mut all = self.appraise(asked);
+        let Some(max) = request.max else {
+            return all;
+        };
+        for appraisal in &mut all {
+            if let Ok(offer) = &appraisal.verdict
+                && let Err(refusal) = check_price(offer, max)
+            {
+                self.mark(appraisal, refusal);
+            }
+        }
+        all
+    }
+
+    /// As [`Self::choose`], for looking: it needs no wallet, and without one
+    /// nobody knows what can be afforded.
+    pub(crate) async fn would_choose(
+        &self,
+        appraised: &mut [Appraisal],
+    ) -> Result<usize, PayError> {
+        if self.wallet.is_some() {
+            return self.choose(appraised).await;
+        }
+        let first = appraised.iter().position(|a| a.verdict.is_ok());
+        first.ok_or_else(|| {
+            let refusals = appraised.iter().filter_map(|a| a.verdict.as_ref().err());
+            PayError::declined(none_taken(&refusals.cloned().collect::<Vec<_>>()))
+        })
     }
 
     /// An offer is not taken after all.

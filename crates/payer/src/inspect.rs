@@ -7,9 +7,10 @@ use tollway_core::{PaymentFlow, Refusal, Scheme, Terms};
 use crate::asked::Asked;
 use crate::choose::Appraisal;
 use crate::engine::Engine;
-use crate::error::shown;
+use crate::error::{PayError, shown};
 use crate::method::PayMethod;
 use crate::offer::{Offer, Via};
+use crate::ready::is_passed_over;
 use crate::request::{PayRequest, public_url};
 use crate::transport::Incoming;
 
@@ -108,13 +109,14 @@ impl Inspection {
 
 /// Looks at terms as [`crate::Payer::fetch`] would.
 pub(crate) async fn look(engine: &Engine, request: &PayRequest, asked: &Asked) -> Inspection {
-    let appraised = engine.appraise(asked);
+    let mut appraised = engine.appraise_for(request, asked);
     let required = &asked.required;
-    let refusal = why_not(engine, request, &appraised).await;
+    let decided = decide(engine, request, &mut appraised).await;
     let mut offers: Vec<OfferView> = appraised.iter().map(view).collect();
-    if let (None, Some(first)) = (&refusal, offers.first_mut()) {
-        first.chosen = true;
+    if let Ok(chosen) = decided {
+        offers[chosen].chosen = true;
     }
+    let refusal = decided.err();
     Inspection {
         url: public_url(&request.url),
         status: http::StatusCode::PAYMENT_REQUIRED.as_u16(),
@@ -129,24 +131,27 @@ pub(crate) async fn look(engine: &Engine, request: &PayRequest, asked: &Asked) -
     }
 }
 
-async fn why_not(
+/// The place of the offer that would be taken, or why none would be. Offers that
+/// would be passed over are marked.
+async fn decide(
     engine: &Engine,
     request: &PayRequest,
-    appraised: &[Appraisal],
-) -> Option<Refusal> {
-    if let Err(refusal) = engine.policy.check_url(&request.url) {
-        return Some(refusal);
-    }
-    match appraised.first().map(|a| &a.verdict) {
-        Some(Ok(offer)) => match engine.broken_rule(offer, &request.url).await {
-            Ok(refusal) => refusal,
-            Err(error) => Some(Refusal::foreign(error.code(), error.message())),
-        },
-        _ => {
-            let refusals = appraised
-                .iter()
-                .filter_map(|a| a.verdict.as_ref().err().cloned());
-            Some(crate::choose::none_taken(&refusals.collect::<Vec<_>>()))
+    appraised: &mut [Appraisal],
+) -> Result<usize, Refusal> {
+    engine.policy.check_url(&request.url)?;
+    let refused = |error: PayError| Refusal::foreign(error.code(), error.message());
+    loop {
+        let chosen = engine.would_choose(appraised).await.map_err(refused)?;
+        let Ok(offer) = &appraised[chosen].verdict else {
+            continue;
+        };
+        let broken = engine.broken_rule(offer, &request.url).await;
+        match broken.map_err(refused)? {
+            None => return Ok(chosen),
+            Some(refusal) if is_passed_over(refusal.code()) => {
+                appraised[chosen].verdict = Err(refusal);
+            }
+            Some(refusal) => return Err(refusal),
         }
     }
 }

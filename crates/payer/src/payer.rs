@@ -117,7 +117,7 @@ impl Payer {
                 pass,
             });
         }
-        let mut transport = Direct(self.clients.typed.clone());
+        let mut transport = Direct(self.client_for(&request.url).clone());
         let engine = &self.engine;
         let bought = engine.pay(&mut transport, &request, incoming, token);
         Ok(bought.await?.answer(request.url))
@@ -153,7 +153,7 @@ impl Payer {
             })?;
         let version = tollway_core::wire::Version::V2;
         let ready = Ready { record, version };
-        let mut transport = Direct(self.clients.typed.clone());
+        let mut transport = Direct(self.client_for(&request.url).clone());
         let shown = self.engine.show(&mut transport, &request, &ready);
         Ok(shown.await?.answer(request.url))
     }
@@ -275,6 +275,14 @@ impl Payer {
         )))
     }
 
+    /// What connects to a URL of the caller's.
+    fn client_for(&self, url: &Url) -> &reqwest::Client {
+        match self.engine.policy.is_guarded(url) {
+            true => &self.clients.guarded,
+            false => &self.clients.typed,
+        }
+    }
+
     async fn ask_once(
         &self,
         request: &PayRequest,
@@ -288,7 +296,7 @@ impl Payer {
         let client = if abroad {
             &self.clients.guarded
         } else {
-            &self.clients.typed
+            self.client_for(&request.url)
         };
         let mut transport = Direct(client.clone());
         let limit = self.engine.patience.ask;

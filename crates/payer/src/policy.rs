@@ -63,6 +63,9 @@ pub struct Policy {
     pub max_lifetime: Duration,
     /// Whether plain HTTP to other machines may be paid over.
     pub allow_insecure: bool,
+    /// Whether URLs come from a program that servers may talk into things: then
+    /// only hosts that are listed may lie in our own network.
+    pub guard_urls: bool,
     /// How many redirects are followed before payment; none is followed after.
     pub max_redirects: u8,
 }
@@ -85,6 +88,7 @@ impl Default for Policy {
             payees: Vec::new(),
             max_lifetime: MAX_LIFETIME,
             allow_insecure: false,
+            guard_urls: false,
             max_redirects: 5,
         }
     }
@@ -94,8 +98,17 @@ impl Policy {
     /// Whether a URL may be asked at all.
     ///
     /// # Errors
-    /// `policy_insecure_url`.
+    /// `policy_insecure_url`, or `policy_host` for an address of our own network.
     pub fn check_transport(&self, url: &Url) -> Result<(), Refusal> {
+        if self.is_guarded(url) && !guard::may_lead_to(url) {
+            return Err(Refusal::new(
+                code::POLICY_HOST,
+                format!(
+                    "{} lies in our own network; let the owner add it to the allowed hosts if it is meant.",
+                    origin(url)
+                ),
+            ));
+        }
         let secure = url.scheme() == "https" || guard::is_loopback(url) || self.allow_insecure;
         if secure {
             return Ok(());
@@ -107,6 +120,11 @@ impl Policy {
                 origin(url)
             ),
         ))
+    }
+
+    /// Whether a request to a URL must not reach into our own network.
+    pub(crate) fn is_guarded(&self, url: &Url) -> bool {
+        self.guard_urls && !self.hosts.iter().any(|host| host.matches(url))
     }
 
     /// Whether a URL may be paid.
@@ -236,18 +254,22 @@ impl Policy {
     }
 
     fn check_price(&self, offer: &Offer) -> Result<(), Refusal> {
-        if offer.price <= self.max_per_call {
-            return Ok(());
-        }
-        Err(Refusal::new(
-            code::POLICY_AMOUNT,
-            format!(
-                "The price is {}, and one call may cost at most {}; raise the limit if it is worth that.",
-                offer.cost(),
-                self.max_per_call
-            ),
-        ))
+        check_price(offer, self.max_per_call)
     }
+}
+
+/// Whether an offer costs no more than one call may.
+pub(crate) fn check_price(offer: &Offer, max: UnitPrice) -> Result<(), Refusal> {
+    if offer.price <= max {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        code::POLICY_AMOUNT,
+        format!(
+            "The price is {}, and one call may cost at most {max}; raise the limit if it is worth that.",
+            offer.cost(),
+        ),
+    ))
 }
 
 /// The terms as the wallet sees them: with the EIP-712 domain of our own table.

@@ -135,7 +135,7 @@ impl PolicyFile {
     /// # Errors
     /// The first value that makes no sense.
     pub fn policy(&self, known: &AssetTable) -> Result<Policy, PolicyFileError> {
-        let networks = all("networks", &self.networks, |text| Network::resolve(text))?;
+        let networks = all("networks", &self.networks, Network::resolve)?;
         Ok(Policy {
             max_per_call: price("limits.per_call", &self.limits.per_call)?,
             methods: match self.methods.is_empty() {

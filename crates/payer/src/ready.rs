@@ -68,7 +68,7 @@ impl Engine {
         self.policy
             .check_url(&request.url)
             .map_err(PayError::declined)?;
-        let mut appraised = self.appraise(asked);
+        let mut appraised = self.appraise_for(request, asked);
         loop {
             let chosen = match self.choose(&mut appraised).await {
                 Ok(chosen) => &mut appraised[chosen],
@@ -79,7 +79,9 @@ impl Engine {
             };
             let wire = chosen.wire.clone();
             match self.reserve_and_sign(request, asked, &offer, wire).await {
-                Err(error) if is_passed_over(&error) => {
+                Err(error)
+                    if error.kind() == ErrorKind::Declined && is_passed_over(error.code()) =>
+                {
                     let refusal = Refusal::foreign(error.code(), error.message());
                     self.mark(chosen, refusal);
                 }
@@ -325,18 +327,17 @@ impl Engine {
 
 /// Whether an offer turned out not to be payable, with nothing signed: then the
 /// next best is looked at. A budget or a ledger stands in the way of all.
-fn is_passed_over(error: &PayError) -> bool {
-    error.kind() == ErrorKind::Declined
-        && [
-            codes::PERMIT2_ALLOWANCE_REQUIRED,
-            code::WALLET_UNAVAILABLE,
-            codes::NO_ACCEPTABLE_TERMS,
-            code::NO_ACCEPTABLE_OFFER,
-            code::INSUFFICIENT_FUNDS,
-            codes::ASSET_NOT_KNOWN,
-            codes::ASSET_MISMATCH,
-            code::POLICY_PAYEE_CHANGED,
-            code::POLICY_PRICE_JUMP,
-        ]
-        .contains(&error.code())
+pub(crate) fn is_passed_over(refused: &str) -> bool {
+    [
+        codes::PERMIT2_ALLOWANCE_REQUIRED,
+        code::WALLET_UNAVAILABLE,
+        codes::NO_ACCEPTABLE_TERMS,
+        code::NO_ACCEPTABLE_OFFER,
+        code::INSUFFICIENT_FUNDS,
+        codes::ASSET_NOT_KNOWN,
+        codes::ASSET_MISMATCH,
+        code::POLICY_PAYEE_CHANGED,
+        code::POLICY_PRICE_JUMP,
+    ]
+    .contains(&refused)
 }

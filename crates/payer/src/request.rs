@@ -7,6 +7,7 @@ use tollway_core::header::{PAYMENT_SIGNATURE, X_PAYMENT};
 use url::Url;
 
 use crate::error::PayError;
+use crate::price::UnitPrice;
 
 /// A request that may be sent more than once, byte by byte the same.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct PayRequest {
     /// Tells two purchases of the same request apart, where that is wanted: a
     /// repeat with the same text resumes an open payment, another text buys anew.
     pub purchase: Option<String>,
+    /// What it may cost at most; it can only lower what the policy says.
+    pub max: Option<UnitPrice>,
 }
 
 impl PayRequest {
@@ -40,6 +43,7 @@ impl PayRequest {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             purchase: None,
+            max: None,
         }
     }
 
@@ -61,6 +65,13 @@ impl PayRequest {
     #[must_use]
     pub fn purchase(mut self, purchase: impl Into<String>) -> Self {
         self.purchase = Some(purchase.into());
+        self
+    }
+
+    /// Sets what it may cost at most.
+    #[must_use]
+    pub const fn at_most(mut self, max: UnitPrice) -> Self {
+        self.max = Some(max);
         self
     }
 

@@ -34,7 +34,8 @@ pub async fn run(args: InspectArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn print(inspection: &Inspection) {
+/// In words.
+pub fn print(inspection: &Inspection) {
     if inspection.offers.is_empty() {
         println!(
             "{} answers {}: nothing to pay.",

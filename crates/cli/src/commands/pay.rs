@@ -1,39 +1,25 @@
 //! `tollway pay`: fetch a URL, and pay for it within a limit.
 
 use std::io::Write;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
-use tollway_core::assets::AssetTable;
-use tollway_core::{Address, Chain, Finality, SpendId, Wallet};
-use tollway_evm::{EvmSigner, EvmWallet};
+use tollway_core::SpendId;
 use tollway_payer::{
-    ChainReconciler, ErrorKind, PaidResponse, Pass, PayError, PayMethod, PayRequest, Payer,
-    Payment, Policy, Standing, TokenDirectory,
+    ErrorKind, PaidResponse, Pass, PayError, PayRequest, Payer, Payment, Standing,
 };
 
-use crate::chains::{self, ServedChain, Signers};
+use crate::agent::Agent;
+use crate::buyer;
 use crate::cli::PayArgs;
-use crate::commands::permission;
+use crate::commands::inspect;
+use crate::delivered;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
-use crate::keys::{self, Keystore};
 use crate::output::Output;
-use crate::purse::{self, Purse};
-use crate::session;
-use crate::session::wallet::PayingSession;
 use crate::story::Story;
-use crate::wiring::{self, NetworkSetting};
-
-/// An answer is kept in memory until it is whole; a larger one is refused.
-const MAX_BODY_BYTES: usize = 64 << 20;
-
-/// How long the chain is asked what a metered answer came to.
-const STREAM_SETTLES: Duration = Duration::from_secs(20);
+use crate::wiring;
 
 /// Runs it.
 pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failure> {
@@ -44,138 +30,43 @@ pub async fn run(args: PayArgs, environment: &Environment) -> Result<Exit, Failu
         &args.headers,
         args.data.as_deref(),
     )?;
-    let buyer = Buyer::read(&args, environment)?;
-    let mut policy = policy(&args, &buyer)?;
-    let purse = match &args.permission {
-        Some(name) => {
-            policy.methods = vec![PayMethod::Erc7710];
-            let passphrase_file = args.passphrase_file.clone();
-            let passphrase = permission::passphrase(passphrase_file, environment, false)?;
-            let spent = permission::permissions(environment)?.unlock(name, &passphrase)?;
-            purse::of_permission(spent, &buyer.networks, args.allow_http)?
-        }
-        None => Purse::without_limits(buyer.wallet(&args, environment)?),
-    };
-    let ledger = wiring::ledger(args.ledger.as_deref(), "payer.db", environment).await?;
     let story = if args.json {
         Story::Json
     } else {
         Story::Sentences
     };
-    let mut builder = Payer::builder()
-        .wallet(purse.wallet)
-        .agent(purse.agent)
-        .limits(purse.limits)
-        .spends(Arc::new(ledger.clone()))
-        .policy(policy)
-        .story(move |event| story.tell_buyer(event));
-    let chains = buyer.chains()?;
-    if !chains.is_empty() {
-        let reconciler = ChainReconciler::new(chains, Finality::Included);
-        builder = builder.reconciler(Arc::new(reconciler), true);
-    }
-    // Without a home they live as long as this call.
-    if let Ok(home) = environment.home() {
-        let tokens = TokenDirectory::open(&home.join("tokens")).map_err(|e| {
-            Failure::new(format!(
-                "The directory of access tokens cannot be made: {e}; make room for it in {}.",
-                home.display()
-            ))
-        })?;
-        builder = builder.tokens(Arc::new(tokens));
-    }
-    let payer = builder.build().map_err(|error| failure(&error))?;
-    let outcome = buy(&args, &payer, request, output).await;
-    ledger.close().await;
+    let agent = Agent::find(&args.buyer.agent, environment)?;
+    let opened = buyer::open(&args.buyer, agent.as_ref(), Some(story), environment).await?;
+    let outcome = match args.dry_run {
+        true => look(&args, &opened.payer, request).await,
+        false => buy(&args, &opened.payer, request, output).await,
+    };
+    opened.ledger.close().await;
     outcome
 }
 
-/// Who pays, and where.
-struct Buyer {
-    session: Option<PayingSession>,
-    /// The account that pays with its owner's key, as it was written.
-    owner: Option<String>,
-    networks: Vec<NetworkSetting>,
-    assets: AssetTable,
-    allow_http: bool,
-}
-
-impl Buyer {
-    fn read(args: &PayArgs, environment: &Environment) -> Result<Self, Failure> {
-        // A key that is named by flag is not mixed with one of the environment.
-        let flagged = args.key_file.is_some()
-            || args.wallet.is_some()
-            || args.session.is_some()
-            || args.starknet_account.is_some()
-            || args.permission.is_some();
-        let or_said = |flag: &Option<String>, variable: &str| {
-            let behind = environment.get(variable).filter(|_| !flagged);
-            flag.clone().or_else(|| behind.map(str::to_owned))
-        };
-        let session = or_said(&args.session, "TOLLWAY_SESSION")
-            .map(|name| PayingSession::open(&name, environment))
-            .transpose()?;
-        let mut networks = wiring::networks(&args.networks, environment)?;
-        if let Some(session) = &session {
-            let own = session.network()?;
-            networks.retain(|setting| setting.network == own.network && !setting.rpc.is_empty());
-            if networks.is_empty() {
-                networks.push(own);
-            }
-        }
-        let assets = crate::settings::behind(
-            args.starknet_assets.clone(),
-            environment.get("TOLLWAY_STARKNET_ASSET"),
-        );
-        Ok(Self {
-            owner: or_said(&args.starknet_account, "TOLLWAY_STARKNET_ACCOUNT"),
-            assets: chains::assets(&assets)?,
-            allow_http: args.allow_http || session.as_ref().is_some_and(PayingSession::allows_http),
-            networks,
-            session,
-        })
+/// Says what would be paid, or why not.
+async fn look(args: &PayArgs, payer: &Payer, request: PayRequest) -> Result<Exit, Failure> {
+    let seen = payer.inspect(request).await;
+    let seen = seen.map_err(|error| failure(&error))?;
+    if args.json {
+        print_line(&serde_json::to_value(&seen).map_err(Failure::new)?)?;
+    } else {
+        inspect::print(&seen);
     }
-
-    fn wallet(
-        &self,
-        args: &PayArgs,
-        environment: &Environment,
-    ) -> Result<Arc<dyn Wallet>, Failure> {
-        let owner = self.owner.as_deref();
-        if let Some(session) = &self.session {
-            let passphrase = args.passphrase_file.as_ref();
-            return session.wallet(owner, passphrase, &self.assets, environment);
+    let chosen = seen.offers.iter().find(|offer| offer.chosen);
+    match (chosen, seen.refusal) {
+        (_, Some(refusal)) => Err(Failure::coded(
+            Exit::RefusedByPolicy,
+            refusal.code,
+            refusal.message,
+        )),
+        (Some(offer), None) => {
+            eprintln!("would pay {}", offer.words);
+            Ok(Exit::Done)
         }
-        if let Some(owner) = owner {
-            return session::wallet::owner(owner, &self.networks, &self.assets, self.allow_http);
-        }
-        let mut wallet = EvmWallet::new(signer(args, environment)?);
-        for setting in self.networks.iter().filter(|setting| has_node(setting)) {
-            let node = wiring::node(setting, self.allow_http)?;
-            wallet = wallet.with_node(setting.network.clone(), node);
-        }
-        Ok(Arc::new(wallet))
+        (None, None) => Ok(Exit::Free),
     }
-
-    /// What the chain itself says about open payments, where a node was named.
-    fn chains(&self) -> Result<Vec<Arc<dyn Chain>>, Failure> {
-        let looks = |setting: &NetworkSetting| {
-            let node = wiring::node(setting, self.allow_http)?;
-            let chain = ServedChain::build(setting, node, &Signers::none(), &self.assets, None)?;
-            Ok(chain.chain())
-        };
-        let asked = self.networks.iter().filter(|setting| has_node(setting));
-        asked.map(looks).collect()
-    }
-
-    /// Whether it pays on Starknet.
-    fn is_on_starknet(&self) -> bool {
-        self.session.is_some() || self.owner.is_some()
-    }
-}
-
-const fn has_node(setting: &NetworkSetting) -> bool {
-    !setting.rpc.is_empty()
 }
 
 async fn buy(
@@ -207,7 +98,7 @@ async fn buy(
     }
 }
 
-/// Reads the whole answer, asking once more for what was paid and broke off.
+/// Delivers the answer.
 async fn finish(
     args: &PayArgs,
     payer: &Payer,
@@ -215,37 +106,11 @@ async fn finish(
     paid: PaidResponse,
     output: Option<Output>,
 ) -> Result<Exit, Failure> {
-    let (mut payment, pass) = (paid.payment.clone(), paid.pass.clone());
-    let exit = exit_of(payment.as_ref(), pass.as_ref());
-    let is_metered = pass.is_none()
-        && payment
-            .as_ref()
-            .is_some_and(|payment| payment.standing == Standing::Background);
-    let (parts, body) = match (whole(args, paid).await, &payment) {
-        (answer, Some(streamed)) if is_metered => {
-            let (parts, body, told) = metered(payer, streamed, answer).await?;
-            payment = Some(told);
-            (parts, body)
-        }
-        (Ok((parts, body, _)), _) => (parts, body),
-        (Err(why), None) => {
-            return Err(Failure::new(format!(
-                "The answer broke off: {why}; try again."
-            )));
-        }
-        (Err(_), Some(payment)) => {
-            let again = payer.fetch_again(request, &payment.spend).await;
-            let again = again.map_err(|error| failure(&error))?;
-            let answer = whole(args, again).await.map_err(|why| {
-                Failure::coded(
-                    Exit::PaidNotKept,
-                    "paid_not_delivered",
-                    format!("The answer was paid for and broke off twice: {why}; run the command again with --again {}.", payment.spend),
-                )
-            });
-            answer.map(|(parts, body, _)| (parts, body))?
-        }
-    };
+    let pass = paid.pass.clone();
+    let exit = exit_of(paid.payment.as_ref(), pass.as_ref());
+    let patience = Duration::from_secs(args.max_time);
+    let whole = delivered::whole(payer, request, paid, patience).await?;
+    let (parts, body, payment) = (whole.parts, whole.body, whole.payment);
     if args.json {
         print_line(&summary(
             parts.status.as_u16(),
@@ -258,45 +123,6 @@ async fn finish(
         receipt(payment.as_ref(), pass.as_ref());
     }
     Ok(exit)
-}
-
-/// An answer that was streamed, with what it came to.
-async fn metered(
-    payer: &Payer,
-    payment: &Payment,
-    answer: Result<Whole, String>,
-) -> Result<(Parts, Vec<u8>, Payment), Failure> {
-    let (trailers, answer) = match answer {
-        Ok((parts, body, trailers)) => (trailers, Ok((parts, body))),
-        Err(why) => (HeaderMap::new(), Err(why)),
-    };
-    let told = payer.streamed(payment, &trailers, STREAM_SETTLES).await;
-    let told = told.map_err(|error| failure(&error))?;
-    match answer {
-        Ok((parts, body)) => Ok((parts, body, told)),
-        Err(why) => Err(Failure::coded(
-            Exit::PaidNotKept,
-            "paid_not_delivered",
-            format!(
-                "The metered answer broke off: {why}. What came of it costs {}; ask for the rest anew.",
-                told.words
-            ),
-        )),
-    }
-}
-
-/// An answer that was read to its end.
-type Whole = (Parts, Vec<u8>, HeaderMap);
-
-async fn whole(args: &PayArgs, paid: PaidResponse) -> Result<Whole, String> {
-    let (parts, body) = paid.response.into_parts();
-    let patience = Duration::from_secs(args.max_time);
-    let read = body.with_trailers(MAX_BODY_BYTES);
-    let (body, trailers) = tokio::time::timeout(patience, read)
-        .await
-        .map_err(|_| format!("it was not whole after {} s (--max-time)", args.max_time))?
-        .map_err(|e| e.to_string())?;
-    Ok((parts, body.to_vec(), trailers))
 }
 
 /// Reads what `pay` and `inspect` ask for.
@@ -354,73 +180,6 @@ fn body(data: &str) -> Result<Vec<u8>, Failure> {
         }),
         None => Ok(data.as_bytes().to_vec()),
     }
-}
-
-fn policy(args: &PayArgs, buyer: &Buyer) -> Result<Policy, Failure> {
-    let own = || buyer.session.as_ref().map(PayingSession::max);
-    let max = args.max.clone().or_else(own).ok_or_else(|| {
-        Failure::usage("--max is missing; add the most that may be paid, such as --max 0.10.")
-    })?;
-    let networks = buyer.networks.iter();
-    Ok(Policy {
-        max_per_call: max
-            .parse()
-            .map_err(|e| Failure::usage(format!("--max {max}: {e}")))?,
-        networks: networks.map(|setting| setting.network.clone()).collect(),
-        assets: buyer.assets.clone(),
-        payees: payees(&args.payees, buyer)?,
-        methods: methods(&args.ways)?,
-        approve_permit2: args.approve,
-        access_tokens: !args.no_tokens,
-        allow_insecure: args.allow_http,
-        ..Policy::default()
-    })
-}
-
-/// Who may be paid, as the buyer's networks spell accounts.
-fn payees(texts: &[String], buyer: &Buyer) -> Result<Vec<Address>, Failure> {
-    let network = match buyer.is_on_starknet() {
-        true => wiring::network("starknet")?,
-        false => wiring::network("base")?,
-    };
-    let parse = |text: &String| {
-        let payee = network.address(text);
-        payee.map_err(|e| Failure::usage(format!("--payee: {e}.")))
-    };
-    texts.iter().map(parse).collect()
-}
-
-/// All ways to pay, the flagged ones first.
-fn methods(flags: &[String]) -> Result<Vec<PayMethod>, Failure> {
-    let named: Result<Vec<PayMethod>, Failure> = flags
-        .iter()
-        .map(|flag| {
-            flag.parse()
-                .map_err(|e| Failure::usage(format!("--method {flag}: {e}")))
-        })
-        .collect();
-    Ok(PayMethod::preferring(&named?))
-}
-
-fn signer(args: &PayArgs, environment: &Environment) -> Result<EvmSigner, Failure> {
-    let flagged = args.key_file.is_some() || args.wallet.is_some();
-    let from_environment = |name: &str| if flagged { None } else { environment.get(name) };
-    let key_file = args
-        .key_file
-        .as_deref()
-        .or_else(|| from_environment("TOLLWAY_KEY_FILE").map(Path::new));
-    if let Some(path) = key_file {
-        return keys::signer_from_file(path);
-    }
-    let wallet = args.wallet.as_deref().or_else(|| from_environment("TOLLWAY_WALLET")).ok_or_else(|| {
-        Failure::usage("Nothing to pay with; add --key-file FILE or --wallet NAME (`tollway wallet new NAME` makes one), or --session NAME.")
-    })?;
-    let passphrase_file = args
-        .passphrase_file
-        .clone()
-        .or_else(|| environment.path("TOLLWAY_PASSPHRASE_FILE"));
-    let passphrase = keys::passphrase(passphrase_file.as_deref(), false)?;
-    Keystore::open(&environment.home()?)?.unlock(wallet, &passphrase)
 }
 
 fn exit_of(payment: Option<&Payment>, pass: Option<&Pass>) -> Exit {
@@ -552,7 +311,8 @@ fn refused(error: &PayError) -> Value {
     })
 }
 
-fn outcome_word(kind: ErrorKind) -> &'static str {
+/// What an ending is called.
+pub fn outcome_word(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Invalid => "usage",
         ErrorKind::Declined => "refused_by_policy",
