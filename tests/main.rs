@@ -18,6 +18,7 @@ mod delivery;
 mod duplicates;
 mod first_payment;
 mod front_runner;
+mod mcp;
 mod methods;
 mod outages;
 mod passes;

@@ -7,9 +7,7 @@ use tollway_core::assets::AssetTable;
 use tollway_core::{Address, Chain, Finality, Network, Wallet};
 use tollway_evm::{EvmSigner, EvmWallet};
 use tollway_ledger::Store;
-use tollway_payer::{
-    ChainReconciler, PayMethod, Payer, Policy, TokenDirectory, UnitPrice,
-};
+use tollway_payer::{ChainReconciler, PayMethod, Payer, Policy, TokenDirectory, UnitPrice};
 
 use crate::agent::Agent;
 use crate::chains::{self, ServedChain, Signers};
@@ -32,7 +30,8 @@ pub struct OpenBuyer {
     pub ledger: Store,
 }
 
-/// Opens wallet, record and policy.
+/// Opens wallet, record and policy. Without anybody to tell the story to, URLs come
+/// from a program, and lead into our own network only where the policy lists it.
 pub async fn open(
     args: &BuyerArgs,
     agent: Option<&Agent>,
@@ -41,6 +40,7 @@ pub async fn open(
 ) -> Result<OpenBuyer, Failure> {
     let buyer = Buyer::read(args, environment)?;
     let mut policy = policy(args, &buyer, agent)?;
+    policy.guard_urls = story.is_none();
     let mut purse = match &args.permission {
         Some(_) if agent.is_some() => {
             return Err(Failure::usage(

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Deserializer};
 
-pub use crate::agent::flags::{BudgetCommand, BuyerArgs};
+pub use crate::agent::flags::{BudgetCommand, BuyerArgs, McpArgs};
 pub use crate::session::flags::SessionCommand;
 use crate::{environment, exit};
 
@@ -45,6 +45,8 @@ pub enum Command {
     Pay(PayArgs),
     /// Say what a URL would cost; nothing is signed.
     Inspect(InspectArgs),
+    /// Give an agent tools to pay with, within its budget (Model Context Protocol).
+    Mcp(McpArgs),
     /// Look at and set what a named agent may spend.
     #[command(subcommand)]
     Budget(BudgetCommand),

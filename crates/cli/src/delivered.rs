@@ -97,7 +97,12 @@ async fn read(paid: PaidResponse, patience: Duration) -> Result<Whole, String> {
     let read = body.with_trailers(MAX_BODY_BYTES);
     let (body, trailers) = tokio::time::timeout(patience, read)
         .await
-        .map_err(|_| format!("it was not whole after {} s (--max-time)", patience.as_secs()))?
+        .map_err(|_| {
+            format!(
+                "it was not whole after {} s (--max-time)",
+                patience.as_secs()
+            )
+        })?
         .map_err(|e| e.to_string())?;
     Ok((parts, body.to_vec(), trailers))
 }

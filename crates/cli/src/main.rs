@@ -75,6 +75,7 @@ async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, F
         Command::ApiKey(args) => commands::api_key::run(&args),
         Command::Pay(args) => commands::pay::run(args, environment).await,
         Command::Inspect(args) => commands::inspect::run(args).await,
+        Command::Mcp(args) => agent::mcp::run(args, environment).await,
         Command::Budget(command) => agent::budget::run(command, environment).await,
         Command::Wallet(command) => commands::wallet::run(command, environment).await,
         Command::Session(command) => session::run(command, environment).await,

@@ -74,6 +74,30 @@ pub struct BuyerArgs {
     pub allow_http: bool,
 }
 
+/// `tollway mcp`
+#[derive(Args)]
+#[command(after_help = MCP_HELP)]
+pub struct McpArgs {
+    /// Who pays, and within which limits.
+    #[command(flatten)]
+    pub buyer: BuyerArgs,
+    /// Serve streamable HTTP at /mcp of this address of this machine, instead of standard input and output.
+    #[arg(long, value_name = "127.0.0.1:PORT")]
+    pub listen: Option<String>,
+    /// File with the token that clients show over HTTP (mode 0600; made if it is missing)
+    /// [default: ~/.tollway/mcp.token].
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub token_file: Option<PathBuf>,
+}
+
+const MCP_HELP: &str = "Example, in the configuration of an MCP client:
+  {\"mcpServers\": {\"tollway\": {\"command\": \"tollway\",
+    \"args\": [\"mcp\", \"--agent\", \"researcher\", \"--wallet\", \"agent\", \"--passphrase-file\", \"/home/me/agent.pass\"]}}}
+
+Tools: look_at_price, pay_and_fetch, budget, history. None changes a limit or shows a key. The policy is read
+at the start and must have a budget (`tollway budget set --per-day` or `--total`); hosts of your own network
+are reached only if they are listed in it.";
+
 /// `tollway budget …`
 #[derive(Subcommand)]
 pub enum BudgetCommand {

@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod flags;
+pub mod mcp;
 
 use std::path::{Path, PathBuf};
 

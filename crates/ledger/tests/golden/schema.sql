@@ -37,6 +37,12 @@ CREATE INDEX revocations_expired ON revocations (expires_at);
 
 CREATE INDEX slots_open ON slots (network, signer, nonce) WHERE closed = 0;
 
+CREATE INDEX spends_at_host ON spends (agent, host, seq);
+
+CREATE INDEX spends_at_url ON spends (agent, url, seq);
+
+CREATE INDEX spends_of_agent ON spends (agent, seq);
+
 CREATE INDEX spends_open ON spends (account, seq) WHERE is_open = 1;
 
 CREATE INDEX spends_open_request ON spends (account, request, seq) WHERE is_open = 1;
@@ -310,7 +316,7 @@ CREATE TABLE spends (
     reason            TEXT,
     reserved_at       INTEGER NOT NULL,
     updated_at        INTEGER NOT NULL
-, limited_key TEXT) STRICT;
+, limited_key TEXT, decimals INTEGER) STRICT;
 
 CREATE TABLE token_keys (
     fingerprint TEXT NOT NULL PRIMARY KEY,
