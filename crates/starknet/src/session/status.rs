@@ -223,13 +223,16 @@ impl SessionStatus {
 
     /// Whether the account would let the session make a call. Raised before
     /// anything is signed; what it cannot see, such as a policy for another
-    /// token, the facilitator's simulation does.
+    /// token, the facilitator's simulation does. What the policy says no to is
+    /// refused as that, whatever else keeps the session from paying: a seller
+    /// chooses how long an offer counts, and shall not choose the reason.
     ///
     /// # Errors
     /// `session_not_registered`, `session_revoked`, `session_expired`,
     /// `session_max_calls_exceeded`, `session_entrypoint_not_allowed`,
     /// `session_policy_exceeded`.
     pub fn preflight(&self, wanted: &Wanted, now: Timestamp) -> Result<(), Refusal> {
+        self.within_policy(wanted.amount, now)?;
         let data = &self.data;
         if data.valid_until == 0 {
             return Err(match data.max_calls {
@@ -261,14 +264,29 @@ impl SessionStatus {
                 "register a session that lists it",
             ));
         }
-        match self.policy(now) {
-            Some((policy, left)) if wanted.amount > policy.max_per_call || wanted.amount > left => {
-                Err(refuse(
-                    codes::SESSION_POLICY_EXCEEDED,
-                    "wait for the next window, or set another policy",
-                ))
-            }
-            _ => Ok(()),
+        Ok(())
+    }
+
+    /// Whether the policy on record lets an amount go; it binds the owner's key too
+    /// where that pays in the session's place. A window that all calls together
+    /// just fill says no more than their count: once they are used up, it is they
+    /// that are over, and the amount per call that still counts.
+    ///
+    /// # Errors
+    /// `session_policy_exceeded`.
+    pub fn within_policy(&self, amount: Amount, now: Timestamp) -> Result<(), Refusal> {
+        let Some((policy, left)) = self.policy(now) else {
+            return Ok(());
+        };
+        let all_calls = policy.max_per_call.checked_mul(self.data.max_calls.into());
+        let used_up = self.data.calls_left() == 0
+            && all_calls.is_some_and(|all| all <= policy.max_per_window);
+        match amount > policy.max_per_call || (amount > left && !used_up) {
+            true => Err(refuse(
+                codes::SESSION_POLICY_EXCEEDED,
+                "wait for the next window, or set another policy",
+            )),
+            false => Ok(()),
         }
     }
 }

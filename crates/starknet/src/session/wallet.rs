@@ -8,7 +8,7 @@ use serde_json::Value;
 use starknet_crypto::Felt;
 use tollway_core::{
     Address, Amount, ChainError, Clock, Identity, LimitedKey, Limits, Network, Offered, Prepared,
-    Refusal, Terms, Timestamp, Wallet, WalletError,
+    Refusal, Terms, Timestamp, Wallet, WalletError, codes,
 };
 use tollway_rpc::ask::unavailable;
 use tollway_rpc::{Batch, RpcClient};
@@ -18,6 +18,7 @@ use super::status::{SessionStatus, Wanted, falls_back};
 use crate::felt;
 use crate::node::{Num, call_params};
 use crate::outside::Call;
+use crate::refusal::refuse;
 use crate::selectors::{IS_VALID_NONCE, TRANSFER};
 use crate::wallet::{StarknetWallet, random_nonce};
 
@@ -194,6 +195,20 @@ impl SessionWallet {
         Ok(status.preflight(&wanted, now)?)
     }
 
+    /// Whether the session's limits let a payment go that the owner's key is to sign.
+    async fn check_limits(&self, terms: &Terms) -> Result<(), WalletError> {
+        let budget = self.budget.as_ref().filter(|b| b.token == terms.asset);
+        if budget.is_some_and(|budget| terms.amount > budget.max_per_payment) {
+            return Err(refuse(
+                codes::SESSION_POLICY_EXCEEDED,
+                "pay less, or create a session with a higher maximum",
+            )
+            .into());
+        }
+        let status = self.status(Some(&terms.asset)).await?;
+        Ok(status.within_policy(terms.amount, self.clock.now())?)
+    }
+
     /// What was executed is counted by the account, what has ended never will be.
     pub(super) async fn forget_counted(
         &self,
@@ -269,7 +284,10 @@ impl Wallet for SessionWallet {
         offered: Offered<'_>,
     ) -> Result<Prepared, WalletError> {
         match &self.owner {
-            Some(owner) if offered.by_own_key => owner.prepare(terms, limits).await,
+            Some(owner) if offered.by_own_key => {
+                self.check_limits(terms).await?;
+                owner.prepare(terms, limits).await
+            }
             _ => self.prepare(terms, limits).await,
         }
     }

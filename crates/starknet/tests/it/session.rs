@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tollway_core::assets::AssetTable;
-use tollway_core::{Amount, ChainError, Refusal, Terms, Timestamp, Wallet, WalletError, codes};
+use tollway_core::{
+    Amount, ChainError, Offered, Refusal, Terms, Timestamp, Wallet, WalletError, codes,
+};
 use tollway_starknet::session::{
     DEFAULT_DURATION, Policy, Registration, SESSION_CLASSES, SessionKey, SessionStatus,
     SessionWallet, Wanted, falls_back, register, remove_policy, revoke, set_policy,
@@ -252,6 +254,53 @@ async fn the_owner_pays_where_the_session_cannot_and_never_where_a_limit_said_no
     ] {
         assert!(!falls_back(code));
     }
+}
+
+#[tokio::test]
+async fn what_the_policy_forbids_nobody_pays_however_else_the_session_is_kept_from_it() {
+    let account = Account::new().await;
+    let budget = |wallet: SessionWallet, most: u64| {
+        wallet.with_budget(3, address(USDC), Amount::from_atomic(most.into()))
+    };
+    let by_own_key = Offered {
+        by_own_key: true,
+        ..Offered::default()
+    };
+    let limits_of_a_policy = [
+        policy(PRICE - 1, PRICE * 9, 3600, 0, NOW),
+        policy(PRICE, PRICE * 2, 3600, PRICE * 2, NOW),
+    ];
+    for spent in limits_of_a_policy {
+        for standing in [
+            data(0, 3, 1, 1),
+            data(NOW - 1, 3, 0, 1),
+            // The seller's `maxTimeoutSeconds` leads past the session's end.
+            data(NOW + 1, 3, 0, 1),
+            data(NOW + 3600, 3, 3, 1),
+        ] {
+            account.set(|r| (r.policy, r.data) = (spent.clone(), standing));
+            let wallet = budget(account.with_owner(), PRICE);
+            let exceeded = codes::SESSION_POLICY_EXCEEDED;
+            assert_eq!(account.refusal(&wallet).await, exceeded);
+            // All calls are reserved, so that the owner's key is asked for.
+            let (terms, limits) = (account.terms(), limits());
+            let offered = wallet.prepare_offered(&terms, &limits, by_own_key);
+            let refused = offered.await.unwrap_err();
+            assert!(matches!(refused, WalletError::Refused(r) if r.code() == exceeded));
+        }
+    }
+    // A window that the calls just fill is over when they are: no limit of its own.
+    account.set(|r| r.policy = policy(PRICE, PRICE * 3, 3600, PRICE * 3, NOW));
+    let wallet = account.with_owner();
+    assert!(wallet.prepare(&account.terms(), &limits()).await.is_ok());
+    account.set(|r| r.policy = policy(0, 0, 0, 0, 0));
+    let offered = |most| {
+        let wallet = budget(account.with_owner(), most);
+        let terms = account.terms();
+        async move { wallet.prepare_offered(&terms, &limits(), by_own_key).await }
+    };
+    assert!(offered(PRICE - 1).await.is_err(), "above what was allowed");
+    assert!(offered(PRICE).await.is_ok());
 }
 
 #[tokio::test]
