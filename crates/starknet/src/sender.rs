@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use starknet_crypto::Felt;
 use tollway_core::{ChainError, Network, Refusal, TxHash, codes};
-use tollway_rpc::RpcClient;
 use tollway_rpc::ask::{ask, unavailable};
+use tollway_rpc::{NotTaken, RpcClient, Spread};
 
 use crate::account::StarknetAccount;
 use crate::deploy::NewAccount;
@@ -209,8 +209,17 @@ impl OwnerSender {
     }
 
     async fn submit(&self, method: &'static str, params: Value) -> Result<TxHash, ChainError> {
-        let added: Added = match self.rpc.call(method, params).await {
-            Err(error) if error.is_refusal() => {
+        let submitted = self
+            .rpc
+            .submit::<Added>(method, params, Spread::One, |_| false);
+        let added = match submitted.await {
+            Ok(Some(added)) => added,
+            Ok(None) => return Err(ChainError::unavailable("taken before, without a hash")),
+            // One node's refusal says nothing about what another one took.
+            Err(NotTaken {
+                error,
+                perhaps_taken: false,
+            }) if error.is_refusal() => {
                 return Err(refuse(
                     codes::INVALID_TRANSACTION_STATE,
                     "see that the account is deployed, holds STRK for the fee, and is this key's",
@@ -218,7 +227,7 @@ impl OwnerSender {
                 .with_detail(error)
                 .into());
             }
-            answer => answer.map_err(unavailable(method))?,
+            Err(not_taken) => return Err(unavailable(method)(not_taken.error)),
         };
         Ok(TxHash::new(&felt::text(&added.transaction_hash.0)))
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use starknet_crypto::Felt;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tollway_core::{Address, ChainError, Clock, Network, Refusal, TxHash, codes};
 
 use crate::class::ACCOUNT_CLASS_HASH;
@@ -31,6 +31,8 @@ const REMEMBERED: usize = 4_096;
 /// How long one transaction may keep the next one waiting.
 const IN_A_BLOCK: Duration = Duration::from_secs(60);
 const DAY_SECONDS: u64 = 86_400;
+/// Most that are sent or wait for their turn at once.
+const MAX_WAITING: usize = 16;
 
 /// What is sent for others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +82,7 @@ pub struct Sponsor {
     clock: Arc<dyn Clock>,
     /// One transaction at a time: the next one's nonce is known when it is in a block.
     sent: Mutex<Sent>,
+    waiting: Semaphore,
 }
 
 #[derive(Default)]
@@ -117,6 +120,7 @@ impl Sponsor {
             rules,
             clock,
             sent: Mutex::default(),
+            waiting: Semaphore::new(MAX_WAITING),
         })
     }
 
@@ -147,11 +151,12 @@ impl Sponsor {
     }
 
     /// Tries what a caller asks for and sends it. A repeat of what was sent has the
-    /// same transaction.
+    /// same transaction. To be run to its end, whoever waits for it: a hash that is
+    /// dropped between sending and remembering is lost.
     ///
     /// # Errors
     /// `sponsor_not_allowed`, `sponsor_quota_exceeded`, `simulation_failed`;
-    /// unavailable where fees are above the limit or a node fails.
+    /// unavailable where fees are above the limit, a node fails or too many wait.
     pub async fn send(&self, caller: &str, asked: &Sponsored) -> Result<TxHash, ChainError> {
         let (id, call) = match asked {
             Sponsored::Execution(signed) => {
@@ -163,6 +168,12 @@ impl Sponsor {
                 ((new.address(), Felt::ZERO), new.deployment())
             }
         };
+        let _turn = self.waiting.try_acquire().map_err(|_| {
+            ChainError::unavailable_because(
+                "Too many transactions wait to be sent; ask again in a minute.",
+                "the sponsor's queue is full",
+            )
+        })?;
         let mut sent = self.sent.lock().await;
         if let Some(hash) = sent.hashes.get(&id) {
             return Ok(hash.clone());
@@ -175,7 +186,14 @@ impl Sponsor {
         let sealed = self.sender.seal(&[call]).await?;
         let today = self.clock.now().secs() / DAY_SECONDS;
         sent.promise(today, caller, sealed.most, self.rules.fees_per_day)?;
-        let hash = self.sender.submit_sealed(&sealed).await?;
+        let hash = match self.sender.submit_sealed(&sealed).await {
+            Err(error @ ChainError::Refused(_)) => {
+                // No node took it: it costs nothing.
+                sent.give_back(today, caller, sealed.most);
+                return Err(error);
+            }
+            outcome => outcome?,
+        };
         sent.remember(id, hash.clone());
         // Whatever becomes of it: its nonce is used, or the next trial says so.
         if let Err(error) = self.sender.wait(&hash, IN_A_BLOCK).await {
@@ -246,6 +264,13 @@ impl Sent {
         Ok(())
     }
 
+    /// Takes back what a transaction that never left would have cost.
+    fn give_back(&mut self, day: u64, caller: &str, fee: u128) {
+        if let Some(spent) = self.fees.get_mut(caller).filter(|_| self.day == day) {
+            *spent = spent.saturating_sub(fee);
+        }
+    }
+
     fn forget(&mut self, id: &(Felt, Felt)) {
         self.hashes.remove(id);
         self.order.retain(|known| known != id);
@@ -281,6 +306,53 @@ mod tests {
         sent.promise(1, "b", 100, 100).unwrap();
         sent.promise(2, "a", 100, 100).unwrap();
         assert!(sent.promise(2, "a", 1, 100).is_err());
+    }
+
+    #[test]
+    fn what_no_node_took_is_given_back_to_its_caller_on_the_same_day() {
+        let mut sent = Sent::default();
+        sent.promise(1, "a", 100, 100).unwrap();
+        sent.give_back(1, "b", 100);
+        assert!(sent.promise(1, "a", 1, 100).is_err());
+        sent.give_back(1, "a", 100);
+        sent.promise(1, "a", 100, 100).unwrap();
+        sent.promise(2, "a", 100, 100).unwrap();
+        sent.give_back(1, "a", 100);
+        assert!(sent.promise(2, "a", 1, 100).is_err());
+    }
+
+    #[tokio::test]
+    async fn who_finds_the_queue_full_is_told_so_at_once() {
+        let node = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", node.local_addr().unwrap());
+        let mut config = tollway_rpc::RpcConfig::new(vec![url.parse().unwrap()]);
+        config.allow_plain_http = true;
+        let rpc = tollway_rpc::RpcClient::new(config).unwrap();
+        let network: Network = "starknet:SN_SEPOLIA".parse().unwrap();
+        let key = crate::key::StarkKey::from_hex("0x5").unwrap();
+        let new = NewAccount {
+            class_hash: ACCOUNT_CLASS_HASH,
+            salt: Felt::ONE,
+            public_key: key.public(),
+        };
+        let address = felt::to_address(&network, &Felt::TWO).unwrap();
+        let account = crate::account::StarknetAccount::new(address, key).unwrap();
+        let sender = OwnerSender::new(&network, rpc, account, 1).unwrap();
+        let clock = Arc::new(tollway_core::SystemClock);
+        let sponsor = Sponsor::new(network, sender, SponsorRules::sessions(1), clock).unwrap();
+        let asked = Sponsored::Deployment(new);
+        // The node answers none of them.
+        let mut waiting = Vec::new();
+        for _ in 0..MAX_WAITING {
+            let mut one = Box::pin(sponsor.send("a", &asked));
+            let first = std::future::poll_fn(|cx| std::task::Poll::Ready(one.as_mut().poll(cx)));
+            assert!(first.await.is_pending());
+            waiting.push(one);
+        }
+        let full = sponsor.send("b", &asked).await.unwrap_err();
+        assert!(full.to_string().contains("Too many"), "{full}");
+        drop(waiting);
+        assert!(sponsor.waiting.try_acquire().is_ok());
     }
 
     #[test]
