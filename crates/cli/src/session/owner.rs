@@ -89,15 +89,15 @@ pub async fn renew(args: &RenewArgs, environment: &Environment) -> Result<(), Fa
     let staged = sessions.stage(&args.name, &fresh)?;
     match acting.make(&fresh, calls).await {
         Ok(()) => staged.promote()?,
-        Err(failure) if failure.code.as_deref() == Some("network_unavailable") => {
-            eprintln!(
-                "tollway: nobody knows yet whether the fresh key counts; it is kept in {}.",
-                staged.fresh.display()
-            );
+        Err(failure) if acting.sender.never_sent(&failure) => {
+            staged.discard();
             return Err(failure);
         }
         Err(failure) => {
-            staged.discard();
+            eprintln!(
+                "tollway: the fresh key may count all the same; it is kept in {}. Put that file in the old one's place if the old session is over, else renew again.",
+                staged.fresh.display()
+            );
             return Err(failure);
         }
     }

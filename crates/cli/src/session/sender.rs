@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tollway_core::{ChainError, Clock, Network, SystemClock, TxHash};
+use tollway_core::{ChainError, Clock, Network, SystemClock, TxHash, codes};
 use tollway_rpc::RpcClient;
 use tollway_starknet::{
     Call, Felt, NewAccount, OwnerSender, SignedExecution, StarkKey, StarknetAccount, felt, wait,
@@ -114,6 +114,15 @@ impl Sender {
         };
         included(rpc, &hash).await?;
         Ok(hash)
+    }
+
+    /// Whether a failure proves that what was signed is in nobody's hands. A sponsor
+    /// has it once it is asked, and its word that it sent nothing proves nothing;
+    /// of our own transactions a trial that failed is the last step before one leaves.
+    pub fn never_sent(&self, failure: &Failure) -> bool {
+        let before = [codes::SIMULATION_FAILED, codes::INVALID_NETWORK];
+        let code = failure.code.as_deref();
+        matches!(self, Self::Own(_)) && code.is_some_and(|code| before.contains(&code))
     }
 
     /// Deploys an account, and waits until it is there.
@@ -235,7 +244,9 @@ impl SponsorClient {
     async fn ask(&self, body: Option<Value>) -> Result<Value, Failure> {
         let unreachable = |why: &dyn std::fmt::Display| {
             tracing::warn!(%why, "the sponsor cannot be asked");
-            Failure::new(
+            Failure::coded(
+                Exit::Failed,
+                codes::NETWORK_UNAVAILABLE,
                 "The sponsor cannot be reached; check --sponsor and try again: what was signed happens once at most.",
             )
         };
@@ -271,4 +282,55 @@ impl SponsorClient {
 
 fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NETWORK: &str = "starknet:SN_SEPOLIA";
+
+    fn sponsor(url: &str) -> SponsorClient {
+        SponsorClient {
+            url: url.parse().unwrap(),
+            key: None,
+            network: NETWORK.parse().unwrap(),
+            caller: Felt::TWO,
+        }
+    }
+
+    fn own() -> Sender {
+        let network: Network = NETWORK.parse().unwrap();
+        let address = felt::to_address(&network, &Felt::TWO).unwrap();
+        let account = StarknetAccount::new(address, StarkKey::from_hex("0x5").unwrap()).unwrap();
+        let rpc = RpcClient::new(tollway_rpc::RpcConfig::new(vec![
+            "https://127.0.0.1:1".parse().unwrap(),
+        ]));
+        let rpc = rpc.unwrap();
+        Sender::Own(OwnerSender::new(&network, rpc, account, 1).unwrap())
+    }
+
+    #[test]
+    fn only_a_trial_of_our_own_that_failed_proves_that_nothing_was_sent() {
+        let failure = |code: &str| Failure::coded(Exit::Failed, code, "");
+        let (own, sponsor) = (own(), Sender::Sponsor(sponsor("http://127.0.0.1:1")));
+        assert!(own.never_sent(&failure(codes::SIMULATION_FAILED)));
+        for code in [codes::NETWORK_UNAVAILABLE, codes::INVALID_TRANSACTION_STATE] {
+            assert!(!own.never_sent(&failure(code)), "{code}");
+        }
+        for code in [codes::SIMULATION_FAILED, codes::SPONSOR_NOT_ALLOWED] {
+            assert!(!sponsor.never_sent(&failure(code)), "{code}");
+        }
+        assert!(!sponsor.never_sent(&Failure::new("")));
+    }
+
+    #[tokio::test]
+    async fn a_sponsor_that_hangs_up_leaves_open_what_it_did() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/sponsor", listener.local_addr().unwrap());
+        let hangs_up = tokio::spawn(async move { drop(listener.accept().await) });
+        let failure = sponsor(&url).send(json!({})).await.unwrap_err();
+        hangs_up.await.unwrap();
+        assert_eq!(failure.code.as_deref(), Some(codes::NETWORK_UNAVAILABLE));
+    }
 }
