@@ -205,14 +205,14 @@ impl Service<Request<Incoming>> for WithSponsors {
         match &self.sponsors {
             Some(sponsors) if request.uri().path() == PATH => {
                 let (sponsors, engine) = (Arc::clone(sponsors), self.engine.clone());
-                Box::pin(async move { Ok(answer(&sponsors, &engine, request).await) })
+                Box::pin(async move { Ok(answer(sponsors, &engine, request).await) })
             }
             _ => self.api.call(request),
         }
     }
 }
 
-async fn answer(sponsors: &Sponsors, engine: &Engine, request: Request<Incoming>) -> Answer {
+async fn answer(sponsors: Arc<Sponsors>, engine: &Engine, request: Request<Incoming>) -> Answer {
     match *request.method() {
         Method::GET => return json_answer(StatusCode::OK, &sponsors.described()),
         Method::POST => {}
@@ -246,7 +246,8 @@ async fn answer(sponsors: &Sponsors, engine: &Engine, request: Request<Incoming>
             "The body is too long or late; send at most 64 KiB within 10 seconds.",
         );
     };
-    match sponsors.send(&name, &body).await {
+    let sending = to_its_end(async move { sponsors.send(&name, &body).await });
+    match sending.await {
         Ok((network, hash)) => json_answer(
             StatusCode::OK,
             &json!({ "success": true, "transaction": hash, "network": network }),
@@ -273,6 +274,14 @@ async fn answer(sponsors: &Sponsors, engine: &Engine, request: Request<Incoming>
     }
 }
 
+/// Runs what has begun to its end, also when the caller hangs up meanwhile.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ChainError>> + Send + 'static,
+) -> Result<T, ChainError> {
+    let ended = tokio::spawn(work).await;
+    ended.unwrap_or_else(|e| Err(ChainError::unavailable(e.to_string())))
+}
+
 fn problem(status: StatusCode, code: &str, message: &str) -> Answer {
     let body = json!({ "success": false, "errorReason": code, "errorMessage": message });
     json_answer(status, &body)
@@ -285,4 +294,25 @@ fn json_answer(status: StatusCode, body: &Value) -> Answer {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_being_sent_is_sent_though_the_caller_hangs_up() {
+        let (done, told) = tokio::sync::oneshot::channel();
+        let (go, begins) = tokio::sync::oneshot::channel::<()>();
+        let mut sending = Box::pin(to_its_end(async move {
+            let _ = begins.await;
+            let _ = done.send(());
+            Ok(())
+        }));
+        let waits = std::future::poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_pending()));
+        assert!(waits.await);
+        drop(sending);
+        go.send(()).unwrap();
+        told.await.unwrap();
+    }
 }
