@@ -13,21 +13,23 @@ use tollway_gate::{Body, GateService, Pattern, Proxy, boxed, empty, full};
 use tollway_starknet::compat::{self, SdkRequirement};
 use tower::ServiceExt;
 
-/// The routes that speak it.
+/// All routes in their order, with whether they speak it.
 #[derive(Clone)]
-pub struct SdkRoutes(Arc<Vec<Pattern>>);
+pub struct SdkRoutes(Arc<Vec<(Pattern, bool)>>);
 
 impl SdkRoutes {
     /// None if no route does.
-    pub fn new(patterns: Vec<Pattern>) -> Option<Self> {
-        (!patterns.is_empty()).then(|| Self(Arc::new(patterns)))
+    pub fn new(routes: Vec<(Pattern, bool)>) -> Option<Self> {
+        let any = routes.iter().any(|(_, speaks)| *speaks);
+        any.then(|| Self(Arc::new(routes)))
     }
 
-    /// Whether a request is of one of them.
+    /// Whether the route of a request speaks it: the first that matches, as at the
+    /// gate, so that a route before it stays the standard's.
     pub fn covers<B>(&self, request: &Request<B>) -> bool {
         let path = request.uri().path();
-        let asks = |pattern: &Pattern| pattern.is_asked(request.method(), path);
-        self.0.iter().any(asks)
+        let asked = |(pattern, _): &&(Pattern, bool)| pattern.is_asked(request.method(), path);
+        self.0.iter().find(asked).is_some_and(|(_, speaks)| *speaks)
     }
 }
 
@@ -119,4 +121,29 @@ fn told(answer: Response<Body>, terms: &PaymentRequired, error: &str) -> Respons
     parts.headers.remove(CONTENT_LENGTH);
     let body = compat::body(error, requirement).to_string();
     Response::from_parts(parts, full(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_before_one_of_the_sdk_stays_the_standards() {
+        let route = |text: &str, speaks| (text.parse::<Pattern>().unwrap(), speaks);
+        let routes = vec![
+            route("GET /paid/std", false),
+            route("/paid/*", true),
+            route("/paid/late", false),
+        ];
+        let routes = SdkRoutes::new(routes).unwrap();
+        let covers = |verb: &str, path: &str| {
+            let request = Request::builder().method(verb).uri(path).body(());
+            routes.covers(&request.unwrap())
+        };
+        assert!(!covers("GET", "/paid/std"));
+        assert!(covers("POST", "/paid/std"));
+        assert!(covers("GET", "/paid/late"));
+        assert!(!covers("GET", "/free"));
+        assert!(SdkRoutes::new(vec![route("/paid", false)]).is_none());
+    }
 }

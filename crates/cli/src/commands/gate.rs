@@ -335,19 +335,20 @@ impl Settings {
 
     /// The routes that speak the exchange of the published Starknet session SDK.
     fn sdk_routes(&self) -> Result<Option<SdkRoutes>, Failure> {
-        let spoken = self.routes.iter().filter(|route| route.starknet_sdk);
         let pattern = |route: &RouteSetting| {
-            let pattern = route.pattern.parse();
+            let pattern = route.pattern.parse::<Pattern>();
+            let pattern = pattern.map(|pattern| (pattern, route.starknet_sdk));
             pattern.map_err(|e| Failure::usage(format!("--route '{}': {e}", route.pattern)))
         };
-        let patterns = spoken.map(pattern).collect::<Result<Vec<Pattern>, _>>()?;
+        let routes = self.routes.iter().map(pattern);
+        let spoken = SdkRoutes::new(routes.collect::<Result<Vec<_>, _>>()?);
         let paid = |name: &str| self.networks.iter().any(|n| n.network.as_str() == name);
-        if !patterns.is_empty() && !paid("starknet:SN_MAIN") && !paid("starknet:SN_SEPOLIA") {
+        if spoken.is_some() && !paid("starknet:SN_MAIN") && !paid("starknet:SN_SEPOLIA") {
             return Err(Failure::usage(
                 "A route is for the Starknet SDK and no Starknet network is paid on; add --network starknet=RPC_URL.",
             ));
         }
-        Ok(SdkRoutes::new(patterns))
+        Ok(spoken)
     }
 
     /// Who is paid on a network.
