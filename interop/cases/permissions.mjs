@@ -362,7 +362,7 @@ async function otherEffects(test) {
   }
 }
 
-/** An account that behaves in simulation only: the gas is lost, which is bounded, and nothing else. */
+/** An account that behaves in simulation only: at most some gas is lost, which is bounded, and nothing else. */
 const inSimulationOnly = (mood) => async (test) => {
   const { s, payload } = await hostile(test, MOODS[mood]);
   assert.equal((await s.client.verify(payload, s.terms())).isValid, true, "a simulation cannot tell");
@@ -373,7 +373,8 @@ const inSimulationOnly = (mood) => async (test) => {
   const sent = await test.chain.sentBy(s.redeemer, from);
   const lost = sent.reduce((sum, { gasUsed }) => sum + gasUsed, 0n);
   test.note(`${mood}: ${settled.errorReason}; gas lost: ${lost} in ${sent.length} transactions`);
-  assert.ok(sent.length > 0 && sent.length <= 3, `sent ${sent.length} times`);
+  // The last trial before it is sent may show it already.
+  assert.ok(sent.length <= 3, `sent ${sent.length} times`);
   assert.ok(lost <= 3n * 750_000n, `lost ${lost}`);
 };
 
