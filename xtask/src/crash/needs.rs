@@ -2,12 +2,13 @@
 
 use tollway_sweep::{Scene, Setup};
 
-/// Steps that no server here takes: what only the ledger offers, and what is
-/// metered, whose own stories end gates.
-const ELSEWHERE: [&str; 8] = [
+/// Steps that no server here takes: what only the ledger offers, what is metered,
+/// whose own stories end gates, and what a helping account spends, which none has.
+const ELSEWHERE: [&str; 9] = [
     "grant::metered::",
     "grant::promised::",
     "saga::conclude::",
+    "saga::help::",
     "saga::meter::",
     "saga::metered::",
     "saga::note::",
