@@ -25,6 +25,7 @@ mod passes;
 mod paths;
 mod proofs;
 mod recovery;
+mod reference;
 mod refusals;
 mod replay;
 mod rpc_faults;

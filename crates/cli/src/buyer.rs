@@ -49,8 +49,8 @@ pub async fn open(
         }
         Some(name) => {
             policy.methods = vec![PayMethod::Erc7710];
-            let passphrase_file = args.passphrase_file.clone();
-            let passphrase = permission::passphrase(passphrase_file, environment, false)?;
+            let file = args.passphrase_file.as_deref();
+            let passphrase = keys::passphrase(file, environment, false)?;
             let spent = permission::permissions(environment)?.unlock(name, &passphrase)?;
             purse::of_permission(spent, &buyer.networks, args.allow_http)?
         }
@@ -141,7 +141,7 @@ impl Buyer {
     ) -> Result<Arc<dyn Wallet>, Failure> {
         let owner = self.owner.as_deref();
         if let Some(session) = &self.session {
-            let passphrase = args.passphrase_file.as_ref();
+            let passphrase = args.passphrase_file.as_deref();
             return session.wallet(owner, passphrase, &self.assets, environment);
         }
         if let Some(owner) = owner {
@@ -284,10 +284,5 @@ fn signer(args: &BuyerArgs, environment: &Environment) -> Result<EvmSigner, Fail
     let wallet = args.wallet.as_deref().or_else(|| from_environment("TOLLWAY_WALLET")).ok_or_else(|| {
         Failure::usage("Nothing to pay with; add --key-file FILE or --wallet NAME (`tollway wallet new NAME` makes one), or --session NAME.")
     })?;
-    let passphrase_file = args
-        .passphrase_file
-        .clone()
-        .or_else(|| environment.path("TOLLWAY_PASSPHRASE_FILE"));
-    let passphrase = keys::passphrase(passphrase_file.as_deref(), false)?;
-    Keystore::open(&environment.home()?)?.unlock(wallet, &passphrase)
+    Keystore::unlocked(wallet, args.passphrase_file.as_deref(), environment)
 }

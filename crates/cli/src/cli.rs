@@ -64,6 +64,46 @@ pub enum Command {
     Ledger(LedgerCommand),
     /// Run an embedded EVM chain with test dollars.
     Devnet(DevnetArgs),
+    /// Say what an error code means, or list them all.
+    Codes(CodesArgs),
+    /// Print what a shell needs to complete commands and flags.
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command.
+    Man(ManArgs),
+}
+
+/// `tollway codes`
+#[derive(Args)]
+#[command(after_help = "Examples:
+  tollway codes budget_exceeded
+  tollway codes --json | jq -r .code")]
+pub struct CodesArgs {
+    /// The code; without it all are listed, as a page (Markdown).
+    pub code: Option<String>,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `tollway completions`
+#[derive(Args)]
+#[command(after_help = "Examples:
+  tollway completions bash > /etc/bash_completion.d/tollway
+  tollway completions zsh > \"${fpath[1]}/_tollway\"")]
+pub struct CompletionsArgs {
+    /// Which shell.
+    pub shell: clap_complete::Shell,
+}
+
+/// `tollway man`
+#[derive(Args)]
+#[command(after_help = "Examples:
+  tollway man | man -l -
+  tollway man --output /usr/local/share/man/man1")]
+pub struct ManArgs {
+    /// Write a page for each command into this folder.
+    #[arg(short, long, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
 }
 
 /// `tollway demo`

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use http::response::Parts;
-use tollway_payer::{PaidResponse, PayRequest, Payer, Payment, Standing};
+use tollway_payer::{PaidResponse, PayError, PayRequest, Payer, Payment, Standing};
 
 use crate::commands::pay;
 use crate::exit::{Exit, Failure};
@@ -25,13 +25,42 @@ pub struct Delivered {
     pub payment: Option<Payment>,
 }
 
+/// Why what was bought is not here.
+pub enum Undelivered {
+    /// The payer says so.
+    Payer(PayError),
+    /// The answer broke off.
+    Broken(Failure),
+}
+
+impl From<PayError> for Undelivered {
+    fn from(error: PayError) -> Self {
+        Self::Payer(error)
+    }
+}
+
+impl From<Failure> for Undelivered {
+    fn from(failure: Failure) -> Self {
+        Self::Broken(failure)
+    }
+}
+
+impl From<Undelivered> for Failure {
+    fn from(why: Undelivered) -> Self {
+        match why {
+            Undelivered::Payer(error) => pay::failure(&error),
+            Undelivered::Broken(failure) => failure,
+        }
+    }
+}
+
 /// Reads the whole answer, asking once more for what was paid and broke off.
 pub async fn whole(
     payer: &Payer,
     request: PayRequest,
     paid: PaidResponse,
     patience: Duration,
-) -> Result<Delivered, Failure> {
+) -> Result<Delivered, Undelivered> {
     let payment = paid.payment.clone();
     let is_metered = paid.pass.is_none()
         && payment
@@ -40,20 +69,15 @@ pub async fn whole(
     match (read(paid, patience).await, payment) {
         (answer, Some(streamed)) if is_metered => metered(payer, &streamed, answer).await,
         (Ok(answer), payment) => Ok(delivered(answer, payment)),
-        (Err(why), None) => Err(Failure::new(format!(
-            "The answer broke off: {why}; try again."
-        ))),
+        (Err(why), None) => {
+            let message = format!("The answer broke off: {why}; try again.");
+            Err(Failure::new(message).into())
+        }
         (Err(_), Some(payment)) => {
-            let again = payer.fetch_again(request, &payment.spend).await;
-            let again = again.map_err(|error| pay::failure(&error))?;
-            let answer = read(again, patience).await.map_err(|why| {
-                Failure::coded(
-                    Exit::PaidNotKept,
-                    "paid_not_delivered",
-                    format!("The answer was paid for and broke off twice: {why}; run the command again with --again {}.", payment.spend),
-                )
-            });
-            answer.map(|answer| delivered(answer, Some(payment)))
+            let again = payer.fetch_again(request, &payment.spend).await?;
+            let answer = read(again, patience).await;
+            let answer = answer.map_err(|why| broken(format!("The answer was paid for and broke off twice: {why}; run the command again with --again {}.", payment.spend)))?;
+            Ok(delivered(answer, Some(payment)))
         }
     }
 }
@@ -63,22 +87,22 @@ async fn metered(
     payer: &Payer,
     payment: &Payment,
     answer: Result<Whole, String>,
-) -> Result<Delivered, Failure> {
+) -> Result<Delivered, Undelivered> {
     let none = HeaderMap::new();
     let trailers = answer.as_ref().map_or(&none, |(_, _, trailers)| trailers);
-    let told = payer.streamed(payment, trailers, STREAM_SETTLES).await;
-    let told = told.map_err(|error| pay::failure(&error))?;
+    let told = payer.streamed(payment, trailers, STREAM_SETTLES).await?;
     match answer {
         Ok(answer) => Ok(delivered(answer, Some(told))),
-        Err(why) => Err(Failure::coded(
-            Exit::PaidNotKept,
-            "paid_not_delivered",
-            format!(
-                "The metered answer broke off: {why}. What came of it costs {}; ask for the rest anew.",
-                told.words
-            ),
-        )),
+        Err(why) => Err(broken(format!(
+            "The metered answer broke off: {why}. What came of it costs {}; ask for the rest anew.",
+            told.words
+        ))
+        .into()),
     }
+}
+
+fn broken(message: String) -> Failure {
+    Failure::coded(Exit::PaidNotKept, "paid_not_delivered", message)
 }
 
 /// An answer that was read to its end.

@@ -9,6 +9,7 @@ use alloy_primitives::Address;
 use tollway_evm::EvmSigner;
 use zeroize::Zeroizing;
 
+use crate::environment::Environment;
 use crate::exit::Failure;
 
 /// No file of ours that holds a key or names one is larger.
@@ -118,17 +119,24 @@ impl Keystore {
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, Failure> {
-        let fits = (1..=64).contains(&name.len())
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-        if fits {
+        if is_name(name) {
             Ok(self.directory.join(format!("{name}.json")))
         } else {
             Err(Failure::usage(format!(
                 "`{name}` is not a wallet name; use up to 64 letters, digits, - and _."
             )))
         }
+    }
+
+    /// Unlocks a wallet below the home directory by the passphrase that is given as
+    /// [`passphrase`] says.
+    pub fn unlocked(
+        name: &str,
+        passphrase_file: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<EvmSigner, Failure> {
+        let passphrase = passphrase(passphrase_file, environment, false)?;
+        Self::open(&environment.home()?)?.unlock(name, &passphrase)
     }
 
     /// Makes a wallet with a fresh key.
@@ -289,9 +297,25 @@ fn exists(name: &str) -> Failure {
     ))
 }
 
-/// The passphrase, from a private file or asked for on the terminal; asked for
-/// twice where it is new.
-pub fn passphrase(file: Option<&Path>, new: bool) -> Result<Zeroizing<String>, Failure> {
+/// Whether a name can stand for a file of ours on every system.
+pub fn is_name(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    (1..=64).contains(&name.len()) && name.bytes().all(fits)
+}
+
+/// The passphrase: from the private file that a flag or the environment names, or
+/// asked for on the terminal; asked for twice where it is new.
+pub fn passphrase(
+    flag: Option<&Path>,
+    environment: &Environment,
+    new: bool,
+) -> Result<Zeroizing<String>, Failure> {
+    let behind = environment.path("TOLLWAY_PASSPHRASE_FILE");
+    secret(flag.or(behind.as_deref()), new)
+}
+
+/// The same from this file only, or asked for.
+pub fn secret(file: Option<&Path>, new: bool) -> Result<Zeroizing<String>, Failure> {
     let passphrase = match file {
         Some(file) => {
             let text = read_private(file)?;

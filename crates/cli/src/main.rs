@@ -81,6 +81,9 @@ async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, F
         Command::Session(command) => session::run(command, environment).await,
         Command::Permission(command) => commands::permission::run(command, environment).await,
         Command::Ledger(command) => commands::ledger::run(command, environment).await,
+        Command::Codes(args) => commands::reference::codes(&args),
+        Command::Completions(args) => commands::reference::completions(&args),
+        Command::Man(args) => commands::reference::man(&args),
         Command::Devnet(args) => commands::devnet::run(args).await,
     }
 }

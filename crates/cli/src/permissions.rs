@@ -98,11 +98,7 @@ impl Permissions {
     }
 
     fn path(&self, name: &str, ending: &str) -> Result<PathBuf, Failure> {
-        let fits = (1..=64).contains(&name.len())
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-        match fits {
+        match keys::is_name(name) {
             true => Ok(self.directory.join(format!("{name}.{ending}"))),
             false => Err(Failure::usage(format!(
                 "`{name}` is not a permission's name; use up to 64 letters, digits, - and _."

@@ -164,6 +164,12 @@ fn parse_calls(text: &str) -> Option<PassOffer> {
 
 /// `30s`, `10m`, `1h` or `7d`: ten seconds to a year.
 pub fn parse_time(text: &str) -> Option<Duration> {
+    let year = Duration::from_secs(366 * 24 * 60 * 60);
+    time(text).filter(|time| (Duration::from_secs(10)..=year).contains(time))
+}
+
+/// A number and its unit: `90s`, `30m`, `6h` or `7d`.
+pub fn time(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let unit = match unit {
         "s" => 1,
@@ -173,10 +179,7 @@ pub fn parse_time(text: &str) -> Option<Duration> {
         _ => return None,
     };
     let seconds = number.parse::<u64>().ok()?.checked_mul(unit)?;
-    let year = 366 * 24 * 60 * 60;
-    (10..=year)
-        .contains(&seconds)
-        .then(|| Duration::from_secs(seconds))
+    Some(Duration::from_secs(seconds))
 }
 
 fn parse_price(text: &str, route: &str) -> Result<PriceSetting, Failure> {

@@ -61,13 +61,16 @@ pub struct OfferView {
     pub amount: String,
     /// Who would be paid.
     pub pay_to: String,
-    /// Who redeems permissions for it, by `erc7710`.
+    /// The accounts that redeem permissions for it, by `erc7710`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub redeemers: Vec<String>,
     /// Whether money moves before the goods are made.
     pub upfront: bool,
     /// How long the authorization would live, seconds.
     pub lifetime_seconds: u64,
+    /// Whether each of these texts is of the form that it must have; where not, they are
+    /// whatever the server wrote.
+    pub is_understood: bool,
     /// Whether this one would be taken.
     pub chosen: bool,
     /// Why it would not be taken; `None` if the policy allows it.
@@ -164,6 +167,7 @@ fn view(appraisal: &Appraisal) -> OfferView {
         verdict,
     } = appraisal;
     let offer = verdict.as_ref().ok();
+    let checked = Terms::check(wire.clone()).ok();
     let PaymentRequirements {
         scheme,
         network,
@@ -179,20 +183,27 @@ fn view(appraisal: &Appraisal) -> OfferView {
         cost: offer.map(Offer::cost),
         via: *via,
         metered: scheme != Scheme::Exact.as_str(),
-        method: Terms::check(wire.clone())
-            .ok()
-            .as_ref()
-            .and_then(PayMethod::of),
+        method: checked.as_ref().and_then(PayMethod::of),
         scheme,
         network,
         asset,
         symbol: offer.map(|o| o.asset.symbol.to_string()),
         amount,
         pay_to,
-        redeemers: wire.redeemers().into_iter().map(shown).collect(),
+        redeemers: checked.as_ref().map(redeemers).unwrap_or_default(),
         upfront: offer.is_some_and(|o| o.terms.flow == PaymentFlow::Upfront),
         lifetime_seconds: offer.map_or(wire.max_timeout_seconds, |o| o.lifetime.as_secs()),
+        is_understood: checked.is_some(),
         chosen: false,
         refusal: verdict.as_ref().err().map(RefusalView::from),
     }
+}
+
+/// Those that are listed and are addresses.
+fn redeemers(terms: &Terms) -> Vec<String> {
+    let listed = terms.wire.redeemers();
+    let known = listed
+        .iter()
+        .filter_map(|one| terms.network.address(one).ok());
+    known.map(|one| one.to_string()).collect()
 }

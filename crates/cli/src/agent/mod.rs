@@ -103,8 +103,7 @@ fn place(
         }
         (None, None) => return Ok(None),
     };
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
+    if !keys::is_name(&name) {
         return Err(Failure::usage(
             "An agent's name is of 1 to 64 letters, digits, - and _; add --agent NAME.",
         ));

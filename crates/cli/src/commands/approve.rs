@@ -53,12 +53,7 @@ fn signer(args: &ApproveArgs, environment: &Environment) -> Result<EvmSigner, Fa
         .name
         .as_deref()
         .ok_or_else(|| Failure::usage("Name a wallet, or a file with --key-file."))?;
-    let file = args
-        .passphrase_file
-        .clone()
-        .or_else(|| environment.path("TOLLWAY_PASSPHRASE_FILE"));
-    let passphrase = keys::passphrase(file.as_deref(), false)?;
-    Keystore::open(&environment.home()?)?.unlock(name, &passphrase)
+    Keystore::unlocked(name, args.passphrase_file.as_deref(), environment)
 }
 
 /// What of what may be moved: the token as terms name it, and how much of it.

@@ -13,4 +13,5 @@ pub mod pay;
 pub mod permission;
 mod permission_answer;
 mod permission_request;
+pub mod reference;
 pub mod wallet;

@@ -1,7 +1,7 @@
 //! `tollway permission`: allowances that somebody's wallet grants to a session
 //! account of ours.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use alloy_primitives::{Address, U256};
@@ -42,16 +42,6 @@ pub async fn run(command: PermissionCommand, environment: &Environment) -> Resul
 /// The permissions of the home directory.
 pub fn permissions(environment: &Environment) -> Result<Permissions, Failure> {
     Permissions::open(&environment.home()?)
-}
-
-/// The passphrase of a permission's file.
-pub fn passphrase(
-    file: Option<PathBuf>,
-    environment: &Environment,
-    new: bool,
-) -> Result<zeroize::Zeroizing<String>, Failure> {
-    let file = file.or_else(|| environment.path("TOLLWAY_PASSPHRASE_FILE"));
-    keys::passphrase(file.as_deref(), new)
 }
 
 /// What is asked for, by flags or by the terms of a resource.
@@ -283,7 +273,7 @@ async fn grant(args: PermissionGrantArgs, environment: &Environment) -> Result<E
     let store = permissions(environment)?;
     store.require_free(&args.name)?;
     let wish = Wish::read(&args.wish, environment).await?;
-    let passphrase = passphrase(args.passphrase_file.clone(), environment, false)?;
+    let passphrase = keys::passphrase(args.passphrase_file.as_deref(), environment, false)?;
     if passphrase.is_empty() {
         return Err(Failure::usage(
             "The passphrase is empty, which protects nothing; choose one.",
@@ -508,7 +498,7 @@ async fn revoke(args: PermissionRevokeArgs, environment: &Environment) -> Result
         );
         return Ok(Exit::Done);
     };
-    let passphrase = passphrase(args.passphrase_file.clone(), environment, false)?;
+    let passphrase = keys::passphrase(args.passphrase_file.as_deref(), environment, false)?;
     let permission = store.read(&args.name, &passphrase)?;
     let owner = owner(
         args.key_file.as_deref(),

@@ -17,11 +17,12 @@ use tokio::sync::{Mutex, mpsc};
 use tollway_core::codes;
 use tollway_evm::EvmSigner;
 
-use super::permission::{Wish, keep, passphrase, permissions};
+use super::permission::{Wish, keep, permissions};
 use super::permission_answer::{Answer, read};
 use crate::cli::PermissionRequestArgs;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
+use crate::keys;
 
 /// A wallet's answer holds a context of some kilobytes.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
@@ -38,7 +39,7 @@ pub async fn request(
     let store = permissions(environment)?;
     store.require_free(&args.name)?;
     let wish = Wish::read(&args.wish, environment).await?;
-    let passphrase = passphrase(args.passphrase_file.clone(), environment, true)?;
+    let passphrase = keys::passphrase(args.passphrase_file.as_deref(), environment, true)?;
     let session = EvmSigner::random()
         .map_err(|e| Failure::new(format!("No key can be drawn: {e}; try again.")))?;
     let asked = asked(&wish, &session, &args)?;

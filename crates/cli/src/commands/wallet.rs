@@ -9,15 +9,12 @@ use crate::keys::{self, Keystore};
 /// Runs it.
 pub async fn run(command: WalletCommand, environment: &Environment) -> Result<Exit, Failure> {
     let keystore = || Keystore::open(&environment.home()?);
-    let file = |flag: Option<std::path::PathBuf>| {
-        flag.or_else(|| environment.path("TOLLWAY_PASSPHRASE_FILE"))
-    };
     match command {
         WalletCommand::New {
             name,
             passphrase_file,
         } => {
-            let passphrase = keys::passphrase(file(passphrase_file).as_deref(), true)?;
+            let passphrase = keys::passphrase(passphrase_file.as_deref(), environment, true)?;
             let signer = keystore()?.create(&name, &passphrase)?;
             println!("{}", signer.address());
             eprintln!(
@@ -29,7 +26,7 @@ pub async fn run(command: WalletCommand, environment: &Environment) -> Result<Ex
             key_file,
             passphrase_file,
         } => {
-            let passphrase = keys::passphrase(file(passphrase_file).as_deref(), true)?;
+            let passphrase = keys::passphrase(passphrase_file.as_deref(), environment, true)?;
             let signer =
                 keystore()?.store(&name, keys::signer_from_file(&key_file)?, &passphrase)?;
             println!("{}", signer.address());

@@ -10,7 +10,7 @@ use tollway_starknet::{Felt, Signer, StarkKey, felt, selectors};
 
 use super::flags::{CreateArgs, ExportArgs, ImportArgs};
 use super::store::{KeptSession, Token};
-use super::{one_network, passphrase, refused, sessions, time, unlock};
+use super::{one_network, refused, sessions, time, unlock};
 use crate::chains;
 use crate::environment::Environment;
 use crate::exit::Failure;
@@ -26,7 +26,7 @@ pub fn create(args: &CreateArgs, environment: &Environment) -> Result<(), Failur
 /// Makes a session with a key that exists.
 pub fn import(args: &ImportArgs, environment: &Environment) -> Result<(), Failure> {
     let text = keys::read_private(&args.salted_file)?;
-    let password = keys::passphrase(args.salted_password_file.as_deref(), false)?;
+    let password = keys::secret(args.salted_password_file.as_deref(), false)?;
     let key: StarkKey = salted::import(text.trim(), &password).map_err(|r| refused(&r))?;
     let lifetime = time(&args.session.lifetime, "--lifetime")?;
     let end = SystemClock.now().plus(lifetime).secs();
@@ -41,13 +41,13 @@ pub fn import(args: &ImportArgs, environment: &Environment) -> Result<(), Failur
 /// Prints a session's key in the other format.
 pub fn export(args: &ExportArgs, environment: &Environment) -> Result<(), Failure> {
     let session = sessions(environment)?.read(&args.name)?;
-    let key = unlock(&session, args.passphrase_file.as_ref(), environment)?;
+    let key = unlock(&session, args.passphrase_file.as_deref(), environment)?;
     let Signer::Session { key, .. } = key.signer() else {
         return Err(Failure::new(
             "The session holds no key; create another one.",
         ));
     };
-    let password = keys::passphrase(args.salted_password_file.as_deref(), true)?;
+    let password = keys::secret(args.salted_password_file.as_deref(), true)?;
     println!(
         "{}",
         salted::export(&key, &password).map_err(|r| refused(&r))?
@@ -79,7 +79,7 @@ fn keep(
         .network
         .address(&args.account)
         .map_err(|e| Failure::usage(format!("--account: {e}.")))?;
-    let passphrase = passphrase(args.passphrase_file.as_ref(), environment, true)?;
+    let passphrase = keys::passphrase(args.passphrase_file.as_deref(), environment, true)?;
     let session = KeptSession {
         rpc: setting.rpc.iter().map(ToString::to_string).collect(),
         allow_http: args.allow_http,

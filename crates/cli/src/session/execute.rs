@@ -26,7 +26,7 @@ pub async fn execute(args: &ExecuteArgs, environment: &Environment) -> Result<()
         .collect::<Result<Vec<_>, _>>()?;
     let kept = sessions(environment)?.read(&args.name)?;
     let rpc = node(&kept, environment)?;
-    let key = unlock(&kept, args.passphrase_file.as_ref(), environment)?;
+    let key = unlock(&kept, args.passphrase_file.as_deref(), environment)?;
     let network = kept.network.clone();
     let wallet = SessionWallet::new(&kept.account()?, network.clone(), key, rpc.clone());
     let wallet = wallet.ok_or_else(|| not_starknet(&network))?;

@@ -9,18 +9,17 @@ mod sender;
 mod store;
 pub mod wallet;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use tollway_core::Refusal;
 use tollway_rpc::RpcClient;
 use tollway_starknet::session::SessionKey;
-use zeroize::Zeroizing;
 
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
-use crate::keys;
 use crate::wiring::{self, NetworkSetting};
+use crate::{keys, routes};
 
 pub use create::entrypoint;
 use flags::{PolicyCommand, SessionCommand};
@@ -62,22 +61,11 @@ fn sessions(environment: &Environment) -> Result<Sessions, Failure> {
 /// A session's key, decrypted.
 pub fn unlock(
     session: &KeptSession,
-    passphrase_file: Option<&PathBuf>,
+    passphrase_file: Option<&Path>,
     environment: &Environment,
 ) -> Result<SessionKey, Failure> {
-    let passphrase = passphrase(passphrase_file, environment, false)?;
+    let passphrase = keys::passphrase(passphrase_file, environment, false)?;
     session.key.open(&passphrase).map_err(|r| refused(&r))
-}
-
-fn passphrase(
-    file: Option<&PathBuf>,
-    environment: &Environment,
-    new: bool,
-) -> Result<Zeroizing<String>, Failure> {
-    let file = file
-        .cloned()
-        .or_else(|| environment.path("TOLLWAY_PASSPHRASE_FILE"));
-    keys::passphrase(file.as_deref(), new)
 }
 
 /// A node of the session's network: the environment's, or the one it was made with.
@@ -124,19 +112,7 @@ fn refused(refusal: &Refusal) -> Failure {
 
 /// `90s`, `30m`, `6h` or `7d`.
 fn time(text: &str, flag: &str) -> Result<Duration, Failure> {
-    let parsed = || {
-        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-        let unit = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 60 * 60,
-            "d" => 24 * 60 * 60,
-            _ => return None,
-        };
-        let seconds = number.parse::<u64>().ok()?.checked_mul(unit)?;
-        Some(Duration::from_secs(seconds))
-    };
-    parsed().ok_or_else(|| {
+    routes::time(text).ok_or_else(|| {
         Failure::usage(format!(
             "{flag}: `{text}` is no time; write for example 90s, 30m, 6h or 7d."
         ))

@@ -14,7 +14,7 @@ use super::create::{amount, token};
 use super::flags::{DeployArgs, Owner, OwnerArgs, PolicyCommand, RenewArgs};
 use super::sender::{OwnerKey, Sender, failed};
 use super::store::KeptSession;
-use super::{node, one_network, passphrase, refused, sessions, time};
+use super::{node, one_network, refused, sessions, time};
 use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::{chains, keys, wiring};
@@ -72,7 +72,7 @@ pub async fn renew(args: &RenewArgs, environment: &Environment) -> Result<(), Fa
     let old = sessions.read(&args.name)?;
     let lifetime = time(&args.lifetime, "--lifetime")?;
     let key = SessionKey::create(SystemClock.now(), lifetime).map_err(|r| refused(&r))?;
-    let passphrase = passphrase(args.passphrase_file.as_ref(), environment, false)?;
+    let passphrase = keys::passphrase(args.passphrase_file.as_deref(), environment, false)?;
     // Whoever does not know it would lock the agent out.
     old.key.open(&passphrase).map_err(|r| refused(&r))?;
     let mut fresh = old.clone();

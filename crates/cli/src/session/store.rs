@@ -82,11 +82,7 @@ impl Sessions {
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, Failure> {
-        let fits = (1..=64).contains(&name.len())
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-        match fits {
+        match keys::is_name(name) {
             true => Ok(self.directory.join(format!("{name}.json"))),
             false => Err(Failure::usage(format!(
                 "`{name}` is not a session's name; use up to 64 letters, digits, - and _."

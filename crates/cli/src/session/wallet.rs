@@ -1,6 +1,6 @@
 //! The wallet behind `tollway pay --session` and `--starknet-account`.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use tollway_core::assets::AssetTable;
@@ -59,7 +59,7 @@ impl PayingSession {
     pub fn wallet(
         &self,
         owner: Option<&str>,
-        passphrase_file: Option<&PathBuf>,
+        passphrase_file: Option<&Path>,
         assets: &AssetTable,
         environment: &Environment,
     ) -> Result<Arc<dyn Wallet>, Failure> {

@@ -7,6 +7,7 @@
 
 mod http;
 mod tools;
+mod words;
 
 use std::sync::Arc;
 

@@ -17,9 +17,9 @@ use serde_json::{Map, Value, json};
 use tollway_ledger::Store;
 use tollway_payer::{PayError, PayRequest, Payer};
 
+use super::words;
 use crate::agent::{Agent, budget};
-use crate::commands::pay;
-use crate::delivered::{self, Delivered};
+use crate::delivered::{self, Delivered, Undelivered};
 use crate::exit::Failure;
 use crate::wiring;
 
@@ -83,13 +83,7 @@ impl Tools {
             Err(failure) => return failed(&failure),
         };
         match self.payer.inspect(request).await {
-            Ok(seen) => {
-                let mut seen = json!(seen);
-                let theirs = seen
-                    .as_object_mut()
-                    .and_then(|seen| seen.remove("description"));
-                answer(&json!({"terms": seen, "from_server": {"description": theirs}}))
-            }
+            Ok(seen) => answer(&words::seen(seen)),
             Err(error) => refused(&error),
         }
     }
@@ -111,7 +105,8 @@ impl Tools {
             payment,
         } = match whole {
             Ok(whole) => whole,
-            Err(failure) => return failed(&failure),
+            Err(Undelivered::Payer(error)) => return refused(&error),
+            Err(Undelivered::Broken(failure)) => return failed(&failure),
         };
         let kind = parts.headers.get(http::header::CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok());
@@ -120,12 +115,14 @@ impl Tools {
             (None, Some(_)) => "token",
             (None, None) => "free",
         };
+        let (payment, reason) = words::payment(payment.as_ref());
         answer(&json!({
             "outcome": outcome,
             "payment": payment,
             "pass": pass,
             "from_server": {
                 "status": parts.status.as_u16(),
+                "reason": reason,
                 "content_type": kind,
                 "bytes": body.len(),
                 "is_cut_off": body.len() > MAX_SHOWN_BYTES,
@@ -256,15 +253,7 @@ fn failed(failure: &Failure) -> CallToolResult {
 }
 
 fn refused(error: &PayError) -> CallToolResult {
-    let status = error.answer().map(|answer| answer.status.as_u16());
-    let body = error.answer().map(|answer| shown(&answer.body));
-    wrong(&json!({
-        "outcome": pay::outcome_word(error.kind()),
-        "code": error.code(),
-        "message": error.message(),
-        "payment": error.payment(),
-        "from_server": {"status": status, "body": body},
-    }))
+    wrong(&words::refused(error, shown))
 }
 
 fn all() -> Vec<Tool> {
