@@ -21,6 +21,7 @@ mod front_runner;
 mod mcp;
 mod methods;
 mod outages;
+mod own_assets;
 mod passes;
 mod paths;
 mod proofs;

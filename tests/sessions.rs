@@ -97,7 +97,7 @@ impl Place {
     fn command(&self, args: &[&str]) -> tokio::process::Command {
         let mut command = tollway(self.dir.path(), args);
         command.env("TOLLWAY_PASSPHRASE_FILE", "agent.pass").env(
-            "TOLLWAY_STARKNET_ASSET",
+            "TOLLWAY_ADD_ASSET",
             format!("USDC={ETH},18,starknet-sepolia"),
         );
         command

@@ -111,7 +111,7 @@ const cases = {
     await new Promise((resolve) => server.once("listening", resolve));
     const url = `http://127.0.0.1:${server.address().port}/paid/4`;
     const owner = `${payer.address}=${keyFile("owner.key", payer.private_key)}`;
-    await run(["pay", url, "--max", "0.01", "--network", network, "--starknet-account", owner, "--starknet-asset", asset]);
+    await run(["pay", url, "--max", "0.01", "--network", network, "--starknet-account", owner, "--add-asset", asset]);
     server.close();
     const { from, outsideExecution: execution } = shown.payload;
     assert.equal(BigInt(from), BigInt(payer.address));

@@ -83,7 +83,7 @@ export async function open() {
     tollway,
     [
       "gate", "--listen", "127.0.0.1:0", "--upstream", await upstream(), "--route", "GET /paid/*=$0.01",
-      "--pay-to", payee, "--network", network, "--facilitator", "local", "--starknet-asset", asset,
+      "--pay-to", payee, "--network", network, "--facilitator", "local", "--add-asset", asset,
       "--starknet-account", `${executor.address}=${keyFile("executor.key", executor.private_key)}`,
       "--starknet-max-fee", "40", "--ledger", `sqlite:${join(home, "gate.db")}`,
     ],

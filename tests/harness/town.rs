@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tollway_devnet::{DEV_ACCOUNTS, DevAccount, Devnet, DevnetServer, Mining, Preset};
+use tollway_devnet::{Builder, DEV_ACCOUNTS, DevAccount, Devnet, DevnetServer, Mining, Preset};
 
 use tollway_ledger::{SpendRecord, SpendStore, SqliteLedger};
 
@@ -32,6 +32,8 @@ pub struct TownOptions {
     pub mining: Mining,
     /// The seller's server.
     pub upstream: Option<Upstream>,
+    /// The chain.
+    pub chain: Builder,
 }
 
 impl Default for TownOptions {
@@ -39,6 +41,7 @@ impl Default for TownOptions {
         Self {
             mining: Mining::Automine,
             upstream: None,
+            chain: Devnet::builder().preset(Preset::BaseSepolia),
         }
     }
 }
@@ -72,10 +75,7 @@ impl Town {
     /// One that differs.
     pub async fn with(options: TownOptions) -> Self {
         let dir = TempDir::with_prefix("tollway-story-").unwrap();
-        let builder = Devnet::builder()
-            .preset(Preset::BaseSepolia)
-            .mining(options.mining);
-        let chain = builder.build().unwrap();
+        let chain = options.chain.mining(options.mining).build().unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = chain.serve(listener).unwrap();
         let upstream = match options.upstream {

@@ -10,7 +10,8 @@ use tollway_ledger::Store;
 use tollway_payer::{ChainReconciler, PayMethod, Payer, Policy, TokenDirectory, UnitPrice};
 
 use crate::agent::Agent;
-use crate::chains::{self, ServedChain, Signers};
+use crate::assets;
+use crate::chains::{ServedChain, Signers};
 use crate::cli::BuyerArgs;
 use crate::commands::{pay, permission};
 use crate::environment::Environment;
@@ -52,7 +53,7 @@ pub async fn open(
             let file = args.passphrase_file.as_deref();
             let passphrase = keys::passphrase(file, environment, false)?;
             let spent = permission::permissions(environment)?.unlock(name, &passphrase)?;
-            purse::of_permission(spent, &buyer.networks, args.allow_http)?
+            purse::of_permission(spent, &buyer.networks, &buyer.assets, args.allow_http)?
         }
         None => Purse::without_limits(buyer.wallet(args, environment)?),
     };
@@ -121,13 +122,9 @@ impl Buyer {
                 networks.push(own);
             }
         }
-        let assets = crate::settings::behind(
-            args.starknet_assets.clone(),
-            environment.get("TOLLWAY_STARKNET_ASSET"),
-        );
         Ok(Self {
             owner: or_said(&args.starknet_account, "TOLLWAY_STARKNET_ACCOUNT"),
-            assets: chains::assets(&assets)?,
+            assets: assets::table(&args.add_assets, environment)?,
             allow_http: args.allow_http || session.as_ref().is_some_and(PayingSession::allows_http),
             networks,
             session,
@@ -147,7 +144,8 @@ impl Buyer {
         if let Some(owner) = owner {
             return session::wallet::owner(owner, &self.networks, &self.assets, self.allow_http);
         }
-        let mut wallet = EvmWallet::new(signer(args, environment)?);
+        let mut wallet =
+            EvmWallet::new(signer(args, environment)?).with_assets(self.assets.clone());
         for setting in self.networks.iter().filter(|setting| has_node(setting)) {
             let node = wiring::node(setting, self.allow_http)?;
             wallet = wallet.with_node(setting.network.clone(), node);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollway_core::assets::{AssetInfo, AssetTable};
+use tollway_core::assets::AssetTable;
 use tollway_core::money::Decimal;
 use tollway_core::{Address, Chain, Family, Network};
 use tollway_evm::{BatchWay, EvmChain, EvmConfig, EvmSigner};
@@ -21,8 +21,6 @@ use crate::wiring::{self, NetworkSetting};
 const MAX_FEE: &str = "1";
 /// Digits of STRK after the point.
 const STRK_DECIMALS: u8 = 18;
-/// Most digits after the point that an asset can have.
-const MAX_DECIMALS: u8 = 36;
 
 /// The accounts that settle, by family.
 #[derive(Default)]
@@ -145,66 +143,6 @@ pub fn strk(text: Option<&str>, flag: &str) -> Result<u128, Failure> {
         Failure::usage(format!(
             "{flag}: `{text}` is no amount of STRK; write for example 0.5."
         ))
-    })
-}
-
-/// The asset table: the built-in one with what `--starknet-asset` adds. One of the same name
-/// on the same network takes the other's place, and its rank.
-pub fn assets(texts: &[String]) -> Result<AssetTable, Failure> {
-    let mut own = texts
-        .iter()
-        .map(|text| asset(text))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut table = AssetTable::empty();
-    for built_in in AssetTable::builtin().iter() {
-        let same = |asset: &AssetInfo| {
-            asset.network == built_in.network && asset.symbol.eq_ignore_ascii_case(&built_in.symbol)
-        };
-        let replaced = own.iter().position(same);
-        table = table.with(replaced.map_or_else(|| built_in.clone(), |at| own.remove(at)));
-    }
-    Ok(own.into_iter().fold(table, AssetTable::with))
-}
-
-fn asset(text: &str) -> Result<AssetInfo, Failure> {
-    let bad = |why: String| {
-        Failure::usage(format!(
-            "--starknet-asset {text}: {why}; write for example USDC=0x0512…,6,starknet-sepolia."
-        ))
-    };
-    let parts = text.split_once('=').map(|(symbol, rest)| {
-        let rest: Vec<&str> = rest.split(',').map(str::trim).collect();
-        (symbol.trim(), rest)
-    });
-    let Some((symbol, [contract, decimals, network])) = parts
-        .as_ref()
-        .map(|(symbol, rest)| (*symbol, rest.as_slice()))
-        .and_then(|(symbol, rest)| Some((symbol, <[&str; 3]>::try_from(rest).ok()?)))
-    else {
-        return Err(bad(
-            "it has not the parts name, contract, decimals and network".to_owned(),
-        ));
-    };
-    let sound =
-        (1..=16).contains(&symbol.len()) && symbol.bytes().all(|b| b.is_ascii_alphanumeric());
-    if !sound {
-        return Err(bad("a name has 1 to 16 letters and digits".to_owned()));
-    }
-    let network = wiring::network(network)?;
-    if network.family() != Family::Starknet {
-        return Err(bad(format!("{network} is not on Starknet")));
-    }
-    let decimals = decimals.parse::<u8>().ok().filter(|d| *d <= MAX_DECIMALS);
-    Ok(AssetInfo {
-        address: network.address(contract).map_err(|e| bad(e.to_string()))?,
-        symbol: symbol.to_owned().into(),
-        spelling: contract.to_owned().into(),
-        decimals: decimals.ok_or_else(|| bad("decimals are a number up to 36".to_owned()))?,
-        name: None,
-        version: None,
-        verified: false,
-        methods: Vec::new().into(),
-        network,
     })
 }
 

@@ -195,13 +195,13 @@ pub struct GateArgs {
     /// Pay at most this much STRK for one transaction on Starknet [default: 1].
     #[arg(long, value_name = "STRK")]
     pub starknet_max_fee: Option<String>,
-    /// An asset on Starknet beside the built-in ones; one of the same name on the same network takes
-    /// its place. May be repeated.
+    /// An asset beside the built-in ones; one of the same name on the same network takes its place.
+    /// May be repeated.
     #[arg(
-        long = "starknet-asset",
-        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK"
+        long = "add-asset",
+        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK[,NAME,VERSION[,METHOD…]]"
     )]
-    pub starknet_assets: Vec<String>,
+    pub add_assets: Vec<String>,
     /// Where the record is kept: sqlite:PATH for one machine, a postgres:// URL for several
     /// [default: sqlite:~/.tollway/gate.db].
     #[arg(long, value_name = "URL")]
@@ -325,13 +325,13 @@ pub struct FacilitatorArgs {
     /// Pay at most this much STRK for one transaction on Starknet [default: 1].
     #[arg(long, value_name = "STRK")]
     pub starknet_max_fee: Option<String>,
-    /// An asset on Starknet beside the built-in ones; one of the same name on the same network takes
-    /// its place. May be repeated.
+    /// An asset beside the built-in ones; one of the same name on the same network takes its place.
+    /// May be repeated.
     #[arg(
-        long = "starknet-asset",
-        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK"
+        long = "add-asset",
+        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK[,NAME,VERSION[,METHOD…]]"
     )]
-    pub starknet_assets: Vec<String>,
+    pub add_assets: Vec<String>,
     /// Where the record is kept: sqlite:PATH for one machine, a postgres:// URL for several
     /// [default: sqlite:~/.tollway/facilitator.db].
     #[arg(long, value_name = "URL")]

@@ -24,7 +24,7 @@ Environment (also from a .env file with mode 0600 in the working directory):
   TOLLWAY_PASSPHRASE_FILE  behind --passphrase-file
   TOLLWAY_STARKNET_ACCOUNT behind --starknet-account
   TOLLWAY_OWNER_KEY_FILE   behind --owner-key-file
-  TOLLWAY_STARKNET_ASSET   behind --starknet-asset
+  TOLLWAY_ADD_ASSET        behind --add-asset; several with ; between
   TOLLWAY_LEDGER           behind --ledger
   TOLLWAY_RPC_<NETWORK>    RPC URL, e.g. TOLLWAY_RPC_EIP155_84532 or TOLLWAY_RPC_BASE_SEPOLIA
   TOLLWAY_LOG              log filter, e.g. info or tollway_gate=debug (default warn)";

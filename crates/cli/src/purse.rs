@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollway_core::assets::AssetTable;
 use tollway_core::{Amount, Wallet};
 use tollway_evm::PermissionWallet;
 use tollway_evm::delegation::Allowance;
@@ -42,6 +43,7 @@ impl Purse {
 pub fn of_permission(
     permission: Permission,
     networks: &[NetworkSetting],
+    assets: &AssetTable,
     allow_http: bool,
 ) -> Result<Purse, Failure> {
     let hash = permission.chain.last().map(|root| root.hash());
@@ -56,6 +58,7 @@ pub fn of_permission(
     let mut wallet = wallet.map_err(|refusal| {
         Failure::coded(Exit::RefusedByPolicy, refusal.code(), refusal.message())
     })?;
+    wallet = wallet.with_assets(assets.clone());
     let node = networks
         .iter()
         .find(|setting| setting.network == network && !setting.rpc.is_empty());

@@ -46,7 +46,7 @@ fn either<T>(flag: Vec<T>, file: Vec<T>) -> Vec<T> {
 }
 
 /// What was said, or else the one that a variable names.
-pub fn behind(said: Vec<String>, variable: Option<&str>) -> Vec<String> {
+fn behind(said: Vec<String>, variable: Option<&str>) -> Vec<String> {
     match said.is_empty() {
         true => variable.map(str::to_owned).into_iter().collect(),
         false => said,
@@ -86,10 +86,7 @@ impl GateArgs {
                 environment.get("TOLLWAY_STARKNET_ACCOUNT"),
             ),
             starknet_max_fee: self.starknet_max_fee.or(file.starknet_max_fee),
-            starknet_assets: behind(
-                either(self.starknet_assets, file.starknet_assets),
-                environment.get("TOLLWAY_STARKNET_ASSET"),
-            ),
+            add_assets: either(self.add_assets, file.add_assets),
             ledger: self.ledger.or(file.ledger),
             batch: self.batch.or(file.batch),
             max_gas_per_day: self.max_gas_per_day.or(file.max_gas_per_day),
@@ -129,10 +126,7 @@ impl FacilitatorArgs {
                 environment.get("TOLLWAY_STARKNET_ACCOUNT"),
             ),
             starknet_max_fee: self.starknet_max_fee.or(file.starknet_max_fee),
-            starknet_assets: behind(
-                either(self.starknet_assets, file.starknet_assets),
-                environment.get("TOLLWAY_STARKNET_ASSET"),
-            ),
+            add_assets: either(self.add_assets, file.add_assets),
             ledger: self.ledger.or(file.ledger),
             finality: self.finality.or(file.finality),
             max_finality: self.max_finality.or(file.max_finality),

@@ -8,7 +8,7 @@ use tollway_payer::{Policy, UnitPrice};
 
 use super::Agent;
 use super::flags::{BudgetCommand, BudgetSet};
-use crate::chains;
+use crate::assets;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::story::printable;
@@ -23,7 +23,7 @@ pub async fn run(command: BudgetCommand, environment: &Environment) -> Result<Ex
             json,
         } => {
             let agent = Agent::named(&agent, environment)?;
-            let policy = agent.policy(&assets(environment)?)?;
+            let policy = agent.policy(&assets::table(&[], environment)?)?;
             let ledger = wiring::ledger(ledger.as_deref(), "payer.db", environment).await?;
             let standing = standing(&agent, &policy, &ledger).await?;
             match json {
@@ -41,7 +41,7 @@ pub async fn run(command: BudgetCommand, environment: &Environment) -> Result<Ex
         } => {
             let agent = Agent::named(&agent, environment)?;
             let ledger = wiring::ledger(ledger.as_deref(), "payer.db", environment).await?;
-            let known = assets(environment)?;
+            let known = assets::table(&[], environment)?;
             for record in history(&agent.name, &ledger, limit).await? {
                 match json {
                     true => println!("{}", entry(&record, &known)),
@@ -52,11 +52,6 @@ pub async fn run(command: BudgetCommand, environment: &Environment) -> Result<Ex
         }
     }
     Ok(Exit::Done)
-}
-
-fn assets(environment: &Environment) -> Result<AssetTable, Failure> {
-    let own = crate::settings::behind(Vec::new(), environment.get("TOLLWAY_STARKNET_ASSET"));
-    chains::assets(&own)
 }
 
 /// A limit for all that an agent pays, and what counts within it.
@@ -276,7 +271,7 @@ fn change(set: BudgetSet, environment: &Environment) -> Result<(), Failure> {
         file.max_price_rise = rise;
     }
     // What is written is known to be readable.
-    agent.policy(&assets(environment)?)?;
+    agent.policy(&assets::table(&[], environment)?)?;
     agent.write()?;
     eprintln!("{} may spend as {} says", agent.name, agent.path.display());
     Ok(())

@@ -53,13 +53,13 @@ pub struct BuyerArgs {
     /// the same account, and pays where the session is over, used up or revoked.
     #[arg(long, value_name = "ADDRESS=KEY_FILE", conflicts_with_all = ["key_file", "wallet"])]
     pub starknet_account: Option<String>,
-    /// An asset on Starknet beside the built-in ones; one of the same name on the same network takes
-    /// its place.
+    /// An asset beside the built-in ones; one of the same name on the same network takes its place.
+    /// May be repeated.
     #[arg(
-        long = "starknet-asset",
-        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK"
+        long = "add-asset",
+        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK[,NAME,VERSION[,METHOD…]]"
     )]
-    pub starknet_assets: Vec<String>,
+    pub add_assets: Vec<String>,
     /// Permission that pays (see `tollway permission list`); payments are by erc7710 then.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["wallet", "key_file", "session", "starknet_account"])]
     pub permission: Option<String>,

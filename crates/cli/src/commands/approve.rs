@@ -8,6 +8,7 @@ use tollway_core::wire::PaymentRequirements;
 use tollway_core::{Amount, Network, Terms, Wallet as _};
 use tollway_evm::{EvmSigner, EvmWallet, PERMIT2};
 
+use crate::assets;
 use crate::cli::ApproveArgs;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
@@ -23,9 +24,11 @@ pub async fn run(args: ApproveArgs, environment: &Environment) -> Result<Exit, F
         ));
     };
     let signer = signer(&args, environment)?;
-    let (terms, amount) = allowance(&args, &setting.network, &signer)?;
+    let table = assets::table(&[], environment)?;
+    let (terms, amount) = allowance(&args, &setting.network, &signer, &table)?;
     let node = wiring::node(setting, args.allow_http)?;
-    let wallet = EvmWallet::new(signer).with_node(setting.network.clone(), node);
+    let wallet = EvmWallet::new(signer).with_assets(table);
+    let wallet = wallet.with_node(setting.network.clone(), node);
     let raw = wallet
         .approval_of(&terms, amount)
         .await
@@ -61,14 +64,14 @@ fn allowance(
     args: &ApproveArgs,
     network: &Network,
     signer: &EvmSigner,
+    table: &AssetTable,
 ) -> Result<(Terms, Option<Amount>), Failure> {
     let text = format!("{} {}", args.amount, args.asset);
     let price: Price = text
         .parse()
         .map_err(|e| Failure::usage(format!("--amount: {e}.")))?;
-    let table = AssetTable::builtin();
     let priced = price
-        .resolve(network, &table)
+        .resolve(network, table)
         .map_err(|e| Failure::usage(format!("--asset: {e}.")))?;
     let wire = PaymentRequirements {
         scheme: "exact".to_owned(),

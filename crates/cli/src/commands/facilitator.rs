@@ -12,7 +12,7 @@ use crate::help::Help;
 use crate::settings::required;
 use crate::sponsor::{Sponsors, WithSponsors};
 use crate::wiring::EngineSettings;
-use crate::{chains, metrics, serve, wiring};
+use crate::{assets, metrics, serve, wiring};
 
 /// Runs it until it is stopped.
 pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exit, Failure> {
@@ -23,7 +23,7 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
     for setting in &mut networks {
         setting.self_calls = args.self_calls;
     }
-    let assets = chains::assets(&args.starknet_assets)?;
+    let assets = assets::table(&args.add_assets, environment)?;
     let sponsors = Sponsors::read(&args, &networks)?;
     let finality = wiring::finality(args.finality.as_deref(), "--finality")?;
     let ledger = wiring::ledger(args.ledger.as_deref(), "facilitator.db", environment).await?;

@@ -20,7 +20,8 @@ use tower::Layer;
 use zeroize::Zeroizing;
 
 use super::doors::{Doors, Health};
-use crate::chains::{self, ServedChain, Signers};
+use crate::assets;
+use crate::chains::{ServedChain, Signers};
 use crate::cli::{GateArgs, Settle};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
@@ -268,7 +269,7 @@ impl Settings {
                     Failure::usage("--pay-to is missing; add --pay-to 0xYourAddress.")
                 })?,
             starknet_pay_to: args.starknet_pay_to.clone(),
-            assets: chains::assets(&args.starknet_assets)?,
+            assets: assets::table(&args.add_assets, environment)?,
             networks: wiring::networks(&args.networks, environment)?,
             routes: args
                 .routes

@@ -13,6 +13,7 @@ use tollway_evm::delegation::{Allowance, DELEGATION_MANAGER, Grant};
 use tollway_evm::{Bestowal, DelegatorCode, EvmSigner, EvmWallet};
 use tollway_payer::{PayMethod, Payer, Policy};
 
+use crate::assets;
 use crate::cli::{PermissionArgs, PermissionCommand, PermissionGrantArgs, PermissionRevokeArgs};
 use crate::commands::pay;
 use crate::environment::Environment;
@@ -34,7 +35,10 @@ pub async fn run(command: PermissionCommand, environment: &Environment) -> Resul
             super::permission_request::request(args, environment).await
         }
         PermissionCommand::Grant(args) => grant(args, environment).await,
-        PermissionCommand::List { json } => list(&permissions(environment)?, json),
+        PermissionCommand::List { json } => {
+            let table = assets::table(&[], environment)?;
+            list(&permissions(environment)?, &table, json)
+        }
         PermissionCommand::Revoke(args) => revoke(args, environment).await,
     }
 }
@@ -76,7 +80,8 @@ impl Wish {
             Some(url) => Some(terms_of(url, &setting.network, args.allow_http).await?),
             None => None,
         };
-        let asset = asset(args, &setting.network, terms.as_ref())?;
+        let table = assets::table(&[], environment)?;
+        let asset = asset(args, &setting.network, terms.as_ref(), &table)?;
         let amount = match (&args.allowance, &terms) {
             (Some(text), _) => atomic(text, &asset)?,
             (None, Some(terms)) => terms.amount,
@@ -211,8 +216,8 @@ fn asset(
     args: &PermissionArgs,
     network: &Network,
     terms: Option<&Asked>,
+    table: &AssetTable,
 ) -> Result<AssetInfo, Failure> {
-    let table = AssetTable::builtin();
     let by_address = |text: &str| {
         let address = network.address(text).ok()?;
         table.find(network, &address).cloned()
@@ -314,7 +319,15 @@ async fn grant(args: PermissionGrantArgs, environment: &Environment) -> Result<E
         session,
         chain: vec![root.map_err(|error| wallet_failed(&error))?],
     };
-    keep(&store, &args.name, &permission, &passphrase, args.json)
+    let table = assets::table(&[], environment)?;
+    keep(
+        &store,
+        &args.name,
+        &permission,
+        &passphrase,
+        &table,
+        args.json,
+    )
 }
 
 /// Stores a permission, and says what it allows.
@@ -323,6 +336,7 @@ pub fn keep(
     name: &str,
     permission: &Permission,
     passphrase: &str,
+    table: &AssetTable,
     json: bool,
 ) -> Result<Exit, Failure> {
     let facts = facts_of(permission)?;
@@ -331,7 +345,7 @@ pub fn keep(
         println!("{}", json!({"name": name, "permission": facts}));
     } else {
         println!("{name}");
-        eprintln!("{}", words(&facts));
+        eprintln!("{}", words(&facts, table));
         eprintln!("Pay with it: tollway pay URL --max AMOUNT --permission {name}");
     }
     Ok(Exit::Done)
@@ -422,7 +436,7 @@ pub(super) fn wallet_failed(error: &WalletError) -> Failure {
     }
 }
 
-fn list(store: &Permissions, as_json: bool) -> Result<Exit, Failure> {
+fn list(store: &Permissions, table: &AssetTable, as_json: bool) -> Result<Exit, Failure> {
     let all = store.list()?;
     if as_json {
         let rows: Vec<_> = all
@@ -437,7 +451,7 @@ fn list(store: &Permissions, as_json: bool) -> Result<Exit, Failure> {
     } else {
         for one in all {
             let state = standing(&one.facts, one.revoked);
-            println!("{}  {}{state}", one.name, words(&one.facts));
+            println!("{}  {}{state}", one.name, words(&one.facts, table));
         }
     }
     Ok(Exit::Done)
@@ -453,11 +467,11 @@ fn standing(facts: &Facts, revoked: bool) -> &'static str {
 }
 
 /// `1.5 USDC a day of 0x… on eip155:8453, to 0x…, until 1770000000`.
-fn words(facts: &Facts) -> String {
+fn words(facts: &Facts, table: &AssetTable) -> String {
     let network: Option<Network> = facts.network.parse().ok();
     let info = network.and_then(|network| {
         let address = network.address(&facts.asset).ok()?;
-        AssetTable::builtin().find(&network, &address).cloned()
+        table.find(&network, &address)
     });
     let amount: Option<Amount> = facts.allowance.parse().ok();
     let amount = match (amount, info) {

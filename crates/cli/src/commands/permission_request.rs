@@ -19,6 +19,7 @@ use tollway_evm::EvmSigner;
 
 use super::permission::{Wish, keep, permissions};
 use super::permission_answer::{Answer, read};
+use crate::assets;
 use crate::cli::PermissionRequestArgs;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
@@ -57,6 +58,7 @@ pub async fn request(
         &args.name,
         &permission.permission,
         &passphrase,
+        &assets::table(&[], environment)?,
         args.json,
     )
 }

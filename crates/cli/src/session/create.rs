@@ -11,7 +11,7 @@ use tollway_starknet::{Felt, Signer, StarkKey, felt, selectors};
 use super::flags::{CreateArgs, ExportArgs, ImportArgs};
 use super::store::{KeptSession, Token};
 use super::{one_network, refused, sessions, time, unlock};
-use crate::chains;
+use crate::assets;
 use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::keys;
@@ -65,7 +65,7 @@ fn keep(
     let sessions = sessions(environment)?;
     sessions.check_free(&args.name)?;
     let setting = one_network(&args.network, environment)?;
-    let table = chains::assets(&chains_assets(args, environment))?;
+    let table = assets::table(&args.add_assets, environment)?;
     let token = token(&table, &setting.network, args.token.as_deref())?;
     let max_per_call = amount(&args.max_per_call, &token, "--max-per-call")?;
     Policy::for_session(max_per_call, args.max_calls, lifetime.as_secs())
@@ -107,13 +107,6 @@ fn keep(
     Ok(())
 }
 
-fn chains_assets(args: &CreateArgs, environment: &Environment) -> Vec<String> {
-    crate::settings::behind(
-        args.starknet_assets.clone(),
-        environment.get("TOLLWAY_STARKNET_ASSET"),
-    )
-}
-
 /// The asset that a flag names, or the network's dollar.
 pub fn token(table: &AssetTable, network: &Network, text: Option<&str>) -> Result<Token, Failure> {
     let found: Option<&AssetInfo> = match text {
@@ -128,7 +121,7 @@ pub fn token(table: &AssetTable, network: &Network, text: Option<&str>) -> Resul
     };
     let info = found.ok_or_else(|| {
         Failure::usage(format!(
-            "The token is not known on {network}; add it with --starknet-asset SYMBOL=CONTRACT,DECIMALS,NETWORK."
+            "The token is not known on {network}; add it with --add-asset SYMBOL=CONTRACT,DECIMALS,NETWORK."
         ))
     })?;
     Ok(Token {

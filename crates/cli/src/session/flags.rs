@@ -84,12 +84,13 @@ pub struct CreateArgs {
     /// Let it call every entry point but the account's own.
     #[arg(long, conflicts_with = "entrypoints")]
     pub everything: bool,
-    /// An asset on Starknet beside the built-in ones.
+    /// An asset beside the built-in ones; one of the same name on the same network takes its place.
+    /// May be repeated.
     #[arg(
-        long = "starknet-asset",
-        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK"
+        long = "add-asset",
+        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK[,NAME,VERSION[,METHOD…]]"
     )]
-    pub starknet_assets: Vec<String>,
+    pub add_assets: Vec<String>,
     /// Allow plain http to a node on another machine.
     #[arg(long)]
     pub allow_http: bool,

@@ -17,7 +17,7 @@ use super::store::KeptSession;
 use super::{node, one_network, refused, sessions, time};
 use crate::environment::Environment;
 use crate::exit::Failure;
-use crate::{chains, keys, wiring};
+use crate::{assets, keys, wiring};
 
 /// The owner of a session's account, and a way to send.
 struct Acting {
@@ -166,8 +166,11 @@ pub fn token_of(
     let Some(named) = named else {
         return Ok(kept.token.clone());
     };
-    let own = crate::settings::behind(Vec::new(), environment.get("TOLLWAY_STARKNET_ASSET"));
-    token(&chains::assets(&own)?, &kept.network, Some(named))
+    token(
+        &assets::table(&[], environment)?,
+        &kept.network,
+        Some(named),
+    )
 }
 
 /// Deploys an account.
