@@ -53,3 +53,38 @@ fn each_way_in_the_readme_names_tests_that_are_there() {
     let missing: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+/// The pages that people and programs read.
+fn pages() -> Vec<PathBuf> {
+    let folders = ["", "docs", "interop", "bench", "examples"];
+    let files = folders.iter().flat_map(|folder| {
+        let entries = std::fs::read_dir(root().join(folder)).unwrap();
+        entries.map(|entry| entry.unwrap().path())
+    });
+    let is_page = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "md");
+    files.filter(is_page).collect()
+}
+
+/// Where the links of a page lead, as files; what is on the web is not looked at.
+fn links(page: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(page).unwrap();
+    let targets = text.split("](").skip(1);
+    let targets = targets.filter_map(|rest| rest.split(')').next());
+    let ours = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
+    let folder = page.parent().unwrap();
+    let file = |target: &str| folder.join(target.split('#').next().unwrap());
+    ours.map(file).collect()
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_every_page_is_listed_for_programs() {
+    let listed: Vec<PathBuf> = links(&root().join("llms.txt"));
+    let listed: Vec<PathBuf> = listed.iter().map(|l| l.canonicalize().unwrap()).collect();
+    for page in pages() {
+        for link in links(&page) {
+            assert!(link.exists(), "{}: {}", page.display(), link.display());
+        }
+        let page = page.canonicalize().unwrap();
+        assert!(listed.contains(&page), "llms.txt lacks {}", page.display());
+    }
+}
