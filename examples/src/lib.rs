@@ -1,7 +1,10 @@
 //! What the examples share: a chain with test dollars and a facilitator in
 //! this process, so that each of them runs offline with one command.
 //!
-//! `cargo run -p tollway-examples --bin sell_axum` (or `buy_reqwest`, `buy_tower`).
+//! `cargo run -p tollway-examples --bin sell_axum` (or `sell_tonic`, `buy_reqwest`,
+//! `buy_tower`).
+
+pub mod grpc;
 
 use std::sync::Arc;
 

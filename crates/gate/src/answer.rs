@@ -1,5 +1,7 @@
 //! Answers that a gate gives by itself, other than its terms.
 
+pub(crate) mod grpc;
+
 use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -16,6 +18,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// When to show a transaction again that is in no block yet.
 const SHOW_AGAIN: Duration = Duration::from_secs(1);
 
+/// What an answer says, beside its body, for those who read no JSON.
+#[derive(Clone, Debug)]
+pub(crate) struct Sentence(pub String);
+
 /// `{"error": code, "message": sentence}`, never cached.
 pub(crate) fn problem(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     let text = json!({ "error": code, "message": message }).to_string();
@@ -24,6 +30,9 @@ pub(crate) fn problem(status: StatusCode, code: &str, message: &str) -> Response
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .extensions_mut()
+        .insert(Sentence(message.to_owned()));
     response
 }
 

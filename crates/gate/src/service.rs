@@ -14,6 +14,7 @@ use tollway_core::{Refusal, codes, header};
 use tollway_ledger::PassId;
 use tower::{Layer, Service};
 
+use crate::answer::grpc;
 use crate::body::{self, Body, BoxError};
 use crate::cors::Cors;
 use crate::event::Event;
@@ -69,16 +70,37 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<
-        Ready<Result<Response<Body>, S::Error>>,
-        BoxFuture<'static, Result<Response<Body>, S::Error>>,
-    >;
+    type Future = Answering<S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let is_grpc = grpc::is_grpc(request.headers());
+        match (is_grpc, self.answer(request)) {
+            (false, answer) => answer,
+            (true, Either::Left(now)) => Either::Left(ready(now.into_inner().map(grpc::told))),
+            (true, Either::Right(later)) => Either::Right(Box::pin(later.map_ok(grpc::told))),
+        }
+    }
+}
+
+/// An answer that is there, or one that is awaited.
+type Answering<E> =
+    Either<Ready<Result<Response<Body>, E>>, BoxFuture<'static, Result<Response<Body>, E>>>;
+
+impl<S> GateService<S> {
+    fn answer<ReqBody, ResBody>(&mut self, mut request: Request<ReqBody>) -> Answering<S::Error>
+    where
+        S: Service<Request<Body>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError> + Send + 'static,
+        ReqBody: http_body::Body<Data = Bytes> + Send + 'static,
+        ReqBody::Error: Into<BoxError>,
+        ResBody: http_body::Body<Data = Bytes> + Send + 'static,
+        ResBody::Error: Into<BoxError>,
+    {
         let now = |response| Either::Left(ready(Ok(response)));
         let target = request
             .uri()
@@ -146,9 +168,7 @@ where
             call,
         )))
     }
-}
 
-impl<S> GateService<S> {
     /// The service that was polled ready; a clone takes its place.
     fn ready_service(&mut self) -> S
     where

@@ -13,6 +13,7 @@ use tollway_ledger::StoredAnswer;
 use url::Url;
 
 use super::Upstream;
+use crate::answer::grpc;
 use crate::body::{self, Body};
 use crate::charge::Said;
 use crate::purchase::Purchase;
@@ -92,7 +93,7 @@ pub(super) async fn call(
 
 /// Whether an answer is one that is charged for: a status below 400 that does
 /// not just send the buyer elsewhere on the same host, and for gRPC, whose
-/// failures are answered with 200, a `grpc-status` of zero.
+/// failures are answered with 200, no other `grpc-status` than zero.
 ///
 /// A redirect within the host (a trailing slash, another page) would be paid
 /// for again where it leads. One to another host may be the goods themselves,
@@ -101,7 +102,7 @@ pub(super) fn is_chargeable(base_url: &str, status: StatusCode, headers: &Header
     match status.as_u16() {
         301 | 302 | 303 | 307 | 308 => leads_away(base_url, headers),
         304 | 400.. => false,
-        _ => grpc_is_well(headers, headers),
+        _ => grpc::begins_well(headers),
     }
 }
 
@@ -112,16 +113,6 @@ fn leads_away(base_url: &str, headers: &HeaderMap) -> bool {
     let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
     let target = location.and_then(|location| base.join(location).ok());
     target.is_some_and(|target| target.host_str() != base.host_str())
-}
-
-/// Only gRPC answers have a `grpc-status`; anybody's header of that name has none.
-fn grpc_is_well(headers: &HeaderMap, with_status: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let grpc = kind.is_some_and(|kind| kind.starts_with(b"application/grpc"));
-    !grpc
-        || with_status
-            .get("grpc-status")
-            .is_none_or(|status| status == "0")
 }
 
 impl Held {
@@ -169,11 +160,8 @@ impl Held {
 
     /// Whether it is one that is charged for, now that its trailers are known.
     pub(super) fn is_chargeable(&self, base_url: &str) -> bool {
-        let trailers_well = self
-            .trailers
-            .as_ref()
-            .is_none_or(|trailers| grpc_is_well(&self.headers, trailers));
-        is_chargeable(base_url, self.status, &self.headers) && trailers_well
+        is_chargeable(base_url, self.status, &self.headers)
+            && grpc::ended_well(&self.headers, self.trailers.as_ref())
     }
 
     /// What of the maximum is charged for it; `None` for all of it.
