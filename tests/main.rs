@@ -38,4 +38,5 @@ mod secrets;
 #[cfg(feature = "starknet-node")]
 mod sessions;
 mod shown;
+mod tools;
 mod two_copies;

@@ -60,6 +60,7 @@ mod redeemers;
 mod remote;
 mod route;
 mod service;
+mod tools;
 mod tunnel;
 
 pub use body::{Body, BoxError, boxed, empty, full};
@@ -76,3 +77,4 @@ pub use proxy::{ClientAddress, Proxy, ProxyBuilder, ProxyError};
 pub use remote::{RemoteBuilder, RemoteError, RemoteFacilitator};
 pub use route::{PathError, Pattern, PatternError, Quote, Route};
 pub use service::{GateLayer, GateService};
+pub use tools::ToolCall;
