@@ -15,7 +15,6 @@ export function expand(cases) {
       kind,
       network,
       browser: each.browser ?? false,
-      alloy: each.alloy ?? false,
       id: `${each.name}/${kind}/${network}`,
       baseline: each.baseline && kind === "anvil",
     }));

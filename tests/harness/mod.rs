@@ -2,7 +2,6 @@
 
 pub mod buyer;
 pub mod chaos;
-pub mod mcp;
 pub mod program;
 pub mod raw;
 pub mod town;

@@ -16,7 +16,7 @@ use super::upstream::Upstream;
 /// The network that the chain poses as.
 pub const NETWORK: &str = "eip155:84532";
 /// Who is paid; nobody has ever paid it before.
-pub const PAYEE: &str = "0x5E11E75e11E75e11E75e11E75E11E75E11e75E11";
+pub const PAYEE: &str = "0x5e11e75E11e75e11E75E11E75E11e75E11E75E11";
 /// Pays for gas.
 pub const SIGNER: DevAccount = DEV_ACCOUNTS[0];
 /// Pays for goods.

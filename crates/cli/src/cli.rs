@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Deserializer};
 
 pub use crate::agent::flags::{BudgetCommand, BuyerArgs, McpArgs};
+pub use crate::check::flags::CheckArgs;
+pub use crate::commands::init::InitArgs;
 pub use crate::session::flags::SessionCommand;
 use crate::{environment, exit};
 
@@ -35,6 +37,10 @@ fn after_help() -> String {
 pub enum Command {
     /// Show one paid request from end to end: chain, seller and buyer in one process, offline.
     Demo(DemoArgs),
+    /// Write a gate's configuration, on a testnet unless told otherwise.
+    Init(InitArgs),
+    /// Prove a gate's configuration before the first customer, or look at anybody's endpoint.
+    Check(Box<CheckArgs>),
     /// Put prices on the routes of an HTTP server.
     Gate(GateArgs),
     /// Verify and settle payments for others.

@@ -27,6 +27,7 @@ Environment (also from a .env file with mode 0600 in the working directory):
   TOLLWAY_ADD_ASSET        behind --add-asset; several with ; between
   TOLLWAY_LEDGER           behind --ledger
   TOLLWAY_RPC_<NETWORK>    RPC URL, e.g. TOLLWAY_RPC_EIP155_84532 or TOLLWAY_RPC_BASE_SEPOLIA
+  NO_COLOR                 no colours on a terminal
   TOLLWAY_LOG              log filter, e.g. info or tollway_gate=debug (default warn)";
 
 /// The variables that we were started with.
@@ -35,12 +36,14 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the process's `TOLLWAY_*` variables, `HOME`, and `.env`.
+    /// Reads the process's `TOLLWAY_*` variables, `HOME`, `NO_COLOR`, and `.env`.
     pub fn read(directory: &Path) -> Result<Self, Failure> {
         let mut variables = read_dotenv(&directory.join(".env"))?;
         let ours = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with("TOLLWAY_") || name == "HOME");
+            .filter(|(name, _)| {
+                name.starts_with("TOLLWAY_") || name == "HOME" || name == "NO_COLOR"
+            });
         variables.extend(ours);
         Ok(Self { variables })
     }

@@ -5,6 +5,7 @@ mod agent;
 mod assets;
 mod buyer;
 mod chains;
+mod check;
 mod cli;
 mod commands;
 mod crash;
@@ -71,6 +72,8 @@ fn run(command: Command) -> Result<Exit, Failure> {
 async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, Failure> {
     match command {
         Command::Demo(args) => commands::demo::run(args).await,
+        Command::Init(args) => commands::init::run(&args, environment),
+        Command::Check(args) => commands::check::run(*args, environment).await,
         Command::Gate(args) => commands::gate::run(args, environment).await,
         Command::Facilitator(args) => commands::facilitator::run(args, environment).await,
         Command::ApiKey(args) => commands::api_key::run(&args),

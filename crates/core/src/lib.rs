@@ -26,7 +26,6 @@ mod facilitator;
 pub mod header;
 mod id;
 pub mod json;
-pub mod mcp;
 pub mod mistake;
 pub mod money;
 mod network;

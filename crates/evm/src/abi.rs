@@ -11,6 +11,7 @@ sol! {
         function transferWithAuthorization(address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce, bytes signature) external;
         function authorizationState(address authorizer, bytes32 nonce) external view returns (bool);
         function balanceOf(address account) external view returns (uint256);
+        function decimals() external view returns (uint8);
         function name() external view returns (string);
         function version() external view returns (string);
         function DOMAIN_SEPARATOR() external view returns (bytes32);

@@ -12,6 +12,7 @@ mod abi;
 mod chain;
 mod contracts;
 pub mod delegation;
+mod facts;
 mod methods;
 mod node;
 mod receipt;
@@ -26,6 +27,7 @@ pub use contracts::{
     CREATE2_DEPLOYER, EXACT_PROXY, MULTICALL3, PERMIT2, UPTO_PROXY, executor_address,
     executor_deployment, settler_address, settler_deployment,
 };
+pub use facts::{TokenFacts, token_facts};
 pub use methods::MAX_SIGNATURE_BYTES;
 pub use methods::eip2612::SignedPermit;
 pub use methods::eip3009::SignedAuthorization;

@@ -60,7 +60,6 @@ mod redeemers;
 mod remote;
 mod route;
 mod service;
-mod tools;
 mod tunnel;
 
 pub use body::{Body, BoxError, boxed, empty, full};
@@ -77,4 +76,3 @@ pub use proxy::{ClientAddress, Proxy, ProxyBuilder, ProxyError};
 pub use remote::{RemoteBuilder, RemoteError, RemoteFacilitator};
 pub use route::{PathError, Pattern, PatternError, Quote, Route};
 pub use service::{GateLayer, GateService};
-pub use tools::ToolCall;

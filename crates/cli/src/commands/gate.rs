@@ -109,7 +109,8 @@ impl Opened {
     }
 }
 
-fn not_started(error: StartError) -> Failure {
+/// Why a gate could not be started.
+pub fn not_started(error: StartError) -> Failure {
     match error {
         StartError::Ledger(error) => Failure::coded(Exit::Failed, "ledger_unavailable", error),
         error @ StartError::TokenKeys(_) => Failure::usage(format!(
@@ -119,16 +120,22 @@ fn not_started(error: StartError) -> Failure {
 }
 
 /// What the flags say, read whole before anything is opened.
-struct Settings {
-    listen: String,
-    upstream: String,
+pub struct Settings {
+    /// Where it listens.
+    pub listen: String,
+    /// The server behind.
+    pub upstream: String,
     pay_to: String,
     starknet_pay_to: Option<String>,
-    assets: AssetTable,
-    networks: Vec<NetworkSetting>,
-    routes: Vec<RouteSetting>,
+    /// What may be paid with.
+    pub assets: AssetTable,
+    /// Where it is paid.
+    pub networks: Vec<NetworkSetting>,
+    /// What costs what.
+    pub routes: Vec<RouteSetting>,
     flow: PaymentFlow,
-    facilitator: String,
+    /// `local`, or a URL.
+    pub facilitator: String,
     finality: Finality,
     /// What may be handed out before it is settled; none settles first.
     exposure: Option<(Decimal, Decimal)>,
@@ -257,7 +264,8 @@ fn shared_keys(file: &Path, of: &str) -> Result<TokenKeys, Failure> {
 }
 
 impl Settings {
-    fn read(args: &GateArgs, environment: &Environment) -> Result<Self, Failure> {
+    /// Reads them, and asks nobody.
+    pub fn read(args: &GateArgs, environment: &Environment) -> Result<Self, Failure> {
         let mut settings = Self {
             listen: required(args.listen.clone(), "--listen", "127.0.0.1:4021")?,
             upstream: required(args.upstream.clone(), "--upstream", "http://127.0.0.1:3000")?,
@@ -353,7 +361,7 @@ impl Settings {
     }
 
     /// Who is paid on a network.
-    fn payee(&self, network: &Network) -> &str {
+    pub fn payee(&self, network: &Network) -> &str {
         match &self.starknet_pay_to {
             Some(payee) if network.family() == Family::Starknet => payee,
             _ => &self.pay_to,
@@ -361,7 +369,7 @@ impl Settings {
     }
 
     /// The offers of a route: each price on its network, or on every one.
-    fn offers(&self, route: &RouteSetting) -> Result<Vec<Offer>, Failure> {
+    pub fn offers(&self, route: &RouteSetting) -> Result<Vec<Offer>, Failure> {
         let table = &self.assets;
         let mut offers = Vec::new();
         for price in &route.prices {
@@ -436,9 +444,48 @@ fn proxy(upstream: &str, base_url: &str) -> Result<Proxy, Failure> {
         .map_err(|e| Failure::usage(format!("--upstream: {e}.")))
 }
 
+/// A facilitator far away, by the flags.
+pub fn remote(args: &GateArgs, url: &str) -> Result<RemoteFacilitator, Failure> {
+    let mut builder = RemoteFacilitator::builder(url);
+    if args.allow_http {
+        builder = builder.allow_plain_http();
+    }
+    if let Some(file) = &args.facilitator_key_file {
+        let key = keys::read_private(file)?;
+        builder = builder.bearer_token(key.trim().to_owned());
+    }
+    builder
+        .build()
+        .map_err(|e| Failure::usage(format!("--facilitator: {e}")))
+}
+
+/// A gate as the settings make it, that somebody only looks at: with a facilitator that
+/// settles nothing.
+pub async fn looked_at(
+    settings: &Settings,
+    base_url: &str,
+    facilitator: Arc<dyn Facilitator>,
+    chains: Vec<ServedChain>,
+    ledger: &Store,
+) -> Result<(Gate, Proxy, Option<SdkRoutes>), Failure> {
+    let settler = Settler::Looked {
+        facilitator,
+        chains,
+    };
+    let part = TakesPart::begin(ledger, "check").await?;
+    let gate = build(base_url, settings, &settler, ledger, &part, None)?;
+    let proxy = proxy(&settings.upstream, base_url)?;
+    Ok((gate, proxy, settings.sdk_routes()?))
+}
+
 /// Who settles: our own engine, or somebody far away.
 enum Settler {
     Local(LocalEngine),
+    /// Nobody: the gate is only looked at.
+    Looked {
+        facilitator: Arc<dyn Facilitator>,
+        chains: Vec<ServedChain>,
+    },
     Remote {
         facilitator: Arc<RemoteFacilitator>,
         origin: String,
@@ -494,17 +541,7 @@ impl Settler {
         let lock = ledger
             .lock_engine()
             .map_err(|e| Failure::coded(Exit::Failed, "ledger_in_use", e))?;
-        let mut builder = RemoteFacilitator::builder(&settings.facilitator);
-        if args.allow_http {
-            builder = builder.allow_plain_http();
-        }
-        if let Some(file) = &args.facilitator_key_file {
-            let key = keys::read_private(file)?;
-            builder = builder.bearer_token(key.trim().to_owned());
-        }
-        let facilitator = builder
-            .build()
-            .map_err(|e| Failure::usage(format!("--facilitator: {e}")))?;
+        let facilitator = remote(args, &settings.facilitator)?;
         let mut chains = Vec::new();
         for setting in &settings.networks {
             chains.push(observed_chain(setting, args.allow_http, &settings.assets).await?);
@@ -521,7 +558,7 @@ impl Settler {
     fn engine(&self) -> Option<&Engine> {
         match self {
             Self::Local(local) => Some(&local.engine),
-            Self::Remote { .. } => None,
+            Self::Remote { .. } | Self::Looked { .. } => None,
         }
     }
 
@@ -529,6 +566,7 @@ impl Settler {
         match self {
             Self::Local(local) => Arc::new(local.engine.clone()),
             Self::Remote { facilitator, .. } => facilitator.clone(),
+            Self::Looked { facilitator, .. } => facilitator.clone(),
         }
     }
 
@@ -536,6 +574,11 @@ impl Settler {
         match self {
             Self::Local(local) => {
                 for chain in &local.chains {
+                    builder = builder.chain(chain.chain());
+                }
+            }
+            Self::Looked { chains, .. } => {
+                for chain in chains {
                     builder = builder.chain(chain.chain());
                 }
             }

@@ -2,11 +2,13 @@
 
 pub mod api_key;
 pub mod approve;
+pub mod check;
 pub mod demo;
 pub mod devnet;
 pub mod doors;
 pub mod facilitator;
 pub mod gate;
+pub mod init;
 pub mod inspect;
 pub mod ledger;
 pub mod pay;

@@ -4,18 +4,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use alloy_primitives::{B256, Bytes, U64, U256};
+use alloy_primitives::{Bytes, U64, U256};
 use alloy_sol_types::SolCall;
 use serde_json::Value;
 use tollway_core::{ChainError, Health, Timestamp};
-use tollway_rpc::ask::{ask, ask_all, typed, unavailable};
+use tollway_rpc::ask::{ask, ask_all, typed};
 use tollway_rpc::{Batch, RpcError};
 
 use super::EvmChain;
 use crate::abi::Token as Abi;
+use crate::facts::{separator, separator_in_parts};
 use crate::node::{CallRequest, LATEST, is_revert};
 use crate::token::{Token, TokenState};
-use crate::typed_data::Domain;
 
 /// Why a network cannot be served.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -217,15 +217,13 @@ impl EvmChain {
             return Ok(());
         }
         let separator = match answer {
-            Some(Err(error)) if is_revert(&error) => self.domain_in_parts(token).await?,
+            Some(Err(error)) if is_revert(&error) => separator_in_parts(&self.rpc, token.address)
+                .await
+                .map_err(|e| self.node_failed(&e))?,
             answer => {
                 let bytes: Bytes =
                     typed("DOMAIN_SEPARATOR", answer).map_err(|e| self.node_failed(&e))?;
-                match bytes.len() {
-                    0 => None,
-                    32.. => Some(B256::from_slice(&bytes[..32])),
-                    _ => Some(B256::ZERO),
-                }
+                separator(&bytes)
             }
         };
         let state = match separator {
@@ -245,28 +243,6 @@ impl EvmChain {
                 Ok(())
             }
             _ => Ok(()),
-        }
-    }
-
-    /// EIP-5267, for tokens that do not show their separator.
-    async fn domain_in_parts(&self, token: &Token) -> Result<Option<B256>, StartError> {
-        let question = Bytes::from(Abi::eip712DomainCall {}.abi_encode());
-        let answer: Result<Bytes, RpcError> = self
-            .rpc
-            .call(
-                "eth_call",
-                (CallRequest::new(token.address, &question), LATEST),
-            )
-            .await;
-        match answer {
-            Ok(bytes) => Ok(Some(
-                Abi::eip712DomainCall::abi_decode_returns(&bytes).map_or(B256::ZERO, |d| {
-                    let chain_id = u64::try_from(d.chainId).unwrap_or(0);
-                    Domain::new(&d.name, &d.version, chain_id, d.verifyingContract).separator()
-                }),
-            )),
-            Err(error) if is_revert(&error) => Ok(Some(B256::ZERO)),
-            Err(error) => Err(self.node_failed(&unavailable("eip712Domain")(error))),
         }
     }
 

@@ -1,0 +1,38 @@
+//! The record: whether it can be opened and written, and who settles from it now.
+
+use tollway_core::Timestamp;
+use tollway_ledger::GrantStore;
+
+use super::Report;
+use crate::environment::Environment;
+use crate::wiring;
+
+/// Opens the ledger as the gate would, and writes nothing into it that counts.
+pub async fn look(report: &mut Report, url: Option<&str>, environment: &Environment) {
+    let ledger = match wiring::ledger(url, "gate.db", environment).await {
+        Ok(ledger) => ledger,
+        Err(failure) => {
+            report.red_sentence("ledger", &failure.message);
+            return;
+        }
+    };
+    // A step like any other, which finds nothing to forget.
+    match ledger.forget_refused(Timestamp::from_secs(0)).await {
+        Ok(_) => match ledger.lock_engine() {
+            Ok(_) => report.green(
+                "ledger",
+                "The ledger can be written, and nobody settles from it now.",
+            ),
+            Err(_) => report.green(
+                "ledger",
+                "The ledger can be written; a gate is settling from it.",
+            ),
+        },
+        Err(error) => report.red(
+            "ledger",
+            format!("The ledger cannot be written: {error}."),
+            "Make it and its folder writable.",
+        ),
+    }
+    ledger.close().await;
+}
