@@ -4,9 +4,10 @@ import { cases as browser } from "./browser.mjs";
 import { cases as facilitator } from "./facilitator.mjs";
 import { cases as gate } from "./gate.mjs";
 import { cases as mock } from "./mock.mjs";
+import { cases as paywall } from "./paywall.mjs";
 import { cases as payer } from "./payer.mjs";
 import { cases as permit2 } from "./permit2.mjs";
 import { cases as permissions } from "./permissions.mjs";
 import { cases as rpc } from "./rpc.mjs";
 
-export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer, ...permit2, ...permissions, ...mock, ...axiom, ...browser];
+export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer, ...permit2, ...permissions, ...mock, ...axiom, ...browser, ...paywall];

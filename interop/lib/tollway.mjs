@@ -72,7 +72,7 @@ export class Tollway {
   }
 
   /** A gate in front of `upstream`; with no facilitator URL it settles by itself. `terms` is what follows a route's price. */
-  async gate({ upstream, payTo, route = "GET /paid/*", amount = price.text, terms = "", settle = "after", facilitator = "local" }) {
+  async gate({ upstream, payTo, route = "GET /paid/*", amount = price.text, terms = "", settle = "after", facilitator = "local", flags = [] }) {
     const args = ["--listen", "127.0.0.1:0", "--upstream", upstream, "--route", `${route}=${amount}${terms}`];
     args.push("--pay-to", payTo, "--settle", settle, "--facilitator", facilitator, ...this.#network(), ...this.#ledger("gate"));
     if (/methods=.*(?<!unsigned-)txid/.test(terms)) args.push("--proof-key-file", join(this.test.directory, "proof.keys"));
@@ -81,7 +81,7 @@ export class Tollway {
       const signer = await this.test.chain.signer();
       args.push("--signer-key-file", keyFile(this.test.directory, signer.key));
     }
-    const server = this.#start("gate", args);
+    const server = this.#start("gate", [...args, ...flags]);
     return { url: await server.ready(), process: server };
   }
 

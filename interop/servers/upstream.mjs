@@ -10,11 +10,12 @@ function stream(response, body) {
 }
 
 const server = createServer((request, response) => {
+  if (request.url === "/favicon.ico") return response.end();
   if (request.url.startsWith("/free/")) return response.end("free");
-  const body = JSON.stringify(handler());
+  const body = options.page ? `${options.page}<p>${handler().secret}</p>` : JSON.stringify(handler());
   if (options.due) response.setHeader("Settlement-Overrides", JSON.stringify({ amount: options.due }));
   if (options.events) return stream(response, body);
-  response.writeHead(options.status ?? 200, { "content-type": "application/json" });
+  response.writeHead(options.status ?? 200, { "content-type": options.page ? "text/html" : "application/json" });
   response.end(body);
 });
 server.listen(0, "127.0.0.1", () => listening(server.address()));

@@ -12,6 +12,7 @@ pub use crate::agent::flags::{BudgetCommand, BuyerArgs, McpArgs};
 pub use crate::check::flags::CheckArgs;
 pub use crate::commands::init::InitArgs;
 pub use crate::session::flags::SessionCommand;
+use crate::storefront::{About, DiscoverySettings, PageSettings};
 use crate::{environment, exit};
 
 /// HTTP 402 payments: put a price on any route, pay it within limits, settle it on chain.
@@ -275,6 +276,23 @@ pub struct GateArgs {
     /// How deep a settlement must lie: included, a number of confirmations, safe, finalized.
     #[arg(long, value_name = "FINALITY")]
     pub finality: Option<String>,
+    /// Give browsers the terms as JSON too, instead of a page to pay on.
+    #[arg(long)]
+    #[serde(skip)]
+    pub no_page: bool,
+    /// Leave /.well-known/x402 and /openapi.json to the upstream, instead of listing the routes there.
+    #[arg(long)]
+    #[serde(skip)]
+    pub no_discovery: bool,
+    /// What the page says of the seller: a table `gate.page` of the file.
+    #[arg(skip)]
+    pub page: PageSettings,
+    /// What programs are told: a table `gate.discovery` of the file.
+    #[arg(skip)]
+    pub discovery: DiscoverySettings,
+    /// What the routes say of themselves: tables `[[gate.about]]` of the file.
+    #[arg(skip)]
+    pub about: Vec<About>,
     /// Allow plain http to other machines (facilitator, RPC).
     #[arg(long)]
     pub allow_http: bool,

@@ -25,6 +25,7 @@ mod serve;
 mod session;
 mod settings;
 mod sponsor;
+mod storefront;
 mod story;
 mod wiring;
 

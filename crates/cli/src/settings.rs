@@ -105,6 +105,11 @@ impl GateArgs {
             webhook: self.webhook.or(file.webhook),
             webhook_key_file: self.webhook_key_file.or(file.webhook_key_file),
             finality: self.finality.or(file.finality),
+            no_page: self.no_page,
+            no_discovery: self.no_discovery,
+            page: file.page,
+            discovery: file.discovery,
+            about: file.about,
             allow_http: self.allow_http || file.allow_http,
             config: self.config,
         })

@@ -37,6 +37,26 @@ impl Timestamp {
         self.0 / 1000
     }
 
+    /// As RFC 3339 writes it, in UTC and with milliseconds:
+    /// `1970-01-01T00:00:00.000Z`.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        // Days into years of 400-year cycles that begin in March (Howard Hinnant,
+        // "chrono-compatible low-level date algorithms").
+        let (days, seconds) = (self.secs() / 86_400, self.secs() % 86_400);
+        let shifted = days + 719_468;
+        let (era, day) = (shifted / 146_097, shifted % 146_097);
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let month = if month < 10 { month + 3 } else { month - 9 };
+        let year = era * 400 + year + u64::from(month <= 2);
+        let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        let millis = self.0 % 1000;
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    }
+
     /// Later by a duration, at most the end of time.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
@@ -73,5 +93,27 @@ impl Clock for SystemClock {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_written_as_others_read_it() {
+        for (secs, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399, "2000-02-28T23:59:59.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (951_868_800, "2000-03-01T00:00:00.000Z"),
+            (1_735_689_599, "2024-12-31T23:59:59.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(Timestamp::from_secs(secs).to_rfc3339(), text);
+        }
+        let late = Timestamp::from_millis(1_795_291_234_567);
+        assert_eq!(late.to_rfc3339(), "2026-11-21T20:00:34.567Z");
+        assert!(Timestamp::from_millis(u64::MAX).to_rfc3339().ends_with('Z'));
     }
 }

@@ -23,6 +23,8 @@ pub struct NetworkInfo {
     /// Whether a receipt is final: no block that carries one is ever replaced, so
     /// one confirmation is enough, and the pending nonce equals the confirmed one.
     pub instant_finality: bool,
+    /// What its gas is paid in, with 18 decimals, where that is known for certain.
+    pub coin: Option<&'static str>,
 }
 
 impl NetworkInfo {
@@ -44,7 +46,7 @@ impl NetworkInfo {
 }
 
 macro_rules! table {
-    ($($caip2:literal $shown:literal $v1:tt $aliases:tt $money:ident $explorer:tt $rpc:tt $finality:ident;)*) => {
+    ($($caip2:literal $shown:literal $v1:tt $aliases:tt $money:ident $explorer:tt $rpc:tt $finality:ident $coin:tt;)*) => {
         &[$(NetworkInfo {
             caip2: $caip2,
             v1_name: maybe!($v1),
@@ -54,6 +56,7 @@ macro_rules! table {
             explorer_tx: maybe!($explorer),
             public_rpc: maybe!($rpc),
             instant_finality: matches!(Receipt::$finality, Receipt::Final),
+            coin: maybe!($coin),
         }),*]
     };
 }
@@ -80,51 +83,51 @@ enum Receipt {
 /// All networks that are known by name.
 #[rustfmt::skip]
 pub static NETWORKS: &[NetworkInfo] = table! {
-    // CAIP-2, shown as, v1 name, other names, money, explorer, public RPC, receipt
-    "eip155:1" "Ethereum" "ethereum" ["mainnet", "eth", "ethereum-mainnet"] Real "https://etherscan.io/tx/" "https://eth.merkle.io" Deepens;
-    "eip155:11155111" "Sepolia" "sepolia" ["ethereum-sepolia", "eth-sepolia"] Play "https://sepolia.etherscan.io/tx/" "https://11155111.rpc.thirdweb.com" Deepens;
-    "eip155:8453" "Base" "base" ["base-mainnet"] Real "https://basescan.org/tx/" "https://mainnet.base.org" Deepens;
-    "eip155:84532" "Base Sepolia" "base-sepolia" ["base-testnet"] Play "https://sepolia.basescan.org/tx/" "https://sepolia.base.org" Deepens;
-    "eip155:10" "OP Mainnet" - ["optimism", "op-mainnet", "op"] Real "https://optimistic.etherscan.io/tx/" "https://mainnet.optimism.io" Deepens;
-    "eip155:11155420" "OP Sepolia" - ["optimism-sepolia", "op-sepolia"] Play "https://optimism-sepolia.blockscout.com/tx/" "https://sepolia.optimism.io" Deepens;
-    "eip155:42161" "Arbitrum One" - ["arbitrum", "arbitrum-one"] Real "https://arbiscan.io/tx/" "https://arb1.arbitrum.io/rpc" Deepens;
-    "eip155:421614" "Arbitrum Sepolia" - ["arbitrum-sepolia"] Play "https://sepolia.arbiscan.io/tx/" "https://sepolia-rollup.arbitrum.io/rpc" Deepens;
-    "eip155:137" "Polygon" "polygon" ["polygon-mainnet", "matic"] Real "https://polygonscan.com/tx/" "https://polygon.drpc.org" Deepens;
-    "eip155:80002" "Polygon Amoy" "polygon-amoy" ["amoy"] Play "https://amoy.polygonscan.com/tx/" "https://rpc-amoy.polygon.technology" Deepens;
-    "eip155:43114" "Avalanche" "avalanche" ["avax", "avalanche-mainnet"] Real "https://snowtrace.io/tx/" "https://api.avax.network/ext/bc/C/rpc" Deepens;
-    "eip155:43113" "Avalanche Fuji" "avalanche-fuji" ["fuji"] Play "https://testnet.snowtrace.io/tx/" "https://api.avax-test.network/ext/bc/C/rpc" Deepens;
-    "eip155:1329" "Sei" "sei" ["sei-mainnet", "pacific-1"] Real "https://seiscan.io/tx/" "https://evm-rpc.sei-apis.com" Final;
-    "eip155:1328" "Sei Testnet" "sei-testnet" ["atlantic-2"] Play "https://testnet.seiscan.io/tx/" "https://evm-rpc-testnet.sei-apis.com" Final;
-    "eip155:42220" "Celo" "celo" ["celo-mainnet"] Real "https://celoscan.io/tx/" "https://forno.celo.org" Deepens;
-    "eip155:11142220" "Celo Sepolia" - ["celo-sepolia"] Play "https://celo-sepolia.blockscout.com/tx/" "https://forno.celo-sepolia.celo-testnet.org" Deepens;
-    "eip155:143" "Monad" "monad" ["monad-mainnet"] Real "https://monadvision.com/tx/" "https://rpc.monad.xyz" Deepens;
-    "eip155:10143" "Monad Testnet" - ["monad-testnet"] Play "https://testnet.monadexplorer.com/tx/" "https://testnet-rpc.monad.xyz" Deepens;
-    "eip155:50" "XDC Network" - ["xdc", "xdc-mainnet"] Real "https://xdcscan.com/tx/" "https://rpc.xdcrpc.com" Deepens;
-    "eip155:51" "XDC Apothem" - ["apothem", "xdc-testnet"] Play "https://testnet.xdcscan.com/tx/" "https://erpc.apothem.network" Deepens;
-    "eip155:2741" "Abstract" "abstract" ["abstract-mainnet"] Real "https://abscan.org/tx/" "https://api.mainnet.abs.xyz" Deepens;
-    "eip155:11124" "Abstract Testnet" "abstract-testnet" [] Play "https://sepolia.abscan.org/tx/" "https://api.testnet.abs.xyz" Deepens;
-    "eip155:4689" "IoTeX" "iotex" [] Real "https://iotexscan.io/tx/" "https://babel-api.mainnet.iotex.io" Deepens;
-    "eip155:3338" "peaq" "peaq" [] Real "https://peaq.subscan.io/tx/" "https://quicknode1.peaq.xyz" Deepens;
-    "eip155:1514" "Story" "story" [] Real "https://storyscan.io/tx/" "https://mainnet.storyrpc.io" Deepens;
-    "eip155:41923" "EDU Chain" "educhain" ["edu-chain"] Real "https://educhain.blockscout.com/tx/" "https://rpc.edu-chain.raas.gelato.cloud" Deepens;
-    "eip155:4326" "MegaETH" "megaeth" ["mega"] Real "https://mega.etherscan.io/tx/" "https://mainnet.megaeth.com/rpc" Deepens;
-    "eip155:988" "Stable" "stable" [] Real "https://stablescan.xyz/tx/" "https://rpc.stable.xyz" Deepens;
-    "eip155:2201" "Stable Testnet" "stable-testnet" [] Play "https://testnet.stablescan.xyz/tx/" "https://rpc.testnet.stable.xyz" Deepens;
-    "eip155:14" "Flare" "flare" [] Real "https://flare-explorer.flare.network/tx/" "https://flare-api.flare.network/ext/C/rpc" Deepens;
-    "eip155:324705682" "SKALE Base Sepolia" "skale-base-sepolia" ["skale-testnet"] Play - - Deepens;
-    "eip155:31612" "Mezo" - ["mezo"] Real "https://explorer.mezo.org/tx/" "https://rpc.mezo.org" Deepens;
-    "eip155:31611" "Mezo Testnet" - ["mezo-testnet"] Play "https://explorer.test.mezo.org/tx/" "https://rpc.test.mezo.org" Deepens;
-    "eip155:723487" "Radius" - ["radius"] Real "https://network.radiustech.xyz/tx/" "https://rpc.radiustech.xyz" Deepens;
-    "eip155:72344" "Radius Testnet" - ["radius-testnet"] Play "https://testnet.radiustech.xyz/tx/" "https://rpc.testnet.radiustech.xyz" Deepens;
-    "eip155:36900" "ADI Chain" - ["adi"] Real "https://explorer.adifoundation.ai/tx/" "https://rpc.adifoundation.ai" Deepens;
-    "eip155:190415" "HPP" - ["hpp"] Real "https://explorer.hpp.io/tx/" "https://mainnet.hpp.io" Deepens;
-    "eip155:181228" "HPP Sepolia" - ["hpp-sepolia"] Play "https://sepolia-explorer.hpp.io/tx/" "https://testnet.hpp.io" Deepens;
-    "eip155:38833" "Igra" - ["igra"] Real "https://explorer.igralabs.com/tx/" "https://rpc.igralabs.com:8545" Deepens;
-    "starknet:SN_MAIN" "Starknet" - ["starknet", "starknet-mainnet"] Real "https://voyager.online/tx/" - Deepens;
-    "starknet:SN_SEPOLIA" "Starknet Sepolia" - ["starknet-sepolia"] Play "https://sepolia.voyager.online/tx/" - Deepens;
-    "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp" "Solana" "solana" ["solana-mainnet"] Real "https://solscan.io/tx/" - Deepens;
-    "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1" "Solana Devnet" "solana-devnet" [] Play - - Deepens;
-    "solana:4uhcVJyU9pJkvQyS88uRDiswHXSCkY3z" "Solana Testnet" "solana-testnet" [] Play - - Deepens;
+    // CAIP-2, shown as, v1 name, other names, money, explorer, public RPC, receipt, coin
+    "eip155:1" "Ethereum" "ethereum" ["mainnet", "eth", "ethereum-mainnet"] Real "https://etherscan.io/tx/" "https://eth.merkle.io" Deepens "ETH";
+    "eip155:11155111" "Sepolia" "sepolia" ["ethereum-sepolia", "eth-sepolia"] Play "https://sepolia.etherscan.io/tx/" "https://11155111.rpc.thirdweb.com" Deepens "ETH";
+    "eip155:8453" "Base" "base" ["base-mainnet"] Real "https://basescan.org/tx/" "https://mainnet.base.org" Deepens "ETH";
+    "eip155:84532" "Base Sepolia" "base-sepolia" ["base-testnet"] Play "https://sepolia.basescan.org/tx/" "https://sepolia.base.org" Deepens "ETH";
+    "eip155:10" "OP Mainnet" - ["optimism", "op-mainnet", "op"] Real "https://optimistic.etherscan.io/tx/" "https://mainnet.optimism.io" Deepens "ETH";
+    "eip155:11155420" "OP Sepolia" - ["optimism-sepolia", "op-sepolia"] Play "https://optimism-sepolia.blockscout.com/tx/" "https://sepolia.optimism.io" Deepens "ETH";
+    "eip155:42161" "Arbitrum One" - ["arbitrum", "arbitrum-one"] Real "https://arbiscan.io/tx/" "https://arb1.arbitrum.io/rpc" Deepens "ETH";
+    "eip155:421614" "Arbitrum Sepolia" - ["arbitrum-sepolia"] Play "https://sepolia.arbiscan.io/tx/" "https://sepolia-rollup.arbitrum.io/rpc" Deepens "ETH";
+    "eip155:137" "Polygon" "polygon" ["polygon-mainnet", "matic"] Real "https://polygonscan.com/tx/" "https://polygon.drpc.org" Deepens "POL";
+    "eip155:80002" "Polygon Amoy" "polygon-amoy" ["amoy"] Play "https://amoy.polygonscan.com/tx/" "https://rpc-amoy.polygon.technology" Deepens "POL";
+    "eip155:43114" "Avalanche" "avalanche" ["avax", "avalanche-mainnet"] Real "https://snowtrace.io/tx/" "https://api.avax.network/ext/bc/C/rpc" Deepens "AVAX";
+    "eip155:43113" "Avalanche Fuji" "avalanche-fuji" ["fuji"] Play "https://testnet.snowtrace.io/tx/" "https://api.avax-test.network/ext/bc/C/rpc" Deepens "AVAX";
+    "eip155:1329" "Sei" "sei" ["sei-mainnet", "pacific-1"] Real "https://seiscan.io/tx/" "https://evm-rpc.sei-apis.com" Final "SEI";
+    "eip155:1328" "Sei Testnet" "sei-testnet" ["atlantic-2"] Play "https://testnet.seiscan.io/tx/" "https://evm-rpc-testnet.sei-apis.com" Final "SEI";
+    "eip155:42220" "Celo" "celo" ["celo-mainnet"] Real "https://celoscan.io/tx/" "https://forno.celo.org" Deepens "CELO";
+    "eip155:11142220" "Celo Sepolia" - ["celo-sepolia"] Play "https://celo-sepolia.blockscout.com/tx/" "https://forno.celo-sepolia.celo-testnet.org" Deepens "CELO";
+    "eip155:143" "Monad" "monad" ["monad-mainnet"] Real "https://monadvision.com/tx/" "https://rpc.monad.xyz" Deepens "MON";
+    "eip155:10143" "Monad Testnet" - ["monad-testnet"] Play "https://testnet.monadexplorer.com/tx/" "https://testnet-rpc.monad.xyz" Deepens "MON";
+    "eip155:50" "XDC Network" - ["xdc", "xdc-mainnet"] Real "https://xdcscan.com/tx/" "https://rpc.xdcrpc.com" Deepens "XDC";
+    "eip155:51" "XDC Apothem" - ["apothem", "xdc-testnet"] Play "https://testnet.xdcscan.com/tx/" "https://erpc.apothem.network" Deepens "TXDC";
+    "eip155:2741" "Abstract" "abstract" ["abstract-mainnet"] Real "https://abscan.org/tx/" "https://api.mainnet.abs.xyz" Deepens "ETH";
+    "eip155:11124" "Abstract Testnet" "abstract-testnet" [] Play "https://sepolia.abscan.org/tx/" "https://api.testnet.abs.xyz" Deepens "ETH";
+    "eip155:4689" "IoTeX" "iotex" [] Real "https://iotexscan.io/tx/" "https://babel-api.mainnet.iotex.io" Deepens "IOTX";
+    "eip155:3338" "peaq" "peaq" [] Real "https://peaq.subscan.io/tx/" "https://quicknode1.peaq.xyz" Deepens "PEAQ";
+    "eip155:1514" "Story" "story" [] Real "https://storyscan.io/tx/" "https://mainnet.storyrpc.io" Deepens "IP";
+    "eip155:41923" "EDU Chain" "educhain" ["edu-chain"] Real "https://educhain.blockscout.com/tx/" "https://rpc.edu-chain.raas.gelato.cloud" Deepens "EDU";
+    "eip155:4326" "MegaETH" "megaeth" ["mega"] Real "https://mega.etherscan.io/tx/" "https://mainnet.megaeth.com/rpc" Deepens "ETH";
+    "eip155:988" "Stable" "stable" [] Real "https://stablescan.xyz/tx/" "https://rpc.stable.xyz" Deepens -;
+    "eip155:2201" "Stable Testnet" "stable-testnet" [] Play "https://testnet.stablescan.xyz/tx/" "https://rpc.testnet.stable.xyz" Deepens -;
+    "eip155:14" "Flare" "flare" [] Real "https://flare-explorer.flare.network/tx/" "https://flare-api.flare.network/ext/C/rpc" Deepens "FLR";
+    "eip155:324705682" "SKALE Base Sepolia" "skale-base-sepolia" ["skale-testnet"] Play - - Deepens -;
+    "eip155:31612" "Mezo" - ["mezo"] Real "https://explorer.mezo.org/tx/" "https://rpc.mezo.org" Deepens "BTC";
+    "eip155:31611" "Mezo Testnet" - ["mezo-testnet"] Play "https://explorer.test.mezo.org/tx/" "https://rpc.test.mezo.org" Deepens "BTC";
+    "eip155:723487" "Radius" - ["radius"] Real "https://network.radiustech.xyz/tx/" "https://rpc.radiustech.xyz" Deepens -;
+    "eip155:72344" "Radius Testnet" - ["radius-testnet"] Play "https://testnet.radiustech.xyz/tx/" "https://rpc.testnet.radiustech.xyz" Deepens -;
+    "eip155:36900" "ADI Chain" - ["adi"] Real "https://explorer.adifoundation.ai/tx/" "https://rpc.adifoundation.ai" Deepens -;
+    "eip155:190415" "HPP" - ["hpp"] Real "https://explorer.hpp.io/tx/" "https://mainnet.hpp.io" Deepens "ETH";
+    "eip155:181228" "HPP Sepolia" - ["hpp-sepolia"] Play "https://sepolia-explorer.hpp.io/tx/" "https://testnet.hpp.io" Deepens "ETH";
+    "eip155:38833" "Igra" - ["igra"] Real "https://explorer.igralabs.com/tx/" "https://rpc.igralabs.com:8545" Deepens -;
+    "starknet:SN_MAIN" "Starknet" - ["starknet", "starknet-mainnet"] Real "https://voyager.online/tx/" - Deepens -;
+    "starknet:SN_SEPOLIA" "Starknet Sepolia" - ["starknet-sepolia"] Play "https://sepolia.voyager.online/tx/" - Deepens -;
+    "solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp" "Solana" "solana" ["solana-mainnet"] Real "https://solscan.io/tx/" - Deepens -;
+    "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1" "Solana Devnet" "solana-devnet" [] Play - - Deepens -;
+    "solana:4uhcVJyU9pJkvQyS88uRDiswHXSCkY3z" "Solana Testnet" "solana-testnet" [] Play - - Deepens -;
 };
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! the same process. [`http`] serves it to others.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod catalog;
 pub mod engine;
 pub mod http;
 mod telemetry;

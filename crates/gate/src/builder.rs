@@ -18,7 +18,8 @@ use crate::event::{Event, OnEvent};
 use crate::gate::{ChainUse, Credit, Gate, Inner, Settlements, extensions};
 use crate::limits::{MAX_ASKERS, MAX_ROUTES};
 use crate::pass::{Passes, SETTLEMENTS_PATH};
-use crate::{BuildError, Limits, Route, TokenKeys};
+use crate::paywall::{Page, Paywall};
+use crate::{BuildError, Discovery, Limits, Route, TokenKeys};
 
 /// Builds a [`Gate`]; see [`Gate::builder`].
 pub struct GateBuilder {
@@ -40,6 +41,8 @@ pub struct GateBuilder {
     passes: Option<Passes>,
     proof_keys: Option<TokenKeys>,
     credit: Option<(Decimal, Decimal)>,
+    page: Option<Page>,
+    discovery: Option<Discovery>,
 }
 
 impl GateBuilder {
@@ -67,6 +70,8 @@ impl GateBuilder {
             passes: None,
             proof_keys: None,
             credit: None,
+            page: None,
+            discovery: None,
         }
     }
 
@@ -183,6 +188,22 @@ impl GateBuilder {
         self
     }
 
+    /// Serves a page on which a person pays, to browsers that open a priced route
+    /// (default: everybody gets the terms as JSON). Programs never get it.
+    #[must_use]
+    pub fn page(mut self, page: Page) -> Self {
+        self.page = Some(page);
+        self
+    }
+
+    /// Tells programs that look for services which routes there are, at
+    /// `/.well-known/x402` and `/openapi.json` (default: nobody is told).
+    #[must_use]
+    pub fn discovery(mut self, discovery: Discovery) -> Self {
+        self.discovery = Some(discovery);
+        self
+    }
+
     /// Calls a function at every event. It must not block.
     #[must_use]
     pub fn on_event(mut self, call: impl Fn(&Event) + Send + Sync + 'static) -> Self {
@@ -258,6 +279,9 @@ impl GateBuilder {
             limits: self.limits,
             finality: self.finality,
             cors: self.origin.map(|o| cors(&o)).transpose()?,
+            discovery: self.discovery,
+            documents: RwLock::default(),
+            paywall: self.page.map(Paywall::new),
             on_event: self.on_event,
             owner,
             alive,
@@ -272,6 +296,7 @@ impl GateBuilder {
             ledger_failed: AtomicBool::new(false),
         };
         inner.build_sales()?;
+        inner.check_logo()?;
         Ok(Gate {
             inner: Arc::new(inner),
         })

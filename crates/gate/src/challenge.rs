@@ -266,21 +266,7 @@ fn body_parts(
 fn sentence(offers: &[Offer]) -> String {
     let prices: Vec<String> = offers
         .iter()
-        .map(|offer| {
-            let terms = offer.terms();
-            match tollway_core::assets::find(&terms.network, &terms.asset) {
-                Some(asset) => format!(
-                    "{} {} on {}",
-                    terms.amount.to_decimal(asset.decimals),
-                    asset.symbol,
-                    terms.network
-                ),
-                None => format!(
-                    "{} units of {} on {}",
-                    terms.amount, terms.asset, terms.network
-                ),
-            }
-        })
+        .map(|offer| offer.in_words(offer.terms().network.as_str()))
         .collect();
     format!(
         "This costs {}; ask again with a payment.",
@@ -310,7 +296,7 @@ fn fresh(gate: &Inner, sale: &Sale, path: &str, reason: Option<Reason<'_>>) -> R
             &gate.base_url,
             &sale.resource,
             &offers,
-            &gate.extensions,
+            &sale.extensions,
             sale.extras.as_ref(),
             reason,
         )

@@ -4,6 +4,8 @@ use tollway_core::{Network, Refusal};
 use tollway_ledger::LedgerError;
 use url::Url;
 
+use crate::UsageError;
+
 /// What of a refused URL may be told: a password, a path or a query may hold
 /// a secret.
 pub(crate) fn shown(text: &str) -> String {
@@ -100,6 +102,17 @@ pub enum BuildError {
         "the paths of tokens and settlements are plain ones such as /token and /settlements/; correct them"
     )]
     PassPath,
+    /// What a route says of its use cannot be told.
+    #[error("the route `{route}`: {why}")]
+    Usage {
+        /// The route's pattern.
+        route: String,
+        /// What is wrong.
+        why: UsageError,
+    },
+    /// The page's logo is on a priced route.
+    #[error("the page's logo {0} costs money itself; name one that is free")]
+    Logo(String),
     /// The system gave no randomness.
     #[error("the system has no randomness to give; try again")]
     Random,

@@ -22,8 +22,10 @@ use tollway_ledger::{ExposureCap, GrantStore, LedgerError, SettlementStore};
 use crate::builder::GateBuilder;
 use crate::challenge::{Challenge, declared_extensions};
 use crate::cors::Cors;
+use crate::discovery::{BAZAAR, Discovery, Document, Documents, Listed};
 use crate::event::{Event, OnEvent};
 use crate::pass::{Extras, Passes, SoldPass};
+use crate::paywall::Paywall;
 use crate::proof;
 use crate::redeemers;
 use crate::route::{Decision, Pricing, Quote, Route, decide};
@@ -162,6 +164,8 @@ pub(crate) struct Settlements {
 pub(crate) struct Sale {
     pub pattern: String,
     pub resource: ResourceInfo,
+    /// What it declares, beside the gate's own.
+    pub extensions: Object,
     pub offers: Vec<Offer>,
     /// Whether its terms differ from answer to answer: it takes signed proofs.
     pub is_stamped: bool,
@@ -199,6 +203,11 @@ pub(crate) struct Inner {
     /// How deep a transfer must lie when the gate itself looks.
     pub finality: Finality,
     pub cors: Option<Cors>,
+    /// What programs that look for services are told, and as they are told it.
+    pub discovery: Option<Discovery>,
+    pub documents: RwLock<Documents>,
+    /// What a person gets in a browser.
+    pub paywall: Option<Paywall>,
     pub on_event: Option<OnEvent>,
     pub owner: String,
     pub alive: Vec<String>,
@@ -337,6 +346,14 @@ impl Inner {
             let route = utf8_percent_encode(&pattern, NON_ALPHANUMERIC);
             Extras::new(&format!("{}?for={route}", passes.token_path), &offers)
         });
+        let mut extensions = self.extensions.clone();
+        if let Some(usage) = &route.usage {
+            usage.check().map_err(|why| BuildError::Usage {
+                route: pattern.clone(),
+                why,
+            })?;
+            extensions.insert(BAZAAR.to_owned(), usage.declared(&route.pattern));
+        }
         // As long as it will be when it is sent.
         let shown = self
             .stamped_offers(&offers, &pattern, ("/", ""))
@@ -345,7 +362,7 @@ impl Inner {
             &self.base_url,
             &route.resource,
             &shown,
-            &self.extensions,
+            &extensions,
             extras.as_ref(),
         )?;
         Ok(Sale {
@@ -353,6 +370,7 @@ impl Inner {
             asked: String::new(),
             pattern,
             resource: route.resource.clone(),
+            extensions,
             offers,
             pass,
             meter: route.meter,
@@ -448,8 +466,30 @@ impl Inner {
                 Pricing::Asked(_) => Ok(None),
             })
             .collect::<Result<Vec<_>, _>>()?;
+        if let Some(discovery) = &self.discovery {
+            let listed: Vec<Listed<'_>> = self.routes.iter().zip(&sales).map(Listed::new).collect();
+            let documents = Documents::of(discovery, &self.base_url, &listed);
+            *self
+                .documents
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = documents;
+        }
         *self.sales.write().unwrap_or_else(PoisonError::into_inner) = sales;
         Ok(())
+    }
+
+    /// The document that a path names, where programs are told of the routes.
+    pub(crate) fn document(&self, path: &str) -> Option<(&Discovery, Document)> {
+        Some((self.discovery.as_ref()?, Document::at(path)?))
+    }
+
+    /// A logo that costs money would never be seen.
+    pub(crate) fn check_logo(&self) -> Result<(), BuildError> {
+        let path = self.paywall.as_ref().and_then(Paywall::logo_path);
+        match path.map(|path| (path, self.decide(&Method::GET, path))) {
+            None | Some((_, Decision::Free { .. })) => Ok(()),
+            Some((path, _)) => Err(BuildError::Logo(path.to_owned())),
+        }
     }
 
     /// Signs with our keys, if gates over the same ledger know them.

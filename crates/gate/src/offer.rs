@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tollway_core::assets::{self, AssetTable, Method};
+use tollway_core::assets::{self, AssetInfo, AssetTable, Method};
 use tollway_core::money::Price;
 use tollway_core::wire::{Object, PaymentRequirements};
 use tollway_core::{Network, PaymentFlow, Refusal, Scheme, Terms};
@@ -23,6 +23,8 @@ pub struct Offer {
     terms: Arc<Terms>,
     /// Of the asset, to read a charge in whole units by.
     decimals: u8,
+    /// What people call the asset, where that is known.
+    symbol: Option<Arc<str>>,
 }
 
 impl Offer {
@@ -60,7 +62,8 @@ impl Offer {
             max_timeout_seconds: DEFAULT_TIMEOUT_SECONDS,
             extra: Some(priced.extra).filter(|extra| !extra.is_empty()),
         };
-        Self::checked(wire, decimals)
+        let symbol = priced.info.map(|info| Arc::from(&*info.symbol));
+        Self::checked(wire, decimals, symbol)
     }
 
     /// The same paid by another transfer method, such as Permit2.
@@ -69,7 +72,7 @@ impl Offer {
     /// What [`Terms::check`] refuses.
     pub fn by(self, method: Method) -> Result<Self, Refusal> {
         let wire = PaymentRequirements::clone(&self.terms.wire).with_method(method);
-        Self::checked(wire, self.decimals)
+        self.saying(wire)
     }
 
     /// The same paid by a transaction of the buyer's own that nobody signs for, as some
@@ -81,7 +84,7 @@ impl Offer {
     /// What [`Terms::check`] refuses.
     pub fn by_unsigned_proof(self) -> Result<Self, Refusal> {
         let wire = PaymentRequirements::clone(&self.terms.wire).with_method(Method::Txid);
-        Self::checked(wire.with_extra("proofProfile", "unsigned"), self.decimals)
+        self.saying(wire.with_extra("proofProfile", "unsigned"))
     }
 
     /// The same as the most that may be charged (`upto`): the service behind says
@@ -92,7 +95,7 @@ impl Offer {
     pub fn up_to(self) -> Result<Self, Refusal> {
         let mut wire = PaymentRequirements::clone(&self.terms.wire);
         wire.scheme = Scheme::Upto.as_str().to_owned();
-        Self::checked(wire.with_method(Method::Permit2), self.decimals)
+        self.saying(wire.with_method(Method::Permit2))
     }
 
     /// Requirements as they shall stand in `accepts`.
@@ -100,11 +103,17 @@ impl Offer {
     /// # Errors
     /// What [`Terms::check`] refuses, and a `maxTimeoutSeconds` outside 60 to 900.
     pub fn from_requirements(wire: PaymentRequirements) -> Result<Self, Refusal> {
-        let decimals = known_decimals(&wire).unwrap_or(DEFAULT_DECIMALS);
-        Self::checked(wire, decimals)
+        let known = known(&wire);
+        let decimals = known.map_or(DEFAULT_DECIMALS, |info| info.decimals);
+        let symbol = known.map(|info| Arc::from(&*info.symbol));
+        Self::checked(wire, decimals, symbol)
     }
 
-    fn checked(wire: PaymentRequirements, decimals: u8) -> Result<Self, Refusal> {
+    fn checked(
+        wire: PaymentRequirements,
+        decimals: u8,
+        symbol: Option<Arc<str>>,
+    ) -> Result<Self, Refusal> {
         if !(MIN_TIMEOUT_SECONDS..=MAX_TIMEOUT_SECONDS).contains(&wire.max_timeout_seconds) {
             return Err(Refusal::new(
                 "invalid_payment_requirements",
@@ -114,6 +123,7 @@ impl Offer {
         Terms::check(wire).map(|terms| Self {
             terms: Arc::new(terms),
             decimals,
+            symbol,
         })
     }
 
@@ -124,7 +134,7 @@ impl Offer {
     pub fn with_timeout_seconds(self, seconds: u64) -> Result<Self, Refusal> {
         let mut wire = PaymentRequirements::clone(&self.terms.wire);
         wire.max_timeout_seconds = seconds;
-        Self::checked(wire, self.decimals)
+        self.saying(wire)
     }
 
     /// What it asks, checked.
@@ -135,7 +145,7 @@ impl Offer {
 
     /// The same offer in other words.
     pub(crate) fn saying(&self, wire: PaymentRequirements) -> Result<Self, Refusal> {
-        Self::checked(wire, self.decimals)
+        Self::checked(wire, self.decimals, self.symbol.clone())
     }
 
     /// Whether its method is our own rather than x402's.
@@ -160,7 +170,31 @@ impl Offer {
             PaymentFlow::Upfront => extra.insert("paymentFlow".to_owned(), flow.as_str().into()),
         };
         wire.extra = Some(extra).filter(|extra| !extra.is_empty());
-        Self::checked(wire, self.decimals)
+        self.saying(wire)
+    }
+
+    /// The price, as people say it of a network that they call so.
+    pub(crate) fn in_words(&self, network: &str) -> String {
+        let terms = &self.terms;
+        let most = match terms.scheme {
+            Scheme::Upto => "up to ",
+            _ => "",
+        };
+        match &self.symbol {
+            Some(symbol) => {
+                let amount = terms.amount.to_decimal(self.decimals);
+                format!("{most}{amount} {symbol} on {network}")
+            }
+            None => format!(
+                "{most}{} units of {} on {network}",
+                terms.amount, terms.asset
+            ),
+        }
+    }
+
+    /// What people call the asset, where that is known.
+    pub(crate) fn symbol(&self) -> Option<&str> {
+        self.symbol.as_deref()
     }
 
     /// Decimals of the asset.
@@ -169,8 +203,8 @@ impl Offer {
     }
 }
 
-fn known_decimals(wire: &PaymentRequirements) -> Option<u8> {
+fn known(wire: &PaymentRequirements) -> Option<&'static AssetInfo> {
     let network: Network = wire.network.parse().ok()?;
     let asset = network.address(&wire.asset).ok()?;
-    assets::find(&network, &asset).map(|info| info.decimals)
+    assets::find(&network, &asset)
 }

@@ -14,6 +14,7 @@ use tollway_ledger::NewGrant;
 use url::Url;
 
 use crate::Offer;
+use crate::discovery::BAZAAR;
 use crate::gate::{ChainUse, Inner, Sale};
 use crate::limits::MAX_STORED_URL_BYTES;
 use crate::meter::Rate;
@@ -102,7 +103,7 @@ impl Purchase {
         let own_url = format!("{}{}", gate.base_url, target.path);
         let offer = matching(gate, &sale, &presented, &own_url)?;
         let (terms, decimals) = (Arc::clone(offer.terms()), offer.decimals());
-        extensions::check_echo(Some(&gate.extensions), presented.extensions())
+        extensions::check_echo(Some(&sale.extensions), presented.extensions())
             .map_err(Rejection::terms)?;
         let mut resource = sale.resource.clone();
         resource.url = own_url;
@@ -111,6 +112,7 @@ impl Purchase {
             // What its payer signed is compared with what is sold, not with what it says.
             payload.resource = Some(resource);
         }
+        declare(&sale, &mut payload);
         let payload = Arc::new(payload);
         let identifier = identifier(gate, version, &payload)?;
         let chain = gate
@@ -298,6 +300,15 @@ fn no_match_because(message: &str) -> Rejection {
             codes::NO_MATCHING_PAYMENT_REQUIREMENTS,
             message,
         ))
+    }
+}
+
+/// How the route is used, as the seller says it and whatever the buyer sent: the
+/// facilitator may list it. Version 1 knows nothing of it.
+fn declare(sale: &Sale, payload: &mut PaymentPayload) {
+    if let Some(declared) = sale.extensions.get(BAZAAR) {
+        let all = payload.extensions.get_or_insert_default();
+        all.insert(BAZAAR.to_owned(), declared.clone());
     }
 }
 

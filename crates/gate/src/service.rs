@@ -1,6 +1,6 @@
 //! The tower layer and service.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use tower::{Layer, Service};
 use crate::answer::grpc;
 use crate::body::{self, Body, BoxError};
 use crate::cors::Cors;
+use crate::discovery::Document;
 use crate::event::Event;
 use crate::flow::{self, Upstream, UpstreamError};
 use crate::gate::{Gate, Inner, Sale};
@@ -127,14 +128,27 @@ impl<S> GateService<S> {
                 if let Some(response) = preflight(&self.gate, &request) {
                     return now(response);
                 }
+                let told = self.gate.document(&path);
+                if let Some((discovery, document)) = told
+                    && !discovery.yields()
+                {
+                    return now(documented(&self.gate, document, request.method()));
+                }
                 hygiene::clean_request(request.headers_mut());
                 pass::keep_to_ourselves(&self.gate, request.headers_mut());
                 let mut request = request.map(body::boxed);
                 if let Err(error) = set_path(request.uri_mut(), &path) {
                     return now(refused_path(&self.gate, error));
                 }
+                let behind = told.map(|(_, document)| (document, request.method().clone()));
+                let gate = Arc::clone(&self.gate);
                 let answer = self.inner.call(request);
-                let answer = answer.map_ok(|response| response.map(body::boxed));
+                let answer = answer.map_ok(move |response| match behind {
+                    Some((document, method)) if has_nothing(response.status()) => {
+                        documented(&gate, document, &method)
+                    }
+                    _ => response.map(body::boxed),
+                });
                 return Either::Right(Box::pin(answer));
             }
         };
@@ -149,7 +163,8 @@ impl<S> GateService<S> {
             && (!has_payment(&request) || request.method() == Method::HEAD)
             && (sale.pass.is_none() || pass::bearer(request.headers()).is_none())
         {
-            return now(challenged(&self.gate, &sale, request.method(), &path));
+            let asked = Asked::new(request.method(), request.headers(), request.uri());
+            return now(challenged(&self.gate, &sale, &asked, &path));
         }
         let mut service = self.ready_service();
         let call: Call<S::Error> = Box::new(move |request| {
@@ -177,6 +192,25 @@ impl<S> GateService<S> {
         let clone = self.inner.clone();
         std::mem::replace(&mut self.inner, clone)
     }
+}
+
+/// Whether the service behind has nothing at a path.
+fn has_nothing(status: StatusCode) -> bool {
+    [
+        StatusCode::NOT_FOUND,
+        StatusCode::METHOD_NOT_ALLOWED,
+        StatusCode::NOT_IMPLEMENTED,
+    ]
+    .contains(&status)
+}
+
+/// What programs that look for services are told.
+fn documented(gate: &Inner, document: Document, method: &Method) -> Response<Body> {
+    let documents = gate
+        .documents
+        .read()
+        .unwrap_or_else(PoisonError::into_inner);
+    decorated(gate, documents.answer(document, method))
 }
 
 fn has_payment<B>(request: &Request<B>) -> bool {
@@ -216,11 +250,34 @@ fn refused_path(gate: &Inner, error: PathError) -> Response<Body> {
     )
 }
 
-/// The terms. HEAD gets those of GET, without their body.
-fn challenged(gate: &Inner, sale: &Sale, method: &Method, path: &str) -> Response<Body> {
+/// A request, as far as the answer without payment depends on it.
+struct Asked<'a> {
+    method: &'a Method,
+    headers: &'a HeaderMap,
+    uri: &'a Uri,
+}
+
+impl<'a> Asked<'a> {
+    const fn new(method: &'a Method, headers: &'a HeaderMap, uri: &'a Uri) -> Self {
+        Self {
+            method,
+            headers,
+            uri,
+        }
+    }
+}
+
+/// The terms. HEAD gets those of GET, without their body; a person in a browser
+/// gets a page to pay on.
+fn challenged(gate: &Inner, sale: &Sale, asked: &Asked<'_>, path: &str) -> Response<Body> {
     let mut response = challenge::unpaid(gate, sale, path);
-    if *method == Method::HEAD {
+    if *asked.method == Method::HEAD {
         *response.body_mut() = body::empty();
+    }
+    if let Some(paywall) = &gate.paywall
+        && paywall.is_for(asked.method, asked.headers)
+    {
+        paywall.dress(gate, sale, (path, asked.uri), &mut response);
     }
     if gate.on_event.is_some() {
         gate.emit(&Event::Challenged {
@@ -418,7 +475,10 @@ async fn bought(
     let rejected = |rejection: Rejection| challenge::rejected(gate, &sale, &path, &rejection);
     let presented = match header::presented(&parts.headers) {
         Ok(Some(presented)) if parts.method != Method::HEAD => presented,
-        Ok(_) => return Err(challenged(gate, &sale, &parts.method, &path)),
+        Ok(_) => {
+            let asked = Asked::new(&parts.method, &parts.headers, &parts.uri);
+            return Err(challenged(gate, &sale, &asked, &path));
+        }
         Err(refusal) => return Err(rejected(Rejection::malformed(refusal))),
     };
     if hygiene::wants_upgrade(&parts.headers) {

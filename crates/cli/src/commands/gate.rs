@@ -12,8 +12,8 @@ use tollway_core::wire::PaymentRequirements;
 use tollway_core::{Chain, Facilitator, Family, Finality, Network, PaymentFlow, Refusal};
 use tollway_facilitator::Engine;
 use tollway_gate::{
-    Gate, GateBuilder, Offer, Passes, Pattern, Proxy, RemoteFacilitator, Route, StartError,
-    TokenKeys,
+    Discovery, Gate, GateBuilder, Offer, Page, Passes, Pattern, Proxy, RemoteFacilitator, Route,
+    StartError, TokenKeys,
 };
 use tollway_ledger::{EngineLock, Store};
 use tower::Layer;
@@ -30,6 +30,7 @@ use crate::replica::TakesPart;
 use crate::routes::{self, RouteSetting, UNSIGNED_TXID};
 use crate::sdk::SdkRoutes;
 use crate::settings::required;
+use crate::storefront::About;
 use crate::story::Story;
 use crate::wiring::{self, EngineSettings, LocalEngine, NetworkSetting};
 use crate::{keys, metrics, serve};
@@ -143,6 +144,12 @@ pub struct Settings {
     passes: Option<PassSettings>,
     /// What marks the offers of transaction proofs, where a route takes them.
     proof_keys: Option<TokenKeys>,
+    /// What a person gets in a browser.
+    page: Option<Page>,
+    /// What programs that look for services are told.
+    discovery: Option<Discovery>,
+    /// What the routes say of themselves.
+    about: Vec<About>,
 }
 
 /// What the flags say of passes.
@@ -293,6 +300,9 @@ impl Settings {
             exposure: exposure(args)?,
             passes: None,
             proof_keys: None,
+            page: args.page.page(args.no_page)?,
+            discovery: args.discovery.discovery(args.no_discovery),
+            about: args.about.clone(),
         };
         wiring::http_url(&settings.upstream, "--upstream")?;
         if settings.networks.is_empty() {
@@ -628,6 +638,14 @@ fn build(
         Arc::new(ledger.clone()),
     ));
     builder = builder.finality(settings.finality);
+    if let Some(page) = &settings.page {
+        builder = builder.page(page.clone());
+    }
+    if let Some(discovery) = &settings.discovery {
+        builder = builder.discovery(discovery.clone());
+    }
+    let patterns = settings.routes.iter().map(|route| route.pattern.as_str());
+    About::check(&settings.about, patterns)?;
     if let Some((own, all)) = settings.exposure {
         builder = builder.credit(own, all);
     }
@@ -659,6 +677,13 @@ fn build(
         if let Some(meter) = setting.meter {
             // What it comes to is known only afterwards, whatever the others do.
             route = route.meter(meter).flow(PaymentFlow::Authorization);
+        }
+        if let Some(about) = settings
+            .about
+            .iter()
+            .find(|about| about.route == setting.pattern)
+        {
+            route = about.told(route);
         }
         for offer in settings.offers(setting)? {
             route = route.offer(offer);

@@ -123,9 +123,10 @@ impl Caller {
         self.known().map(|known| known.rule.name.as_str())
     }
 
-    /// Whether it may say what of a maximum is charged for this payee: whoever has
-    /// seen the payment could settle it for nothing else, its payer first of all.
-    pub(super) fn may_charge(&self, payee: &Address) -> bool {
+    /// Whether it is known to act for this payee: it says what of a maximum is charged,
+    /// which whoever has seen the payment could do otherwise, its payer first of all;
+    /// and what is sold there.
+    pub(crate) fn speaks_for(&self, payee: &Address) -> bool {
         match &self.0 {
             Who::Here => true,
             Who::Anybody => false,

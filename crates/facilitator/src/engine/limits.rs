@@ -15,7 +15,7 @@ impl EngineConfig {
     /// Refuses a metered payment of a caller who may not say what it comes to.
     pub(super) fn check_charging(&self, caller: &Caller, intent: &Intent) -> Result<(), Refusal> {
         let metered = intent.terms.scheme == Scheme::Upto;
-        if !metered || self.open_upto || caller.may_charge(&intent.terms.pay_to) {
+        if !metered || self.open_upto || caller.speaks_for(&intent.terms.pay_to) {
             return Ok(());
         }
         Err(Refusal::new(

@@ -120,6 +120,11 @@ impl Engine {
         }
     }
 
+    /// The time by its clock.
+    pub(crate) fn now(&self) -> tollway_core::Timestamp {
+        self.shared.now()
+    }
+
     /// Calls this for every event from now on. Hooks run in the engine's tasks
     /// and must not block.
     pub fn on_event(&self, hook: impl Fn(&SettlementEvent) + Send + Sync + 'static) {

@@ -7,18 +7,25 @@ use axum::BoxError;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
-use tollway_core::wire::{FacilitatorBody, SettleResponse, VerifyResponse, Version, v1};
-use tollway_core::{Refusal, SettleRequest, VerifyRequest, codes};
+use tollway_core::wire::{
+    FacilitatorBody, PaymentRequirements, SettleResponse, VerifyResponse, Version, v1,
+};
+use tollway_core::{Refusal, SettleRequest, Terms, VerifyRequest, codes};
 
 use super::body::{self, Malformed};
 use super::{Api, HttpOptions};
-use crate::EngineError;
+use crate::catalog::{self, Report};
+use crate::{Caller, EngineError};
 
 /// What callers that repeat a request name it with.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Where a seller is told what became of its extensions.
+const EXTENSION_RESPONSES: HeaderName = HeaderName::from_static("extension-responses");
 /// Room for most answers.
 const ANSWER_BYTES: usize = 384;
 
@@ -86,9 +93,40 @@ where
         idempotency_key: key,
     };
     match in_time(&api.options, api.engine.pay_for(&caller, &request)).await {
-        Ok(response) => in_version(version, response),
+        Ok(response) => {
+            let report = listed(api, &caller, &request, &response);
+            let mut answer = in_version(version, response);
+            if let Some(report) = report {
+                answer.headers_mut().insert(EXTENSION_RESPONSES, report);
+            }
+            answer
+        }
         Err(error) => Failure::from(error).answer(as_settle),
     }
+}
+
+/// What became of the resource in the list of what can be bought, where the seller
+/// says how it is used.
+fn listed(
+    api: &Api,
+    caller: &Caller,
+    request: &SettleRequest,
+    response: &SettleResponse,
+) -> Option<HeaderValue> {
+    if !catalog::is_declared(&request.payload) {
+        return None;
+    }
+    let is_open = response.error_reason.as_deref() == Some(codes::SETTLEMENT_PENDING);
+    let report = match Terms::check(PaymentRequirements::clone(&request.payload.accepted)) {
+        _ if is_open => Report::Processing,
+        _ if !response.success => return None,
+        Ok(terms) if caller.speaks_for(&terms.pay_to) => {
+            let now = api.engine.now();
+            api.catalog.list(&request.payload, &terms.pay_to, now)
+        }
+        _ => Report::Rejected("caller_not_bound_to_payee"),
+    };
+    HeaderValue::try_from(STANDARD.encode(report.to_json().to_string())).ok()
 }
 
 fn in_version(version: Version, response: SettleResponse) -> Whole {

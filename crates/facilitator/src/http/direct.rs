@@ -12,7 +12,7 @@ use http::{Method, Request, Response};
 use http_body_util::{Either, Full};
 use tower::{Service, ServiceExt as _};
 
-use super::{Api, HttpOptions, call, router};
+use super::{Api, HttpOptions, call, routes};
 use crate::Engine;
 
 /// What the service's answers carry: bytes that are there, or what a router gave.
@@ -33,9 +33,10 @@ impl std::fmt::Debug for FacilitatorService {
 
 impl FacilitatorService {
     pub(super) fn new(engine: Engine, options: HttpOptions) -> Self {
+        let api = Api::new(engine, options);
         Self {
-            router: router(engine.clone(), options.clone()),
-            api: Arc::new(Api { engine, options }),
+            router: routes(api.clone()),
+            api: Arc::new(api),
         }
     }
 }

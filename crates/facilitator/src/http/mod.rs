@@ -5,6 +5,7 @@
 //! | `POST /verify` | `{isValid, invalidReason?, invalidMessage?, payer?}` |
 //! | `POST /settle` (header `Idempotency-Key`) | `{success, errorReason?, errorMessage?, payer?, transaction, network, amount?, extra?: {settlementId}}` |
 //! | `GET /supported` | `{kinds, extensions, signers}` |
+//! | `GET /discovery/resources`, `GET /discovery/search` | what can be bought |
 //! | `GET /settlements/{id}` | `{id, status: settled \| pending \| failed, transaction?, network, amount, errorReason?}` |
 //! | `GET /health` | 200 or 503, with what is wrong |
 //! | `GET /metrics` | Prometheus text |
@@ -17,8 +18,10 @@
 mod body;
 mod call;
 mod direct;
+mod discovery;
 mod status;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -31,6 +34,7 @@ use tollway_core::codes;
 use tollway_core::json::JsonLimits;
 
 use crate::Engine;
+use crate::catalog::{BAZAAR, Catalog};
 
 pub use call::api_key;
 pub use direct::{ApiBody, FacilitatorService};
@@ -64,20 +68,37 @@ impl Default for HttpOptions {
 struct Api {
     engine: Engine,
     options: HttpOptions,
+    catalog: Arc<Catalog>,
+}
+
+impl Api {
+    fn new(engine: Engine, options: HttpOptions) -> Self {
+        Self {
+            engine,
+            options,
+            catalog: Arc::default(),
+        }
+    }
 }
 
 /// The routes. They can be nested or merged into another router.
 pub fn router(engine: Engine, options: HttpOptions) -> Router {
+    routes(Api::new(engine, options))
+}
+
+fn routes(api: Api) -> Router {
     Router::new()
         .route("/verify", post(call::verify))
         .route("/settle", post(call::settle))
         .route("/supported", get(supported))
+        .route("/discovery/resources", get(discovery::resources))
+        .route("/discovery/search", get(discovery::search))
         .route("/settlements/{id}", get(status::settlement))
         .route("/health", get(status::health))
         .route("/metrics", get(metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Api { engine, options })
+        .with_state(api)
 }
 
 /// The same as a service for any HTTP server: what is called most, `POST /verify`
@@ -88,7 +109,9 @@ pub fn service(engine: Engine, options: HttpOptions) -> FacilitatorService {
 }
 
 async fn supported(State(api): State<Api>) -> Response {
-    axum::Json(api.engine.kinds_for_others()).into_response()
+    let mut supported = api.engine.kinds_for_others();
+    supported.extensions.push(BAZAAR.to_owned());
+    axum::Json(supported).into_response()
 }
 
 async fn metrics(State(api): State<Api>) -> Response {

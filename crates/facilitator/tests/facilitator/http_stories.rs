@@ -121,7 +121,10 @@ async fn supported_names_kinds_of_both_versions_and_the_signers() {
     };
     assert!(kind(2, "eip155:84532") && kind(1, "base-sepolia"), "{json}");
     assert_eq!(json["signers"]["eip155:*"].as_array().unwrap().len(), 1);
-    assert_eq!(json["extensions"], json!(["eip2612GasSponsoring"]));
+    assert_eq!(
+        json["extensions"],
+        json!(["eip2612GasSponsoring", "bazaar"])
+    );
     let of_version_1 = json["kinds"]
         .as_array()
         .unwrap()

@@ -1,6 +1,7 @@
 //! The engine and its HTTP API, tested as a user of the crate would use them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod catalog_stories;
 mod counted_stories;
 mod crash_stories;
 mod deep_stories;

@@ -8,7 +8,7 @@ use tollway_core::wire::{Object, ResourceInfo};
 use tollway_core::{Finality, PaymentFlow, Refusal};
 
 use super::{Pattern, PatternError};
-use crate::{Meter, Offer, PassOffer};
+use crate::{Meter, Offer, PassOffer, Usage};
 
 /// What a request costs, as a function of the request says.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +51,8 @@ pub struct Route {
     pub(crate) settles_alone: bool,
     pub(crate) pass: Option<PassOffer>,
     pub(crate) meter: Option<Meter>,
+    /// What it tells programs that look for services.
+    pub(crate) usage: Option<Usage>,
 }
 
 impl Route {
@@ -68,6 +70,7 @@ impl Route {
             settles_alone: false,
             pass: None,
             meter: None,
+            usage: None,
         })
     }
 
@@ -136,6 +139,13 @@ impl Route {
     #[must_use]
     pub fn meter(mut self, meter: Meter) -> Self {
         self.meter = Some(meter);
+        self
+    }
+
+    /// Says how it is used, so that facilitators list it (extension `bazaar`).
+    #[must_use]
+    pub fn usage(mut self, usage: Usage) -> Self {
+        self.usage = Some(usage);
         self
     }
 
