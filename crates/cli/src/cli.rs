@@ -12,7 +12,7 @@ pub use crate::agent::flags::{BudgetCommand, BuyerArgs, McpArgs};
 pub use crate::check::flags::CheckArgs;
 pub use crate::commands::init::InitArgs;
 pub use crate::session::flags::SessionCommand;
-use crate::storefront::{About, DiscoverySettings, PageSettings};
+use crate::storefront::{About, AccessSettings, DiscoverySettings, PageSettings};
 use crate::{environment, exit};
 
 /// HTTP 402 payments: put a price on any route, pay it within limits, settle it on chain.
@@ -43,7 +43,7 @@ pub enum Command {
     /// Prove a gate's configuration before the first customer, or look at anybody's endpoint.
     Check(Box<CheckArgs>),
     /// Put prices on the routes of an HTTP server.
-    Gate(GateArgs),
+    Gate(Box<GateArgs>),
     /// Verify and settle payments for others.
     Facilitator(FacilitatorArgs),
     /// Make a key with which a seller may call a facilitator.
@@ -290,6 +290,9 @@ pub struct GateArgs {
     /// What programs are told: a table `gate.discovery` of the file.
     #[arg(skip)]
     pub discovery: DiscoverySettings,
+    /// Who may pay, and how often: a table `gate.access` of the file.
+    #[arg(skip)]
+    pub access: AccessSettings,
     /// What the routes say of themselves: tables `[[gate.about]]` of the file.
     #[arg(skip)]
     pub about: Vec<About>,

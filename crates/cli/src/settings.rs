@@ -109,6 +109,7 @@ impl GateArgs {
             no_discovery: self.no_discovery,
             page: file.page,
             discovery: file.discovery,
+            access: file.access,
             about: file.about,
             allow_http: self.allow_http || file.allow_http,
             config: self.config,

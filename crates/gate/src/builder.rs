@@ -12,10 +12,12 @@ use tollway_core::{Chain, Clock, Facilitator, Finality, SystemClock};
 use tollway_ledger::{GrantStore, SettlementStore};
 use url::Url;
 
+use crate::access::{Access, Guard};
 use crate::cors::Cors;
 use crate::error::shown;
 use crate::event::{Event, OnEvent};
 use crate::gate::{ChainUse, Credit, Gate, Inner, Settlements, extensions};
+use crate::hooks::Hooks;
 use crate::limits::{MAX_ASKERS, MAX_ROUTES};
 use crate::pass::{Passes, SETTLEMENTS_PATH};
 use crate::paywall::{Page, Paywall};
@@ -43,6 +45,8 @@ pub struct GateBuilder {
     credit: Option<(Decimal, Decimal)>,
     page: Option<Page>,
     discovery: Option<Discovery>,
+    access: Option<Access>,
+    hooks: Option<Arc<dyn Hooks>>,
 }
 
 impl GateBuilder {
@@ -72,6 +76,8 @@ impl GateBuilder {
             credit: None,
             page: None,
             discovery: None,
+            access: None,
+            hooks: None,
         }
     }
 
@@ -204,6 +210,21 @@ impl GateBuilder {
         self
     }
 
+    /// Says who may pay, and how often (default: everybody, as often as they like).
+    /// What was paid for is shown again however often its payer paid.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = Some(access);
+        self
+    }
+
+    /// Runs code of the seller's own at each step of a payment.
+    #[must_use]
+    pub fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
+        self.hooks = Some(hooks);
+        self
+    }
+
     /// Calls a function at every event. It must not block.
     #[must_use]
     pub fn on_event(mut self, call: impl Fn(&Event) + Send + Sync + 'static) -> Self {
@@ -279,6 +300,8 @@ impl GateBuilder {
             limits: self.limits,
             finality: self.finality,
             cors: self.origin.map(|o| cors(&o)).transpose()?,
+            guard: self.access.map(Guard::new),
+            hooks: self.hooks,
             discovery: self.discovery,
             documents: RwLock::default(),
             paywall: self.page.map(Paywall::new),

@@ -19,11 +19,13 @@ use tollway_core::{
 };
 use tollway_ledger::{ExposureCap, GrantStore, LedgerError, SettlementStore};
 
+use crate::access::Guard;
 use crate::builder::GateBuilder;
 use crate::challenge::{Challenge, declared_extensions};
 use crate::cors::Cors;
 use crate::discovery::{BAZAAR, Discovery, Document, Documents, Listed};
 use crate::event::{Event, OnEvent};
+use crate::hooks::Hooks;
 use crate::pass::{Extras, Passes, SoldPass};
 use crate::paywall::Paywall;
 use crate::proof;
@@ -203,6 +205,10 @@ pub(crate) struct Inner {
     /// How deep a transfer must lie when the gate itself looks.
     pub finality: Finality,
     pub cors: Option<Cors>,
+    /// Who may pay, and how often.
+    pub guard: Option<Guard>,
+    /// The seller's own code at each step.
+    pub hooks: Option<Arc<dyn Hooks>>,
     /// What programs that look for services are told, and as they are told it.
     pub discovery: Option<Discovery>,
     pub documents: RwLock<Documents>,

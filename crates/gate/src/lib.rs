@@ -37,6 +37,7 @@
 //! another server, and [`RemoteFacilitator`] settles over HTTP.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod access;
 mod answer;
 mod body;
 mod builder;
@@ -49,6 +50,7 @@ mod error;
 mod event;
 mod flow;
 mod gate;
+mod hooks;
 mod hygiene;
 mod limits;
 mod meter;
@@ -64,6 +66,7 @@ mod route;
 mod service;
 mod tunnel;
 
+pub use access::{Access, AccessError};
 pub use body::{Body, BoxError, boxed, empty, full};
 pub use builder::GateBuilder;
 pub use charge::Charge;
@@ -71,6 +74,7 @@ pub use discovery::{Discovery, Usage, UsageError};
 pub use error::{BuildError, StartError};
 pub use event::{Event, OnEvent};
 pub use gate::{Gate, StartReport};
+pub use hooks::{HookedPayment, Hooks, Step};
 pub use limits::Limits;
 pub use meter::Meter;
 pub use offer::Offer;

@@ -383,6 +383,13 @@ async fn opened_by_pass<E>(
 where
     E: Send + 'static,
 {
+    if let Some(Err(denied)) = gate
+        .guard
+        .as_ref()
+        .map(|guard| guard.is_listed(&opened.payer))
+    {
+        return Ok(decorated(gate, denied.answer()));
+    }
     let mut request = request;
     let headers = request.headers_mut();
     hygiene::clean_paid_request(headers);
@@ -481,6 +488,10 @@ async fn bought(
         }
         Err(refusal) => return Err(rejected(Rejection::malformed(refusal))),
     };
+    if let Some(guard) = &gate.guard {
+        let from = guard.from(&parts.extensions, gate.now());
+        from.map_err(|denied| denied.answer())?;
+    }
     if hygiene::wants_upgrade(&parts.headers) {
         return Err(answer::problem(
             StatusCode::BAD_REQUEST,

@@ -12,8 +12,8 @@ use tollway_core::wire::PaymentRequirements;
 use tollway_core::{Chain, Facilitator, Family, Finality, Network, PaymentFlow, Refusal};
 use tollway_facilitator::Engine;
 use tollway_gate::{
-    Discovery, Gate, GateBuilder, Offer, Page, Passes, Pattern, Proxy, RemoteFacilitator, Route,
-    StartError, TokenKeys,
+    Access, Discovery, Gate, GateBuilder, Offer, Page, Passes, Pattern, Proxy, RemoteFacilitator,
+    Route, StartError, TokenKeys,
 };
 use tollway_ledger::{EngineLock, Store};
 use tower::Layer;
@@ -148,6 +148,8 @@ pub struct Settings {
     page: Option<Page>,
     /// What programs that look for services are told.
     discovery: Option<Discovery>,
+    /// Who may pay, and how often.
+    access: Option<Access>,
     /// What the routes say of themselves.
     about: Vec<About>,
 }
@@ -302,6 +304,7 @@ impl Settings {
             proof_keys: None,
             page: args.page.page(args.no_page)?,
             discovery: args.discovery.discovery(args.no_discovery),
+            access: args.access.access()?,
             about: args.about.clone(),
         };
         wiring::http_url(&settings.upstream, "--upstream")?;
@@ -643,6 +646,9 @@ fn build(
     }
     if let Some(discovery) = &settings.discovery {
         builder = builder.discovery(discovery.clone());
+    }
+    if let Some(access) = &settings.access {
+        builder = builder.access(access.clone());
     }
     let patterns = settings.routes.iter().map(|route| route.pattern.as_str());
     About::check(&settings.about, patterns)?;

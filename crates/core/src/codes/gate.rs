@@ -23,5 +23,8 @@ codes! {
     TOKEN_EXPIRED = "token_expired": "The access token's time is over; buy a new one.",
     TOKEN_USED_UP = "token_used_up": "All requests of the access token are made; buy a new one.",
     TOKEN_REVOKED = "token_revoked": "The payment of the access token failed; buy a new one.",
+    PAYER_REFUSED = "payer_refused": "The seller takes no payments of this payer; nothing was charged.",
+    PAYER_RATE_LIMITED = "payer_rate_limited": "This payer pays more often than the seller allows; ask again with the same payment later.",
+    ADDRESS_RATE_LIMITED = "address_rate_limited": "More paying requests come from this address than the seller allows; ask again with the same payment later.",
     ACCESS_DENIED = "access_denied": "A rule of the server refused access.",
 }

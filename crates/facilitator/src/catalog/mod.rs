@@ -99,7 +99,7 @@ impl Catalog {
             .iter()
             .filter(|((_, at), entry)| wanted.fits((at, entry)));
         let mut fitting: Vec<(&Key, &Entry)> = fitting.collect();
-        fitting.sort_by(|(_, a), (_, b)| b.updated.cmp(&a.updated));
+        fitting.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.updated));
         let total = fitting.len();
         let page = fitting.into_iter().skip(page.offset).take(page.limit);
         (

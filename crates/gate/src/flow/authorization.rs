@@ -17,6 +17,7 @@ use crate::body::Body;
 use crate::crash::durably;
 use crate::event::Event;
 use crate::gate::{Active, Inner};
+use crate::hooks::{self, Step};
 use crate::limits::SETTLE_MARGIN;
 use crate::pass::TOLLWAY_PASS;
 use crate::purchase::Purchase;
@@ -61,6 +62,10 @@ pub(super) async fn serve(mut work: Work, record: GrantRecord, active: Active) -
             return answer::refusal(StatusCode::BAD_GATEWAY, &refusal);
         }
     };
+    if let Err(refusal) = hooks::before(&gate, &purchase, Step::Settle).await {
+        give_back(&gate, &record, refusal.code()).await;
+        return answer::refusal(StatusCode::FORBIDDEN, &refusal);
+    }
     if let Err(error) = store(&gate, &purchase, &record, &held).await {
         give_back(&gate, &record, codes::LEDGER_UNAVAILABLE).await;
         return ledger_failed(&error);
@@ -262,6 +267,7 @@ pub(super) async fn end(
                 payer: purchase.intent.identity.payer.to_string(),
                 amount: purchase.terms.amount,
             });
+            hooks::settled(gate, purchase, &receipt);
             Ok((receipt, pass))
         }
         Settled::No {
@@ -279,6 +285,7 @@ pub(super) async fn end(
                 let _ = gate.noted(kept);
             }
             refuse(gate, record, refusal.code(), refusal.message(), reclaimable).await;
+            hooks::failed(gate, purchase, Step::Settle, &refusal);
             let response = match refusal.code() {
                 codes::DUPLICATE_SETTLEMENT => answer::duplicate(purchase.version, &receipt),
                 code if codes::is_early_proof(code) => not_taken(gate, purchase, refusal),

@@ -37,10 +37,12 @@ use tollway_core::{FacilitatorError, PaymentFlow, Refusal, VerifyRequest, codes}
 use tollway_ledger::{Claim, GrantRecord, LedgerError, NewGrant};
 
 use self::settle::Order;
+use crate::access::Denied;
 use crate::body::{self, Body};
 use crate::crash::durably;
 use crate::event::Event;
 use crate::gate::{Active, Inner};
+use crate::hooks::{self, Step};
 use crate::proxy::HasPlace;
 use crate::purchase::{Purchase, Rejection};
 use crate::{answer, challenge, hygiene};
@@ -108,6 +110,9 @@ impl Work {
                     "Too many payments are being handled; ask again with the same payment.",
                 );
             };
+            if let Some(response) = not_let_in(&self.gate, &self.purchase) {
+                return response;
+            }
             if self.purchase.is_verified_first()
                 && let Err(response) = verify(&self.gate, &self.purchase).await
             {
@@ -178,8 +183,39 @@ async fn claim(
     Ok(Some((record, active)))
 }
 
+/// The answer to whose payments the seller does not take: before anybody is asked,
+/// and never to what was paid already.
+fn not_let_in(gate: &Inner, purchase: &Purchase) -> Option<Response<Body>> {
+    let payer = purchase.intent.identity.payer.as_str();
+    let denied = gate.guard.as_ref()?.is_let_in(payer, gate.now()).err()?;
+    Some(kept_out(gate, purchase, &denied))
+}
+
+/// The answer to who is not let in; it holds no terms.
+fn kept_out(gate: &Inner, purchase: &Purchase, denied: &Denied) -> Response<Body> {
+    gate.emit(&Event::Refused {
+        grant: None,
+        route: purchase.sale.pattern.clone(),
+        code: denied.code().to_owned(),
+    });
+    denied.answer()
+}
+
+/// A hook of the seller's refused.
+fn hook_refused(gate: &Inner, purchase: &Purchase, refusal: &Refusal) -> Response<Body> {
+    gate.emit(&Event::Refused {
+        grant: None,
+        route: purchase.sale.pattern.clone(),
+        code: refusal.code().to_owned(),
+    });
+    answer::refusal(StatusCode::FORBIDDEN, refusal)
+}
+
 /// Asks the facilitator whether the payment would settle now.
 async fn verify(gate: &Inner, purchase: &Purchase) -> Result<(), Response<Body>> {
+    if let Err(refusal) = hooks::before(gate, purchase, Step::Verify).await {
+        return Err(hook_refused(gate, purchase, &refusal));
+    }
     if purchase.is_proof() && gate.now() >= purchase.intent.deadline {
         let over = Refusal::new(
             codes::INVALID_EXACT_EVM_TXID_REFERENCE,
@@ -204,7 +240,11 @@ async fn verify(gate: &Inner, purchase: &Purchase) -> Result<(), Response<Body>>
                 network: purchase.terms.network.clone(),
                 amount: purchase.terms.amount,
             });
-            Ok(())
+            hooks::verified(gate, purchase);
+            let payer = purchase.intent.identity.payer.as_str();
+            let guard = gate.guard.as_ref();
+            let counted = guard.map_or(Ok(()), |guard| guard.count(payer, gate.now()));
+            counted.map_err(|denied| kept_out(gate, purchase, &denied))
         }
         Ok(Ok(verdict)) => Err(invalid(gate, purchase, verdict)),
         Ok(Err(error)) => Err(no_verdict(&error)),
@@ -224,7 +264,9 @@ fn invalid(gate: &Inner, purchase: &Purchase, verdict: VerifyResponse) -> Respon
         .unwrap_or_else(|| {
             "The facilitator refused the payment; correct it and try again.".to_owned()
         });
-    not_taken(gate, purchase, Refusal::foreign(code, message))
+    let refusal = Refusal::foreign(code, message);
+    hooks::failed(gate, purchase, Step::Verify, &refusal);
+    not_taken(gate, purchase, refusal)
 }
 
 /// The terms again, with a facilitator's reason. A transaction that only has to wait,

@@ -21,12 +21,13 @@ use super::authorization::{end, give_back, release_surely};
 use super::keeper::{has_ended, taken};
 use super::repeat::wait;
 use super::settle::{Order, Settled, Settling, failed_receipt};
-use super::{MAX_CLAIMS, background, claim, ledger_failed, not_taken, verify};
+use super::{MAX_CLAIMS, background, claim, ledger_failed, not_let_in, not_taken, verify};
 use crate::answer;
 use crate::body::{self, Body};
 use crate::crash::durably;
 use crate::event::Event;
 use crate::gate::{Active, Inner};
+use crate::hooks::{self, Step};
 use crate::pass::{Passes, SoldPass};
 use crate::purchase::{BACKGROUND, Purchase};
 
@@ -93,6 +94,9 @@ impl Sale {
                     "Too many payments are being handled; post the same payment again.",
                 ));
             };
+            if let Some(response) = not_let_in(gate, &self.purchase) {
+                return Ok(response);
+            }
             verify(gate, &self.purchase).await.map_err(Failed::Answer)?;
             if let Some(cap) = self.cap().await {
                 match self.issue(cap).await? {
@@ -262,6 +266,10 @@ impl Sale {
         active: Active,
     ) -> Result<Response<Body>, Failed> {
         let gate = &self.gate;
+        if let Err(refusal) = hooks::before(gate, &self.purchase, Step::Settle).await {
+            give_back(gate, &record, refusal.code()).await;
+            return Ok(answer::refusal(StatusCode::FORBIDDEN, &refusal));
+        }
         let settling = durably!("settling", gate.grants.settling(&record.id, gate.now()));
         if let Err(error) = gate.noted(settling) {
             give_back(gate, &record, codes::LEDGER_UNAVAILABLE).await;
@@ -369,5 +377,6 @@ async fn paid(
         payer: purchase.intent.identity.payer.to_string(),
         amount: purchase.terms.amount,
     });
+    hooks::settled(gate, purchase, &receipt);
     Ok(receipt)
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::Response;
+use http::{Response, StatusCode};
 use tollway_core::wire::SettleResponse;
 use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, PassRecord, StoredAnswer};
 
@@ -17,9 +17,14 @@ use crate::body::Body;
 use crate::crash::durably;
 use crate::event::Event;
 use crate::gate::{Active, Inner};
+use crate::hooks::{self, Step};
 use crate::purchase::Purchase;
 
 pub(super) async fn serve(work: Work, record: GrantRecord, active: Active) -> Response<Body> {
+    if let Err(refusal) = hooks::before(&work.gate, &work.purchase, Step::Settle).await {
+        give_back(&work.gate, &record, refusal.code()).await;
+        return answer::refusal(StatusCode::FORBIDDEN, &refusal);
+    }
     let settling = durably!(
         "settling",
         work.gate.grants.settling(&record.id, work.gate.now())
@@ -76,6 +81,15 @@ async fn paid(
                 "paid",
                 gate.grants.remember_receipt(&record.id, &value, gate.now())
             );
+            hooks::settled(gate, purchase, &receipt);
+            if let Some(guard) = gate
+                .guard
+                .as_ref()
+                .filter(|_| !purchase.is_verified_first())
+            {
+                // What is paid is served, however often.
+                let _ = guard.count(purchase.intent.identity.payer.as_str(), gate.now());
+            }
             match gate.noted(kept) {
                 Ok(()) => Ok((evidence, receipt)),
                 Err(_) => Err(answer::pending(purchase.version, &receipt)),

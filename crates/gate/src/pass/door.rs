@@ -82,6 +82,10 @@ async fn bought(
     request: Request<Body>,
 ) -> Result<Response<Body>, Response<Body>> {
     let (parts, body) = request.into_parts();
+    if let Some(guard) = &gate.guard {
+        let from = guard.from(&parts.extensions, gate.now());
+        from.map_err(|denied| denied.answer())?;
+    }
     let wanted = parts.uri.query().and_then(wanted_route);
     let bytes = read_body(gate, body, JsonLimits::BODY.max_bytes).await?;
     let malformed = |refusal: Refusal| answer::refusal(StatusCode::BAD_REQUEST, &refusal);

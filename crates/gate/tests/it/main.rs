@@ -3,11 +3,13 @@
 
 mod support;
 
+mod access;
 mod bodies;
 mod browsers;
 mod crashes;
 mod discovery;
 mod doors;
+mod hooks;
 mod identifiers;
 mod metered;
 mod outcomes;
