@@ -40,6 +40,7 @@ async function main() {
   if (values.list) return runs.forEach(({ id }) => console.log(id));
   if (runs.length === 0) throw new Error("no case has such a name; see --list");
   if (runs.some((run) => !run.baseline)) (await import("./lib/tollway.mjs")).ensureTollway();
+  if (runs.some((run) => run.alloy)) (await import("./lib/alloy.mjs")).ensureAlloy();
   if (runs.some((run) => run.browser)) (await import("./lib/browser.mjs")).ensureBrowser();
   const { runAll } = await import("./lib/runner.mjs");
   const { passed, failed } = await runAll(runs, { jobs: Number(values.jobs) });

@@ -41,4 +41,5 @@ mod secrets;
 #[cfg(feature = "starknet-node")]
 mod sessions;
 mod shown;
+mod tools;
 mod two_copies;

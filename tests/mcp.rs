@@ -1,88 +1,17 @@
 //! An agent spends its owner's money by tools, and can do nothing else with it.
 
-use rmcp::model::{CallToolRequestParams, CallToolResult};
-use rmcp::service::{RoleClient, RunningService};
-use rmcp::{ServiceError, ServiceExt as _};
 use serde_json::{Value, json};
 
-use crate::harness::town::{BUYER, Town, strings};
+use crate::harness::mcp::{Agent, args};
+use crate::harness::town::{BUYER, Town};
 use crate::harness::upstream::{GOODS, Upstream};
 use crate::harness::{Program, raw};
-
-type Client = RunningService<RoleClient, ()>;
-
-/// Another program's MCP client, and the process that it started.
-struct Agent {
-    client: Client,
-    _process: tokio::process::Child,
-}
-
-async fn policy(town: &Town, flags: &[&str]) {
-    let mut args = vec!["budget", "set", "--agent", "robot"];
-    args.extend(flags);
-    town.run(&args).await.exits(0);
-}
-
-fn args(town: &Town, more: &[&str]) -> Vec<String> {
-    let mut args = strings(&[
-        "mcp",
-        "--agent",
-        "robot",
-        "--key-file",
-        &town.arg("buyer.key"),
-    ]);
-    args.extend(strings(&["--ledger", &town.ledger("payer.db")]));
-    args.extend(strings(more));
-    args
-}
-
-impl Agent {
-    async fn start(town: &Town) -> Self {
-        let mut command = town.command(&args(town, &[]));
-        command.stdin(std::process::Stdio::piped());
-        let mut process = command.spawn().unwrap();
-        let pipes = (
-            process.stdout.take().unwrap(),
-            process.stdin.take().unwrap(),
-        );
-        let client = ().serve(pipes).await.unwrap();
-        Self {
-            client,
-            _process: process,
-        }
-    }
-
-    async fn call(
-        &self,
-        tool: &'static str,
-        arguments: Value,
-    ) -> Result<CallToolResult, ServiceError> {
-        let arguments = arguments.as_object().unwrap().clone();
-        let call = CallToolRequestParams::new(tool).with_arguments(arguments);
-        self.client.call_tool(call).await
-    }
-
-    /// What a tool says, and whether it is an error.
-    async fn told(&self, tool: &'static str, arguments: Value) -> (bool, Value) {
-        let result = self.call(tool, arguments).await.unwrap();
-        let said = result.structured_content.unwrap();
-        let text = result.content[0].as_text().unwrap();
-        assert_eq!(serde_json::from_str::<Value>(&text.text).unwrap(), said);
-        (result.is_error == Some(true), said)
-    }
-
-    async fn refusal(&self, arguments: Value) -> String {
-        let (is_error, said) = self.told("pay_and_fetch", arguments).await;
-        assert!(is_error, "{said}");
-        said["code"].as_str().unwrap().to_owned()
-    }
-}
 
 #[tokio::test]
 async fn an_agent_looks_pays_and_stops_at_its_budget_by_its_tools() {
     let town = Town::new().await;
     let (_gate, gate) = town.gate(&[]).await;
-    policy(&town, &["--host", "127.0.0.1", "--total", "0.02"]).await;
+    Agent::policy(&town, &["--host", "127.0.0.1", "--total", "0.02"]).await;
     let agent = Agent::start(&town).await;
     let url = |n: u32| json!({"url": format!("{gate}/paid/weather?n={n}")});
 
@@ -118,7 +47,7 @@ async fn no_tool_raises_a_limit_or_shows_a_key() {
     let town = Town::new().await;
     let (_gate, gate) = town.gate(&[]).await;
     let url = format!("{gate}/paid/weather");
-    policy(
+    Agent::policy(
         &town,
         &["--host", "127.0.0.1", "--total", "1", "--per-call", "0.005"],
     )
@@ -154,7 +83,7 @@ async fn no_tool_raises_a_limit_or_shows_a_key() {
     town.nothing_was_paid();
 
     // The owner's word counts, and even then no secret is shown.
-    policy(&town, &["--per-call", "0.01"]).await;
+    Agent::policy(&town, &["--per-call", "0.01"]).await;
     let agent = Agent::start(&town).await;
     let mut said = String::new();
     for tool in ["pay_and_fetch", "look_at_price"] {
@@ -189,7 +118,7 @@ async fn town_that_asks(body: String) -> Town {
         ..Default::default()
     })
     .await;
-    policy(&town, &["--host", "127.0.0.1", "--total", "1"]).await;
+    Agent::policy(&town, &["--host", "127.0.0.1", "--total", "1"]).await;
     town
 }
 
@@ -258,7 +187,7 @@ async fn what_a_server_writes_into_terms_and_refusals_stands_apart() {
 #[tokio::test]
 async fn an_agent_is_not_led_into_its_owners_network() {
     let town = Town::new().await;
-    policy(&town, &["--total", "1"]).await;
+    Agent::policy(&town, &["--total", "1"]).await;
     let agent = Agent::start(&town).await;
     let port = url::Url::parse(town.upstream.url())
         .unwrap()
@@ -292,7 +221,7 @@ async fn an_agent_is_not_led_into_its_owners_network() {
 #[tokio::test]
 async fn an_agent_without_a_budget_gets_no_tools() {
     let town = Town::new().await;
-    policy(&town, &["--per-call", "0.01"]).await;
+    Agent::policy(&town, &["--per-call", "0.01"]).await;
     let done = town.run(&args(&town, &[])).await.exits(2);
     assert!(done.stderr.contains("has no budget"), "{}", done.stderr);
 }
@@ -301,7 +230,7 @@ async fn an_agent_without_a_budget_gets_no_tools() {
 async fn over_http_only_this_machine_and_only_with_the_token() {
     let town = Town::new().await;
     let (_gate, gate) = town.gate(&[]).await;
-    policy(&town, &["--host", "127.0.0.1", "--total", "1"]).await;
+    Agent::policy(&town, &["--host", "127.0.0.1", "--total", "1"]).await;
     let open = town
         .run(&args(&town, &["--listen", "0.0.0.0:0"]))
         .await

@@ -1,9 +1,12 @@
-// What unmodified chain libraries ask of a chain. anvil answers it, so ours must.
+// What unmodified chain libraries (viem, ethers and alloy) ask of a chain. anvil answers it, so ours must.
 import { strict as assert } from "node:assert";
 import { Contract, ContractFactory, JsonRpcProvider, Wallet } from "ethers";
 import { createPublicClient, createWalletClient, http, parseEther, parseSignature } from "viem";
 import { generatePrivateKey, privateKeyToAccount, privateKeyToAddress } from "viem/accounts";
+import { alloyBinary } from "../lib/alloy.mjs";
 import { dollar } from "../lib/chain.mjs";
+import { expectMoved } from "../lib/expect.mjs";
+import { Process } from "../lib/process.mjs";
 import { baselineCase } from "./case.mjs";
 
 const DOMAIN_TYPES = {
@@ -128,11 +131,24 @@ async function ethers(test) {
     assert.equal(await provider.getBalance(signer.address), parseEther("1"));
     const { maxFeePerGas } = await provider.getFeeData();
     assert.ok(maxFeePerGas > 0n);
+    const history = await provider.send("eth_feeHistory", ["0x2", "latest", [25, 75]]);
+    assert.ok(history.baseFeePerGas.length >= 2 && history.reward.every((block) => block.length === 2));
 
     const friend = privateKeyToAddress(generatePrivateKey());
+    assert.equal(await provider.estimateGas({ from: signer.address, to: friend, value: 7n }), 21_000n);
     const sent = await (await wallet.sendTransaction({ to: friend, value: 7n })).wait(1, 20_000);
     assert.equal(sent.status, 1);
     assert.equal(await provider.getBalance(friend), 7n);
+    const mined = await provider.getBlock(sent.blockNumber, true);
+    assert.equal(mined.hash, sent.blockHash);
+    assert.ok(mined.prefetchedTransactions.some(({ hash }) => hash === sent.hash));
+    assert.equal((await provider.getBlock(mined.hash)).number, mined.number);
+
+    // A transaction that the library only signs.
+    const filled = await wallet.populateTransaction({ to: friend, value: 7n });
+    const raw = await provider.broadcastTransaction(await wallet.signTransaction(filled));
+    assert.equal((await raw.wait(1, 20_000)).status, 1);
+    assert.equal(await provider.getBalance(friend), 14n);
 
     const fresh = await new ContractFactory(dollar.abi, dollar.bytecode, wallet).deploy();
     await fresh.waitForDeployment();
@@ -147,9 +163,39 @@ async function ethers(test) {
     const found = await token.queryFilter(token.filters.Transfer(null, test.payTo), receipt.blockNumber, "latest");
     assert.deepEqual(found.map(({ transactionHash, args }) => [transactionHash, args.value]), [[receipt.hash, 10_000n]]);
     assert.equal(await token.balanceOf(test.payTo), 10_000n);
+
+    // State overrides: the call sees code that is not there.
+    const override = { [network.token]: { code: "0x602a60005260206000f3" } };
+    const answer = await provider.send("eth_call", [{ to: network.token, data: "0x313ce567" }, "latest", override]);
+    assert.equal(BigInt(answer), 42n);
   } finally {
     provider.destroy();
   }
 }
 
-export const cases = [baselineCase("viem", viem), baselineCase("ethers", ethers)];
+/** A program over alloy's provider checks what it is answered; what it paid is read here. */
+async function alloy(test) {
+  const { chain, network } = test;
+  const buyer = await chain.buyer();
+  await chain.fuel(buyer.address);
+  const asked = {
+    url: chain.url,
+    chainId: network.chainId,
+    key: buyer.key,
+    token: network.token,
+    dollars: String(buyer.amount),
+    payTo: test.payTo,
+    friend: privateKeyToAddress(generatePrivateKey()),
+  };
+  const program = test.own(new Process("alloy", alloyBinary, [], { env: { INTEROP: JSON.stringify(asked) } }));
+  const { code, stdout, stderr } = await program.result(60_000);
+  assert.equal(code, 0, stderr);
+  const { transaction } = JSON.parse(stdout);
+  await expectMoved(test, { transaction, buyer, amount: 10_000n });
+}
+
+export const cases = [
+  baselineCase("viem", viem),
+  baselineCase("ethers", ethers),
+  { ...baselineCase("alloy", alloy), alloy: true },
+];

@@ -15,6 +15,7 @@ export function expand(cases) {
       kind,
       network,
       browser: each.browser ?? false,
+      alloy: each.alloy ?? false,
       id: `${each.name}/${kind}/${network}`,
       baseline: each.baseline && kind === "anvil",
     }));

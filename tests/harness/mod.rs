@@ -2,6 +2,7 @@
 
 pub mod buyer;
 pub mod chaos;
+pub mod mcp;
 pub mod program;
 pub mod raw;
 pub mod town;

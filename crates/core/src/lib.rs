@@ -26,6 +26,7 @@ mod facilitator;
 pub mod header;
 mod id;
 pub mod json;
+pub mod mcp;
 pub mod mistake;
 pub mod money;
 mod network;

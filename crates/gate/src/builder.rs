@@ -330,7 +330,8 @@ impl GateBuilder {
 fn base_url(text: &str) -> Result<String, BuildError> {
     let wrong = || BuildError::BaseUrl(shown(text));
     let url = Url::parse(text).map_err(|_| wrong())?;
-    let fits = matches!(url.scheme(), "http" | "https")
+    // Tools are named below mcp://tool.
+    let fits = matches!(url.scheme(), "http" | "https" | "mcp")
         && url.host_str().is_some()
         && url.query().is_none()
         && url.fragment().is_none()

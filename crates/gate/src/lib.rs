@@ -64,6 +64,7 @@ mod redeemers;
 mod remote;
 mod route;
 mod service;
+mod tools;
 mod tunnel;
 
 pub use access::{Access, AccessError};
@@ -84,3 +85,4 @@ pub use proxy::{ClientAddress, Proxy, ProxyBuilder, ProxyError};
 pub use remote::{RemoteBuilder, RemoteError, RemoteFacilitator};
 pub use route::{PathError, Pattern, PatternError, Quote, Route};
 pub use service::{GateLayer, GateService};
+pub use tools::ToolCall;

@@ -50,6 +50,7 @@ mod rules;
 mod settings;
 mod sign;
 mod token;
+mod tools;
 mod transport;
 mod verdict;
 
@@ -74,3 +75,4 @@ pub use reconcile::{ChainReconciler, EXPIRY_MARGIN, Reconciled, Reconciler};
 pub use request::PayRequest;
 pub use settings::Patience;
 pub use token::{AccessToken, KeptToken, MemoryTokens, Pass, TokenDirectory, TokenStore};
+pub use tools::{PaidCall, ToolCall};

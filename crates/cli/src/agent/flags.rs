@@ -81,6 +81,10 @@ pub struct McpArgs {
     /// Who pays, and within which limits.
     #[command(flatten)]
     pub buyer: BuyerArgs,
+    /// Offer the tools of another server (streamable HTTP) too, as NAME__TOOL, and pay for them within the
+    /// policy, whose hosts it must be one of; may be repeated.
+    #[arg(long, value_name = "NAME=URL")]
+    pub connect: Vec<String>,
     /// Serve streamable HTTP at /mcp of this address of this machine, instead of standard input and output.
     #[arg(long, value_name = "127.0.0.1:PORT")]
     pub listen: Option<String>,

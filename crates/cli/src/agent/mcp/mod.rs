@@ -6,6 +6,7 @@
 //! its own, marked as theirs.
 
 mod http;
+mod remote;
 mod tools;
 mod words;
 
@@ -20,6 +21,7 @@ use crate::buyer::{self, OpenBuyer};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 
+use remote::Remote;
 pub use tools::Tools;
 
 /// Runs it.
@@ -35,7 +37,11 @@ pub async fn run(args: McpArgs, environment: &Environment) -> Result<Exit, Failu
     let opened = buyer::open(&args.buyer, Some(&agent), None, environment).await?;
     reconcile(&opened.payer).await;
     let OpenBuyer { payer, ledger } = opened;
-    let tools = Tools::new(payer, ledger.clone(), Arc::new(agent));
+    let mut remotes = Vec::new();
+    for server in &args.connect {
+        remotes.push(Remote::connect(server).await?);
+    }
+    let tools = Tools::new(payer, ledger.clone(), Arc::new(agent), remotes);
     let ended = match &args.listen {
         Some(address) => http::serve(address, args.token_file.as_deref(), tools, environment).await,
         None => over_stdio(tools).await,

@@ -15,8 +15,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tollway_ledger::Store;
-use tollway_payer::{PayError, PayRequest, Payer};
+use tollway_payer::{LayerError, PayError, PayRequest, Payer, code};
 
+use super::remote::Remote;
 use super::words;
 use crate::agent::{Agent, budget};
 use crate::delivered::{self, Delivered, Undelivered};
@@ -40,6 +41,7 @@ pub struct Tools {
     payer: Payer,
     ledger: Store,
     agent: Arc<Agent>,
+    remotes: Arc<Vec<Remote>>,
 }
 
 /// What `look_at_price` and `pay_and_fetch` take.
@@ -69,12 +71,44 @@ struct Listed {
 
 impl Tools {
     /// Tools of one agent.
-    pub const fn new(payer: Payer, ledger: Store, agent: Arc<Agent>) -> Self {
+    pub fn new(payer: Payer, ledger: Store, agent: Arc<Agent>, remotes: Vec<Remote>) -> Self {
         Self {
             payer,
             ledger,
             agent,
+            remotes: Arc::new(remotes),
         }
+    }
+
+    /// A tool of another server, if it is one.
+    async fn elsewhere(&self, name: &str, arguments: Value) -> Option<CallToolResult> {
+        let mut known = self.remotes.iter();
+        let (remote, tool) = known.find_map(|one| Some((one, one.tool_of(name)?)))?;
+        let arguments = match arguments {
+            Value::Object(arguments) => arguments,
+            _ => Map::new(),
+        };
+        let called = self
+            .payer
+            .call_tool(remote.url(), tool, arguments, remote.caller());
+        Some(match called.await {
+            Ok(call) => {
+                let (payment, reason) = words::payment(call.payment.as_ref());
+                let outcome = if payment.is_null() { "free" } else { "paid" };
+                answer(&json!({
+                    "outcome": outcome,
+                    "payment": payment,
+                    "from_server": {"reason": reason, "result": call.result},
+                }))
+            }
+            Err(LayerError::Pay(error)) => refused(&error),
+            Err(LayerError::Inner(error)) => wrong(&json!({
+                "outcome": "failed",
+                "code": code::REQUEST_FAILED,
+                "message": "The server of the tool cannot be reached, or its answer cannot be read; nothing was paid. Try again later.",
+                "from_server": {"message": error.to_string()},
+            })),
+        })
     }
 
     async fn look(&self, wanted: Wanted) -> CallToolResult {
@@ -167,7 +201,9 @@ impl ServerHandler for Tools {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, rmcp::ErrorData> {
-        Ok(ListToolsResult::with_all_items(all()))
+        let mut tools = all();
+        tools.extend(self.remotes.iter().flat_map(Remote::tools));
+        Ok(ListToolsResult::with_all_items(tools))
     }
 
     async fn call_tool(
@@ -184,10 +220,13 @@ impl ServerHandler for Tools {
                 self.budget().await
             }
             "history" => self.history(arguments(given)?).await,
-            _ => {
-                let message = "There is no tool of that name; list the tools.";
-                return Err(rmcp::ErrorData::invalid_params(message, None));
-            }
+            name => match self.elsewhere(name, given).await {
+                Some(result) => result,
+                None => {
+                    let message = "There is no tool of that name; list the tools.";
+                    return Err(rmcp::ErrorData::invalid_params(message, None));
+                }
+            },
         };
         Ok(result.into())
     }
