@@ -5,6 +5,7 @@ import { HTTPFacilitatorClient } from "@x402/core/server";
 import { expectBalances, expectDelivered, expectMoved, expectPaid, expectReceipt } from "../lib/expect.mjs";
 import { outcomeOf } from "../lib/http-text.mjs";
 import { price } from "../lib/networks.mjs";
+import { keyFile } from "../lib/tollway.mjs";
 import { baselineCase, paidPath, tollwayCase } from "./case.mjs";
 import { spoiltPermit2 } from "./payments.mjs";
 
@@ -29,6 +30,12 @@ async function bought(test, facilitator, { scheme = "exact", approved = true, sp
 
 const ours = (test) => test.tollway.facilitator();
 const official = (test) => test.officialFacilitator();
+
+/** Ours, with the account that pays for approvals. */
+async function helping(test) {
+  const helper = await test.chain.signer();
+  return test.tollway.facilitator({ flags: ["--helper-key-file", keyFile(test.directory, helper.key), "--max-help-per-day", "0.5"] });
+}
 
 const pays = (facilitator, options) => async (test) => {
   const { outcome, buyer, server } = await bought(test, facilitator, options);
@@ -145,12 +152,12 @@ async function ourOwnPair(test) {
 }
 
 /** Our payer buys from the official server; the facilitator behind it is the official one or ours. */
-const ourPayerPays = (facilitator, { scheme = "exact", approved = true, sponsoring, due, moved = price.atomic } = {}) => async (test) => {
+const ourPayerPays = (facilitator, { scheme = "exact", approved = true, sponsoring, due, moved = price.atomic, flags = [] } = {}) => async (test) => {
   const [{ url }, buyer] = await Promise.all([facilitator(test), test.chain.buyer()]);
   if (approved) await test.chain.approvePermit2(buyer);
   const options = { facilitator: url, network: test.network.caip2, scheme, sponsoring, due, amount: amountOf(test.network) };
   const server = await test.server("permit2-express.mjs", options);
-  const paid = await test.tollway.pay(server.url + paidPath, { key: buyer.key, flags: ["-i"] });
+  const paid = await test.tollway.pay(server.url + paidPath, { key: buyer.key, flags: ["-i", ...flags] });
   assert.equal(paid.code, 0, `exit ${paid.code}: ${paid.stderr}`);
   const outcome = outcomeOf(paid);
   expectDelivered(test, outcome);
@@ -192,6 +199,8 @@ export const cases = [
   ...everywhere("permit2-exact", pays),
   tollwayCase("facilitator-permit2-exact-sei", pays(ours), ["sei-testnet"]),
   ...everywhere("permit2-exact-permit-sponsored", pays, { approved: false, sponsoring: "permit" }),
+  baselineCase("permit2-exact-approval-sponsored", pays(official, { approved: false, sponsoring: "approval" })),
+  tollwayCase("facilitator-permit2-exact-approval-sponsored", pays(helping, { approved: false, sponsoring: "approval" })),
   ...everywhere("permit2-without-allowance-is-412", lacksAllowance),
   ...everywhere("permit2-upto", pays, { scheme: "upto", due: "1234", moved: 1_234n }),
   ...everywhere("permit2-upto-whole", pays, { scheme: "upto" }),
@@ -206,6 +215,8 @@ export const cases = [
   tollwayCase("gate-upto-metered-stream", gateMetered({ events: 3 }, { terms: "; meter=$0.001/event", moved: 3_000n })),
   tollwayCase("payer-permit2-exact", ourPayerPays(official)),
   tollwayCase("payer-permit2-exact-permit-sponsored", ourPayerPays(official, { approved: false, sponsoring: "permit" })),
+  tollwayCase("payer-permit2-exact-approval-sponsored", ourPayerPays(official, { approved: false, sponsoring: "approval", flags: ["--approve"] })),
+  tollwayCase("payer-permit2-exact-approval-sponsored-our-facilitator", ourPayerPays(helping, { approved: false, sponsoring: "approval", flags: ["--approve"] })),
   tollwayCase("payer-permit2-without-allowance-signs-nothing", ourPayerLacksAllowance),
   tollwayCase("payer-permit2-upto", ourPayerPays(official, { scheme: "upto", due: "1234", moved: 1_234n })),
   tollwayCase("payer-permit2-upto-our-facilitator", ourPayerPays(ours, { scheme: "upto", due: "1234", moved: 1_234n })),

@@ -4,8 +4,9 @@ import { x402Facilitator } from "@x402/core/facilitator";
 import { toFacilitatorEvmSigner } from "@x402/evm";
 import { registerExactEvmScheme } from "@x402/evm/exact/facilitator";
 import { UptoEvmScheme } from "@x402/evm/upto/facilitator";
+import { createErc20ApprovalGasSponsoringExtension } from "@x402/extensions";
 import express from "express";
-import { createWalletClient, defineChain, http, publicActions } from "viem";
+import { createWalletClient, defineChain, http, parseTransaction, publicActions, recoverTransactionAddress } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { listening, options } from "./common.mjs";
 
@@ -22,6 +23,30 @@ const signer = toFacilitatorEvmSigner({ ...wallet, address: account.address });
 const facilitator = new x402Facilitator();
 registerExactEvmScheme(facilitator, { signer, networks: [options.network] });
 facilitator.register([options.network], new UptoEvmScheme(signer));
+
+/** What the official code leaves to whoever runs it: gas for a payer's approval, the approval, and what follows it, in order. */
+async function sendTransactions(transactions) {
+  const hashes = [];
+  for (const each of transactions) {
+    const approval = typeof each === "string";
+    if (approval) {
+      const { gas, maxFeePerGas } = parseTransaction(each);
+      const payer = await recoverTransactionAddress({ serializedTransaction: each });
+      await mined(await wallet.sendTransaction({ to: payer, value: gas * maxFeePerGas }));
+    }
+    const hash = await (approval ? wallet.sendRawTransaction({ serializedTransaction: each }) : wallet.sendTransaction(each));
+    await mined(hash);
+    hashes.push(hash);
+  }
+  return hashes;
+}
+
+async function mined(hash) {
+  const { status } = await wallet.waitForTransactionReceipt({ hash });
+  if (status !== "success") throw new Error(`${hash} reverted`);
+}
+
+facilitator.registerExtension(createErc20ApprovalGasSponsoringExtension({ ...signer, sendTransactions }));
 
 const app = express();
 app.use(express.json());
