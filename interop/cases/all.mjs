@@ -1,6 +1,7 @@
 import { cases as axiom } from "./axiom.mjs";
 import { cases as baseline } from "./baseline.mjs";
 import { cases as browser } from "./browser.mjs";
+import { cases as dashboard } from "./dashboard.mjs";
 import { cases as facilitator } from "./facilitator.mjs";
 import { cases as gate } from "./gate.mjs";
 import { cases as mock } from "./mock.mjs";
@@ -10,4 +11,4 @@ import { cases as permit2 } from "./permit2.mjs";
 import { cases as permissions } from "./permissions.mjs";
 import { cases as rpc } from "./rpc.mjs";
 
-export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer, ...permit2, ...permissions, ...mock, ...axiom, ...browser, ...paywall];
+export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer, ...permit2, ...permissions, ...mock, ...axiom, ...browser, ...paywall, ...dashboard];

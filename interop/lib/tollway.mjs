@@ -74,15 +74,23 @@ export class Tollway {
   /** A gate in front of `upstream`; with no facilitator URL it settles by itself. `terms` is what follows a route's price. */
   async gate({ upstream, payTo, route = "GET /paid/*", amount = price.text, terms = "", settle = "after", facilitator = "local", flags = [] }) {
     const args = ["--listen", "127.0.0.1:0", "--upstream", upstream, "--route", `${route}=${amount}${terms}`];
-    args.push("--pay-to", payTo, "--settle", settle, "--facilitator", facilitator, ...this.#network(), ...this.#ledger("gate"));
+    const ledger = this.#ledger("gate");
+    args.push("--pay-to", payTo, "--settle", settle, "--facilitator", facilitator, ...this.#network(), ...ledger, ...flags);
     if (/methods=.*(?<!unsigned-)txid/.test(terms)) args.push("--proof-key-file", join(this.test.directory, "proof.keys"));
     if (terms.includes("pass=")) args.push("--token-key-file", join(this.test.directory, "token.keys"));
     if (facilitator === "local") {
       const signer = await this.test.chain.signer();
       args.push("--signer-key-file", keyFile(this.test.directory, signer.key));
     }
-    const server = this.#start("gate", [...args, ...flags]);
-    return { url: await server.ready(), process: server };
+    const server = this.#start("gate", args);
+    return { url: await server.ready(), process: server, ledger };
+  }
+
+  /** `tollway ledger VERB …` of a ledger's flags, to its end: what it printed. */
+  async ledger(verb, ledger, ...args) {
+    const { code, stdout, stderr } = await this.#start("ledger", [verb, ...ledger, ...args]).result(PAY_TIMEOUT_MS);
+    if (code !== 0) throw new Error(`ledger ${verb} ended with ${code}: ${stderr}${stdout}`);
+    return stdout;
   }
 
   /** `tollway pay URL`: its exit code, and what a shell would see on stdout and stderr. */

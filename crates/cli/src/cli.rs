@@ -66,6 +66,8 @@ pub enum Command {
     /// Pay with allowances that somebody's wallet grants to a session account (ERC-7710).
     #[command(subcommand)]
     Permission(PermissionCommand),
+    /// Show sellers and operators their figures, on pages in the browser.
+    Dashboard(DashboardArgs),
     /// Look at the durable record of payments.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -299,6 +301,13 @@ pub struct GateArgs {
     /// Allow plain http to other machines (facilitator, RPC).
     #[arg(long)]
     pub allow_http: bool,
+    /// Address where pages with figures are shown, such as 127.0.0.1:4030; see `tollway dashboard`
+    /// [default: none].
+    #[arg(long, value_name = "ADDR")]
+    pub dashboard: Option<String>,
+    /// Token without which they show nothing (file with mode 0600).
+    #[arg(long, value_name = "FILE")]
+    pub dashboard_token_file: Option<PathBuf>,
     /// TOML file with these settings in its table gate.
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -437,6 +446,13 @@ pub struct FacilitatorArgs {
     /// Allow plain http to an RPC on another machine.
     #[arg(long)]
     pub allow_http: bool,
+    /// Address where pages with figures are shown, such as 127.0.0.1:4030; see `tollway dashboard`
+    /// [default: none].
+    #[arg(long, value_name = "ADDR")]
+    pub dashboard: Option<String>,
+    /// Token without which they show nothing (file with mode 0600).
+    #[arg(long, value_name = "FILE")]
+    pub dashboard_token_file: Option<PathBuf>,
     /// TOML file with these settings in its table facilitator.
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -809,6 +825,35 @@ pub struct PermissionRevokeArgs {
     pub allow_http: bool,
 }
 
+/// `tollway dashboard`
+#[derive(Args)]
+#[command(after_help = "Examples:
+  tollway dashboard --ledger sqlite:/var/lib/tollway/gate.db --listen 127.0.0.1:4030
+  tollway dashboard --ledger postgres://reader@db.example/tollway --listen 10.0.0.5:4030 --dashboard-token-file dashboard.token
+
+Reads the ledger beside whoever writes to it, and changes nothing. `tollway gate --dashboard` and
+`tollway facilitator --dashboard` show the same, and how their nodes are and how long their gas lasts.
+
+Without a token it listens on this machine only, and answers under its names only (127.0.0.1, localhost, [::1]).
+With one, browsers sign in and programs send `Authorization: Bearer TOKEN`.")]
+pub struct DashboardArgs {
+    /// The ledger [default: sqlite:~/.tollway/gate.db].
+    #[arg(long, value_name = "URL")]
+    pub ledger: Option<String>,
+    /// Address to listen on; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4030")]
+    pub listen: String,
+    /// Token without which nothing is shown, at least 16 characters (file with mode 0600).
+    #[arg(long, value_name = "FILE")]
+    pub dashboard_token_file: Option<PathBuf>,
+    /// An asset beside the built-in ones; may be repeated.
+    #[arg(
+        long = "add-asset",
+        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK[,…]"
+    )]
+    pub add_assets: Vec<String>,
+}
+
 /// `tollway ledger …`
 #[derive(Subcommand)]
 pub enum LedgerCommand {
@@ -838,6 +883,84 @@ pub enum LedgerCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Write all records as CSV or JSON lines.
+    Export(LedgerExportArgs),
+    /// Prove that nobody changed the record, and that its money is on the chain.
+    Verify(LedgerVerifyArgs),
+}
+
+/// `tollway ledger export`
+#[derive(Args)]
+#[command(after_help = "Examples:
+  tollway ledger export --csv --since 2026-11-01 --until 2026-12-01 --state settled > november.csv
+  tollway ledger export --json --since 24h | jq -r .amountAtomic
+
+One line for each record, the first begun first: the engine's payments, the gate's sales that somebody else
+settled, the buyer's spends. CSV has a line of column names; JSON is one object a line. Money is there twice, as a decimal (amount) and in atomic
+units (amount_atomic), exact in both; the decimal is empty where the asset is not in our table. Times are UTC.
+A cell that a spreadsheet would run as a formula has an apostrophe before it.")]
+pub struct LedgerExportArgs {
+    /// The ledger [default: sqlite:~/.tollway/gate.db].
+    #[arg(long, value_name = "URL")]
+    pub ledger: Option<String>,
+    /// Comma-separated values, for spreadsheets.
+    #[arg(long, required_unless_present = "json")]
+    pub csv: bool,
+    /// One JSON object a line.
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// Only what began then or later: a day, a time in UTC, or so long ago (7d).
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only what began before.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only records in this state, such as settled or refused.
+    #[arg(long)]
+    pub state: Option<String>,
+    /// An asset beside the built-in ones; may be repeated.
+    #[arg(
+        long = "add-asset",
+        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK[,…]"
+    )]
+    pub add_assets: Vec<String>,
+}
+
+/// `tollway ledger verify`
+#[derive(Args)]
+#[command(after_help = "Examples:
+  tollway ledger verify --ledger sqlite:/var/lib/tollway/gate.db
+  tollway ledger verify --network base=https://your.rpc --head 5f0c…
+
+Recomputes the hash chain of each writer with its checkpoints; compares every record with its events; and with
+--network asks the chain for every payment that the record calls settled: its transaction must hold exactly its Transfer.
+Nothing is written, and whoever writes to the ledger may go on. The last line is the head of the history: keep it
+elsewhere, and give it to a later run.
+
+Exit codes: 0 all is well, 1 something is wrong (or the ledger cannot be read), 2 usage, 6 nothing is wrong as far as
+was seen, and some payments could not be looked at.")]
+pub struct LedgerVerifyArgs {
+    /// The ledger [default: sqlite:~/.tollway/gate.db].
+    #[arg(long, value_name = "URL")]
+    pub ledger: Option<String>,
+    /// Network whose payments are looked for, with the URLs of its nodes; may be repeated.
+    #[arg(long = "network", value_name = "NETWORK[=RPC_URL,…]")]
+    pub networks: Vec<String>,
+    /// End of the history as an earlier run printed it: it must still be there. May be repeated.
+    #[arg(long = "head", value_name = "HASH")]
+    pub heads: Vec<String>,
+    /// An asset beside the built-in ones; may be repeated.
+    #[arg(
+        long = "add-asset",
+        value_name = "SYMBOL=CONTRACT,DECIMALS,NETWORK[,…]"
+    )]
+    pub add_assets: Vec<String>,
+    /// Allow plain http to a node on another machine.
+    #[arg(long)]
+    pub allow_http: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `tollway devnet`

@@ -18,7 +18,8 @@ pub enum Exit {
     RefusedByPolicy = 4,
     /// `pay`: the server did not accept the payment, or did not deliver.
     RefusedByServer = 5,
-    /// `pay`: signed and shown, and nobody can say yet what became of it.
+    /// `pay`: signed and shown, and nobody can say yet what became of it;
+    /// `ledger verify`: nothing wrong was seen, and not all could be looked at.
     Unknown = 6,
     /// `pay`: paid, and the answer could not be read or written whole.
     PaidNotKept = 7,
@@ -34,6 +35,7 @@ Exit codes:
   4  pay: refused by our own policy, budget or balance; nothing was signed
   5  pay: refused by the server
   6  pay: outcome unknown; run the same command again, it shows the same payment
+     ledger verify: nothing wrong was seen, and not all could be looked at
   7  pay: paid, and the answer was lost on the way; fetch it with --again";
 
 impl From<Exit> for ExitCode {

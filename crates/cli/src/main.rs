@@ -3,12 +3,14 @@
 
 mod agent;
 mod assets;
+mod books;
 mod buyer;
 mod chains;
 mod check;
 mod cli;
 mod commands;
 mod crash;
+mod dashboard;
 mod delivered;
 mod environment;
 mod exit;
@@ -85,6 +87,7 @@ async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, F
         Command::Wallet(command) => commands::wallet::run(command, environment).await,
         Command::Session(command) => session::run(command, environment).await,
         Command::Permission(command) => commands::permission::run(command, environment).await,
+        Command::Dashboard(args) => commands::dashboard::run(args, environment).await,
         Command::Ledger(command) => commands::ledger::run(command, environment).await,
         Command::Codes(args) => commands::reference::codes(&args),
         Command::Completions(args) => commands::reference::completions(&args),

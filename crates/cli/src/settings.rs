@@ -112,6 +112,8 @@ impl GateArgs {
             access: file.access,
             about: file.about,
             allow_http: self.allow_http || file.allow_http,
+            dashboard: self.dashboard.or(file.dashboard),
+            dashboard_token_file: self.dashboard_token_file.or(file.dashboard_token_file),
             config: self.config,
         })
     }
@@ -153,6 +155,8 @@ impl FacilitatorArgs {
             callers: file.callers,
             min_validity: self.min_validity.or(file.min_validity),
             allow_http: self.allow_http || file.allow_http,
+            dashboard: self.dashboard.or(file.dashboard),
+            dashboard_token_file: self.dashboard_token_file.or(file.dashboard_token_file),
             config: self.config,
         })
     }

@@ -21,6 +21,7 @@ use crate::hooks::Hooks;
 use crate::limits::{MAX_ASKERS, MAX_ROUTES};
 use crate::pass::{Passes, SETTLEMENTS_PATH};
 use crate::paywall::{Page, Paywall};
+use crate::tally::Counts;
 use crate::{BuildError, Discovery, Limits, Route, TokenKeys};
 
 /// Builds a [`Gate`]; see [`Gate::builder`].
@@ -283,6 +284,7 @@ impl GateBuilder {
         let places = self.limits.max_in_flight.min(Semaphore::MAX_PERMITS);
         let streams = self.limits.max_streams.min(Semaphore::MAX_PERMITS);
         let inner = Inner {
+            counts: Counts::of(self.routes.iter().map(|r| r.pattern.as_str().to_owned())),
             base_url: base_url(&self.base_url)?,
             routes: self.routes,
             extensions: extensions(self.identifier_required),

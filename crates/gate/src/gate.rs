@@ -32,6 +32,7 @@ use crate::proof;
 use crate::redeemers;
 use crate::route::{Decision, Pricing, Quote, Route, decide};
 use crate::service::GateLayer;
+use crate::tally::{Count, Counts};
 use crate::{BuildError, Limits, Meter, Offer, StartError, TokenKeys};
 
 /// A price on routes: build it once, then wrap services with its
@@ -124,6 +125,13 @@ impl Gate {
         let done = tokio::time::timeout(at_most, self.inner.tasks.wait()).await;
         self.inner.tasks.reopen();
         done.is_ok()
+    }
+
+    /// What left no record since this was called last: requests that got the terms,
+    /// and refusals, by route.
+    #[must_use]
+    pub fn take_counts(&self) -> Vec<Count> {
+        self.inner.counts.drain()
     }
 
     /// Whether the ledger took the last step that it was asked for.
@@ -226,6 +234,8 @@ pub(crate) struct Inner {
     pub active: Mutex<HashMap<GrantId, watch::Receiver<()>>>,
     /// Counts requests without payment, once there was one.
     pub challenged: OnceLock<metrics::Counter>,
+    /// What leaves no record, by route.
+    pub counts: Counts,
     /// One permit for each paying request.
     pub places: Arc<Semaphore>,
     /// One permit for each repeat that asks the ledger again and again what
@@ -267,6 +277,7 @@ impl Inner {
     pub(crate) fn emit(&self, event: &Event) {
         metrics::counter!("tollway_gate_events_total", "kind" => event.kind()).increment(1);
         tracing::debug!(?event, "gate");
+        self.counts.take(event);
         if let Some(on_event) = &self.on_event {
             on_event(event);
         }

@@ -64,6 +64,7 @@ mod redeemers;
 mod remote;
 mod route;
 mod service;
+mod tally;
 mod tools;
 mod tunnel;
 
@@ -85,4 +86,5 @@ pub use proxy::{ClientAddress, Proxy, ProxyBuilder, ProxyError};
 pub use remote::{RemoteBuilder, RemoteError, RemoteFacilitator};
 pub use route::{PathError, Pattern, PatternError, Quote, Route};
 pub use service::{GateLayer, GateService};
+pub use tally::Count;
 pub use tools::ToolCall;

@@ -279,6 +279,7 @@ fn challenged(gate: &Inner, sale: &Sale, asked: &Asked<'_>, path: &str) -> Respo
     {
         paywall.dress(gate, sale, (path, asked.uri), &mut response);
     }
+    gate.counts.challenged(&sale.pattern);
     if gate.on_event.is_some() {
         gate.emit(&Event::Challenged {
             route: sale.pattern.clone(),

@@ -7,11 +7,14 @@
 //! Each step appends an event to the record's story in the same commit.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod audit;
 mod error;
 mod failure;
+mod figures;
 mod grant;
 mod health;
 mod ledger;
+mod look;
 mod pass;
 mod postgres;
 mod purse;
@@ -26,12 +29,15 @@ mod store;
 mod story;
 mod words;
 
+pub use audit::{ChainReport, FAULTS_TOLD, Fault, Progress, RowReport};
 pub use error::LedgerError;
+pub use figures::{GasDay, Listing, Payer, Refusals, Side, Takings, Tally, Unfinished, Window};
 pub use grant::{
     Claim, Evidence, GrantRecord, GrantState, GrantStore, MeterRecord, NewGrant, StoredAnswer,
 };
 pub use health::LedgerHealth;
 pub use ledger::Ledger;
+pub use look::{Claimed, LOOK_STATES, LookCursor, LookFilter, LookKind, LookRow};
 pub use pass::{
     ExposureCap, Issue, NewPass, Notice, Outstanding, PassEnd, PassId, PassRecord, PassStore,
     Revocations, TokenKeyName, UNSETTLED_GRACE,

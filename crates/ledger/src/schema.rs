@@ -6,7 +6,7 @@ use crate::LedgerError;
 use crate::failure::fatal;
 
 /// The schema that this program writes.
-pub const SCHEMA_VERSION: u64 = 7;
+pub const SCHEMA_VERSION: u64 = 9;
 
 /// One store's schema: each version's statements, the common ones and the
 /// store's own.
@@ -70,6 +70,20 @@ impl Schema {
                 self.place
             ),
             "schema fingerprint",
+        ))
+    }
+
+    /// The same for who only reads: nothing is brought up to date.
+    pub fn check_to_read(&self, version: u64, stored: Option<i64>) -> Result<(), LedgerError> {
+        self.check(version, stored)?;
+        if version == SCHEMA_VERSION {
+            return Ok(());
+        }
+        Err(fatal(
+            &format!(
+                "An older Tollway wrote this ledger (format {version}, this one reads {SCHEMA_VERSION}); run `tollway ledger list` on it once, which brings it up to date, when the program that writes to it is of this version."
+            ),
+            "older schema",
         ))
     }
 

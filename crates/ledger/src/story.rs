@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tollway_core::{GrantId, Timestamp};
 
-use crate::{GrantRecord, LedgerError};
+use crate::{Fault, GrantRecord, LedgerError};
 
 /// Something that happened to a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,7 @@ pub trait StoryStore: Send + Sync {
     /// Grants, newest first, at most `limit` (at most 1000).
     async fn grants(&self, limit: u32) -> Result<Vec<GrantRecord>, LedgerError>;
 
-    /// Recomputes every writer's chain; the first break, if there is one.
-    async fn verify_chain(&self) -> Result<Option<EventRecord>, LedgerError>;
+    /// Recomputes every writer's chain; the first fault, if there is one. See
+    /// [`crate::Store::audit_chain`].
+    async fn verify_chain(&self) -> Result<Option<Fault>, LedgerError>;
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tollway_core::Finality;
 use tollway_facilitator::{HttpOptions, service};
 
+use crate::chains::ServedChain;
 use crate::cli::FacilitatorArgs;
+use crate::dashboard::{self, Dashboard};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::help::Help;
@@ -24,6 +26,10 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
         setting.self_calls = args.self_calls;
     }
     let assets = assets::table(&args.add_assets, environment)?;
+    let pages = dashboard::Settings::read(
+        args.dashboard.as_deref(),
+        args.dashboard_token_file.as_deref(),
+    )?;
     let sponsors = Sponsors::read(&args, &networks)?;
     let finality = wiring::finality(args.finality.as_deref(), "--finality")?;
     let ledger = wiring::ledger(args.ledger.as_deref(), "facilitator.db", environment).await?;
@@ -59,6 +65,19 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
     };
     let local = settings.start(&ledger, environment).await?;
     let stop = serve::stop_on_signal()?;
+    let dashboard = match pages {
+        Some(pages) => {
+            let url = wiring::ledger_url(args.ledger.as_deref(), "facilitator.db", environment)?;
+            let source = dashboard::Source {
+                store: ledger.clone(),
+                name: dashboard::ledger_name(&url),
+                assets: assets.clone(),
+                chains: Some(local.chains.iter().map(ServedChain::chain).collect()),
+            };
+            Some(Dashboard::open(&pages, source).await?)
+        }
+        None => None,
+    };
     let options = HttpOptions {
         metrics: Some(metrics::install()?),
         ..HttpOptions::default()
@@ -67,6 +86,13 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
     let app = WithSponsors::new(api, local.engine.clone(), sponsors);
     let (listener, address) = serve::bind(listen).await?;
     println!("tollway facilitator: listening on http://{address}");
+    if let Some(dashboard) = dashboard {
+        println!(
+            "tollway facilitator: dashboard at http://{}",
+            dashboard.address
+        );
+        tokio::spawn(dashboard.serve(stop.clone()));
+    }
     serve::serve(listener, app, stop).await;
     if !local.engine.drain(serve::DRAIN_TIME).await {
         eprintln!("tollway: some payments are still open; they go on at the next start.");

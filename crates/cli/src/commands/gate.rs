@@ -23,6 +23,7 @@ use super::doors::{Doors, Health};
 use crate::assets;
 use crate::chains::{ServedChain, Signers};
 use crate::cli::{GateArgs, Settle};
+use crate::dashboard::{self, Dashboard};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::help::Help;
@@ -57,6 +58,7 @@ pub struct Opened {
     settler: Settler,
     ledger: Store,
     part: TakesPart,
+    dashboard: Option<Dashboard>,
 }
 
 impl Opened {
@@ -68,6 +70,10 @@ impl Opened {
         story: Option<Story>,
     ) -> Result<Self, Failure> {
         let settings = Settings::read(args, environment)?;
+        let pages = dashboard::Settings::read(
+            args.dashboard.as_deref(),
+            args.dashboard_token_file.as_deref(),
+        )?;
         let ledger = wiring::ledger(args.ledger.as_deref(), "gate.db", environment).await?;
         let settler = Settler::start(args, &settings, &ledger, environment).await?;
         let (listener, address) = serve::bind(&settings.listen).await?;
@@ -76,6 +82,19 @@ impl Opened {
             .clone()
             .unwrap_or_else(|| format!("http://{address}"));
         let proxy = proxy(&settings.upstream, &base_url)?;
+        let dashboard = match pages {
+            Some(pages) => {
+                let url = wiring::ledger_url(args.ledger.as_deref(), "gate.db", environment)?;
+                let source = dashboard::Source {
+                    store: ledger.clone(),
+                    name: dashboard::ledger_name(&url),
+                    assets: settings.assets.clone(),
+                    chains: Some(settler.chains()),
+                };
+                Some(Dashboard::open(&pages, source).await?)
+            }
+            None => None,
+        };
         let part = TakesPart::begin(&ledger, "gate").await?;
         let gate = build(&base_url, &settings, &settler, &ledger, &part, story)?;
         let report = gate.start().await.map_err(not_started)?;
@@ -91,12 +110,22 @@ impl Opened {
             settler,
             ledger,
             part,
+            dashboard,
         })
     }
 
     /// Serves until stopped, then lets payments in flight end.
     pub async fn serve(self, stop: CancellationToken) {
         let health = Health::new(self.gate.clone(), self.settler.engine().cloned());
+        let counts = tokio::spawn(dashboard::keep_counts(
+            self.gate.clone(),
+            self.ledger.clone(),
+            stop.clone(),
+        ));
+        if let Some(dashboard) = self.dashboard {
+            println!("tollway gate: dashboard at http://{}", dashboard.address);
+            tokio::spawn(dashboard.serve(stop.clone()));
+        }
         let priced = self.gate.layer().layer(self.proxy);
         serve::serve(self.listener, Doors::new(health, priced, self.sdk), stop).await;
         self.gate.drain(serve::DRAIN_TIME).await;
@@ -105,6 +134,8 @@ impl Opened {
         {
             eprintln!("tollway: some payments are still open; they go on at the next start.");
         }
+        // What was counted last is written before the ledger closes.
+        let _ = counts.await;
         self.part.end().await;
         self.ledger.close().await;
     }
@@ -572,6 +603,19 @@ impl Settler {
         match self {
             Self::Local(local) => Some(&local.engine),
             Self::Remote { .. } | Self::Looked { .. } => None,
+        }
+    }
+
+    fn chains(&self) -> Vec<Arc<dyn Chain>> {
+        match self {
+            Self::Local(local) => local.chains.iter().map(ServedChain::chain).collect(),
+            // One without a node is never asked.
+            Self::Remote { chains, .. } => chains
+                .iter()
+                .filter(|(_, checks)| *checks)
+                .map(|(chain, _)| chain.chain())
+                .collect(),
+            Self::Looked { chains, .. } => chains.iter().map(ServedChain::chain).collect(),
         }
     }
 

@@ -9,29 +9,14 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 use tollway_core::{Expected, GrantId, Network, PaymentId, SpendId, Timestamp, TxHash};
 use tollway_ledger::{
-    EventRecord, Evidence, GrantRecord, GrantState, PaymentFilter, PaymentRecord, SettlementStore,
-    SpendRecord, SpendState, SpendStore, Store, StoryStore,
+    EventRecord, Evidence, GrantRecord, GrantState, LOOK_STATES, PaymentFilter, PaymentRecord,
+    SettlementStore, SpendRecord, SpendState, SpendStore, Store, StoryStore,
 };
 
 use crate::cli::LedgerCommand;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
-use crate::{story, wiring};
-
-/// The states that a row may be in; the last three are last.
-const STATES: [&str; 11] = [
-    "accepted",
-    "submitted",
-    "claimed",
-    "served",
-    "settling",
-    "reserved",
-    "signed",
-    "presented",
-    "settled",
-    "refused",
-    "expired",
-];
+use crate::{books, story, wiring};
 
 /// Runs it.
 pub async fn run(command: LedgerCommand, environment: &Environment) -> Result<Exit, Failure> {
@@ -55,12 +40,31 @@ pub async fn run(command: LedgerCommand, environment: &Environment) -> Result<Ex
             let events = ledger.story(&id).await.map_err(broken)?;
             show(&row, &events, json);
         }
+        LedgerCommand::Export(args) => {
+            let ledger = open_to_read(args.ledger.as_deref(), environment).await?;
+            return books::export(&ledger, &args, environment).await;
+        }
+        LedgerCommand::Verify(args) => {
+            let ledger = open_to_read(args.ledger.as_deref(), environment).await?;
+            return books::verify(&ledger, &args, environment).await;
+        }
     }
     Ok(Exit::Done)
 }
 
+/// Opens a ledger that exists and is up to date; whoever writes to it goes on.
+pub async fn open_to_read(url: Option<&str>, environment: &Environment) -> Result<Store, Failure> {
+    let url = existing(url, environment)?;
+    Store::open_to_read(&url).await.map_err(broken)
+}
+
 /// Opens a ledger that exists: looking never makes one.
 async fn open(url: Option<&str>, environment: &Environment) -> Result<Store, Failure> {
+    let url = existing(url, environment)?;
+    Store::open(&url).await.map_err(broken)
+}
+
+fn existing(url: Option<&str>, environment: &Environment) -> Result<String, Failure> {
     let url = wiring::ledger_url(url, "gate.db", environment)?;
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.trim_start_matches("//");
@@ -70,7 +74,7 @@ async fn open(url: Option<&str>, environment: &Environment) -> Result<Store, Fai
             )));
         }
     }
-    Store::open(&url).await.map_err(broken)
+    Ok(url)
 }
 
 fn broken(error: tollway_ledger::LedgerError) -> Failure {
@@ -79,9 +83,9 @@ fn broken(error: tollway_ledger::LedgerError) -> Failure {
 
 fn check_state(state: Option<&str>) -> Result<(), Failure> {
     match state {
-        Some(state) if !STATES.contains(&state) => Err(Failure::usage(format!(
+        Some(state) if !LOOK_STATES.contains(&state) => Err(Failure::usage(format!(
             "`{state}` is not a state; use one of {}.",
-            STATES.join(", ")
+            LOOK_STATES.join(", ")
         ))),
         _ => Ok(()),
     }

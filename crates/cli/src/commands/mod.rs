@@ -3,6 +3,7 @@
 pub mod api_key;
 pub mod approve;
 pub mod check;
+pub mod dashboard;
 pub mod demo;
 pub mod devnet;
 pub mod doors;

@@ -35,6 +35,8 @@ static SCHEMA: Schema = Schema {
         (include_str!("../../migrations/0005_sold_passes.sql"), ""),
         (include_str!("../../migrations/0006_meters.sql"), ""),
         (include_str!("../../migrations/0007_budgets.sql"), ""),
+        (include_str!("../../migrations/0008_looks.sql"), ""),
+        (include_str!("../../migrations/0009_dashboard.sql"), ""),
     ],
     translate: Some(translated),
     place: "database",
@@ -85,6 +87,22 @@ impl PostgresPlace {
             Ok(Step::new(Connection::Postgres(Box::new(writer)), name))
         })
         .await
+    }
+
+    /// Without a writer, over a ledger that is there and up to date.
+    pub async fn readers_alone(&self) -> Result<PostgresReaders, LedgerError> {
+        self.check_to_read().await.map_err(Trouble::into_error)?;
+        Ok(self.readers())
+    }
+
+    async fn check_to_read(&self) -> Result<(), Trouble> {
+        let mut conn = connect(&self.options).await?;
+        let found = version(&mut conn).await?;
+        if found == 0 {
+            return Err(Trouble::Failed(SCHEMA.no_ledger()));
+        }
+        let stored = fingerprint(&mut conn).await?;
+        SCHEMA.check_to_read(found, stored).map_err(Trouble::Failed)
     }
 
     pub fn readers(&self) -> PostgresReaders {

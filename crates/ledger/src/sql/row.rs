@@ -119,6 +119,16 @@ impl Row {
         Ok(self.opt_integer(name)?.map(uint))
     }
 
+    /// Text or a number, as JSON.
+    pub fn plain(&self, name: &str) -> Result<serde_json::Value, LedgerError> {
+        Ok(match self.value(name)? {
+            Value::Null => serde_json::Value::Null,
+            Value::Int(value) => uint(*value).into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::Bytes(_) => return Err(corrupt(name, "bytes")),
+        })
+    }
+
     pub fn flag(&self, name: &str) -> Result<bool, LedgerError> {
         Ok(self.integer(name)? != 0)
     }

@@ -73,7 +73,7 @@ impl SqliteConnection {
         Ok(writer)
     }
 
-    fn open_reader(location: &Location) -> Result<Self, rusqlite::Error> {
+    pub(super) fn open_reader(location: &Location) -> Result<Self, rusqlite::Error> {
         let reader = Self::open(location)?;
         reader.conn.pragma_update(None, "query_only", "ON")?;
         Ok(reader)

@@ -9,6 +9,7 @@ use super::failure::{is_busy, storage};
 use super::location::Location;
 use super::lock::{EngineLock, InMemory};
 use crate::LedgerError;
+use crate::failure::unavailable;
 use crate::schema::{SCHEMA_VERSION, Schema};
 use crate::sql::{Row, Statement, int, sql};
 use crate::store::{Connection, Step, Trouble, Writer, writer_name};
@@ -25,6 +26,8 @@ static SCHEMA: Schema = Schema {
         (include_str!("../../migrations/0005_sold_passes.sql"), ""),
         (include_str!("../../migrations/0006_meters.sql"), ""),
         (include_str!("../../migrations/0007_budgets.sql"), ""),
+        (include_str!("../../migrations/0008_looks.sql"), ""),
+        (include_str!("../../migrations/0009_dashboard.sql"), ""),
     ],
     translate: None,
     place: "file",
@@ -72,6 +75,28 @@ impl SqlitePlace {
             Location::File(_) => Some(SqliteReaders::new(self.location.clone())),
             Location::Memory => None,
         }
+    }
+
+    /// Without a writer, over a ledger that is there and up to date.
+    pub async fn readers_alone(&self) -> Result<SqliteReaders, LedgerError> {
+        let readers = self.readers().ok_or_else(|| {
+            unavailable(
+                "A ledger in memory is gone with its process; name one in a file.",
+                "in memory",
+            )
+        })?;
+        let location = self.location.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            let mut conn = SqliteConnection::open_reader(&location).map_err(storage)?;
+            let found = version(&mut conn)?;
+            if found == 0 {
+                return Err(SCHEMA.no_ledger());
+            }
+            SCHEMA.check_to_read(found, stored_fingerprint(&mut conn)?)
+        });
+        let checked = checked.await;
+        checked.unwrap_or_else(|e| Err(unavailable("The ledger cannot be read; try again.", e)))?;
+        Ok(readers)
     }
 
     pub fn lock_engine(&self) -> Result<EngineLock, LedgerError> {

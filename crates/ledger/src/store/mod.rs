@@ -1,10 +1,15 @@
 //! The ledger whatever holds it: one writer, some readers, and the traits.
 
 mod chain;
+mod chain_audit;
 mod connection;
+mod figures;
 mod grants;
+mod listing;
+mod looks;
 mod passes;
 mod replicas;
+mod row_audit;
 mod settlements;
 mod spends;
 mod step;
@@ -95,6 +100,27 @@ impl Store {
         };
         Ok(Self {
             writer,
+            readers,
+            place,
+            acting: None,
+            owner: None,
+        })
+    }
+
+    /// Opens a ledger that exists, to be read only: nothing of it changes, and
+    /// every step is refused. Whoever writes to it goes on meanwhile.
+    ///
+    /// # Errors
+    /// As [`Store::open`]'s; also where there is no ledger, and where an older
+    /// program wrote it that nobody has brought up to date yet.
+    pub async fn open_to_read(url: &str) -> Result<Self, LedgerError> {
+        let place = Place::parse(url)?;
+        let readers = match &place {
+            Place::Sqlite(place) => Readers::Sqlite(place.readers_alone().await?),
+            Place::Postgres(place) => Readers::Postgres(place.readers_alone().await?),
+        };
+        Ok(Self {
+            writer: Writer::none(),
             readers,
             place,
             acting: None,

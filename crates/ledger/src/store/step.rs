@@ -197,8 +197,8 @@ impl Step {
             None => (String::new(), 0, String::new()),
         };
         let insert = sql(
-            "INSERT INTO writers (writer, follows_writer, follows_seq, follows_hash, opened_at)
-             VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO writers (writer, follows_writer, follows_seq, follows_hash, opened_at, checkpoints)
+             VALUES ($1, $2, $3, $4, $5, 0)",
         )
         .bind(self.writer.clone())
         .bind(writer)
@@ -227,6 +227,9 @@ impl Step {
         .bind(self.writer.clone())
         .bind(int(self.chain.seq));
         self.conn.execute(&insert).await?;
+        let count = sql("UPDATE writers SET checkpoints = checkpoints + 1 WHERE writer = $1")
+            .bind(self.writer.clone());
+        self.conn.execute(&count).await?;
         self.chain.checkpointed = self.chain.seq;
         Ok(())
     }

@@ -17,7 +17,7 @@ use tollway_core::mistake;
 use super::connection::Trouble;
 use super::step::Step;
 use super::work::{Call, StepName, Work, stopped};
-use crate::failure::unavailable;
+use crate::failure::{fatal, unavailable};
 use crate::{LedgerError, LedgerHealth};
 
 /// Commands that share one commit at most.
@@ -113,6 +113,18 @@ impl Writer {
             .map_err(no_thread)?;
         opening.await.unwrap_or_else(|_| Err(stopped()))?;
         Ok(Self { commands, shared })
+    }
+
+    /// No thread: every step is refused.
+    pub fn none() -> Self {
+        let (commands, _) = mpsc::channel(1);
+        let shared = Arc::new(Shared::default());
+        let refused = fatal(
+            "This ledger was opened to be read only; start a gate, facilitator or payer to write to it.",
+            "no writer",
+        );
+        shared.note(Err(&refused));
+        Self { commands, shared }
     }
 
     /// Runs a step and returns when it is durable. The step runs to its end

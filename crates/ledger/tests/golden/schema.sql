@@ -12,9 +12,21 @@ CREATE UNIQUE INDEX grants_identifier ON grants (payment_identifier)
 
 CREATE UNIQUE INDEX grants_identity ON grants (identity) WHERE reclaimable = 0;
 
+CREATE INDEX grants_newest ON grants (claimed_at, seq);
+
+CREATE INDEX grants_of_payer ON grants (from_account, claimed_at, seq);
+
+CREATE INDEX grants_of_route ON grants (route, claimed_at, seq);
+
 CREATE INDEX grants_open ON grants (from_account, asset) WHERE is_open = 1;
 
 CREATE INDEX grants_reclaimable ON grants (updated_at) WHERE reclaimable = 1;
+
+CREATE INDEX grants_refused ON grants (claimed_at, seq, refusal_code) WHERE state = 'refused';
+
+CREATE INDEX grants_released
+    ON grants (claimed_at, seq, route, network, asset, amount, from_account, updated_at)
+    WHERE state = 'released';
 
 CREATE INDEX losses_by_day ON losses (day);
 
@@ -29,7 +41,13 @@ CREATE INDEX payments_failed ON payments (accepted_at, seq)
 
 CREATE INDEX payments_newest ON payments (accepted_at, seq);
 
+CREATE INDEX payments_of_payer ON payments (from_account, accepted_at, seq);
+
 CREATE INDEX payments_open ON payments (from_account, asset) WHERE is_open = 1;
+
+CREATE INDEX payments_settled
+    ON payments (accepted_at, seq, network, asset, amount, from_account, updated_at)
+    WHERE state = 'settled';
 
 CREATE INDEX payments_watched ON payments (network, id) WHERE is_watched = 1;
 
@@ -40,6 +58,8 @@ CREATE INDEX slots_open ON slots (network, signer, nonce) WHERE closed = 0;
 CREATE INDEX spends_at_host ON spends (agent, host, seq);
 
 CREATE INDEX spends_at_url ON spends (agent, url, seq);
+
+CREATE INDEX spends_newest ON spends (reserved_at, seq);
 
 CREATE INDEX spends_of_agent ON spends (agent, seq);
 
@@ -318,6 +338,14 @@ CREATE TABLE spends (
     updated_at        INTEGER NOT NULL
 , limited_key TEXT, decimals INTEGER) STRICT;
 
+CREATE TABLE tallies (
+    hour   INTEGER NOT NULL,
+    route  TEXT NOT NULL,
+    what   TEXT NOT NULL,
+    times  INTEGER NOT NULL,
+    PRIMARY KEY (hour, route, what)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE token_keys (
     fingerprint TEXT NOT NULL PRIMARY KEY,
     name        TEXT NOT NULL,
@@ -339,7 +367,7 @@ CREATE TABLE writers (
     follows_seq    INTEGER NOT NULL,
     follows_hash   TEXT NOT NULL,
     opened_at      INTEGER NOT NULL
-) STRICT;
+, checkpoints INTEGER) STRICT;
 
 CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events
     BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod crashes;
+mod figures;
 mod grants;
 mod machines;
 mod meters;
@@ -68,11 +69,14 @@ async fn in_a_database(server: &tollway_test_postgres::Postgres) -> Store {
     Store::open(&server.database().await).await.unwrap()
 }
 
-/// Whatever was tried, the ledger is writable and its chain whole.
+/// Whatever was tried, the ledger is writable, its chain whole, and its records
+/// say what their events say.
 async fn assert_sound(ledger: &Store) {
-    use tollway_ledger::StoryStore as _;
     assert!(ledger.is_writable());
-    assert_eq!(ledger.verify_chain().await.unwrap(), None);
+    let chain = ledger.audit_chain(&[], &|_| {}).await.unwrap();
+    assert_eq!(chain.faults, []);
+    let rows = ledger.audit_rows(&|_| {}).await.unwrap();
+    assert_eq!(rows.faults, []);
 }
 
 mod told {
@@ -129,6 +133,11 @@ mod told {
             a_pass_for_calls_opens_as_many,
             a_pass_comes_with_a_release_too,
             a_notice_is_due_again_until_it_was_told;
+        figures:
+            money_is_summed_by_price_and_never_across_assets,
+            refusals_are_counted_by_reason,
+            what_was_counted_adds_up_and_is_forgotten_in_time,
+            pages_hold_each_record_once_the_latest_first;
         spends:
             a_spend_comes_back_as_it_was_signed,
             states_follow_their_order,
