@@ -8,6 +8,7 @@
 //! machine's cores.
 
 mod connection;
+mod foreign;
 mod load;
 mod node;
 mod options;
@@ -17,6 +18,7 @@ mod report;
 mod sections;
 mod steady;
 mod usdc;
+mod ways;
 
 use std::path::PathBuf;
 

@@ -13,7 +13,7 @@ use tollway_evm::typed_data::{Authorization, Domain};
 use tollway_evm::{EvmSigner, SignedAuthorization, sign_authorization};
 
 /// Base Sepolia.
-const CHAIN: u64 = 84_532;
+pub const CHAIN: u64 = 84_532;
 /// Its USDC.
 const DOLLAR: &str = "0x036CbD53842c5426634e7929541eC2318f3dCF7e";
 /// The shop: a dev account that never pays.
@@ -57,8 +57,7 @@ impl Payers {
 
     /// So many accounts that no chain has seen.
     pub fn distinct(count: usize) -> Self {
-        let key = |n: usize| keccak256(format!("tollway bench, payer {n}"));
-        Self::of((0..count).map(key))
+        Self::of((0..count).map(payer_key))
     }
 
     fn of(keys: impl Iterator<Item = B256>) -> Self {
@@ -66,7 +65,7 @@ impl Payers {
             signers: keys
                 .map(|key| EvmSigner::from_bytes(&key.0).expect("key"))
                 .collect(),
-            requirements: requirements(),
+            requirements: requirements(Scheme::Exact),
             signed: 0,
             lifetime: LIFETIME,
         }
@@ -183,10 +182,16 @@ fn nonce(n: u64) -> B256 {
     keccak256(format!("{n} {nanos} {}", std::process::id()))
 }
 
-fn requirements() -> PaymentRequirements {
+/// The n-th of many accounts.
+pub fn payer_key(n: usize) -> B256 {
+    keccak256(format!("tollway bench, payer {n}"))
+}
+
+/// What a cent costs by a scheme.
+pub fn requirements(scheme: Scheme) -> PaymentRequirements {
     let price: Price = "$0.01".parse().expect("price");
     PaymentRequirements::priced(
-        Scheme::Exact,
+        scheme,
         &Network::eip155(CHAIN),
         &price,
         &AssetTable::builtin(),

@@ -31,6 +31,32 @@ pub fn pass_gate(root: &Path) -> Spec {
     }
 }
 
+/// The same, which also sells single requests, by header and by transaction proof.
+pub fn shop_gate(root: &Path) -> Spec {
+    Spec {
+        arguments: tollway_shop,
+        ..pass_gate(root)
+    }
+}
+
+/// Our facilitator with every way to pay, for the shop.
+pub fn every_way(root: &Path) -> Spec {
+    Spec {
+        name: "tollway",
+        settles: true,
+        program: root.join("target/release/tollway"),
+        arguments: tollway_every_way,
+    }
+}
+
+/// The same, whose settling account calls as itself: permissions then share transactions.
+pub fn self_calls(root: &Path) -> Spec {
+    Spec {
+        arguments: tollway_self_calls,
+        ..every_way(root)
+    }
+}
+
 impl Spec {
     /// All that were built.
     pub fn all(root: &Path) -> Vec<Self> {
@@ -112,6 +138,19 @@ fn tollway_facilitator(url: &str, scratch: &Path) -> Vec<String> {
     ))
 }
 
+fn tollway_every_way(url: &str, scratch: &Path) -> Vec<String> {
+    let mut arguments = tollway_facilitator(url, scratch);
+    arguments.extend(["--open-upto".into(), "--settler-for".into()]);
+    arguments.push(payments::shop().to_string());
+    arguments
+}
+
+fn tollway_self_calls(url: &str, scratch: &Path) -> Vec<String> {
+    let mut arguments = tollway_every_way(url, scratch);
+    arguments.push("--self-calls".into());
+    arguments
+}
+
 fn tollway_gate(url: &str, scratch: &Path) -> Vec<String> {
     let mut arguments = words(&format!(
         "gate --listen 127.0.0.1:0 --upstream http://127.0.0.1:9 --pay-to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 \
@@ -134,6 +173,17 @@ fn tollway_pass_gate(url: &str, scratch: &Path) -> Vec<String> {
         key_file(scratch),
     ));
     arguments.push("GET /paid/*=$0.01; pass=1h".into());
+    arguments
+}
+
+/// The same, with a route for one request by header and one by transaction proof.
+fn tollway_shop(url: &str, scratch: &Path) -> Vec<String> {
+    let mut arguments = tollway_pass_gate(url, scratch);
+    let keys = scratch.join("proof.keys").display().to_string();
+    arguments.extend(["--proof-key-file".into(), keys]);
+    for route in ["GET /once/*=$0.01", "GET /shown/*=$0.01; methods=txid"] {
+        arguments.extend(["--route".into(), route.into()]);
+    }
     arguments
 }
 

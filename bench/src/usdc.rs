@@ -22,7 +22,7 @@ const IMPLEMENTATION: Address = address!("0x00000000000000000000000000000000000c
 const LIBRARY: Address = address!("0x00000000000000000000000000000000000c0de2");
 const ADMIN: Address = address!("0x00000000000000000000000000000000000c0de3");
 /// Who makes the chain's own calls: owner, minter and everything else here.
-const SYSTEM: Address = address!("0xfffffffffffffffffffffffffffffffffffffffe");
+pub const SYSTEM: Address = address!("0xfffffffffffffffffffffffffffffffffffffffe");
 /// `keccak256("org.zeppelinos.proxy.implementation")`, and the same of `admin`.
 const IMPLEMENTATION_SLOT: U256 =
     slot(b256!("7050c9e0f4ca769c69bd3a8ef740bc37934f8e2c036e5a723fd8ee048ed3f8c3").0);

@@ -34,13 +34,20 @@ async function place(chain, address, creation) {
   await chain.read.request({ method: "anvil_setCode", params: [address, data] });
 }
 
-/** The manager, its enforcers and the delegator that accounts run by EIP-7702, all real, on an anvil. */
-export async function placeFramework(chain) {
+/** Where each part of the framework is, and its creation code: the manager, the delegator that accounts run by EIP-7702, the enforcers. */
+export function frameworkCode(owner) {
   const code = (name) => bytecode[name] ?? bytecode.default?.[name];
   const address = (value) => encodeAbiParameters([{ type: "address" }], [value]);
-  await place(chain, MANAGER, concat([code("DelegationManager"), address(chain.funder.account.address)]));
-  await place(chain, STATELESS_DELEGATOR, concat([code("EIP7702StatelessDeleGator"), address(MANAGER), address(ENTRY_POINT)]));
-  for (const [name, where] of Object.entries(ENFORCERS)) await place(chain, where, code(name));
+  return [
+    [MANAGER, concat([code("DelegationManager"), address(owner)])],
+    [STATELESS_DELEGATOR, concat([code("EIP7702StatelessDeleGator"), address(MANAGER), address(ENTRY_POINT)])],
+    ...Object.entries(ENFORCERS).map(([name, where]) => [where, code(name)]),
+  ];
+}
+
+/** All of it, real, on an anvil. */
+export async function placeFramework(chain) {
+  for (const [where, creation] of frameworkCode(chain.funder.account.address)) await place(chain, where, creation);
 }
 
 const word = (value) => numberToHex(value, { size: 32 });

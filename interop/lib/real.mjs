@@ -50,7 +50,8 @@ export function compilePermit2() {
   writeFileSync(COMPILED, JSON.stringify({ abi, runtime: `0x${evm.deployedBytecode.object}` }));
 }
 
-const permit2 = () => JSON.parse(readFileSync(COMPILED, "utf8"));
+/** What was compiled: `abi` and `runtime`. */
+export const permit2 = () => JSON.parse(readFileSync(COMPILED, "utf8"));
 
 function linked({ bytecode, linkReferences }, library) {
   const places = Object.values(linkReferences).flatMap((byName) => Object.values(byName).flat());

@@ -10,7 +10,7 @@ use tollway_evm::SignedAuthorization;
 
 use crate::load::Load;
 use crate::node::{Node, Pace};
-use crate::payments::{Payers, dollar};
+use crate::payments::{Payers, dollar, shop};
 use crate::process::{Server, Spec};
 use crate::report::{Bar, Figure, Table};
 use crate::{Bench, SETTLE_ALL, usdc};
@@ -54,10 +54,11 @@ async fn settle(spec: &Spec, case: &str, payments: usize, table: &mut Table) {
     let server = Server::start(spec, &node.url).await;
     post(&server, spec, payers.bodies(1)).await;
     let first = node.devnet.block_number();
-    let alone = Gas::of_blocks(&node.devnet, 1, first);
+    let alone = Gas::of_blocks(&node.devnet, Counted::Authorizations, 1, first);
     table.add(ALONE, spec.name, Figure::count(alone.per_payment()));
     post(&server, spec, payers.bodies(payments)).await;
-    let gas = Gas::of_blocks(&node.devnet, first + 1, node.devnet.block_number());
+    let last = node.devnet.block_number();
+    let gas = Gas::of_blocks(&node.devnet, Counted::Authorizations, first + 1, last);
     table.add(case, spec.name, Figure::count(gas.per_payment()));
     let row = format!("{case}: transactions");
     table.add(&row, spec.name, Figure::count(gas.transactions.len()));
@@ -78,19 +79,40 @@ async fn post(server: &Server, spec: &Spec, bodies: Vec<Vec<u8>>) {
         .expect_all("success\":true", spec.name);
 }
 
+/// What a payment is told by.
+#[derive(Clone, Copy)]
+pub(super) enum Counted {
+    /// The token's `AuthorizationUsed`.
+    Authorizations,
+    /// The token's `Transfer` to the shop.
+    Transfers,
+}
+
+impl Counted {
+    fn topics(self) -> Value {
+        match self {
+            Self::Authorizations => json!([keccak256("AuthorizationUsed(address,bytes32)")]),
+            Self::Transfers => json!([
+                keccak256("Transfer(address,address,uint256)"),
+                null,
+                shop().into_word()
+            ]),
+        }
+    }
+}
+
 /// Gas and payments of each transaction.
-struct Gas {
+pub(super) struct Gas {
     transactions: Vec<(usize, usize)>,
 }
 
 impl Gas {
-    /// Reads the receipts; a payment is an `AuthorizationUsed` log of the token.
-    fn of_blocks(devnet: &Devnet, first: u64, last: u64) -> Self {
-        let used = keccak256("AuthorizationUsed(address,bytes32)").to_string();
+    /// Reads the receipts.
+    pub(super) fn of_blocks(devnet: &Devnet, counted: Counted, first: u64, last: u64) -> Self {
         let mut logs: BTreeMap<String, usize> = BTreeMap::new();
         let filter = json!([{
             "fromBlock": format!("{first:#x}"), "toBlock": format!("{last:#x}"),
-            "address": dollar(), "topics": [used],
+            "address": dollar(), "topics": counted.topics(),
         }]);
         let found = devnet.request("eth_getLogs", filter).expect("logs");
         for log in found.as_array().expect("logs") {
@@ -107,14 +129,14 @@ impl Gas {
         Self { transactions }
     }
 
-    fn per_payment(&self) -> usize {
+    pub(super) fn per_payment(&self) -> usize {
         let used: usize = self.transactions.iter().map(|(used, _)| used).sum();
         let payments: usize = self.transactions.iter().map(|(_, count)| count).sum();
         used / payments.max(1)
     }
 
     /// Gas and payments of the transaction that carries most.
-    fn fullest(&self) -> (usize, usize) {
+    pub(super) fn fullest(&self) -> (usize, usize) {
         let fullest = self.transactions.iter().max_by_key(|(_, count)| *count);
         fullest.copied().unwrap_or_default()
     }

@@ -77,7 +77,7 @@ fn add(table: &mut Table, case: &str, measured: &Measured) {
 }
 
 /// A server that answers every request at once.
-async fn upstream() -> String {
+pub(super) async fn upstream() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
     let url = format!("http://{}", listener.local_addr().expect("address"));
     let app = axum::Router::new().fallback(async || GOODS);
