@@ -199,16 +199,18 @@ impl<'a> Scan<'a> {
         let bytes = self.text.as_bytes();
         let (start, mut escaped) = (self.at, false);
         loop {
-            match bytes.get(self.at) {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    self.at += 2;
-                }
-                Some(_) => self.at += 1,
+            let rest = bytes.get(self.at..).unwrap_or_default();
+            let Some(next) = rest.iter().position(|b| matches!(b, b'"' | b'\\')) else {
                 // Unterminated: the parser says so.
-                None => return Ok(()),
+                self.at = bytes.len();
+                return Ok(());
+            };
+            self.at += next;
+            if rest[next] == b'"' {
+                break;
             }
+            escaped = true;
+            self.at += 2;
         }
         let end = self.at;
         self.at += 1;

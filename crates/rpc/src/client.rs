@@ -94,6 +94,20 @@ impl RpcClient {
         self.pool.ask(batch, only).await.outcome
     }
 
+    /// The same for a question that has gathered what it asks for already: it
+    /// waits for no others, and its parameters are written as JSON already.
+    ///
+    /// # Errors
+    /// As [`RpcClient::call`].
+    pub async fn call_at_once<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        params: &str,
+    ) -> Result<T, RpcError> {
+        let batch = Batch::at_once(method, params);
+        self.pool.ask(batch, only).await.outcome
+    }
+
     /// Sends several calls in one request, or singly to a node that takes no
     /// batches; one result per call, in order.
     ///

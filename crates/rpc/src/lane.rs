@@ -94,7 +94,7 @@ impl Lane {
     pub(crate) fn enter(self: &Arc<Self>, calls: &Arc<Batch>) -> Entry {
         let mut state = self.lock();
         let idle = state.under_way == 0 && state.waiting.is_empty();
-        if idle || !state.takes_batches() {
+        if idle || calls.at_once || !state.takes_batches() {
             state.under_way += 1;
             return Entry::Go(UnderWay(Arc::clone(self)));
         }

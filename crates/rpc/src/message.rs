@@ -19,6 +19,8 @@ pub struct Batch {
     tails: Vec<u8>,
     ends: Vec<usize>,
     pub(crate) methods: Vec<&'static str>,
+    /// Whether it waits for nobody.
+    pub(crate) at_once: bool,
 }
 
 impl Batch {
@@ -26,6 +28,20 @@ impl Batch {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One call that waits for nobody, with its parameters as JSON.
+    pub(crate) fn at_once(method: &'static str, params: &str) -> Self {
+        let mut tails = Vec::with_capacity(params.len() + method.len() + 32);
+        begin_tail(&mut tails, method);
+        tails.extend_from_slice(params.as_bytes());
+        tails.push(b'}');
+        Self {
+            ends: vec![tails.len()],
+            tails,
+            methods: vec![method],
+            at_once: true,
+        }
     }
 
     /// Adds a call. `params` must serialize to a JSON array or object.
@@ -97,13 +113,17 @@ fn write_number(out: &mut Vec<u8>, number: usize) {
     out.push(b"0123456789"[number % 10]);
 }
 
+fn begin_tail(out: &mut Vec<u8>, method: &'static str) {
+    out.extend_from_slice(br#","method":""#);
+    out.extend_from_slice(method.as_bytes());
+    out.extend_from_slice(br#"","params":"#);
+}
+
 /// Writes a call from behind its id on. Parameters that cannot be serialized
 /// (there are none among strings, numbers and lists) become `null`, which nodes
 /// refuse.
 fn write_tail(out: &mut Vec<u8>, method: &'static str, params: &impl Serialize) {
-    out.extend_from_slice(br#","method":""#);
-    out.extend_from_slice(method.as_bytes());
-    out.extend_from_slice(br#"","params":"#);
+    begin_tail(out, method);
     let params_start = out.len();
     if serde_json::to_writer(&mut *out, params).is_err() {
         out.truncate(params_start);

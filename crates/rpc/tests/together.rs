@@ -137,6 +137,23 @@ async fn a_lone_call_waits_for_nobody_and_others_hardly_for_it() {
 }
 
 #[tokio::test]
+async fn a_question_that_has_gathered_already_neither_waits_nor_is_waited_for() {
+    let (node, client) = node(100, echo, no_fault).await;
+    let ordinary = |number: u64| {
+        let client = client.clone();
+        tokio::spawn(async move { client.call::<u64>("echo", [number]).await })
+    };
+    let calls: Vec<_> = (0..3).map(ordinary).collect();
+    tokio::task::yield_now().await;
+    let gathered = client.call_at_once::<u64>("echo", "[9]");
+    assert_eq!(gathered.await.unwrap(), 9);
+    for (number, call) in (0_u64..).zip(calls) {
+        assert_eq!(call.await.unwrap().unwrap(), number);
+    }
+    assert_eq!(*node.requests.lock().unwrap(), [1, 1, 2]);
+}
+
+#[tokio::test]
 async fn a_request_holds_at_most_a_hundred_calls_and_half_a_megabyte() {
     let (node, client) = node(20, echo, no_fault).await;
     each_has_its_own(&ask_all(&client, 350).await);

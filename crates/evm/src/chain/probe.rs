@@ -5,8 +5,7 @@
 //! each payer whether there is code and how much money, and of each transfer
 //! whether it succeeds and with how much gas.
 
-use alloy_primitives::{Address, B256, Bytes, U64, U256};
-use serde::Serialize;
+use alloy_primitives::{Address, B256, Bytes, U256, hex};
 use tollway_core::ChainError;
 use tollway_rpc::ask::unavailable;
 use tollway_rpc::{RpcClient, RpcError};
@@ -65,14 +64,6 @@ pub(super) enum Answer {
     Alone,
 }
 
-#[derive(Serialize)]
-struct Creation<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<Address>,
-    gas: U64,
-    data: &'a Bytes,
-}
-
 /// Asks about some transfers at once; one answer each, in order.
 pub(super) async fn probe(
     rpc: &RpcClient,
@@ -81,13 +72,8 @@ pub(super) async fn probe(
     questions: &[Question],
 ) -> Result<Vec<Answer>, ChainError> {
     let (asked, places) = distinct(questions);
-    let data = encode(&asked, item_gas);
-    let request = Creation {
-        from,
-        gas: U64::from(CALL_GAS),
-        data: &data,
-    };
-    let seen = match rpc.call::<Bytes>("eth_call", (request, LATEST)).await {
+    let params = written(from, &encode(&asked, item_gas));
+    let seen = match rpc.call_at_once::<Bytes>("eth_call", &params).await {
         Ok(bytes) => decode(&asked, &bytes),
         Err(error @ RpcError::Rpc { .. }) => {
             tracing::debug!(%error, "the node does not answer for many transfers at once");
@@ -103,6 +89,13 @@ pub(super) async fn probe(
         .into_iter()
         .map(|place| answer(place).map_or(Answer::Alone, Answer::Seen))
         .collect())
+}
+
+/// The call's parameters as JSON. They are long, and hex needs no escaping.
+fn written(from: Option<Address>, data: &[u8]) -> String {
+    let from = from.map_or_else(String::new, |from| format!(r#""from":"{from:#x}","#));
+    let data = hex::encode(data);
+    format!(r#"[{{{from}"gas":"{CALL_GAS:#x}","data":"0x{data}"}},"{LATEST}"]"#)
 }
 
 /// Each transfer once, and where each question finds its own. The same
@@ -128,7 +121,7 @@ fn distinct(questions: &[Question]) -> (Vec<&Question>, Vec<Option<usize>>) {
 }
 
 /// Creation code and its arguments, `(uint256 count, uint256 itemGas, bytes items)`.
-fn encode(asked: &[&Question], item_gas: u64) -> Bytes {
+fn encode(asked: &[&Question], item_gas: u64) -> Vec<u8> {
     let size: usize = asked.iter().map(|q| q.packed_len()).sum();
     let padded = size.next_multiple_of(32);
     let mut data = Vec::with_capacity(TRANSFER_PROBE.len() + 128 + padded);
@@ -149,7 +142,7 @@ fn encode(asked: &[&Question], item_gas: u64) -> Bytes {
         data.extend_from_slice(&question.call);
     }
     data.resize(data.len() + padded - size, 0);
-    data.into()
+    data
 }
 
 const HAS_CODE: u8 = 1;
@@ -228,6 +221,21 @@ mod tests {
     fn read(questions: &[Question], words: &[[u8; 32]]) -> Option<Vec<Option<Seen>>> {
         let asked: Vec<&Question> = questions.iter().collect();
         decode(&asked, &[&[1][..], &words.concat()].concat())
+    }
+
+    #[test]
+    fn the_call_is_written_as_json() {
+        let call = |from| serde_json::from_str::<serde_json::Value>(&written(from, &[1, 0xab]));
+        let from = Address::repeat_byte(0xA1);
+        let account = "0xa1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
+        assert_eq!(
+            call(Some(from)).unwrap(),
+            serde_json::json!([{ "from": account, "gas": "0xf42400", "data": "0x01ab" }, "latest"])
+        );
+        assert_eq!(
+            call(None).unwrap(),
+            serde_json::json!([{ "gas": "0xf42400", "data": "0x01ab" }, "latest"])
+        );
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(super) struct Tried {
 impl EvmChain {
     pub(super) async fn simulate(&self, trial: &Trial<'_>) -> Result<Tried, ChainError> {
         let Payment::Eip3009(signed) = trial.payment else {
-            return self.simulate_alone(trial).await;
+            return Box::pin(self.simulate_alone(trial)).await;
         };
         let nonce = signed.authorization.nonce;
         let block = self.follower.watched_block();
@@ -88,13 +88,13 @@ impl EvmChain {
         match answer {
             Answer::Seen(seen) if seen.payer_has_code => {
                 require_funds(trial, seen.balance)?;
-                self.simulate_contract_payer(trial).await
+                Box::pin(self.simulate_contract_payer(trial)).await
             }
             Answer::Seen(seen) => {
                 self.payers.saw_plain(trial.payer, self.now());
                 self.judge_trial(trial, seen).await
             }
-            Answer::Alone => self.simulate_alone(trial).await,
+            Answer::Alone => Box::pin(self.simulate_alone(trial)).await,
         }
     }
 
@@ -103,7 +103,7 @@ impl EvmChain {
         require_deployed(trial.token)?;
         if !seen.succeeds {
             let detail = format!("the transfer fails after {} gas", seen.gas);
-            let why = self.why(trial, detail).await;
+            let why = Box::pin(self.why(trial, detail)).await;
             // Alone it would go through: another payment takes the money.
             let taken = seen.left < trial.value;
             return Err(match why {
@@ -148,7 +148,7 @@ impl EvmChain {
             let code = answers.next().ok_or_else(missing)?;
             if !code.map_err(unavailable("eth_getCode"))?.is_empty() {
                 require_funds(trial, funds)?;
-                return self.simulate_contract_payer(trial).await;
+                return Box::pin(self.simulate_contract_payer(trial)).await;
             }
             self.payers.saw_plain(payer, self.now());
         }

@@ -113,9 +113,14 @@ impl EvmChain {
 
     /// Passes at once when the check has passed, else runs it.
     pub(super) async fn require_check(&self) -> Result<(), ChainError> {
-        if self.start.passed.load(Ordering::Acquire) {
-            return Ok(());
+        match self.start.passed.load(Ordering::Acquire) {
+            true => Ok(()),
+            // Boxed: what is asked once must not make every verification larger.
+            false => Box::pin(self.check_now()).await,
         }
+    }
+
+    async fn check_now(&self) -> Result<(), ChainError> {
         let _guard = self.start.one_at_a_time.lock().await;
         if self.start.passed.load(Ordering::Acquire) {
             return Ok(());

@@ -4,6 +4,9 @@
 //! can be refused without asking anybody (terms, window, a plain account's
 //! signature) is looked at before the node is asked. So a payment with several
 //! faults may get another one of its codes, and costs nothing.
+//!
+//! What few payments need has its state in a box of its own: a future is as large
+//! as the largest of its branches, and every verification makes this one.
 
 use tollway_core::{Amount, ChainError, Intent, Phase, Verified, codes};
 
@@ -23,13 +26,11 @@ impl EvmChain {
         let payment = Payment::parse(&intent.payload.payload, &intent.terms)?;
         if let Payment::Txid(proof) = &payment {
             self.check_accepted(&intent)?;
-            return self.verify_proof(&intent, proof, token).await;
+            return Box::pin(self.verify_proof(&intent, proof, token)).await;
         }
         if let Payment::Erc7710(permission) = &payment {
             let asked = (token, phase, held);
-            return self
-                .verify_permission(intent.clone(), permission, asked)
-                .await;
+            return Box::pin(self.verify_permission(intent.clone(), permission, asked)).await;
         }
         let checked = self.check_rules(&intent, &payment, token, phase)?;
         self.check_accepted(&intent)?;
@@ -45,8 +46,8 @@ impl EvmChain {
         let from = checked.call.caller.or_else(|| self.preferred());
         let named = checked.call.caller.is_some();
         let call = match &payment {
-            Payment::Eip2612(_) => self.with_settler(checked.call, checked.payee).await?,
-            Payment::Permit2(_) => self.through_proxy(checked.call).await?,
+            Payment::Eip2612(_) => Box::pin(self.with_settler(checked.call, checked.payee)).await?,
+            Payment::Permit2(_) => Box::pin(self.through_proxy(checked.call)).await?,
             Payment::Eip3009(_) | Payment::Txid(_) | Payment::Erc7710(_) => checked.call,
         };
         let trial = Trial {
@@ -64,8 +65,8 @@ impl EvmChain {
             phase,
         };
         let tried = match (&checked.approval, &checked.presented.deployment) {
-            (Some(approval), _) => self.simulate_approved(&trial, approval).await?,
-            (None, Some(deployment)) => self.simulate_wrapped(&trial, deployment).await?,
+            (Some(approval), _) => Box::pin(self.simulate_approved(&trial, approval)).await?,
+            (None, Some(deployment)) => Box::pin(self.simulate_wrapped(&trial, deployment)).await?,
             (None, None) => self.simulate(&trial).await?,
         };
         // A contract may answer by who asks: it was asked as this account.

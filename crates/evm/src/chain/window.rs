@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::Address;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tollway_core::ChainError;
 use tollway_rpc::RpcClient;
@@ -42,12 +43,21 @@ struct State {
 
 struct Waiting {
     question: Question,
-    caller: oneshot::Sender<Result<Answer, ChainError>>,
+    caller: Caller,
+}
+
+type Said = Result<Answer, ChainError>;
+type Ear = oneshot::Sender<Said>;
+
+/// Who waits, and on which runtime.
+struct Caller {
+    ear: Ear,
+    home: Handle,
 }
 
 enum Entry {
     Go(UnderWay),
-    Wait(oneshot::Receiver<Result<Answer, ChainError>>),
+    Wait(oneshot::Receiver<Said>),
     Plain,
 }
 
@@ -78,11 +88,11 @@ impl Window {
     }
 
     /// What the node says about one transfer.
-    pub async fn ask(&self, question: Question) -> Result<Answer, ChainError> {
+    pub async fn ask(&self, question: Question) -> Said {
         match self.enter(&question) {
             Entry::Plain => Ok(Answer::Alone),
             Entry::Go(under_way) => {
-                let mut answers = self.inner.probe(&[question], under_way).await?;
+                let mut answers = Box::pin(self.inner.probe(&[question], under_way)).await?;
                 Ok(answers.pop().unwrap_or(Answer::Alone))
             }
             Entry::Wait(heard) => heard
@@ -99,10 +109,11 @@ impl Window {
         if state.under_way == 0 && state.waiting.is_empty() {
             return Entry::Go(self.inner.begin(&mut state));
         }
-        let (caller, heard) = oneshot::channel();
+        let (ear, heard) = oneshot::channel();
+        let home = Handle::current();
         state.waiting.push(Waiting {
             question: question.clone(),
-            caller,
+            caller: Caller { ear, home },
         });
         if state.waiting.len() == 1 {
             tokio::spawn(Arc::clone(&self.inner).lead());
@@ -137,18 +148,11 @@ impl Inner {
     async fn send(self: Arc<Self>, group: Vec<Waiting>, under_way: UnderWay) {
         let (questions, callers): (Vec<_>, Vec<_>) =
             group.into_iter().map(|w| (w.question, w.caller)).unzip();
-        // Whoever does not wait any more does not hear it.
-        match self.probe(&questions, under_way).await {
-            Ok(answers) => callers
-                .into_iter()
-                .zip(answers)
-                .for_each(|(caller, answer)| {
-                    let _ = caller.send(Ok(answer));
-                }),
-            Err(error) => callers.into_iter().for_each(|caller| {
-                let _ = caller.send(Err(error.clone()));
-            }),
-        }
+        let said: Vec<Said> = match self.probe(&questions, under_way).await {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error); callers.len()],
+        };
+        tell(callers.into_iter().zip(said));
     }
 
     async fn probe(
@@ -161,5 +165,33 @@ impl Inner {
             self.lock().plain_until = Some(Instant::now() + PLAIN_FOR);
         }
         Ok(answers)
+    }
+}
+
+/// Tells everybody what was said. Those on another runtime are told there, by
+/// one task for all of them: to wake each from here would be a system call each.
+fn tell(all: impl Iterator<Item = (Caller, Said)>) {
+    let here = Handle::current().id();
+    let mut elsewhere: Vec<(Handle, Vec<(Ear, Said)>)> = Vec::new();
+    for (Caller { ear, home }, said) in all {
+        if home.id() == here {
+            // Whoever does not wait any more does not hear it.
+            let _ = ear.send(said);
+            continue;
+        }
+        match elsewhere
+            .iter_mut()
+            .find(|(known, _)| known.id() == home.id())
+        {
+            Some((_, told)) => told.push((ear, said)),
+            None => elsewhere.push((home, vec![(ear, said)])),
+        }
+    }
+    for (home, told) in elsewhere {
+        home.spawn(async move {
+            for (ear, said) in told {
+                let _ = ear.send(said);
+            }
+        });
     }
 }

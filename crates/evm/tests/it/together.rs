@@ -49,6 +49,38 @@ async fn payments_that_are_verified_at_once_are_tried_in_one_call() {
 }
 
 #[tokio::test]
+async fn those_who_ask_on_different_runtimes_each_hear_their_own() {
+    let world = Arc::new(World::new().await);
+    let all = Arc::new(world.payments(40));
+    let poor = world.payment_of(&world.payer(PRICE - 1), 1);
+    // One of its own, as each thread that serves connections has.
+    let elsewhere = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let there = elsewhere.spawn({
+        let (world, all) = (Arc::clone(&world), Arc::clone(&all));
+        async move { world.verify_all(&all[20..]).await }
+    });
+    let mut here = all[..20].to_vec();
+    here.push(poor);
+    let mut here = world.verify_all(&here).await;
+    let last = here.pop().unwrap();
+    assert_eq!(code(&last), "invalid_exact_evm_insufficient_balance");
+    here.extend(there.await.unwrap());
+    assert!(here.iter().all(|v| code(v) == "good"));
+    let payers: Vec<_> = here
+        .into_iter()
+        .flatten()
+        .map(|v| v.intent.identity)
+        .collect();
+    let asked: Vec<_> = all.iter().map(|i| i.identity.clone()).collect();
+    assert_eq!(payers, asked);
+    elsewhere.shutdown_background();
+}
+
+#[tokio::test]
 async fn two_payments_from_one_balance_see_each_other() {
     let world = World::new().await;
     let poor = world.payer(PRICE + PRICE / 2);

@@ -157,7 +157,7 @@ impl Engine {
     ) -> Result<Verified, ChainError> {
         let mut held = entry.held;
         if self.shared.config.holds == Holds::Ledger {
-            held = held.max(self.held_in_ledger(intent).await?);
+            held = held.max(Box::pin(self.held_in_ledger(intent)).await?);
         }
         let all = add(held, entry.others);
         let mut verified = self.verify_once(handle, intent, phase, all).await;
