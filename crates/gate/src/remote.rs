@@ -20,6 +20,7 @@ use tollway_core::wire::{
 use tollway_core::{Facilitator, FacilitatorError, SettleRequest, VerifyRequest, codes, mistake};
 use url::{Host, Url};
 
+use crate::discovery::Listing;
 use crate::error::shown;
 
 /// Codes by which a facilitator says that it took nothing.
@@ -213,6 +214,10 @@ impl Facilitator for RemoteFacilitator {
             call = call.header("idempotency-key", key);
         }
         let answer = Answer::get(call).await.map_err(Broken::under_way)?;
+        if let Some(listing) = &answer.listing {
+            let resource = request.payload.resource.as_ref();
+            listing.log(resource.map_or("", |resource| resource.url.as_str()));
+        }
         if mistake::is("any_status_trusted") && answer.status.is_success() {
             return Ok(trusted_blindly(&answer, request));
         }
@@ -276,6 +281,8 @@ fn took_nothing(response: &SettleResponse) -> bool {
 struct Answer {
     status: StatusCode,
     body: Vec<u8>,
+    /// What became of the resource in the facilitator's list.
+    listing: Option<Listing>,
 }
 
 /// No whole answer came.
@@ -307,10 +314,15 @@ impl Answer {
             error: without_url(error),
         })?;
         let status = response.status();
+        let listing = Listing::read(response.headers());
         let body = read(response)
             .await
             .map_err(|error| Broken { sent: true, error })?;
-        Ok(Self { status, body })
+        Ok(Self {
+            status,
+            body,
+            listing,
+        })
     }
 
     fn parse<T: DeserializeOwned>(&self) -> Option<T> {

@@ -8,6 +8,7 @@
 
 mod openapi;
 mod place;
+mod report;
 mod usage;
 mod well_known;
 
@@ -18,6 +19,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::Value;
 
+pub(crate) use report::Listing;
 pub use usage::{Usage, UsageError};
 
 use crate::answer;

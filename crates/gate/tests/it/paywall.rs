@@ -70,7 +70,7 @@ async fn a_person_in_a_browser_gets_a_page_and_every_program_gets_json() {
     let world = world(Page::new()).await;
     let html = ("accept", "text/html,*/*;q=0.8");
     let (mode, dest) = (BROWSER[1], BROWSER[2]);
-    let programs: [(&str, &str, Vec<(&str, &str)>); 14] = [
+    let programs = [
         ("nothing", "GET", vec![]),
         (
             "curl",
