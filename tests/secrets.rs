@@ -248,3 +248,156 @@ async fn the_demo_tells_no_key() {
         assert!(!done.stderr.contains(&key) && !done.stdout.contains(&key));
     }
 }
+
+/// What the other stories do not hold: API keys, passes, the keys that sign them and
+/// webhooks, admin tokens, credentials of nodes. Everything that a server writes or
+/// shows is looked through: both kinds of log, metrics, health, traces, both ledgers.
+#[tokio::test]
+async fn servers_at_trace_tell_no_api_key_pass_admin_token_or_credential() {
+    for format in ["text", "json"] {
+        let town = Town::new().await;
+        let collector = crate::harness::collector::Collector::start().await;
+        let api_key = "canary-api-key-0123456789abcdef0123456789";
+        let admin = "canary-admin-token-0123456789abcdef01234";
+        let webhook = "canary-webhook-key-0123456789abcdef";
+        let token_key = "c0ffee00".repeat(8);
+        let private = |name: &str, text: &str| town.write_private(name, text).display().to_string();
+        let (key_file, admin_file) = (private("api.key", api_key), private("admin.token", admin));
+        let token_file = private("token.keys", &format!("k1 {token_key}\n"));
+        let webhook_file = private("webhook.key", webhook);
+        let digest = <sha2::Sha256 as sha2::Digest>::digest(api_key);
+        let callers = format!(
+            "[[facilitator.callers]]\nname = \"shop\"\nkey_sha256 = \"{}\"\n",
+            alloy_primitives::hex::encode(digest)
+        );
+        std::fs::write(town.path("tollway.toml"), callers).unwrap();
+        let node = Chaos::before(&town.rpc()).await.url();
+        let node = node.replace("http://", "http://canary-user:canary-password@");
+        let node = format!("{node}/canary-path?key=canary-query");
+        let talkative = |mut args: Vec<String>| {
+            args.extend(strings(&["--log", "trace", "--log-format", format]));
+            args.extend(strings(&[
+                "--admin-listen",
+                "127.0.0.1:0",
+                "--admin-token-file",
+                &admin_file,
+            ]));
+            args.extend(strings(&["--otlp-endpoint", collector.url()]));
+            town.command(&args)
+        };
+        let mut args = town.facilitator_args(&node);
+        args.extend(strings(&["--config", &town.arg("tollway.toml")]));
+        let (facilitator, facilitator_url) = Program::serve(talkative(args)).await;
+        let mut args = town.gate_args(&facilitator_url, &node);
+        crate::harness::town::set(&mut args, "--route", "GET /paid/*=$0.01; pass=1h");
+        args.extend(strings(&[
+            "--facilitator-key-file",
+            &key_file,
+            "--token-key-file",
+            &token_file,
+        ]));
+        args.extend(strings(&[
+            "--webhook",
+            town.upstream.url(),
+            "--webhook-key-file",
+            &webhook_file,
+        ]));
+        let (gate, url) = Program::serve(talkative(args)).await;
+
+        let buyer = crate::harness::Buyer::new(&BUYER);
+        let paid = format!("{url}/paid/weather");
+        let payment = buyer.pays(&paid, true).await;
+        let bought = buyer.get(&paid, std::slice::from_ref(&payment)).await;
+        assert_eq!(bought.status, 200, "{}", bought.body);
+        let pass = bought.headers["tollway-pass"].to_str().unwrap().to_owned();
+        let bearer = format!("Bearer {pass}").parse().unwrap();
+        let opened = buyer
+            .get(&paid, &[(http::header::AUTHORIZATION, bearer)])
+            .await;
+        assert_eq!(opened.status, 200, "{}", opened.body);
+        let mut shown = String::new();
+        for (program, url) in [(&gate, &url), (&facilitator, &facilitator_url)] {
+            let said = program.stdout();
+            let admin_url = said
+                .split("admin on ")
+                .nth(1)
+                .unwrap()
+                .split_whitespace()
+                .next();
+            let admin_url = admin_url.unwrap().to_owned();
+            let client = raw::client();
+            let told = client
+                .post(format!("{admin_url}/reload"))
+                .bearer_auth(admin)
+                .send();
+            shown.push_str(&told.await.unwrap().text().await.unwrap());
+            let wrong = client
+                .post(format!("{admin_url}/reload"))
+                .bearer_auth("canary-wrong")
+                .send();
+            shown.push_str(&wrong.await.unwrap().text().await.unwrap());
+            for place in [
+                &format!("{admin_url}/metrics"),
+                &format!("{admin_url}/health"),
+                &format!("{url}/health"),
+            ] {
+                shown.push_str(
+                    &client
+                        .get(place)
+                        .send()
+                        .await
+                        .unwrap()
+                        .text()
+                        .await
+                        .unwrap(),
+                );
+            }
+        }
+        let ledgers = [
+            town.records("gate.db").await,
+            town.records("facilitator.db").await,
+        ];
+        for (ledger, rows) in ["gate.db", "facilitator.db"].iter().zip(&ledgers) {
+            for row in rows {
+                shown.push_str(&row.to_string());
+                let story = town.payment(ledger, row["id"].as_str().unwrap()).await;
+                shown.push_str(&story.to_string());
+            }
+        }
+        let mut talk = 0;
+        for program in [gate, facilitator] {
+            program.signal("TERM").await;
+            let done = program.end().await.exits(0);
+            talk += done.stderr.len();
+            shown.push_str(&done.stdout);
+            shown.push_str(&done.stderr);
+        }
+        assert!(talk > 2_000, "they were talkative: {talk}");
+        assert!(!collector.spans().is_empty(), "there were traces");
+        shown.push_str(&collector.text());
+        let signature = payment.1.to_str().unwrap();
+        let shown = shown.to_lowercase();
+        for secret in [
+            api_key,
+            admin,
+            webhook,
+            &token_key,
+            "canary-user",
+            "canary-password",
+            "canary-path",
+            "canary-query",
+            "canary-wrong",
+            &pass,
+            pass.rsplit('.').next().unwrap(),
+            &signature[..40],
+            &signature[signature.len() - 120..],
+            &BUYER.key.to_string()[2..],
+            &SIGNER.key.to_string()[2..],
+        ] {
+            if let Some(at) = shown.find(&secret.to_lowercase()) {
+                let before = String::from_utf8_lossy(&shown.as_bytes()[at.saturating_sub(300)..at]);
+                panic!("{secret:.24}… is told ({format}) after: {before}");
+            }
+        }
+    }
+}

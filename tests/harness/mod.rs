@@ -1,7 +1,9 @@
 //! What the stories are made of.
 
 pub mod buyer;
+pub mod certificates;
 pub mod chaos;
+pub mod collector;
 pub mod mcp;
 pub mod program;
 pub mod raw;

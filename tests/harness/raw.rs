@@ -29,6 +29,7 @@ pub fn client() -> reqwest::Client {
 /// Where a server's URL leads.
 pub fn address(url: &str) -> SocketAddr {
     url.trim_start_matches("http://")
+        .trim_start_matches("https://")
         .trim_end_matches('/')
         .parse()
         .unwrap()

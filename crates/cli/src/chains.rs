@@ -14,8 +14,8 @@ use tollway_starknet::{StarkKey, StarknetAccount, StarknetChain, StarknetConfig}
 
 use crate::exit::Failure;
 use crate::help::Beside;
-use crate::keys;
 use crate::wiring::{self, NetworkSetting};
+use crate::{keys, logs};
 
 /// Most STRK that one transaction may cost, unless it is said.
 const MAX_FEE: &str = "1";
@@ -212,7 +212,9 @@ impl ServedChain {
                 Err(error) => return Err(Failure::usage(error)),
             },
         };
-        eprintln!("tollway: {dead}. Payments are refused until it answers.");
+        logs::say(format_args!(
+            "{dead}. Payments are refused until it answers."
+        ));
         Ok(())
     }
 }
@@ -224,7 +226,9 @@ async fn make_ready(chain: &EvmChain) -> Result<(), Failure> {
     }
     let sent = chain.set_up_self_calls().await.map_err(Failure::new)?;
     for transaction in sent {
-        eprintln!("tollway: made ready for shared transactions: {transaction}");
+        logs::say(format_args!(
+            "made ready for shared transactions: {transaction}"
+        ));
     }
     Ok(())
 }

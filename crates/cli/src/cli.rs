@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 pub use crate::agent::flags::{BudgetCommand, BuyerArgs, McpArgs};
 pub use crate::check::flags::CheckArgs;
 pub use crate::commands::init::InitArgs;
+use crate::logs::Format;
 pub use crate::session::flags::SessionCommand;
 use crate::storefront::{About, AccessSettings, DiscoverySettings, PageSettings};
 use crate::{environment, exit};
@@ -73,6 +74,8 @@ pub enum Command {
     Ledger(LedgerCommand),
     /// Run an embedded EVM chain with test dollars.
     Devnet(DevnetArgs),
+    /// Say whether a running gate or facilitator takes payments; exits with 0 if it does.
+    Health(HealthArgs),
     /// Say what an error code means, or list them all.
     Codes(CodesArgs),
     /// Print what a shell needs to complete commands and flags.
@@ -138,7 +141,7 @@ pub enum Settle {
 }
 
 /// `tollway gate`
-#[derive(Args, Default, Deserialize)]
+#[derive(Args, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[command(after_help = "Examples:
   tollway gate --listen 127.0.0.1:4021 --upstream http://127.0.0.1:3000 --route 'GET /paid/*=$0.01' \\
@@ -308,6 +311,34 @@ pub struct GateArgs {
     /// Token without which they show nothing (file with mode 0600).
     #[arg(long, value_name = "FILE")]
     pub dashboard_token_file: Option<PathBuf>,
+    /// Serve https with this certificate: a PEM file, the server's own first, then those that issued
+    /// it. It is read again at SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM file with mode 0600, without a passphrase).
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// What is logged, such as info or tollway_gate=debug [default: TOLLWAY_LOG, or warn].
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How it is logged: text, or one JSON object a line [default: text].
+    #[arg(long, value_enum)]
+    pub log_format: Option<Format>,
+    /// Address for whoever runs it: metrics, health, and with a token reload, drain and the end of a
+    /// pass [default: none].
+    #[arg(long, value_name = "ADDR")]
+    pub admin_listen: Option<String>,
+    /// Token of 32 characters or more for what changes something there (file with mode 0600).
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Seconds at the stop in which requests are still taken while /health says 503, so that a load
+    /// balancer sends them elsewhere [default: 0].
+    #[arg(long, value_name = "SECONDS")]
+    pub drain_delay: Option<u16>,
+    /// Send traces to this OpenTelemetry collector (OTLP over HTTP); TOLLWAY_OTLP_ENDPOINT behind it
+    /// [default: none].
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
     /// TOML file with these settings in its table gate.
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -329,7 +360,7 @@ fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Er
 }
 
 /// `tollway facilitator`
-#[derive(Args, Default, Deserialize)]
+#[derive(Args, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[command(after_help = "Example:
   tollway facilitator --listen 127.0.0.1:4020 --network base-sepolia=https://rpc.example --signer-key-file signer.key
@@ -453,6 +484,34 @@ pub struct FacilitatorArgs {
     /// Token without which they show nothing (file with mode 0600).
     #[arg(long, value_name = "FILE")]
     pub dashboard_token_file: Option<PathBuf>,
+    /// Serve https with this certificate: a PEM file, the server's own first, then those that issued
+    /// it. It is read again at SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM file with mode 0600, without a passphrase).
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// What is logged, such as info or tollway_gate=debug [default: TOLLWAY_LOG, or warn].
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How it is logged: text, or one JSON object a line [default: text].
+    #[arg(long, value_enum)]
+    pub log_format: Option<Format>,
+    /// Address for whoever runs it: metrics, health, and with a token reload, drain and the end of a
+    /// pass [default: none].
+    #[arg(long, value_name = "ADDR")]
+    pub admin_listen: Option<String>,
+    /// Token of 32 characters or more for what changes something there (file with mode 0600).
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Seconds at the stop in which requests are still taken while /health says 503, so that a load
+    /// balancer sends them elsewhere [default: 0].
+    #[arg(long, value_name = "SECONDS")]
+    pub drain_delay: Option<u16>,
+    /// Send traces to this OpenTelemetry collector (OTLP over HTTP); TOLLWAY_OTLP_ENDPOINT behind it
+    /// [default: none].
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
     /// TOML file with these settings in its table facilitator.
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -961,6 +1020,20 @@ pub struct LedgerVerifyArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `tollway health`
+#[derive(Args)]
+#[command(after_help = "Example:
+  tollway health http://127.0.0.1:4021
+
+Without a URL it asks the server that the configuration file is of, on this machine.")]
+pub struct HealthArgs {
+    /// Where it is [default: the listen address of the configuration file, or http://127.0.0.1:4021].
+    pub url: Option<String>,
+    /// The server's configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// `tollway devnet`

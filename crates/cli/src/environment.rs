@@ -27,6 +27,7 @@ Environment (also from a .env file with mode 0600 in the working directory):
   TOLLWAY_ADD_ASSET        behind --add-asset; several with ; between
   TOLLWAY_LEDGER           behind --ledger
   TOLLWAY_RPC_<NETWORK>    RPC URL, e.g. TOLLWAY_RPC_EIP155_84532 or TOLLWAY_RPC_BASE_SEPOLIA
+  TOLLWAY_OTLP_ENDPOINT    behind --otlp-endpoint
   NO_COLOR                 no colours on a terminal
   TOLLWAY_LOG              log filter, e.g. info or tollway_gate=debug (default warn)";
 

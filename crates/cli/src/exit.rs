@@ -53,6 +53,8 @@ pub struct Failure {
     pub code: Option<String>,
     /// A sentence that ends with what to do.
     pub message: String,
+    /// The line of a file that is wrong.
+    pub line: Option<usize>,
 }
 
 impl Failure {
@@ -62,6 +64,7 @@ impl Failure {
             exit: Exit::Failed,
             code: None,
             message: message.to_string(),
+            line: None,
         }
     }
 
@@ -73,12 +76,17 @@ impl Failure {
         }
     }
 
+    /// Says which line of a file is wrong.
+    pub fn at_line(self, line: Option<usize>) -> Self {
+        Self { line, ..self }
+    }
+
     /// With a stable code.
     pub fn coded(exit: Exit, code: impl Into<String>, message: impl fmt::Display) -> Self {
         Self {
             exit,
             code: Some(code.into()),
-            message: message.to_string(),
+            ..Self::new(message)
         }
     }
 }

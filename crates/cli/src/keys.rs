@@ -34,7 +34,7 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, Failure> {
             path.display()
         )));
     }
-    if metadata.permissions().mode() & 0o077 != 0 {
+    if !is_private(&metadata) {
         return Err(Failure::usage(format!(
             "{} can be read by others; run `chmod 600 {}`.",
             path.display(),
@@ -46,6 +46,14 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, Failure> {
         .read_to_string(&mut text)
         .map_err(|e| failed(&e))?;
     Ok(text)
+}
+
+/// Whether nobody but its owner may read a file. What systemd hands over is root's
+/// with mode 0440: that is how it lets one user more read it, and nobody else.
+fn is_private(metadata: &fs::Metadata) -> bool {
+    let mode = metadata.permissions().mode() & 0o777;
+    let is_handed_over = (metadata.uid(), metadata.gid(), mode) == (0, 0, 0o440);
+    mode & 0o077 == 0 || is_handed_over
 }
 
 /// Whether a file belongs to this process's user, or to root.

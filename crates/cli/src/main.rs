@@ -16,7 +16,9 @@ mod environment;
 mod exit;
 mod help;
 mod keys;
+mod logs;
 mod metrics;
+mod operate;
 mod output;
 mod permissions;
 mod purse;
@@ -29,6 +31,7 @@ mod settings;
 mod sponsor;
 mod storefront;
 mod story;
+mod traces;
 mod wiring;
 
 use std::process::ExitCode;
@@ -49,7 +52,7 @@ fn main() -> ExitCode {
     match run(command) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("tollway: {failure}");
+            logs::say(&failure);
             failure.exit.into()
         }
     }
@@ -57,7 +60,6 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<Exit, Failure> {
     let environment = Environment::read(std::path::Path::new("."))?;
-    start_logging(&environment)?;
     crash::arm(&environment);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -67,7 +69,13 @@ fn run(command: Command) -> Result<Exit, Failure> {
                 "The runtime cannot start: {e}; check the system's limits."
             ))
         })?;
+    {
+        // What sends traces runs on it.
+        let _within = runtime.enter();
+        logs::start(&command.log(&environment)?, &environment)?;
+    }
     let exit = runtime.block_on(dispatch(command, &environment));
+    traces::finish();
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     exit
 }
@@ -93,19 +101,6 @@ async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, F
         Command::Completions(args) => commands::reference::completions(&args),
         Command::Man(args) => commands::reference::man(&args),
         Command::Devnet(args) => commands::devnet::run(args).await,
+        Command::Health(args) => commands::health::run(args, environment).await,
     }
-}
-
-fn start_logging(environment: &Environment) -> Result<(), Failure> {
-    let filter = environment.get("TOLLWAY_LOG").unwrap_or("warn");
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|e| {
-        Failure::usage(format!(
-            "TOLLWAY_LOG is not a log filter: {e}; write for example info."
-        ))
-    })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    Ok(())
 }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::cli::{FacilitatorArgs, GateArgs};
+use crate::cli::{Command, FacilitatorArgs, GateArgs};
 use crate::environment::Environment;
 use crate::exit::Failure;
+use crate::logs::LogSettings;
 
 /// The tables that a configuration file may have.
 #[derive(Default, Deserialize)]
@@ -27,10 +28,12 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
         ))
     })?;
     toml::from_str(&text).map_err(|e| {
-        Failure::usage(format!(
+        let before = e.span().and_then(|span| text.get(..span.start));
+        let failure = Failure::usage(format!(
             "{}: {e}correct that line and start again.",
             path.display()
-        ))
+        ));
+        failure.at_line(before.map(|before| before.matches('\n').count() + 1))
     })
 }
 
@@ -63,6 +66,75 @@ fn signers(flag: Vec<PathBuf>, file: Vec<PathBuf>, environment: &Environment) ->
     Some(either(flag, file))
         .filter(|files| !files.is_empty())
         .unwrap_or_else(behind)
+}
+
+/// Where the server of a configuration file listens.
+pub struct Listening {
+    /// Its address.
+    pub address: String,
+    /// Whether it speaks https there.
+    pub is_tls: bool,
+}
+
+/// Where the gate of a configuration file listens, or else its facilitator.
+pub fn listening(
+    config: Option<&Path>,
+    environment: &Environment,
+) -> Result<Option<Listening>, Failure> {
+    let file = file(config, environment)?;
+    let gate = file.gate.map(|gate| (gate.listen, gate.tls_cert));
+    let facilitator = file.facilitator.map(|it| (it.listen, it.tls_cert));
+    let listens = [gate, facilitator].into_iter().flatten();
+    let mut listens = listens.filter_map(|(listen, certificate)| {
+        Some(Listening {
+            address: listen?,
+            is_tls: certificate.is_some(),
+        })
+    });
+    Ok(listens.next())
+}
+
+impl Command {
+    /// What it logs, and where its traces go.
+    pub fn log(&self, environment: &Environment) -> Result<LogSettings, Failure> {
+        let (said, config, name) = match self {
+            Self::Gate(args) => (gate_log(args), &args.config, "tollway-gate"),
+            Self::Facilitator(args) => (facilitator_log(args), &args.config, "tollway-facilitator"),
+            _ => return Ok(LogSettings::default()),
+        };
+        let file = file(config.as_deref(), environment)?;
+        let behind = match self {
+            Self::Gate(_) => file.gate.as_ref().map(gate_log),
+            _ => file.facilitator.as_ref().map(facilitator_log),
+        };
+        let behind = behind.unwrap_or_default();
+        let endpoint = said.otlp_endpoint.or(behind.otlp_endpoint);
+        let variable = || environment.get("TOLLWAY_OTLP_ENDPOINT").map(str::to_owned);
+        Ok(LogSettings {
+            filter: said.filter.or(behind.filter),
+            format: said.format.or(behind.format),
+            otlp_endpoint: endpoint.or_else(variable),
+            name,
+        })
+    }
+}
+
+fn gate_log(args: &GateArgs) -> LogSettings {
+    LogSettings {
+        filter: args.log.clone(),
+        format: args.log_format,
+        otlp_endpoint: args.otlp_endpoint.clone(),
+        ..LogSettings::default()
+    }
+}
+
+fn facilitator_log(args: &FacilitatorArgs) -> LogSettings {
+    LogSettings {
+        filter: args.log.clone(),
+        format: args.log_format,
+        otlp_endpoint: args.otlp_endpoint.clone(),
+        ..LogSettings::default()
+    }
 }
 
 impl GateArgs {
@@ -114,6 +186,14 @@ impl GateArgs {
             allow_http: self.allow_http || file.allow_http,
             dashboard: self.dashboard.or(file.dashboard),
             dashboard_token_file: self.dashboard_token_file.or(file.dashboard_token_file),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
+            log: self.log.or(file.log),
+            log_format: self.log_format.or(file.log_format),
+            admin_listen: self.admin_listen.or(file.admin_listen),
+            admin_token_file: self.admin_token_file.or(file.admin_token_file),
+            drain_delay: self.drain_delay.or(file.drain_delay),
+            otlp_endpoint: self.otlp_endpoint.or(file.otlp_endpoint),
             config: self.config,
         })
     }
@@ -157,6 +237,14 @@ impl FacilitatorArgs {
             allow_http: self.allow_http || file.allow_http,
             dashboard: self.dashboard.or(file.dashboard),
             dashboard_token_file: self.dashboard_token_file.or(file.dashboard_token_file),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
+            log: self.log.or(file.log),
+            log_format: self.log_format.or(file.log_format),
+            admin_listen: self.admin_listen.or(file.admin_listen),
+            admin_token_file: self.admin_token_file.or(file.admin_token_file),
+            drain_delay: self.drain_delay.or(file.drain_delay),
+            otlp_endpoint: self.otlp_endpoint.or(file.otlp_endpoint),
             config: self.config,
         })
     }

@@ -17,6 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
+use futures_util::future::BoxFuture;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -27,11 +28,14 @@ use tollway_core::{ChainError, Network, Refusal, SystemClock, TxHash, codes};
 use tollway_facilitator::{ApiBody, Engine, FacilitatorService, api_key};
 use tollway_starknet::{Felt, NewAccount, OwnerSender, Sponsor, SponsorRules, Sponsored, felt};
 use tower::Service;
+use tracing::Instrument as _;
 
 use crate::chains;
 use crate::cli::FacilitatorArgs;
 use crate::exit::Failure;
+use crate::operate::{Health, State};
 use crate::session::entrypoint;
+use crate::traces;
 use crate::wiring::{self, NetworkSetting};
 
 const PATH: &str = "/sponsor";
@@ -177,15 +181,22 @@ pub struct WithSponsors {
     api: FacilitatorService,
     engine: Engine,
     sponsors: Option<Arc<Sponsors>>,
+    health: Arc<FacilitatorHealth>,
 }
 
 impl WithSponsors {
-    /// The API with `/sponsor` beside it.
-    pub fn new(api: FacilitatorService, engine: Engine, sponsors: Option<Sponsors>) -> Self {
+    /// The API with `/sponsor` beside it, and in `/health` what the server says of itself.
+    pub fn new(
+        api: FacilitatorService,
+        engine: Engine,
+        sponsors: Option<Sponsors>,
+        health: Arc<FacilitatorHealth>,
+    ) -> Self {
         Self {
             api,
             engine,
             sponsors: sponsors.map(Arc::new),
+            health,
         }
     }
 }
@@ -207,9 +218,54 @@ impl Service<Request<Incoming>> for WithSponsors {
                 let (sponsors, engine) = (Arc::clone(sponsors), self.engine.clone());
                 Box::pin(async move { Ok(answer(sponsors, &engine, request).await) })
             }
-            _ => self.api.call(request),
+            _ if request.uri().path() == "/health" && *request.method() == Method::GET => {
+                let asked = Arc::clone(&self.health);
+                Box::pin(async move { Ok(health(&asked).await) })
+            }
+            _ => {
+                let span = traces::of_request("facilitator", &request);
+                Box::pin(self.api.call(request).instrument(span))
+            }
         }
     }
+}
+
+/// How a facilitator is.
+pub struct FacilitatorHealth {
+    engine: Engine,
+    state: Arc<State>,
+}
+
+impl FacilitatorHealth {
+    /// By its engine, and what the server says of itself.
+    pub const fn new(engine: Engine, state: Arc<State>) -> Self {
+        Self { engine, state }
+    }
+
+    async fn told(&self) -> (bool, Value) {
+        let health = self.engine.health().await;
+        let mut body = match serde_json::to_value(&health) {
+            Ok(Value::Object(body)) => body,
+            _ => serde_json::Map::new(),
+        };
+        let is_ready = self.state.add_to(&mut body) && health.ready;
+        (is_ready, Value::Object(body))
+    }
+}
+
+impl Health for FacilitatorHealth {
+    fn look(&self) -> BoxFuture<'_, (bool, Value)> {
+        Box::pin(self.told())
+    }
+}
+
+async fn health(health: &FacilitatorHealth) -> Answer {
+    let (is_ready, body) = health.told().await;
+    let status = match is_ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    json_answer(status, &body)
 }
 
 async fn answer(sponsors: Arc<Sponsors>, engine: &Engine, request: Request<Incoming>) -> Answer {

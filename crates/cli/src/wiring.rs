@@ -19,6 +19,7 @@ use crate::crash;
 use crate::environment::{Environment, rpc_variable};
 use crate::exit::{Exit, Failure};
 use crate::help::Help;
+use crate::logs;
 
 /// A network that was asked for, and where its nodes are if that was said.
 #[derive(Clone, Debug)]
@@ -159,11 +160,11 @@ fn public_node(network: &Network) -> Result<Url, Failure> {
                 "No RPC URL is known for {network}; write --network {network}=RPC_URL."
             ))
         })?;
-    eprintln!(
-        "tollway: {network} uses the public node {url}, which may be slow, limited or gone; \
+    logs::say(format_args!(
+        "{network} uses the public node {url}, which may be slow, limited or gone; \
          set {} or --network {network}=RPC_URL for anything that matters.",
         rpc_variable(network.as_str())
-    );
+    ));
     http_url(url, "The public RPC URL")
 }
 
@@ -355,7 +356,7 @@ impl EngineSettings<'_> {
                 )?,
             },
             min_amounts: least(self.min_amount, self.assets)?,
-            callers: self.callers.iter().map(caller).collect::<Result<_, _>>()?,
+            callers: callers(self.callers)?,
             open_upto: self.open_upto,
             holds: if self.with_gate || shared_ledger {
                 Holds::Ledger
@@ -408,6 +409,11 @@ fn least(text: &str, table: &AssetTable) -> Result<BTreeMap<(Network, Address), 
 fn payee(text: &str) -> Option<Address> {
     let ethereum: Network = "eip155:1".parse().ok()?;
     ethereum.address(text).ok()
+}
+
+/// Who may call, and how much.
+pub fn callers(all: &[CallerArgs]) -> Result<Vec<CallerRule>, Failure> {
+    all.iter().map(caller).collect()
 }
 
 fn caller(args: &CallerArgs) -> Result<CallerRule, Failure> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 
-use tollway_core::{Broadcast, ChainError, Network, codes};
-use tollway_ledger::{Cost, PaymentState};
+use tollway_core::{Amount, Broadcast, ChainError, Network, SignerState, Timestamp, codes};
+use tollway_ledger::{Cost, PaymentRecord, PaymentState};
 
 /// A code as a label: one of the table, or `other`.
 fn code_label(code: Option<&str>) -> &'static str {
@@ -137,6 +137,77 @@ pub(crate) fn gas_spent(network: &Network, costs: &[Cost]) {
     };
     count("moved", useful);
     count("lost", lost);
+}
+
+/// Ages by which open payments are counted, and what they are called.
+const AGES: [(u64, &str); 4] = [
+    (60, "under_1m"),
+    (600, "under_10m"),
+    (3_600, "under_1h"),
+    (u64::MAX, "older"),
+];
+
+/// What a network's payments wait for: `accepted` ones for a transaction, `submitted`
+/// ones for an outcome that nobody can say yet.
+pub(crate) fn by_age<'a>(
+    network: &Network,
+    payments: impl Iterator<Item = &'a PaymentRecord>,
+    now: Timestamp,
+) {
+    let mut counts = [[0_u32; AGES.len()]; 2];
+    let mut oldest = [0_u64; 2];
+    for payment in payments {
+        let state = usize::from(payment.state == PaymentState::Submitted);
+        let age = now.since(payment.accepted_at).as_secs();
+        let place = AGES.iter().position(|(most, _)| age < *most);
+        counts[state][place.unwrap_or(AGES.len() - 1)] += 1;
+        oldest[state] = oldest[state].max(age);
+    }
+    for (state, name) in ["accepted", "submitted"].into_iter().enumerate() {
+        for (place, (_, age)) in AGES.into_iter().enumerate() {
+            metrics::gauge!("tollway_payments_by_age", "network" => network.to_string(), "state" => name, "age" => age)
+                .set(counts[state][place]);
+        }
+        metrics::gauge!("tollway_oldest_payment_seconds", "network" => network.to_string(), "state" => name)
+            .set(f64::from(u32::try_from(oldest[state]).unwrap_or(u32::MAX)));
+    }
+}
+
+/// How a network's node is, and when its newest block was first seen.
+pub(crate) fn head(network: &Network, ready: bool, block: Option<(u64, Timestamp)>) {
+    let gauge = |name: &'static str, value: f64| {
+        metrics::gauge!(name, "network" => network.to_string()).set(value);
+    };
+    gauge("tollway_network_ready", if ready { 1.0 } else { 0.0 });
+    if let Some((block, seen)) = block {
+        gauge("tollway_head_block", number(u128::from(block)));
+        gauge(
+            "tollway_head_seen_timestamp_seconds",
+            number(u128::from(seen.secs())),
+        );
+    }
+}
+
+/// What a settling account has, in its network's coin, and for how many payments that
+/// is enough at what they cost until now.
+pub(crate) fn signer(network: &Network, state: &SignerState, per_payment: Option<Amount>) {
+    let gauge = |name: &'static str, value: f64| {
+        metrics::gauge!(name, "network" => network.to_string(), "signer" => state.signer.to_string()).set(value);
+    };
+    // Every coin that is known to pay for gas has as many digits.
+    let coins = state.balance.to_decimal(18).parse().unwrap_or(0.0);
+    gauge("tollway_signer_balance_coins", coins);
+    let cost = per_payment
+        .and_then(|cost| cost.as_u128())
+        .filter(|cost| *cost > 0);
+    if let (Some(balance), Some(cost)) = (state.balance.as_u128(), cost) {
+        gauge("tollway_signer_payments_left", number(balance / cost));
+    }
+}
+
+/// A whole number as Prometheus writes it.
+fn number(whole: u128) -> f64 {
+    whole.to_string().parse().unwrap_or(0.0)
 }
 
 /// Settling accounts that are low on gas.

@@ -1,11 +1,11 @@
 //! Building a gate.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use http::HeaderValue;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tollway_core::money::Decimal;
 use tollway_core::{Chain, Clock, Facilitator, Finality, SystemClock};
@@ -250,15 +250,25 @@ impl GateBuilder {
     /// # Errors
     /// [`BuildError`] says what to correct.
     pub fn build(self) -> Result<Gate, BuildError> {
+        self.assemble(None)
+    }
+
+    /// Builds the gate that takes the place of another, whose work goes on in it.
+    pub(crate) fn build_after(self, before: &Inner) -> Result<Gate, BuildError> {
+        self.assemble(Some(before))
+    }
+
+    fn assemble(self, before: Option<&Inner>) -> Result<Gate, BuildError> {
         if self.routes.is_empty() {
             return Err(BuildError::NoRoutes);
         }
         if self.routes.len() > MAX_ROUTES {
             return Err(BuildError::TooManyRoutes);
         }
-        let owner = match self.owner {
-            Some(name) => name,
-            None => random_owner()?,
+        let owner = match (before, self.owner) {
+            (Some(before), _) => before.owner.clone(),
+            (None, Some(name)) => name,
+            (None, None) => random_owner()?,
         };
         let mut alive = self.alive;
         alive.push(owner.clone());
@@ -267,8 +277,10 @@ impl GateBuilder {
             .into_iter()
             .map(|used| (used.chain.network().clone(), used))
             .collect();
+        let heard = before.and_then(|before| before.passes.as_ref());
         let passes = self.passes.map(|passes| Passes {
             store: passes.store.passes_of_owner(&owner),
+            feed: heard.map_or(passes.feed, |heard| Arc::clone(&heard.feed)),
             ..passes
         });
         if let Some(passes) = &passes {
@@ -283,10 +295,24 @@ impl GateBuilder {
         };
         let places = self.limits.max_in_flight.min(Semaphore::MAX_PERMITS);
         let streams = self.limits.max_streams.min(Semaphore::MAX_PERMITS);
+        let patterns = self.routes.iter().map(|r| r.pattern.as_str().to_owned());
+        let counts = Arc::new(Counts::of(patterns));
+        let all_counts: Arc<Mutex<Vec<_>>> =
+            before.map_or_else(Arc::default, |b| Arc::clone(&b.all_counts));
+        let added = before.map(|b| {
+            b.added
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        });
+        let added = added.unwrap_or_default();
         let inner = Inner {
-            counts: Counts::of(self.routes.iter().map(|r| r.pattern.as_str().to_owned())),
+            all_counts,
+            counts,
             base_url: base_url(&self.base_url)?,
-            routes: self.routes,
+            routes: self.routes.into(),
+            former: before.map(Inner::former_after).unwrap_or_default(),
+            replaced: CancellationToken::new(),
             extensions: extensions(self.identifier_required),
             identifier_required: self.identifier_required,
             facilitator: self.facilitator,
@@ -311,21 +337,28 @@ impl GateBuilder {
             owner,
             alive,
             sales: RwLock::default(),
-            added: RwLock::default(),
-            active: Mutex::default(),
-            challenged: OnceLock::new(),
-            places: Arc::new(Semaphore::new(places)),
-            askers: Semaphore::new(MAX_ASKERS),
-            streams: Arc::new(Semaphore::new(streams)),
-            tasks: TaskTracker::new(),
-            ledger_failed: AtomicBool::new(false),
+            added: RwLock::new(added),
+            active: before.map_or_else(Arc::default, |b| Arc::clone(&b.active)),
+            places: shared(before.map(|b| &b.places), places),
+            askers: shared(before.map(|b| &b.askers), MAX_ASKERS),
+            streams: shared(before.map(|b| &b.streams), streams),
+            tasks: before.map_or_else(TaskTracker::new, |b| b.tasks.clone()),
+            ledger_failed: before.map_or_else(Arc::default, |b| Arc::clone(&b.ledger_failed)),
         };
         inner.build_sales()?;
+        let all = inner.all_counts.lock();
+        all.unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&inner.counts));
         inner.check_logo()?;
         Ok(Gate {
             inner: Arc::new(inner),
         })
     }
+}
+
+/// The places of the gate before, or so many.
+fn shared(before: Option<&Arc<Semaphore>>, count: usize) -> Arc<Semaphore> {
+    before.map_or_else(|| Arc::new(Semaphore::new(count)), Arc::clone)
 }
 
 /// The base URL without its trailing slash.

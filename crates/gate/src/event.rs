@@ -65,6 +65,8 @@ pub enum Event {
     Released {
         /// The grant.
         grant: GrantId,
+        /// The route's pattern.
+        route: String,
         /// The transaction.
         transaction: String,
         /// Who paid.

@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, btree_map};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::Method;
@@ -10,6 +10,7 @@ use http::request::Parts;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tollway_core::money::Decimal;
 use tollway_core::wire::{Object, ResourceInfo};
@@ -30,9 +31,11 @@ use crate::pass::{Extras, Passes, SoldPass};
 use crate::paywall::Paywall;
 use crate::proof;
 use crate::redeemers;
+use crate::renew::Former;
 use crate::route::{Decision, Pricing, Quote, Route, decide};
 use crate::service::GateLayer;
 use crate::tally::{Count, Counts};
+use crate::telemetry::{self, Challenges};
 use crate::{BuildError, Limits, Meter, Offer, StartError, TokenKeys};
 
 /// A price on routes: build it once, then wrap services with its
@@ -131,7 +134,12 @@ impl Gate {
     /// and refusals, by route.
     #[must_use]
     pub fn take_counts(&self) -> Vec<Count> {
-        self.inner.counts.drain()
+        let counts = self.inner.all_counts.lock();
+        let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
+        let taken = counts.iter().flat_map(|counts| counts.drain()).collect();
+        // A gate that was replaced and works on nothing more counts nothing more.
+        counts.retain(|counts| Arc::strong_count(counts) > 1);
+        taken
     }
 
     /// Whether the ledger took the last step that it was asked for.
@@ -187,11 +195,17 @@ pub(crate) struct Sale {
     /// What its 402 body says of tokens, where it sells a pass.
     pub extras: Option<Extras>,
     pub challenge: Challenge,
+    /// Counts who got it.
+    pub challenges: Challenges,
 }
 
 pub(crate) struct Inner {
     pub base_url: String,
-    pub routes: Vec<Route>,
+    pub routes: Arc<[Route]>,
+    /// What was sold before the settings changed, the latest first.
+    pub former: Vec<Former>,
+    /// Cancelled when another gate took this one's place.
+    pub replaced: CancellationToken,
     pub extensions: Object,
     pub identifier_required: bool,
     pub facilitator: Arc<dyn Facilitator>,
@@ -231,20 +245,20 @@ pub(crate) struct Inner {
     pub added: RwLock<BTreeMap<(String, String), Object>>,
     /// Grants that a task of this process is working on; each channel closes
     /// when that task lets go.
-    pub active: Mutex<HashMap<GrantId, watch::Receiver<()>>>,
-    /// Counts requests without payment, once there was one.
-    pub challenged: OnceLock<metrics::Counter>,
+    pub active: Arc<Mutex<HashMap<GrantId, watch::Receiver<()>>>>,
     /// What leaves no record, by route.
-    pub counts: Counts,
+    pub counts: Arc<Counts>,
+    /// The same of the gates before this one too, until they are taken.
+    pub all_counts: Arc<Mutex<Vec<Arc<Counts>>>>,
     /// One permit for each paying request.
     pub places: Arc<Semaphore>,
     /// One permit for each repeat that asks the ledger again and again what
     /// another process makes of its grant.
-    pub askers: Semaphore,
+    pub askers: Arc<Semaphore>,
     /// One permit for each metered stream.
     pub streams: Arc<Semaphore>,
     pub tasks: TaskTracker,
-    pub ledger_failed: std::sync::atomic::AtomicBool,
+    pub ledger_failed: Arc<std::sync::atomic::AtomicBool>,
 }
 
 /// What may be handed out before it is settled, to one payer and to all, in whole
@@ -275,7 +289,7 @@ impl Inner {
     }
 
     pub(crate) fn emit(&self, event: &Event) {
-        metrics::counter!("tollway_gate_events_total", "kind" => event.kind()).increment(1);
+        telemetry::happened(event);
         tracing::debug!(?event, "gate");
         self.counts.take(event);
         if let Some(on_event) = &self.on_event {
@@ -393,6 +407,7 @@ impl Inner {
             meter: route.meter,
             extras,
             challenge,
+            challenges: Challenges::default(),
         })
     }
 
@@ -471,6 +486,7 @@ impl Inner {
             .fold(self.finality, |deepest, route| {
                 deepest.deeper(route.finality)
             })
+            .deeper(self.former_finality(pattern))
     }
 
     /// Builds the sales of all routes with fixed prices.
@@ -510,7 +526,7 @@ impl Inner {
     }
 
     /// Signs with our keys, if gates over the same ledger know them.
-    async fn sign_tokens(&self) -> Result<(), StartError> {
+    pub(crate) async fn sign_tokens(&self) -> Result<(), StartError> {
         let Some(passes) = &self.passes else {
             return Ok(());
         };
@@ -526,7 +542,7 @@ impl Inner {
 
     /// Routes that share passes and sell them differently: whoever buys the
     /// cheapest opens all.
-    fn uneven_passes(&self) -> Vec<String> {
+    pub(crate) fn uneven_passes(&self) -> Vec<String> {
         let sales = self.sales.read().unwrap_or_else(PoisonError::into_inner);
         let mut first: BTreeMap<&str, (&str, _)> = BTreeMap::new();
         let mut warnings = Vec::new();

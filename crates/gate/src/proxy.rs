@@ -27,7 +27,7 @@ use tower::Service;
 
 use crate::body::{self, Body, BoxError};
 use crate::error::shown;
-use crate::{answer, hygiene, tunnel};
+use crate::{answer, hygiene, propagate, tunnel};
 
 /// What only a proxy may say; a client's word does not pass.
 const FORWARDED: [&str; 7] = [
@@ -246,6 +246,7 @@ impl Shared {
             );
         };
         self.rewrite(&mut request, uri, switch.as_ref());
+        propagate::write(request.headers_mut());
         let answered = tokio::time::timeout(self.timeout, self.client.request(request)).await;
         match answered {
             Ok(Ok(mut response)) => {

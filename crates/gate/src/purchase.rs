@@ -1,9 +1,10 @@
 //! A paying request, read and bound: who pays what for which request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{Method, Response, StatusCode};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tollway_core::extensions::{self, PaymentIdentifierId};
@@ -13,11 +14,13 @@ use tollway_core::{Amount, Intent, PaymentFlow, ProofProfile, Refusal, Terms, co
 use tollway_ledger::NewGrant;
 use url::Url;
 
-use crate::Offer;
+use crate::body::Body;
 use crate::discovery::BAZAAR;
 use crate::gate::{ChainUse, Inner, Sale};
 use crate::limits::MAX_STORED_URL_BYTES;
 use crate::meter::Rate;
+use crate::renew::ByFormer;
+use crate::{Offer, challenge};
 
 /// x402's phrase for a payment that fits no offer.
 const NO_MATCH: &str = "No matching payment requirements";
@@ -51,6 +54,8 @@ pub(crate) struct Purchase {
     pub chain: ChainUse,
     pub identifier: Option<PaymentIdentifierId>,
     pub sale: Arc<Sale>,
+    /// Where it is of terms that are not told any more.
+    pub former: Option<ByFormer>,
     /// The offer's, but at the token door.
     pub flow: PaymentFlow,
     /// Whether it was posted at the token door.
@@ -145,9 +150,60 @@ impl Purchase {
             is_door: false,
             terms,
             sale,
+            former: None,
             target,
             url,
         })
+    }
+
+    /// Reads it by what the request is sold by, or else by what it was sold by before.
+    pub(crate) fn read_by_any(
+        gate: &Inner,
+        sale: &Arc<Sale>,
+        presented: Presented,
+        target: Target,
+    ) -> Result<Self, Rejection> {
+        let by =
+            |sale, presented: &Presented| Self::read(gate, sale, presented.clone(), target.clone());
+        let rejection = match by(Arc::clone(sale), &presented) {
+            Ok(purchase) => return Ok(purchase),
+            Err(rejection) if gate.former.is_empty() => return Err(rejection),
+            Err(rejection) => rejection,
+        };
+        let before = gate.sold_before(&rejection, &target.method, &target.path);
+        let read = before.into_iter().find_map(|(former, until)| {
+            let mut purchase = by(former, &presented).ok()?;
+            let now = Arc::clone(sale);
+            purchase.former = Some(ByFormer { until, now });
+            Some(purchase)
+        });
+        read.ok_or(rejection)
+    }
+
+    /// What its buyer is told to pay by, if it cannot be taken.
+    pub(crate) fn told(&self) -> &Sale {
+        self.former
+            .as_ref()
+            .map_or(&self.sale, |former| &former.now)
+    }
+
+    /// The answer to terms that are not told any more and whose time is over: those
+    /// that are told now.
+    pub(crate) fn outdated(&self, gate: &Inner) -> Option<Response<Body>> {
+        let former = self.former.as_ref()?;
+        let time = Duration::from_secs(self.terms.wire.max_timeout_seconds);
+        if gate.now() < former.until.plus(time) || self.is_proof() {
+            return None;
+        }
+        let changed = no_match_because(
+            "The terms have changed since this payment was signed, and it was not taken; choose one of the ways to pay that are offered now.",
+        );
+        Some(challenge::rejected(
+            gate,
+            self.told(),
+            &self.target.path,
+            &changed,
+        ))
     }
 
     /// Whether a transaction is shown that was made already.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -22,6 +22,7 @@ use url::{Host, Url};
 
 use crate::discovery::Listing;
 use crate::error::shown;
+use crate::propagate;
 
 /// Codes by which a facilitator says that it took nothing.
 const NOT_TAKEN: [&str; 8] = [
@@ -165,9 +166,12 @@ impl RemoteFacilitator {
         let bytes = body
             .encode()
             .map_err(|e| FacilitatorError::Unavailable(e.to_string()))?;
+        let mut trace = HeaderMap::new();
+        propagate::write(&mut trace);
         let request = self
             .client
             .post(format!("{}/{call}", self.base))
+            .headers(trace)
             .timeout(timeout)
             .header("content-type", "application/json")
             .header("accept", "application/json")

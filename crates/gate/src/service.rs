@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use tollway_core::{Refusal, codes, header};
 use tollway_ledger::PassId;
 use tower::{Layer, Service};
+use tracing::Instrument as _;
 
 use crate::answer::grpc;
 use crate::body::{self, Body, BoxError};
@@ -285,14 +286,9 @@ fn challenged(gate: &Inner, sale: &Sale, asked: &Asked<'_>, path: &str) -> Respo
             route: sale.pattern.clone(),
         });
     } else {
-        gate.challenged.get_or_init(challenges).increment(1);
+        sale.challenges.count(&sale.pattern);
     }
     decorated(gate, response)
-}
-
-/// Looked up once: this is the most frequent event by far.
-fn challenges() -> metrics::Counter {
-    metrics::counter!("tollway_gate_events_total", "kind" => "challenged")
 }
 
 fn decorated(gate: &Inner, mut response: Response<Body>) -> Response<Body> {
@@ -345,7 +341,8 @@ where
     }
     let upstream: Upstream = Box::new(move |request| {
         let told = |error: E| UpstreamError::new(error.into().as_ref());
-        Box::pin(call(request).map_err(told))
+        let asking = call(request).map_err(told);
+        Box::pin(asking.instrument(tracing::info_span!("upstream", otel.kind = "client")))
     });
     let request = Request::from_parts(parts, body);
     let answer = match bought(&gate, sale, path, request, upstream).await {
@@ -505,8 +502,7 @@ async fn bought(
         path: path.clone(),
         query: parts.uri.query().map(str::to_owned),
     };
-    let mut purchase =
-        Purchase::read(gate, Arc::clone(&sale), presented, target).map_err(rejected)?;
+    let mut purchase = Purchase::read_by_any(gate, &sale, presented, target).map_err(rejected)?;
     let body = read_body(gate, body, gate.limits.max_request_body_bytes).await?;
     purchase.bind_body(&body);
     hygiene::clean_paid_request(&mut parts.headers);
@@ -514,7 +510,7 @@ async fn bought(
     parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let request = Request::from_parts(parts, body);
     let work = flow::Work::new(Arc::clone(gate), purchase, request, upstream);
-    let task = gate.tasks.spawn(work.run());
+    let task = gate.tasks.spawn(work.run().in_current_span());
     task.await.map_err(|error| {
         tracing::error!(%error, "a paying request's task ended early");
         answer::problem(

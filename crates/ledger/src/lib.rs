@@ -39,8 +39,8 @@ pub use health::LedgerHealth;
 pub use ledger::Ledger;
 pub use look::{Claimed, LOOK_STATES, LookCursor, LookFilter, LookKind, LookRow};
 pub use pass::{
-    ExposureCap, Issue, NewPass, Notice, Outstanding, PassEnd, PassId, PassRecord, PassStore,
-    Revocations, TokenKeyName, UNSETTLED_GRACE,
+    ExposureCap, Issue, NewPass, Notice, OpenExposure, Outstanding, PassEnd, PassId, PassRecord,
+    PassStore, Revocations, TokenKeyName, UNSETTLED_GRACE,
 };
 pub use purse::DailyPurse;
 pub use replica::{Lease, Replica, ReplicaId, ReplicaStore};

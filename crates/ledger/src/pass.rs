@@ -86,6 +86,17 @@ pub struct ExposureCap {
     pub total: Amount,
 }
 
+/// What is promised to all payers and not settled, in one asset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenExposure {
+    /// Where.
+    pub network: Network,
+    /// In what.
+    pub asset: Address,
+    /// How much, in atomic units.
+    pub amount: Amount,
+}
+
 /// A pass as the ledger has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PassRecord {

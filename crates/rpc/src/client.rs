@@ -6,6 +6,7 @@ use reqwest::Certificate;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 use url::Url;
 
 use crate::config::host;
@@ -91,7 +92,8 @@ impl RpcClient {
     ) -> Result<T, RpcError> {
         let mut batch = Batch::new();
         batch.push(method, &params);
-        self.pool.ask(batch, only).await.outcome
+        let span = tracing::info_span!("rpc", otel.name = method, otel.kind = "client");
+        self.pool.ask(batch, only).instrument(span).await.outcome
     }
 
     /// The same for a question that has gathered what it asks for already: it
@@ -122,7 +124,13 @@ impl RpcClient {
         }
         let all =
             |node: &Node, replies: &[_]| replies.iter().map(|reply| read(node, reply)).collect();
-        self.pool.ask(batch, all).await.outcome
+        let span = tracing::info_span!(
+            "rpc",
+            otel.name = "batch",
+            otel.kind = "client",
+            calls = batch.len()
+        );
+        self.pool.ask(batch, all).instrument(span).await.outcome
     }
 
     /// What was asked so far.

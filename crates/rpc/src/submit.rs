@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::Instrument as _;
 
 use crate::message::Batch;
 use crate::pool::{Pool, only};
@@ -52,10 +53,14 @@ impl RpcClient {
     ) -> Result<Option<T>, NotTaken> {
         let mut calls = Batch::new();
         calls.push(method, &params);
-        let raced = match spread {
-            Spread::One => self.pool.ask(calls, only::<T>).await,
-            Spread::All => to_all(&self.pool, calls, &is_taken).await,
+        let span = tracing::info_span!("rpc", otel.name = method, otel.kind = "client");
+        let raced = async {
+            match spread {
+                Spread::One => self.pool.ask(calls, only::<T>).await,
+                Spread::All => to_all(&self.pool, calls, &is_taken).await,
+            }
         };
+        let raced = raced.instrument(span).await;
         match raced.outcome {
             Ok(answer) => Ok(Some(answer)),
             Err(error) if is_taken(&error) => Ok(None),

@@ -11,9 +11,10 @@ use tower::Layer;
 
 use super::facilitator::Told;
 use crate::chains::ServedChain;
-use crate::commands::doors::{Doors, Health};
+use crate::commands::doors::{Doors, Health, Open};
 use crate::commands::gate::{self, Settings};
 use crate::exit::Failure;
+use crate::operate::State;
 use crate::sdk::SdkRoutes;
 use crate::serve;
 
@@ -68,9 +69,14 @@ impl Stand {
     /// Serves it on a free port of this machine until the guard is dropped, and says where.
     pub async fn serve(self) -> Result<(String, tokio_util::sync::DropGuard), Failure> {
         let (listener, address) = serve::bind("127.0.0.1:0").await?;
-        let health = Health::new(self.gate.clone(), None);
-        let doors = Doors::new(health, self.gate.layer().layer(self.proxy), self.sdk);
         let stop = CancellationToken::new();
+        let state = Arc::new(State::new(stop.clone()));
+        let health = Arc::new(Health::new(self.gate.clone(), None, state));
+        let open = Open {
+            priced: self.gate.layer().layer(self.proxy),
+            sdk: self.sdk,
+        };
+        let doors = Doors::new(health, open);
         tokio::spawn(serve::serve(listener, doors, stop.clone()));
         Ok((format!("http://{address}"), stop.drop_guard()))
     }

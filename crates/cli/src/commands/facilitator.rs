@@ -1,23 +1,28 @@
 //! `tollway facilitator`: verify and settle payments for others.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tollway_core::Finality;
 use tollway_facilitator::{HttpOptions, service};
 
+use super::facilitator_renewal::FacilitatorRenewal;
 use crate::chains::ServedChain;
 use crate::cli::FacilitatorArgs;
 use crate::dashboard::{self, Dashboard};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::help::Help;
+use crate::operate::{Admin, AdminSettings, Asks, Hangups, State, keep_reading};
+use crate::serve::Tls;
 use crate::settings::required;
-use crate::sponsor::{Sponsors, WithSponsors};
+use crate::sponsor::{FacilitatorHealth, Sponsors, WithSponsors};
 use crate::wiring::EngineSettings;
-use crate::{assets, metrics, serve, wiring};
+use crate::{assets, logs, serve, wiring};
 
 /// Runs it until it is stopped.
 pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exit, Failure> {
+    let said = args.clone();
     let args = args.complete(environment)?;
     let listen = required(args.listen.as_deref(), "--listen", "127.0.0.1:4020")?;
     let mut networks = wiring::networks(&args.networks, environment)?;
@@ -31,7 +36,11 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
         args.dashboard_token_file.as_deref(),
     )?;
     let sponsors = Sponsors::read(&args, &networks)?;
+    let tls = serve::certificate(args.tls_cert.as_deref(), args.tls_key.as_deref())?;
     let finality = wiring::finality(args.finality.as_deref(), "--finality")?;
+    let metrics = crate::metrics::install()?;
+    let admin = AdminSettings::open(args.admin_listen.as_deref(), args.admin_token_file.as_ref());
+    let admin = admin.await?;
     let ledger = wiring::ledger(args.ledger.as_deref(), "facilitator.db", environment).await?;
     let payees = args.callers.iter().flat_map(|caller| &caller.pay_to);
     let payees = args.settlers_for.iter().chain(payees);
@@ -64,7 +73,9 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
         with_gate: false,
     };
     let local = settings.start(&ledger, environment).await?;
-    let stop = serve::stop_on_signal()?;
+    let delay = Duration::from_secs(args.drain_delay.unwrap_or_default().into());
+    let leaving = serve::leave_on_signal(delay)?;
+    let stop = leaving.stop.clone();
     let dashboard = match pages {
         Some(pages) => {
             let url = wiring::ledger_url(args.ledger.as_deref(), "facilitator.db", environment)?;
@@ -79,13 +90,30 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
         None => None,
     };
     let options = HttpOptions {
-        metrics: Some(metrics::install()?),
+        metrics: Some(metrics.clone()),
         ..HttpOptions::default()
     };
     let api = service(local.engine.clone(), options);
-    let app = WithSponsors::new(api, local.engine.clone(), sponsors);
+    let state = Arc::new(State::new(leaving.draining.clone()));
+    let health = FacilitatorHealth::new(local.engine.clone(), Arc::clone(&state));
+    let health = Arc::new(health);
+    let app = WithSponsors::new(api, local.engine.clone(), sponsors, Arc::clone(&health));
+    let tls = tls.map(|certificate| Arc::new(Tls::new(certificate)));
+    let renewal = FacilitatorRenewal {
+        said,
+        began: args.clone(),
+        engine: local.engine.clone(),
+        tls: tls.clone(),
+    };
+    let hangups = Hangups::catch()?;
     let (listener, address) = serve::bind(listen).await?;
-    println!("tollway facilitator: listening on http://{address}");
+    if let Some(admin) = &admin {
+        println!("tollway facilitator: admin on http://{}", admin.address());
+    }
+    println!(
+        "tollway facilitator: listening on {}",
+        serve::url(address, tls.as_ref())
+    );
     if let Some(dashboard) = dashboard {
         println!(
             "tollway facilitator: dashboard at http://{}",
@@ -93,9 +121,22 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
         );
         tokio::spawn(dashboard.serve(stop.clone()));
     }
-    serve::serve(listener, app, stop).await;
+    let (asks, asked) = Asks::new();
+    tokio::spawn(keep_reading(renewal, hangups, asked, state, stop.clone()));
+    tokio::spawn(crate::metrics::watch(ledger.clone()));
+    if let Some(settings) = admin {
+        let admin = Admin {
+            metrics,
+            health,
+            asks,
+            leaving,
+            passes: None,
+        };
+        admin.serve(settings);
+    }
+    serve::serve_tls(listener, tls, app, stop).await;
     if !local.engine.drain(serve::DRAIN_TIME).await {
-        eprintln!("tollway: some payments are still open; they go on at the next start.");
+        logs::say("some payments are still open; they go on at the next start.");
     }
     ledger.close().await;
     Ok(Exit::Done)

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tollway_core::assets::{AssetTable, Method};
@@ -19,7 +21,8 @@ use tollway_ledger::{EngineLock, Store};
 use tower::Layer;
 use zeroize::Zeroizing;
 
-use super::doors::{Doors, Health};
+use super::doors::{Doors, Health, Open};
+use super::gate_renewal::GateRenewal;
 use crate::assets;
 use crate::chains::{ServedChain, Signers};
 use crate::cli::{GateArgs, Settle};
@@ -27,24 +30,53 @@ use crate::dashboard::{self, Dashboard};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::help::Help;
+use crate::operate::{Admin, AdminSettings, Asks, Hangups, State, keep_reading};
 use crate::replica::TakesPart;
 use crate::routes::{self, RouteSetting, UNSIGNED_TXID};
 use crate::sdk::SdkRoutes;
+use crate::serve::{Certificate, Leaving, Tls};
 use crate::settings::required;
 use crate::storefront::About;
 use crate::story::Story;
 use crate::wiring::{self, EngineSettings, LocalEngine, NetworkSetting};
-use crate::{keys, metrics, serve};
+use crate::{keys, logs, serve};
 
 /// Runs it until it is stopped.
 pub async fn run(args: GateArgs, environment: &Environment) -> Result<Exit, Failure> {
+    let said = args.clone();
     let args = args.complete(environment)?;
+    let metrics = crate::metrics::install()?;
+    let admin = AdminSettings::open(args.admin_listen.as_deref(), args.admin_token_file.as_ref());
+    let admin = admin.await?;
     let opened = Opened::open(&args, environment, None).await?;
-    metrics::install()?;
-    let stop = serve::stop_on_signal()?;
-    println!("tollway gate: listening on http://{}", opened.address);
-    opened.serve(stop).await;
+    let delay = Duration::from_secs(args.drain_delay.unwrap_or_default().into());
+    let leaving = serve::leave_on_signal(delay)?;
+    let hangups = Hangups::catch()?;
+    if let Some(admin) = &admin {
+        println!("tollway gate: admin on http://{}", admin.address());
+    }
+    println!("tollway gate: listening on {}", opened.url());
+    let renewing = Renewing {
+        said,
+        began: args,
+        hangups,
+        metrics,
+        admin,
+    };
+    tokio::spawn(crate::metrics::watch(opened.ledger.clone()));
+    opened.serve_with(leaving, Some(renewing)).await;
     Ok(Exit::Done)
+}
+
+/// How a gate is run by somebody: its settings read anew, its admin's listener.
+struct Renewing {
+    /// The flags, without what stands behind them.
+    said: GateArgs,
+    /// What it was started with.
+    began: GateArgs,
+    hangups: Hangups,
+    metrics: PrometheusHandle,
+    admin: Option<AdminSettings>,
 }
 
 /// A gate that is bound and ready to serve.
@@ -52,13 +84,16 @@ pub struct Opened {
     /// Where it listens.
     pub address: SocketAddr,
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     gate: Gate,
     proxy: Proxy,
     sdk: Option<SdkRoutes>,
-    settler: Settler,
+    settler: Arc<Settler>,
     ledger: Store,
     part: TakesPart,
     dashboard: Option<Dashboard>,
+    base_url: String,
+    settings: Settings,
 }
 
 impl Opened {
@@ -76,11 +111,12 @@ impl Opened {
         )?;
         let ledger = wiring::ledger(args.ledger.as_deref(), "gate.db", environment).await?;
         let settler = Settler::start(args, &settings, &ledger, environment).await?;
+        let tls = settings.certificate.clone().map(|c| Arc::new(Tls::new(c)));
         let (listener, address) = serve::bind(&settings.listen).await?;
         let base_url = args
             .public_url
             .clone()
-            .unwrap_or_else(|| format!("http://{address}"));
+            .unwrap_or_else(|| serve::url(address, tls.as_ref()));
         let proxy = proxy(&settings.upstream, &base_url)?;
         let dashboard = match pages {
             Some(pages) => {
@@ -99,24 +135,76 @@ impl Opened {
         let gate = build(&base_url, &settings, &settler, &ledger, &part, story)?;
         let report = gate.start().await.map_err(not_started)?;
         for warning in &report.warnings {
-            eprintln!("tollway: {warning}");
+            logs::say(warning);
         }
         Ok(Self {
             address,
             listener,
+            tls,
             gate,
             proxy,
             sdk: settings.sdk_routes()?,
-            settler,
+            settler: Arc::new(settler),
             ledger,
             part,
             dashboard,
+            base_url,
+            settings,
         })
+    }
+
+    /// Where it is reached.
+    pub fn url(&self) -> String {
+        serve::url(self.address, self.tls.as_ref())
     }
 
     /// Serves until stopped, then lets payments in flight end.
     pub async fn serve(self, stop: CancellationToken) {
-        let health = Health::new(self.gate.clone(), self.settler.engine().cloned());
+        let leaving = Leaving {
+            draining: stop.clone(),
+            stop,
+        };
+        self.serve_with(leaving, None).await;
+    }
+
+    async fn serve_with(self, leaving: Leaving, renewing: Option<Renewing>) {
+        let stop = leaving.stop.clone();
+        let state = Arc::new(State::new(leaving.draining.clone()));
+        let engine = self.settler.engine().cloned();
+        let health = Arc::new(Health::new(self.gate.clone(), engine, Arc::clone(&state)));
+        let open = Open {
+            priced: self.gate.layer().layer(self.proxy.clone()),
+            sdk: self.sdk.clone(),
+        };
+        let doors = Doors::new(Arc::clone(&health), open);
+        if let Some(renewing) = renewing {
+            let renewal = GateRenewal {
+                said: renewing.said,
+                began: renewing.began,
+                routes_cost_gas: self.settings.costs_gas(),
+                upstream: self.settings.upstream.clone(),
+                base_url: self.base_url,
+                gate: self.gate.clone(),
+                proxy: self.proxy,
+                settler: Arc::clone(&self.settler),
+                ledger: self.ledger.clone(),
+                doors: doors.current(),
+                tls: self.tls.clone(),
+            };
+            let (asks, asked) = Asks::new();
+            let keeping = keep_reading(renewal, renewing.hangups, asked, state, stop.clone());
+            tokio::spawn(keeping);
+            let admin = Admin {
+                metrics: renewing.metrics,
+                health,
+                asks,
+                leaving,
+                passes: Some(self.ledger.clone()),
+            };
+            if let Some(settings) = renewing.admin {
+                admin.serve(settings);
+            }
+        }
         let counts = tokio::spawn(dashboard::keep_counts(
             self.gate.clone(),
             self.ledger.clone(),
@@ -126,13 +214,12 @@ impl Opened {
             println!("tollway gate: dashboard at http://{}", dashboard.address);
             tokio::spawn(dashboard.serve(stop.clone()));
         }
-        let priced = self.gate.layer().layer(self.proxy);
-        serve::serve(self.listener, Doors::new(health, priced, self.sdk), stop).await;
+        serve::serve_tls(self.listener, self.tls, doors, stop).await;
         self.gate.drain(serve::DRAIN_TIME).await;
         if let Some(engine) = self.settler.engine()
             && !engine.drain(serve::DRAIN_TIME).await
         {
-            eprintln!("tollway: some payments are still open; they go on at the next start.");
+            logs::say("some payments are still open; they go on at the next start.");
         }
         // What was counted last is written before the ledger closes.
         let _ = counts.await;
@@ -183,6 +270,8 @@ pub struct Settings {
     access: Option<Access>,
     /// What the routes say of themselves.
     about: Vec<About>,
+    /// What https is served with.
+    pub(super) certificate: Option<Certificate>,
 }
 
 /// What the flags say of passes.
@@ -294,16 +383,21 @@ fn shared_keys(file: &Path, of: &str) -> Result<TokenKeys, Failure> {
     if !file.exists() {
         let fresh = TokenKeys::generate().map_err(Failure::new)?;
         keys::write_private(file, &fresh)?;
-        eprintln!(
-            "tollway: {} holds a fresh key for {of}; gates that share a ledger need the same file.",
+        logs::say(format_args!(
+            "{} holds a fresh key for {of}; gates that share a ledger need the same file.",
             file.display()
-        );
+        ));
     }
     let text = keys::read_private(file)?;
     TokenKeys::parse(&text).map_err(|e| Failure::usage(format!("{}: {e}.", file.display())))
 }
 
 impl Settings {
+    /// Whether what its routes are paid by sends transactions of ours.
+    pub(super) fn costs_gas(&self) -> bool {
+        self.routes.iter().any(RouteSetting::costs_gas)
+    }
+
     /// Reads them, and asks nobody.
     pub fn read(args: &GateArgs, environment: &Environment) -> Result<Self, Failure> {
         let mut settings = Self {
@@ -337,6 +431,7 @@ impl Settings {
             discovery: args.discovery.discovery(args.no_discovery),
             access: args.access.access()?,
             about: args.about.clone(),
+            certificate: serve::certificate(args.tls_cert.as_deref(), args.tls_key.as_deref())?,
         };
         wiring::http_url(&settings.upstream, "--upstream")?;
         if settings.networks.is_empty() {
@@ -387,7 +482,7 @@ impl Settings {
     }
 
     /// The routes that speak the exchange of the published Starknet session SDK.
-    fn sdk_routes(&self) -> Result<Option<SdkRoutes>, Failure> {
+    pub(super) fn sdk_routes(&self) -> Result<Option<SdkRoutes>, Failure> {
         let pattern = |route: &RouteSetting| {
             let pattern = route.pattern.parse::<Pattern>();
             let pattern = pattern.map(|pattern| (pattern, route.starknet_sdk));
@@ -478,7 +573,7 @@ fn bad_route(refusal: Refusal) -> Failure {
     Failure::coded(Exit::Usage, refusal.code().to_owned(), refusal.message())
 }
 
-fn proxy(upstream: &str, base_url: &str) -> Result<Proxy, Failure> {
+pub(super) fn proxy(upstream: &str, base_url: &str) -> Result<Proxy, Failure> {
     let mut builder = Proxy::builder(upstream).max_connections(serve::most_connections());
     if base_url.starts_with("https://") {
         builder = builder.public_https();
@@ -523,7 +618,7 @@ pub async fn looked_at(
 }
 
 /// Who settles: our own engine, or somebody far away.
-enum Settler {
+pub(super) enum Settler {
     Local(LocalEngine),
     /// Nobody: the gate is only looked at.
     Looked {
@@ -553,7 +648,7 @@ impl Settler {
                 starknet_accounts: &args.starknet_accounts,
                 starknet_max_fee: args.starknet_max_fee.as_deref(),
                 assets: &settings.assets,
-                sends: settings.routes.iter().any(RouteSetting::costs_gas),
+                sends: settings.costs_gas(),
                 finality: settings.finality,
                 // The routes are the operator's own.
                 finality_cap: Finality::Confirmations(u32::MAX),
@@ -679,6 +774,26 @@ fn build(
     part: &TakesPart,
     story: Option<Story>,
 ) -> Result<Gate, Failure> {
+    let mut builder = builder(base_url, settings, settler, ledger)?;
+    if let Some(name) = part.name() {
+        builder = builder.owner(name, &[]);
+    }
+    if let Some(story) = story {
+        builder = builder.on_event(move |event| story.tell_seller(event));
+        if let Some(engine) = settler.engine() {
+            engine.on_event(move |event| story.tell_operator(event));
+        }
+    }
+    builder.build().map_err(Failure::usage)
+}
+
+/// What the settings say of a gate, over what it is started with.
+pub(super) fn builder(
+    base_url: &str,
+    settings: &Settings,
+    settler: &Settler,
+    ledger: &Store,
+) -> Result<GateBuilder, Failure> {
     let mut builder = settler.tell(Gate::builder(
         base_url,
         settler.facilitator(),
@@ -704,9 +819,6 @@ fn build(
     }
     if let Some(keys) = &settings.proof_keys {
         builder = builder.proofs(keys.clone());
-    }
-    if let Some(name) = part.name() {
-        builder = builder.owner(name, &[]);
     }
     if settler.engine().is_some() {
         builder = builder.settles_here(Arc::new(ledger.clone()), !ledger.is_shared());
@@ -740,11 +852,5 @@ fn build(
         }
         builder = builder.route(route);
     }
-    if let Some(story) = story {
-        builder = builder.on_event(move |event| story.tell_seller(event));
-        if let Some(engine) = settler.engine() {
-            engine.on_event(move |event| story.tell_operator(event));
-        }
-    }
-    builder.build().map_err(Failure::usage)
+    Ok(builder)
 }

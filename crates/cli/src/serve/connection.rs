@@ -20,7 +20,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tollway_gate::ClientAddress;
 use tower::ServiceExt;
@@ -117,11 +116,10 @@ impl Watched {
     pub(super) async fn serve(
         self,
         server: &auto::Builder<TokioExecutor>,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
         service: impl Answer,
     ) {
-        let _ = stream.set_nodelay(true);
         let activity = &self.activity;
         let service = Counted {
             service,
@@ -278,13 +276,13 @@ impl Drop for InFlight {
     }
 }
 
-/// A socket that notes when bytes come.
-struct Noted {
-    stream: TcpStream,
+/// A stream that notes when bytes come.
+struct Noted<S> {
+    stream: S,
     activity: Arc<Activity>,
 }
 
-impl AsyncRead for Noted {
+impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -299,7 +297,7 @@ impl AsyncRead for Noted {
     }
 }
 
-impl AsyncWrite for Noted {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

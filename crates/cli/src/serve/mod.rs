@@ -3,6 +3,7 @@
 
 mod connection;
 mod hands;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use connection::{Idleness, Watch};
 use hands::Hands;
 
 use crate::exit::Failure;
+
+pub use tls::{Certificate, Tls, certificate};
 
 /// Room for a 16 KiB payment header beside ordinary ones.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -87,26 +90,44 @@ where
     type Body = B;
 }
 
+/// The URL of an address that is served.
+pub fn url(address: SocketAddr, tls: Option<&Arc<Tls>>) -> String {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{address}")
+}
+
 /// Serves until stopped, then lets requests in flight end.
 pub async fn serve(listener: TcpListener, service: impl Answer, stop: CancellationToken) {
-    serve_with(listener, service, stop, IDLENESS).await;
+    serve_with(listener, None, service, stop, IDLENESS).await;
+}
+
+/// The same behind TLS, where there is a certificate.
+pub async fn serve_tls(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    service: impl Answer,
+    stop: CancellationToken,
+) {
+    serve_with(listener, tls, service, stop, IDLENESS).await;
 }
 
 async fn serve_with(
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     service: impl Answer,
     stop: CancellationToken,
     idleness: Idleness,
 ) {
     let watch = Arc::new(Watch::default());
     tokio::select! {
-        () = serve_all(listener, service, &stop, &watch) => {}
+        () = serve_all(listener, tls, service, &stop, &watch) => {}
         () = watch.keep(idleness, &stop) => {}
     }
 }
 
 async fn serve_all(
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     service: impl Answer,
     stop: &CancellationToken,
     watch: &Arc<Watch>,
@@ -120,10 +141,22 @@ async fn serve_all(
             continue;
         };
         let (server, service, watched) = (server.clone(), service.clone(), watch.watched());
+        let (tls, stop) = (tls.clone(), stop.clone());
         let attended = async move {
             // Events of a socket come to the thread that it is registered on.
             if let Ok(stream) = TcpStream::from_std(stream) {
-                watched.serve(&server, stream, peer, service).await;
+                let _ = stream.set_nodelay(true);
+                match tls {
+                    None => watched.serve(&server, stream, peer, service).await,
+                    // Who has not been heard yet is not waited for.
+                    Some(tls) => {
+                        if let Some(Some(stream)) =
+                            stop.run_until_cancelled(tls.shaken(stream)).await
+                        {
+                            watched.serve(&server, stream, peer, service).await;
+                        }
+                    }
+                }
             }
             drop(place);
         };
@@ -199,30 +232,54 @@ fn builder() -> auto::Builder<TokioExecutor> {
     server
 }
 
+/// How a server goes: first it says so, then it takes nothing more.
+#[derive(Clone)]
+pub struct Leaving {
+    /// Cancelled by SIGTERM or Ctrl-C, or by whoever asks for it.
+    pub draining: CancellationToken,
+    /// Cancelled so long after it that whoever sends requests has heard.
+    pub stop: CancellationToken,
+}
+
 /// A token that is cancelled by SIGTERM or Ctrl-C.
 pub fn stop_on_signal() -> Result<CancellationToken, Failure> {
+    Ok(leave_on_signal(Duration::ZERO)?.stop)
+}
+
+/// The same with time to hear of it between the signal and the stop.
+pub fn leave_on_signal(delay: Duration) -> Result<Leaving, Failure> {
     let failed =
         |e: std::io::Error| Failure::new(format!("Signals cannot be watched: {e}; start again."));
-    let stop = CancellationToken::new();
+    let leaving = Leaving {
+        draining: CancellationToken::new(),
+        stop: CancellationToken::new(),
+    };
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(failed)?;
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
         .map_err(failed)?;
-    let token = stop.clone();
+    let Leaving { draining, stop } = leaving.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = draining.cancelled() => {}
         }
-        token.cancel();
+        draining.cancel();
+        let stopping = async {
+            tokio::time::sleep(delay).await;
+            stop.cancel();
+            std::future::pending::<()>().await;
+        };
         // A second signal means now.
         tokio::select! {
+            () = stopping => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         std::process::exit(130);
     });
-    Ok(stop)
+    Ok(leaving)
 }
 
 #[cfg(test)]
@@ -252,7 +309,13 @@ mod tests {
             .route("/slow", slow)
             .route("/large", get(|| async { vec![b'x'; LARGE] }));
         let (listener, address) = bind("127.0.0.1:0").await.unwrap();
-        tokio::spawn(serve_with(listener, app, CancellationToken::new(), QUICK));
+        tokio::spawn(serve_with(
+            listener,
+            None,
+            app,
+            CancellationToken::new(),
+            QUICK,
+        ));
         address
     }
 

@@ -35,9 +35,44 @@ enum Who {
 #[derive(Debug)]
 struct Known {
     rule: CallerRule,
+    used: Arc<Use>,
+    verifying: Semaphore,
+}
+
+/// What a caller has and did, whatever the rules are meanwhile.
+#[derive(Debug)]
+struct Use {
     quota: Mutex<Quota>,
     open: AtomicU32,
-    verifying: Semaphore,
+}
+
+impl Known {
+    fn new(rule: &CallerRule, used: Arc<Use>) -> Self {
+        Self {
+            verifying: Semaphore::new(usize::try_from(rule.concurrent.max(1)).unwrap_or(1)),
+            rule: rule.clone(),
+            used,
+        }
+    }
+}
+
+impl Use {
+    fn none_yet(rule: &CallerRule) -> Self {
+        Self {
+            quota: Mutex::new(Quota {
+                left: rule.most(),
+                at: Timestamp::default(),
+            }),
+            open: AtomicU32::new(0),
+        }
+    }
+}
+
+impl CallerRule {
+    /// A full bucket, in thousandths of a call.
+    fn most(&self) -> u64 {
+        u64::from(self.per_minute) * 1000
+    }
 }
 
 /// Calls that are left: a bucket that fills up evenly.
@@ -57,19 +92,32 @@ pub(super) struct Callers {
 impl Callers {
     pub(super) fn new(rules: &[CallerRule]) -> Self {
         let known = rules.iter().map(|rule| {
-            Arc::new(Known {
-                quota: Mutex::new(Quota {
-                    left: u64::from(rule.per_minute) * 1000,
-                    at: Timestamp::default(),
-                }),
-                open: AtomicU32::new(0),
-                verifying: Semaphore::new(usize::try_from(rule.concurrent.max(1)).unwrap_or(1)),
-                rule: rule.clone(),
-            })
+            let used = Arc::new(Use::none_yet(rule));
+            Arc::new(Known::new(rule, used))
         });
         Self {
             known: known.collect(),
         }
+    }
+
+    /// The callers of other rules, among them the same with all that they have open.
+    pub(super) fn renewed(&self, rules: &[CallerRule]) -> Self {
+        let known = rules.iter().map(|rule| {
+            let before = self.known.iter().find(|k| k.rule.name == rule.name);
+            match before {
+                Some(same) if same.rule == *rule => Arc::clone(same),
+                Some(other) => Arc::new(Known::new(rule, Arc::clone(&other.used))),
+                None => Arc::new(Known::new(rule, Arc::new(Use::none_yet(rule)))),
+            }
+        });
+        Self {
+            known: known.collect(),
+        }
+    }
+
+    /// Whether anybody may say what of a maximum is charged.
+    pub(super) fn charge(&self) -> bool {
+        self.known.iter().any(|known| !known.rule.payees.is_empty())
     }
 
     /// Who has this key. Without any rule, everybody is nobody in particular.
@@ -140,14 +188,17 @@ impl Caller {
             return Ok(());
         };
         let per_minute = u64::from(known.rule.per_minute);
-        let mut quota = known.quota.lock().unwrap_or_else(PoisonError::into_inner);
+        let quota = known.used.quota.lock();
+        let mut quota = quota.unwrap_or_else(PoisonError::into_inner);
         // One call is 1000: a millisecond brings per_minute / 60.
         let passed = u64::try_from(now.since(quota.at).as_millis()).unwrap_or(u64::MAX);
         let filled = passed.saturating_mul(per_minute) / 60;
         if filled > 0 {
-            quota.left = quota.left.saturating_add(filled).min(per_minute * 1000);
+            quota.left = quota.left.saturating_add(filled);
             quota.at = now;
         }
+        // There may have been more under another rule.
+        quota.left = quota.left.min(known.rule.most());
         match quota.left.checked_sub(1000) {
             Some(left) => {
                 quota.left = left;
@@ -170,7 +221,7 @@ impl Caller {
         let Some(known) = self.known() else {
             return Ok(OpenPlace(self.clone()));
         };
-        let before = known.open.fetch_add(1, Ordering::AcqRel);
+        let before = known.used.open.fetch_add(1, Ordering::AcqRel);
         let place = OpenPlace(self.clone());
         match before < known.rule.open_payments {
             true => Ok(place),
@@ -190,7 +241,7 @@ impl OpenPlace {
     /// Of a payment that is open already, however many there are.
     pub(super) fn taken(caller: Caller) -> Self {
         if let Some(known) = caller.known() {
-            known.open.fetch_add(1, Ordering::AcqRel);
+            known.used.open.fetch_add(1, Ordering::AcqRel);
         }
         Self(caller)
     }
@@ -199,7 +250,7 @@ impl OpenPlace {
 impl Drop for OpenPlace {
     fn drop(&mut self) {
         if let Some(known) = self.0.known() {
-            known.open.fetch_sub(1, Ordering::AcqRel);
+            known.used.open.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }
@@ -250,6 +301,23 @@ mod tests {
         assert!(error.is_quota && error.code == codes::TOO_MANY_REQUESTS);
         caller.count(at(1000)).unwrap();
         assert!(caller.count(at(1100)).is_err());
+    }
+
+    #[test]
+    fn other_rules_forget_nothing_that_a_caller_did() {
+        let first = Callers::new(&[rule("a", "key", 60), rule("b", "gone", 60)]);
+        let before = first.find(Some("key")).unwrap();
+        let at = Timestamp::from_millis(1_000_000);
+        for _ in 0..60 {
+            before.count(at).unwrap();
+        }
+        let _one = before.open().unwrap();
+        let then = first.renewed(&[rule("a", "new-key", 120)]);
+        assert!(then.find(Some("key")).is_err() && then.find(Some("gone")).is_err());
+        let caller = then.find(Some("new-key")).unwrap();
+        assert!(caller.count(at).is_err(), "the minute is used up");
+        let _two = caller.open().unwrap();
+        assert!(caller.open().is_err(), "one was open before");
     }
 
     #[test]

@@ -176,11 +176,6 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
-    /// Whether anybody can be served `upto` over HTTP.
-    pub(super) fn lists_upto(&self) -> bool {
-        self.open_upto || self.callers.iter().any(|caller| !caller.payees.is_empty())
-    }
-
     /// What may be spent on gas on a network.
     #[must_use]
     pub fn gas_on(&self, network: &Network) -> GasCaps {

@@ -26,6 +26,8 @@ struct Day {
 #[derive(Debug, Default)]
 pub(super) struct Gas {
     day: Mutex<Day>,
+    /// Fees since the start, and how many payments they were for.
+    since_start: Mutex<(Amount, u128)>,
 }
 
 impl Gas {
@@ -94,8 +96,22 @@ impl Gas {
         Ok(*day.lost.entry(payer.clone()).or_insert(read))
     }
 
+    /// What a payment has cost since the start, on average.
+    pub(super) fn per_payment(&self) -> Option<Amount> {
+        let since_start = self.since_start.lock();
+        let (fees, payments) = *since_start.unwrap_or_else(PoisonError::into_inner);
+        let each = fees.as_u128()?.checked_div(payments)?;
+        Some(Amount::from_atomic(each))
+    }
+
     /// These are in the ledger now.
     pub(super) fn spent(&self, costs: &[Cost], now: Timestamp) {
+        let since_start = self.since_start.lock();
+        let mut since_start = since_start.unwrap_or_else(PoisonError::into_inner);
+        for cost in costs {
+            *since_start = (add(since_start.0, cost.fee), since_start.1 + 1);
+        }
+        drop(since_start);
         let mut day = self.today(now);
         for cost in costs {
             if let Some(all) = &mut day.all {

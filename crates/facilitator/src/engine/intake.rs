@@ -10,6 +10,7 @@ use tollway_core::{
     Verified, VerifyRequest, codes, mistake,
 };
 use tollway_ledger::{HandOut, LedgerError, PaymentRecord, PaymentState};
+use tracing::Instrument as _;
 
 use super::answer::{self, refused};
 use super::callers::Caller;
@@ -50,7 +51,10 @@ impl Engine {
     ) -> Result<VerifyResponse, EngineError> {
         let _inside = Inside::enter(&self.shared);
         let began = Instant::now();
-        let result = self.verify_payment(caller, request, began).await;
+        let verifying = self.verify_payment(caller, request, began);
+        let result = verifying
+            .instrument(tracing::info_span!("engine verify"))
+            .await;
         let (outcome, code) = match &result {
             Ok(r) if r.is_valid => ("ok", None),
             Ok(r) => ("refused", r.invalid_reason.as_deref()),
@@ -91,7 +95,10 @@ impl Engine {
     ) -> Result<SettleResponse, EngineError> {
         let _inside = Inside::enter(&self.shared);
         let began = Instant::now();
-        let result = self.settle_payment(caller, request).await;
+        let settling = self.settle_payment(caller, request);
+        let result = settling
+            .instrument(tracing::info_span!("engine settle"))
+            .await;
         let (outcome, code) = match &result {
             Ok(r) if r.success => ("ok", None),
             Ok(r) => {

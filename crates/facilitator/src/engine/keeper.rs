@@ -93,7 +93,10 @@ impl Keeper {
                         self.look_back(member).await;
                     }
                 }
-                _ = signers.tick() => self.look_at_signers(),
+                _ = signers.tick() => {
+                    self.look_at_signers();
+                    self.look_at_heads();
+                }
             }
         }
     }
@@ -178,6 +181,7 @@ impl Keeper {
         };
         for (network, handle) in self.networks.iter() {
             let ours = |p: &&PaymentRecord| p.payment.identity.network == *network;
+            telemetry::by_age(network, payments.iter().filter(ours), self.shared.now());
             let event = Event::Recovered {
                 payments: payments.iter().filter(ours).cloned().collect(),
                 slots: slots
@@ -216,6 +220,22 @@ impl Keeper {
         }
     }
 
+    /// How the nodes are, and how far they have come.
+    fn look_at_heads(&self) {
+        for (network, handle) in self.networks.iter() {
+            let (shared, network, handle) =
+                (Arc::clone(&self.shared), network.clone(), handle.clone());
+            tokio::spawn(async move {
+                let patience = shared.config.chain_timeout;
+                let asked = tokio::time::timeout(patience, handle.chain.health()).await;
+                let health = asked.ok();
+                let block = health.as_ref().and_then(|health| health.block_number);
+                let is_ready = health.as_ref().is_some_and(|health| health.ready);
+                telemetry::head(&network, is_ready, handle.gauge.head(block, shared.now()));
+            });
+        }
+    }
+
     /// Which signers have gas. A signer that is low gets nothing new to do.
     fn look_at_signers(&self) {
         for (network, handle) in self.networks.iter() {
@@ -235,6 +255,10 @@ impl Keeper {
                     });
                 }
                 telemetry::low_signers(&network, states.iter().filter(|s| s.low).count());
+                let per_payment = handle.gas.per_payment();
+                for state in &states {
+                    telemetry::signer(&network, state, per_payment);
+                }
                 let signers = handle.chain.signers();
                 let low = |signer: &Address| states.iter().any(|s| s.signer == *signer && s.low);
                 let drained = !signers.is_empty() && signers.iter().all(low);

@@ -87,7 +87,7 @@ impl Engine {
             draining: false.into(),
             inside: 0.into(),
             ledger: shared::LedgerWatch::default(),
-            callers: callers::Callers::new(&parts.config.callers),
+            callers: Arc::new(callers::Callers::new(&parts.config.callers)).into(),
             holds: Arc::default(),
             open: holds::Open::default(),
             unused: memory::Memory::of_at_most(REMEMBERED),
@@ -142,7 +142,16 @@ impl Engine {
     /// # Errors
     /// `invalid_api_key` if nobody has this key.
     pub fn caller(&self, key: Option<&str>) -> Result<Caller, EngineError> {
-        self.shared.callers.find(key)
+        self.shared.callers().find(key)
+    }
+
+    /// From now on these may call, and no others. What callers of the same names have
+    /// open, and have used up of their quotas, goes on counting; requests that are
+    /// under way end by the rules that they began with.
+    pub fn set_callers(&self, rules: &[CallerRule]) {
+        let callers = self.shared.callers.write();
+        let mut callers = callers.unwrap_or_else(PoisonError::into_inner);
+        *callers = Arc::new(callers.renewed(rules));
     }
 
     /// The same, and counts one call against the caller's quota.
@@ -223,7 +232,8 @@ impl Engine {
     /// The same for those who call over HTTP.
     pub(crate) fn kinds_for_others(&self) -> SupportedResponse {
         let mut response = self.kinds();
-        if !self.shared.config.lists_upto() {
+        let lists_upto = self.shared.config.open_upto || self.shared.callers().charge();
+        if !lists_upto {
             response.kinds.retain(|kind| kind.scheme != "upto");
         }
         response

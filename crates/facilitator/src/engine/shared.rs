@@ -44,7 +44,8 @@ pub(super) struct Shared {
     /// Callers inside verify or settle.
     pub(super) inside: AtomicUsize,
     pub(super) ledger: LedgerWatch,
-    pub(super) callers: Callers,
+    /// Who may call, by the rules of now.
+    pub(super) callers: RwLock<Arc<Callers>>,
     pub(super) holds: Arc<Holds>,
     pub(super) open: Open,
     /// Identities that we verified as unused, by fingerprint.
@@ -105,6 +106,12 @@ impl Shared {
         }
     }
 
+    /// Who may call now.
+    pub(super) fn callers(&self) -> Arc<Callers> {
+        let callers = self.callers.read();
+        Arc::clone(&callers.unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// A payment is open here from now on.
     pub(super) fn opened(&self, record: &PaymentRecord, place: OpenPlace) {
         let facts = &record.payment;
@@ -143,7 +150,7 @@ impl Shared {
                 }
             }
             Update::Resumed(record) => {
-                let caller = self.callers.named(record.payment.caller.as_deref());
+                let caller = self.callers().named(record.payment.caller.as_deref());
                 self.opened(record, OpenPlace::taken(caller));
             }
             Update::Left(record) => self.closed(record),
@@ -266,6 +273,8 @@ pub(super) struct NetworkGauge {
     pub(super) signers: Mutex<Vec<SignerState>>,
     /// All signers are low on gas.
     pub(super) drained: AtomicBool,
+    /// The newest block, and when it was first seen.
+    pub(super) head: Mutex<Option<(u64, Timestamp)>>,
 }
 
 impl NetworkGauge {
@@ -275,6 +284,17 @@ impl NetworkGauge {
         let sum = |sum: Amount, s: &SignerState| sum.checked_add(s.balance);
         let all = signers.iter().try_fold(Amount::ZERO, sum);
         all.filter(|_| !signers.is_empty())
+    }
+
+    /// The newest block that was ever seen, and when that was first.
+    pub(super) fn head(&self, block: Option<u64>, now: Timestamp) -> Option<(u64, Timestamp)> {
+        let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(block) = block
+            && head.is_none_or(|(known, _)| known < block)
+        {
+            *head = Some((block, now));
+        }
+        *head
     }
 
     /// Signers that are low on gas.

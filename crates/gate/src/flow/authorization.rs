@@ -172,7 +172,7 @@ pub(super) async fn settle_bounded(
         false,
     );
     let wait = gate.limits.settle_wait;
-    let task = gate.tasks.spawn({
+    let task = gate.tasks.spawn(tracing::Instrument::in_current_span({
         let (gate, purchase) = (Arc::clone(&gate), Arc::clone(&purchase));
         async move {
             let settled = settling.run().await;
@@ -180,7 +180,7 @@ pub(super) async fn settle_bounded(
             drop(active);
             ended
         }
-    });
+    }));
     match tokio::time::timeout(wait, task).await {
         Ok(Ok(ended)) => ended.map(|(receipt, pass)| (version, receipt, pass)),
         Ok(Err(_)) | Err(_) => Err(answer::pending(version, &seen.borrow())),
@@ -263,6 +263,7 @@ pub(super) async fn end(
             };
             gate.emit(&Event::Released {
                 grant: record.id.clone(),
+                route: record.grant.route.clone(),
                 transaction: receipt.transaction.clone(),
                 payer: purchase.intent.identity.payer.to_string(),
                 amount: purchase.terms.amount,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tollway_core::Terms;
 use tollway_core::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 use tollway_ledger::{GrantRecord, LedgerError, Outstanding};
+use tracing::Instrument as _;
 
 use super::authorization::{refuse, release_surely};
 use super::keeper::end;
@@ -18,8 +19,8 @@ use crate::purchase::METERED;
 
 /// Settles in a task of its own.
 pub(super) fn start(gate: &Arc<Inner>, order: Arc<Order>, record: GrantRecord, active: Active) {
-    gate.tasks
-        .spawn(settle(Arc::clone(gate), order, record, active, false));
+    let settling = settle(Arc::clone(gate), order, record, active, false);
+    gate.tasks.spawn(settling.in_current_span());
 }
 
 /// Goes on with what a dead process left, or with what nobody could be asked
@@ -84,6 +85,7 @@ pub(super) async fn settle(
             {
                 gate.emit(&Event::Released {
                     grant: record.id.clone(),
+                    route: record.grant.route.clone(),
                     transaction: receipt.transaction.clone(),
                     payer: order.intent.identity.payer.to_string(),
                     amount: order.terms.amount,

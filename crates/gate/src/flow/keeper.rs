@@ -13,6 +13,7 @@ use super::settle::unchecked_evidence;
 use crate::gate::{Active, Inner, StartReport};
 use crate::pass;
 use crate::purchase::{BACKGROUND, METERED};
+use crate::telemetry;
 
 /// How often the keeper looks.
 const EVERY: Duration = Duration::from_secs(15);
@@ -21,24 +22,33 @@ const LATE_BLOCK: Duration = Duration::from_secs(60);
 /// How long a refused grant for which nothing was submitted is remembered.
 const KEEP_REFUSED: Duration = Duration::from_secs(60 * 60);
 
-/// Starts the keeper. It ends with the gate.
+/// Starts the keeper. It ends with the gate, or when another takes its place.
 pub(crate) fn keep(gate: &Arc<Inner>) {
     if let Some(passes) = &gate.passes {
-        let clock = Arc::clone(&gate.clock);
-        let store = Arc::clone(&passes.store);
-        tokio::spawn(pass::follow(
-            Arc::downgrade(&passes.feed),
-            store,
-            move || clock.now(),
-        ));
+        // Whose feed goes over to another gate, whose it is then.
+        if passes.feed.is_unheard() {
+            let clock = Arc::clone(&gate.clock);
+            let store = Arc::clone(&passes.store);
+            tokio::spawn(pass::follow(
+                Arc::downgrade(&passes.feed),
+                store,
+                move || clock.now(),
+            ));
+        }
         if let Some(webhook) = passes.webhook.clone() {
             tokio::spawn(pass::tell_all(Arc::downgrade(gate), webhook));
         }
     }
+    let replaced = gate.replaced.clone();
     let gate: Weak<Inner> = Arc::downgrade(gate);
     tokio::spawn(async move {
         loop {
-            tokio::time::sleep(EVERY).await;
+            let waited = replaced
+                .run_until_cancelled(tokio::time::sleep(EVERY))
+                .await;
+            if waited.is_none() {
+                return;
+            }
             let Some(gate) = gate.upgrade() else { return };
             let passed = async {
                 refuse_orphans(&gate).await?;
@@ -167,6 +177,9 @@ async fn pass(gate: &Arc<Inner>) -> Result<usize, LedgerError> {
         gate.noted(passes.store.forget_passes(kept_since, now).await)?;
     }
     let open = gate.noted(gate.grants.open_grants().await)?;
+    let unsettled = |record: &&GrantRecord| may_be_paid(record) && success(record).is_none();
+    let unsettled = open.iter().filter(unsettled);
+    telemetry::open_settlements(unsettled.map(|record| now.since(record.claimed_at)));
     let mut unknown = 0;
     for record in &open {
         if !may_be_paid(record) && record.grant.owner != gate.owner {
@@ -189,8 +202,7 @@ async fn pass(gate: &Arc<Inner>) -> Result<usize, LedgerError> {
             unknown += 1;
         }
     }
-    metrics::gauge!("tollway_gate_unknown_settlements")
-        .set(u32::try_from(unknown).unwrap_or(u32::MAX));
+    telemetry::unknown_settlements(unknown);
     Ok(unknown)
 }
 

@@ -35,6 +35,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use tollway_core::wire::VerifyResponse;
 use tollway_core::{FacilitatorError, PaymentFlow, Refusal, VerifyRequest, codes};
 use tollway_ledger::{Claim, GrantRecord, LedgerError, NewGrant};
+use tracing::Instrument as _;
 
 use self::settle::Order;
 use crate::access::Denied;
@@ -100,6 +101,9 @@ impl Work {
                 }
                 Err(error) => return ledger_failed(&error),
             }
+            if let Some(answer) = self.purchase.outdated(&self.gate) {
+                return answer;
+            }
             // Neither slow bodies nor waiting repeats hold a place.
             let places = Arc::clone(&self.gate.places);
             let place =
@@ -114,11 +118,14 @@ impl Work {
                 return response;
             }
             if self.purchase.is_verified_first()
-                && let Err(response) = verify(&self.gate, &self.purchase).await
+                && let Err(response) = verify(&self.gate, &self.purchase)
+                    .instrument(step("verify", &self.purchase))
+                    .await
             {
                 return response;
             }
-            match claim(&self.gate, &self.purchase).await {
+            let claiming = claim(&self.gate, &self.purchase);
+            match claiming.instrument(step("claim", &self.purchase)).await {
                 Ok(Some((record, active))) => return self.serve(record, active).await,
                 Ok(None) => {}
                 Err(error) => return ledger_failed(&error),
@@ -157,6 +164,12 @@ impl Work {
         }
         request
     }
+}
+
+/// The span of a step.
+fn step(name: &'static str, purchase: &Purchase) -> tracing::Span {
+    let (route, network) = (&purchase.sale.pattern, purchase.terms.network.as_str());
+    tracing::info_span!("step", otel.name = name, route, network)
 }
 
 /// Claims the grant; `None` if somebody else has it.
@@ -293,7 +306,7 @@ fn not_taken(gate: &Inner, purchase: &Purchase, refusal: Refusal) -> Response<Bo
         status,
         ..Rejection::terms(refusal)
     };
-    challenge::rejected(gate, &purchase.sale, &purchase.target.path, &why)
+    challenge::rejected(gate, purchase.told(), &purchase.target.path, &why)
 }
 
 /// The facilitator gave no verdict: nothing is served and nothing happened.

@@ -9,6 +9,7 @@ use tollway_core::{
     codes,
 };
 use tollway_ledger::Evidence;
+use tracing::Instrument as _;
 
 use crate::event::Event;
 use crate::gate::{ChainUse, Inner};
@@ -159,7 +160,14 @@ impl Settling {
         let started = std::time::Instant::now();
         let mut pause = self.gate.limits.settle_backoff;
         loop {
-            let said = self.gate.facilitator.settle(&request).await;
+            let (route, network) = (&self.order.route, self.order.terms.network.as_str());
+            let span = tracing::info_span!("settle", otel.kind = "client", route, network);
+            let said = self
+                .gate
+                .facilitator
+                .settle(&request)
+                .instrument(span)
+                .await;
             if let Some(settled) = self.judge(said).await {
                 metrics::histogram!("tollway_gate_settle_seconds")
                     .record(started.elapsed().as_secs_f64());

@@ -86,6 +86,9 @@ impl Sale {
             if let Some(response) = self.known().await? {
                 return Ok(response);
             }
+            if let Some(answer) = self.purchase.outdated(gate) {
+                return Ok(answer);
+            }
             let places = Arc::clone(&gate.places);
             let place = tokio::time::timeout(gate.limits.place_wait, places.acquire_owned()).await;
             let Ok(Ok(_place)) = place else {
@@ -291,14 +294,14 @@ impl Sale {
         let (settling, seen) =
             Settling::new(Arc::clone(&gate), order, record.id.clone(), uncertain);
         let wait = gate.limits.settle_wait;
-        let task = gate.tasks.spawn({
+        let task = gate.tasks.spawn(tracing::Instrument::in_current_span({
             let (gate, purchase, record) = (gate.clone(), purchase.clone(), record.clone());
             async move {
                 let paid = paid(&gate, &purchase, &record, settling.run().await).await;
                 drop(active);
                 paid
             }
-        });
+        }));
         let receipt = match tokio::time::timeout(wait, task).await {
             Ok(Ok(paid)) => paid.map_err(Failed::Answer)?,
             Ok(Err(_)) | Err(_) => {
@@ -373,6 +376,7 @@ async fn paid(
         .map_err(pending)?;
     gate.emit(&Event::Released {
         grant: record.id.clone(),
+        route: record.grant.route.clone(),
         transaction: receipt.transaction.clone(),
         payer: purchase.intent.identity.payer.to_string(),
         amount: purchase.terms.amount,

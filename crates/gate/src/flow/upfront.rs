@@ -51,13 +51,13 @@ async fn settle_and_serve(
         uncertain,
     );
     let wait = gate.limits.settle_wait;
-    let task = gate.tasks.spawn({
+    let task = gate.tasks.spawn(tracing::Instrument::in_current_span({
         let (gate, purchase, record) = (Arc::clone(&gate), Arc::clone(&purchase), record.clone());
         async move {
             let settled = settling.run().await;
             (paid(&gate, &purchase, &record, settled).await, active)
         }
-    });
+    }));
     match tokio::time::timeout(wait, task).await {
         Ok(Ok((Ok((evidence, receipt)), active))) => {
             deliver(work, record, active, &evidence, receipt).await
@@ -167,6 +167,7 @@ async fn deliver(
     };
     gate.emit(&Event::Released {
         grant: record.id.clone(),
+        route: record.grant.route.clone(),
         transaction: receipt.transaction.clone(),
         payer: purchase.intent.identity.payer.to_string(),
         amount: purchase.terms.amount,

@@ -10,6 +10,7 @@ use tollway_core::header::{Presentation, Presented};
 use tollway_core::json::JsonLimits;
 use tollway_core::wire::{PaymentPayload, Version};
 use tollway_core::{PaymentFlow, Refusal, codes};
+use tracing::Instrument as _;
 use url::Url;
 
 use super::permit::{self, Posted};
@@ -20,6 +21,7 @@ use crate::challenge;
 use crate::flow;
 use crate::gate::{Inner, Sale};
 use crate::purchase::{Purchase, Rejection, Target};
+use crate::renew::ByFormer;
 use crate::route::Decision;
 use crate::service::read_body;
 
@@ -97,7 +99,9 @@ async fn bought(
     let mut purchase =
         purchase(gate, passes, posted, wanted.as_deref()).map_err(|answer| for_poster(*answer))?;
     purchase.bind_body(&bytes);
-    let task = gate.tasks.spawn(flow::sell(Arc::clone(gate), purchase));
+    let task = gate
+        .tasks
+        .spawn(flow::sell(Arc::clone(gate), purchase).in_current_span());
     task.await.map(for_poster).map_err(|error| {
         tracing::error!(%error, "the task of a token ended early");
         answer::problem(
@@ -149,7 +153,15 @@ fn purchase(
     let mut fits = sales
         .into_iter()
         .filter_map(|sale| payment_for(&sale, &posted).map(|payment| (sale, payment)));
-    let Some((sale, payment)) = fits.next() else {
+    let found = fits.next().map(|(sale, payment)| (sale, payment, None));
+    let found = found.or_else(|| {
+        let before = gate.passes_sold_before(wanted, path.as_deref());
+        before.into_iter().find_map(|(sale, until)| {
+            let payment = payment_for(&sale, &posted)?;
+            Some((sale, payment, Some(until)))
+        })
+    });
+    let Some((sale, payment, until)) = found else {
         // Terms of one of several routes would be paid by who asked for another.
         if !is_one {
             return Err(Box::new(answer::problem(
@@ -170,7 +182,7 @@ fn purchase(
             &rejection,
         )));
     };
-    if fits.any(|(other, _)| other.pass != sale.pass) {
+    if until.is_none() && fits.any(|(other, _)| other.pass != sale.pass) {
         return Err(Box::new(answer::problem(
             StatusCode::BAD_REQUEST,
             codes::INVALID_REQUEST,
@@ -189,6 +201,7 @@ fn purchase(
     let shown = target.path.clone();
     let mut purchase = Purchase::read(gate, Arc::clone(&sale), presented, target)
         .map_err(|rejection| Box::new(challenge::rejected(gate, &sale, &shown, &rejection)))?;
+    purchase.former = until.map(|until| ByFormer { until, now: first });
     purchase.flow = PaymentFlow::Upfront;
     purchase.is_door = true;
     purchase.url = format!("{}{}", gate.base_url, passes.token_path);

@@ -1,6 +1,7 @@
 //! Which passes may be trusted without reading the ledger, and which may not.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ const MAX_REMEMBERED: usize = 100_000;
 #[derive(Default)]
 pub(crate) struct Feed {
     state: Mutex<State>,
+    /// Whether somebody asks for it.
+    heard: AtomicBool,
 }
 
 #[derive(Default)]
@@ -39,6 +42,11 @@ struct State {
 impl Feed {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody asks for it yet. From now on somebody does.
+    pub(crate) fn is_unheard(&self) -> bool {
+        !self.heard.swap(true, Ordering::AcqRel)
     }
 
     /// Whether a pass is known to be settled, by an answer that is fresh.

@@ -1,5 +1,6 @@
 //! Telling the seller's own server what happened: signed, at least once.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::BuildError;
 use crate::error::shown;
 use crate::gate::Inner;
 use crate::remote::{checked, client};
+use crate::telemetry;
 
 /// How often it is looked for something to tell.
 const EVERY: Duration = Duration::from_secs(1);
@@ -81,12 +83,16 @@ impl Webhook {
     }
 }
 
-/// Tells on and on; ends with the gate. Where there is more to tell than goes at
+/// Tells on and on; ends with the gate, or when another takes its place. Where there is more to tell than goes at
 /// once, nothing is waited for.
 pub(crate) async fn tell_all(gate: Weak<Inner>, webhook: Webhook) {
+    let mut waiting = Waiting::default();
     loop {
         let Some(gate) = gate.upgrade() else { return };
-        match round(&gate, &webhook).await {
+        if gate.replaced.is_cancelled() {
+            return;
+        }
+        match round(&gate, &webhook, &mut waiting).await {
             Ok(AT_ONCE..) => continue,
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "notices cannot be read"),
@@ -96,8 +102,32 @@ pub(crate) async fn tell_all(gate: Weak<Inner>, webhook: Webhook) {
     }
 }
 
+/// Notices that were not taken when they were told last, with when they were made.
+#[derive(Default)]
+struct Waiting(BTreeMap<String, Timestamp>);
+
+impl Waiting {
+    /// Most that are remembered.
+    const MOST: usize = 10_000;
+
+    fn note(&mut self, notice: &Notice, is_told: bool) {
+        match is_told {
+            true => drop(self.0.remove(&notice.id)),
+            false if self.0.len() < Self::MOST => {
+                self.0.insert(notice.id.clone(), notice.at);
+            }
+            false => {}
+        }
+    }
+
+    fn show(&self, now: Timestamp) {
+        let oldest = self.0.values().min();
+        telemetry::webhook_lag(oldest.map_or(Duration::ZERO, |at| now.since(*at)));
+    }
+}
+
 /// Tells what is due, one beside the other; returns how many that were.
-async fn round(gate: &Inner, webhook: &Webhook) -> Result<u32, LedgerError> {
+async fn round(gate: &Inner, webhook: &Webhook, waiting: &mut Waiting) -> Result<u32, LedgerError> {
     let Some(passes) = &gate.passes else {
         return Ok(0);
     };
@@ -105,13 +135,19 @@ async fn round(gate: &Inner, webhook: &Webhook) -> Result<u32, LedgerError> {
     let due = passes.store.take_notices(AT_ONCE, now.plus(AGAIN), now);
     let due = gate.noted(due.await)?;
     let telling = due.iter().map(async |notice| {
-        if is_given_up(notice, now) || webhook.tell(notice, gate.now().secs()).await {
+        let is_told = is_given_up(notice, now) || webhook.tell(notice, gate.now().secs()).await;
+        if is_told {
             gate.noted(passes.store.told(&notice.id).await)?;
         }
-        Ok::<_, LedgerError>(())
+        Ok::<_, LedgerError>(is_told)
     });
-    let told: Result<Vec<()>, _> = join_all(telling).await.into_iter().collect();
-    told.map(|all| u32::try_from(all.len()).unwrap_or(AT_ONCE))
+    let told: Result<Vec<bool>, _> = join_all(telling).await.into_iter().collect();
+    let told = told?;
+    for (notice, is_told) in due.iter().zip(&told) {
+        waiting.note(notice, *is_told);
+    }
+    waiting.show(gate.now());
+    Ok(u32::try_from(told.len()).unwrap_or(AT_ONCE))
 }
 
 fn is_given_up(notice: &Notice, now: Timestamp) -> bool {

@@ -20,6 +20,7 @@ mod paywall;
 mod proofs;
 mod proxied;
 mod remote;
+mod renewals;
 mod spellings;
 mod streams;
 mod terms;

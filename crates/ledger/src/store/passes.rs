@@ -9,14 +9,33 @@ use super::{Step, Store, step_name};
 use crate::sql::{int, sql};
 use crate::steps::{grant_rows, notices, passes as steps, token_keys};
 use crate::{
-    ExposureCap, GrantRecord, Issue, LedgerError, NewGrant, NewPass, Notice, Outstanding, PassEnd,
-    PassId, PassRecord, PassStore, Revocations, TokenKeyName,
+    ExposureCap, GrantRecord, Issue, LedgerError, NewGrant, NewPass, Notice, OpenExposure,
+    Outstanding, PassEnd, PassId, PassRecord, PassStore, Revocations, TokenKeyName,
 };
 
 /// Rows forgotten in one step.
 const FORGET_AT_ONCE: i64 = 512;
 /// Revocations read at once.
 const REVOCATIONS_AT_ONCE: i64 = 1_000;
+
+impl Store {
+    /// What is promised to all and not settled, by network and asset.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn open_exposures(&self) -> Result<Vec<OpenExposure>, LedgerError> {
+        let all = sql("SELECT network, asset, amount FROM exposures WHERE payer = ''");
+        let rows = self.list(all).await?;
+        let read = rows.iter().map(|row| {
+            Ok(OpenExposure {
+                network: row.network("network")?,
+                asset: row.address("asset")?,
+                amount: row.amount("amount")?,
+            })
+        });
+        read.collect()
+    }
+}
 
 #[async_trait]
 impl PassStore for Store {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -98,6 +98,7 @@ impl Writer {
                     step,
                     intake,
                     shared: task_shared,
+                    commit_seconds: OnceLock::new(),
                 };
                 task.run().await;
             }
@@ -195,6 +196,7 @@ struct Task {
     step: Step,
     intake: mpsc::Receiver<Command>,
     shared: Arc<Shared>,
+    commit_seconds: OnceLock<metrics::Histogram>,
 }
 
 /// How a run of a group ended that was not committed.
@@ -407,7 +409,11 @@ impl Task {
             self.step.roll_back().await;
             return Ok(());
         }
+        let begun = Instant::now();
         self.step.commit().await?;
+        self.commit_seconds
+            .get_or_init(|| metrics::histogram!("tollway_ledger_commit_seconds"))
+            .record(begun.elapsed().as_secs_f64());
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         fail::fail_point!("ledger::commit::after");
         Ok(())

@@ -28,6 +28,8 @@ use super::background;
 use super::held::{self, Held};
 use super::settle::Order;
 use super::{Work, ledger_failed, not_taken};
+use tracing::Instrument as _;
+
 use crate::answer;
 use crate::body::{self, Body};
 use crate::crash::durably;
@@ -137,8 +139,8 @@ pub(super) async fn serve(
         wants_trailers,
         _place: place,
     };
-    gate.tasks
-        .spawn(metered.run(Arc::clone(&gate), stream, body));
+    let running = metered.run(Arc::clone(&gate), stream, body);
+    gate.tasks.spawn(running.in_current_span());
     Response::from_parts(parts, body::boxed(outlet))
 }
 
@@ -233,7 +235,7 @@ impl Metered {
     ) -> impl Future<Output = Option<SettleResponse>> + use<> {
         let order = Order::of(&self.purchase.charging(charged));
         let settling = background::settle(Arc::clone(gate), order, self.record, self.active, false);
-        let task = gate.tasks.spawn(settling);
+        let task = gate.tasks.spawn(settling.in_current_span());
         async move { task.await.ok().flatten() }
     }
 }

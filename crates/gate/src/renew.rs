@@ -1,0 +1,157 @@
+//! Other routes, prices and passes while requests are served: a second gate takes
+//! the place of the first, and takes over what the first is working on.
+//!
+//! Requests that are under way end by what they began with. Terms that were told
+//! before are honoured for as long as they say that a payment may take; after that
+//! they open only what was claimed by them, for as long as answers are kept. Whoever
+//! comes later with them is told the new ones.
+
+use std::sync::{Arc, PoisonError};
+
+use http::Method;
+use tollway_core::{Finality, Timestamp, codes};
+
+use crate::builder::GateBuilder;
+use crate::gate::{Gate, Inner, Sale};
+use crate::purchase::Rejection;
+use crate::route::{Decision, Route, decide};
+use crate::{BuildError, StartError};
+
+/// Changes that are remembered, each with all that was sold before it.
+const MAX_FORMER: usize = 16;
+
+/// Why a gate cannot take other settings: it goes on with those that it has.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// They hold no gate.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The ledger does not let it take the place of the first.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// What was sold until the settings changed.
+#[derive(Clone)]
+pub(crate) struct Former {
+    routes: Arc<[Route]>,
+    sales: Vec<Option<Arc<Sale>>>,
+    until: Timestamp,
+}
+
+/// How a payment by former terms may still be taken.
+#[derive(Clone)]
+pub(crate) struct ByFormer {
+    /// When the terms were changed.
+    pub until: Timestamp,
+    /// What is sold in their place.
+    pub now: Arc<Sale>,
+}
+
+impl Former {
+    fn sale(&self, method: &Method, path: &str) -> Option<&Arc<Sale>> {
+        let patterns = self.routes.iter().map(|route| &route.pattern);
+        match decide(patterns, method, path) {
+            Decision::Paid { route, .. } => self.sales.get(route)?.as_ref(),
+            Decision::Free { .. } | Decision::Refused(_) => None,
+        }
+    }
+}
+
+impl Gate {
+    /// The gate that takes this one's place: routes, prices, passes, credit and
+    /// finality are the builder's, and what is under way is shared. The builder
+    /// must be over the same facilitator, chains and ledger. Give the new gate's
+    /// layer whatever comes from now on; sentences for the operator come with it.
+    ///
+    /// Tokens are signed with the new keys from then on. The keys of tokens that are
+    /// out must be among them.
+    ///
+    /// # Errors
+    /// [`RenewError`]; this gate then goes on as it is.
+    pub async fn renew(&self, builder: GateBuilder) -> Result<(Self, Vec<String>), RenewError> {
+        let gate = builder.build_after(&self.inner)?;
+        gate.inner.sign_tokens().await?;
+        let mut warnings = gate.refresh_supported().await;
+        warnings.extend(gate.inner.unsigned_proofs());
+        warnings.extend(gate.inner.uneven_passes());
+        self.inner.replaced.cancel();
+        crate::flow::keep(&gate.inner);
+        Ok((gate, warnings))
+    }
+}
+
+impl Inner {
+    /// What the gate after this one remembers of what was sold.
+    pub(crate) fn former_after(&self) -> Vec<Former> {
+        let now = self.now();
+        let remembered = |former: &&Former| now < former.until.plus(self.limits.keep_answers);
+        let sales = self.sales.read().unwrap_or_else(PoisonError::into_inner);
+        let last = Former {
+            routes: Arc::clone(&self.routes),
+            sales: sales.clone(),
+            until: now,
+        };
+        let earlier = self.former.iter().filter(remembered).cloned();
+        std::iter::once(last)
+            .chain(earlier)
+            .take(MAX_FORMER)
+            .collect()
+    }
+
+    /// What a request was sold by before, the latest first, where a payment does not
+    /// fit what it is sold by now.
+    pub(crate) fn sold_before(
+        &self,
+        rejection: &Rejection,
+        method: &Method,
+        path: &str,
+    ) -> Vec<(Arc<Sale>, Timestamp)> {
+        if rejection.refusal.code() != codes::NO_MATCHING_PAYMENT_REQUIREMENTS {
+            return Vec::new();
+        }
+        let kept = self.limits.keep_answers;
+        let now = self.now();
+        self.former
+            .iter()
+            .filter(|former| now < former.until.plus(kept))
+            .filter_map(|former| Some((former.sale(method, path)?, former.until)))
+            // A pass is sold only where passes are.
+            .filter(|(sale, _)| sale.pass.is_none() || self.passes.is_some())
+            .map(|(sale, until)| (Arc::clone(sale), until))
+            .collect()
+    }
+
+    /// The passes at fixed prices that were sold before, the latest first: of the route
+    /// of one pattern, or of the one that priced a path.
+    pub(crate) fn passes_sold_before(
+        &self,
+        pattern: Option<&str>,
+        path: Option<&str>,
+    ) -> Vec<(Arc<Sale>, Timestamp)> {
+        let kept = self.limits.keep_answers;
+        let now = self.now();
+        let known = self.former.iter();
+        let known = known.filter(|former| now < former.until.plus(kept));
+        let all = known.flat_map(|former| {
+            let sales = former.sales.iter().zip(former.routes.iter());
+            sales.filter_map(|(sale, route)| Some((sale.as_ref()?, route, former.until)))
+        });
+        all.filter(|(sale, ..)| sale.pass.is_some())
+            .filter(|(sale, ..)| pattern.is_none_or(|pattern| pattern == sale.pattern))
+            .filter(|(_, route, _)| path.is_none_or(|path| route.pattern.fits(path)))
+            .map(|(sale, _, until)| (Arc::clone(sale), until))
+            .collect()
+    }
+
+    /// The deepest finality that a pattern's routes had before.
+    pub(crate) fn former_finality(&self, pattern: &str) -> Finality {
+        self.former
+            .iter()
+            .flat_map(|former| former.routes.iter())
+            .filter(|route| route.pattern.as_str() == pattern)
+            .fold(Finality::default(), |deepest, route| {
+                deepest.deeper(route.finality)
+            })
+    }
+}
