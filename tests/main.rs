@@ -31,6 +31,7 @@ mod own_assets;
 mod packaging;
 mod passes;
 mod paths;
+mod places;
 mod proofs;
 mod recovery;
 mod reference;

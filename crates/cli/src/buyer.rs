@@ -150,6 +150,9 @@ impl Buyer {
             let node = wiring::node(setting, self.allow_http)?;
             wallet = wallet.with_node(setting.network.clone(), node);
         }
+        for setting in &self.networks {
+            wallet = wallet.with_contracts(setting.network.clone(), setting.contracts);
+        }
         Ok(Arc::new(wallet))
     }
 

@@ -171,6 +171,7 @@ impl ServedChain {
         }
         let mut config = EvmConfig::new(network, rpc, signers.evm.clone());
         config.assets = assets.clone();
+        config.contracts = setting.contracts;
         if let Some(managers) = &setting.delegation_managers {
             config.delegation_managers.clone_from(managers);
         }

@@ -186,7 +186,12 @@ pub struct GateArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub starknet_pay_to: Option<String>,
     /// Network to be paid on, with the URLs of its nodes, the preferred one first; may be repeated.
-    #[arg(long = "network", value_name = "NETWORK[=RPC_URL,…]")]
+    /// Contracts that it has elsewhere than published stand behind them: `…; permit2=0x…;
+    /// exact-proxy=0x…; upto-proxy=0x…; multicall3=0x…`.
+    #[arg(
+        long = "network",
+        value_name = "NETWORK[=RPC_URL,…][; CONTRACT=ADDRESS]"
+    )]
     #[serde(rename = "networks")]
     pub networks: Vec<String>,
     /// `local`, or the URL of a facilitator.
@@ -377,7 +382,12 @@ pub struct FacilitatorArgs {
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
     /// Network to settle on, with the URLs of its nodes, the preferred one first; may be repeated.
-    #[arg(long = "network", value_name = "NETWORK[=RPC_URL,…]")]
+    /// Contracts that it has elsewhere than published stand behind them: `…; permit2=0x…;
+    /// exact-proxy=0x…; upto-proxy=0x…; multicall3=0x…`.
+    #[arg(
+        long = "network",
+        value_name = "NETWORK[=RPC_URL,…][; CONTRACT=ADDRESS]"
+    )]
     #[serde(rename = "networks")]
     pub networks: Vec<String>,
     /// Key that pays for gas (file with mode 0600); may be repeated, the accounts then settle

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tollway_core::assets::{AssetInfo, AssetTable};
 use tollway_core::money::Decimal;
 use tollway_core::{Address, Amount, Family, Finality, Network, SystemClock};
+use tollway_evm::Contracts;
 use tollway_facilitator::{CallerRule, Engine, EngineConfig, EngineParts, GasCap, GasCaps, Holds};
 use tollway_ledger::{EngineLock, Store};
 use tollway_rpc::{RpcClient, RpcConfig};
@@ -28,24 +29,29 @@ pub struct NetworkSetting {
     pub network: Network,
     /// From the flag or the environment, preferred first; never the public default.
     pub rpc: Vec<Url>,
+    /// Permit2, the x402 proxies and Multicall3, where they are there.
+    pub contracts: Contracts,
     /// Delegation managers in the place of the published one.
     pub delegation_managers: Option<Vec<alloy_primitives::Address>>,
     /// Whether settling accounts call as themselves, by EIP-7702.
     pub self_calls: bool,
 }
 
-/// Reads `--network NETWORK[=RPC_URL[,RPC_URL …]]`.
+/// Reads `--network NETWORK[=RPC_URL[,RPC_URL …]][; CONTRACT=ADDRESS …]`.
 pub fn networks(
     texts: &[String],
     environment: &Environment,
 ) -> Result<Vec<NetworkSetting>, Failure> {
     let mut settings: Vec<NetworkSetting> = Vec::new();
     for text in texts {
-        let (name, urls) = match text.split_once('=') {
+        let mut parts = text.split(';').map(str::trim);
+        let nodes = parts.next().unwrap_or_default();
+        let (name, urls) = match nodes.split_once('=') {
             Some((name, urls)) => (name, Some(urls)),
-            None => (text.as_str(), None),
+            None => (nodes, None),
         };
         let network = network(name)?;
+        let contracts = contracts(&network, parts)?;
         if settings.iter().any(|known| known.network == network) {
             return Err(Failure::usage(format!(
                 "--network {network} is given twice; give it once."
@@ -60,11 +66,43 @@ pub fn networks(
         settings.push(NetworkSetting {
             network,
             rpc,
+            contracts,
             delegation_managers: None,
             self_calls: false,
         });
     }
     Ok(settings)
+}
+
+/// Reads what follows a network: `permit2=0x…`, with the names of [`Contracts`]. What
+/// is not understood may be the end of a URL that holds a key: it is not told.
+fn contracts<'a>(
+    network: &Network,
+    texts: impl Iterator<Item = &'a str>,
+) -> Result<Contracts, Failure> {
+    let mut contracts = Contracts::default();
+    for text in texts.filter(|text| !text.is_empty()) {
+        let bad = |why: &str| {
+            Failure::usage(format!(
+                "--network {network}: {why}; after the nodes write ; NAME=ADDRESS with the names permit2, exact-proxy, upto-proxy and multicall3 (and %3B for a ; in a URL)."
+            ))
+        };
+        let (name, address) = text
+            .split_once('=')
+            .ok_or_else(|| bad("what follows a ; is no contract"))?;
+        if network.family() != Family::Evm {
+            return Err(bad("only EVM networks have such contracts"));
+        }
+        let address = network.address(address.trim());
+        let address = address
+            .ok()
+            .and_then(|address| address.as_str().parse().ok());
+        let address = address.ok_or_else(|| bad("what follows a ; has no address"))?;
+        if !contracts.place(name.trim(), address) {
+            return Err(bad("what follows a ; is none of its contracts"));
+        }
+    }
+    Ok(contracts)
 }
 
 /// Reads `--delegation-manager NETWORK=ADDRESS`, for networks that are configured.

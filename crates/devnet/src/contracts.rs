@@ -18,6 +18,55 @@ pub(crate) const CREATE2_DEPLOYER_RUNTIME: Bytes = bytes!(
     "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe03601600081602082378035828234f58015156039578182fd5b8082525050506014600cf3"
 );
 
+/// Where [`crate::Devnet::displace_contracts`] puts what payments go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Displaced {
+    /// In the place of [`PERMIT2`].
+    pub permit2: Address,
+    /// In the place of [`EXACT_PROXY`].
+    pub exact_proxy: Address,
+    /// In the place of [`UPTO_PROXY`].
+    pub upto_proxy: Address,
+    /// In the place of [`MULTICALL`].
+    pub multicall3: Address,
+}
+
+/// Leading zeros of [`PERMIT2`], which compilers leave out of code.
+const PERMIT2_ZEROS: usize = 5;
+
+impl Displaced {
+    pub(crate) const PLACES: Self = Self {
+        permit2: address!("0x0000000000777777777777777777777777777777"),
+        exact_proxy: address!("0x7171717171717171717171717171717171717171"),
+        upto_proxy: address!("0x7272727272727272727272727272727272727272"),
+        multicall3: address!("0x7373737373737373737373737373737373737373"),
+    };
+
+    /// From where to where.
+    pub(crate) const fn moves(&self) -> [(Address, Address); 4] {
+        [
+            (PERMIT2, self.permit2),
+            (EXACT_PROXY, self.exact_proxy),
+            (UPTO_PROXY, self.upto_proxy),
+            (MULTICALL, self.multicall3),
+        ]
+    }
+
+    /// A contract's code, which goes through Permit2 where that is now.
+    pub(crate) fn rewritten(&self, code: &[u8]) -> Bytes {
+        let from = &PERMIT2.as_slice()[PERMIT2_ZEROS..];
+        let to = &self.permit2.as_slice()[PERMIT2_ZEROS..];
+        let mut code = code.to_vec();
+        let mut next = 0;
+        while let Some(at) = code[next..].windows(from.len()).position(|w| w == from) {
+            let at = next + at;
+            next = at + to.len();
+            code[at..next].copy_from_slice(to);
+        }
+        code.into()
+    }
+}
+
 /// A contract compiled from `contracts/src`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

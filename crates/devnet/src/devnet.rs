@@ -13,7 +13,9 @@ use tokio::net::TcpListener;
 use crate::builder::{Builder, Mining, TestDollar, mint, place_token};
 use crate::call::{Overrides, call};
 use crate::chain::{BlockId, Chain};
-use crate::contracts::{CREATE2_DEPLOYER, Contract, settler_address, settler_deployment};
+use crate::contracts::{
+    CREATE2_DEPLOYER, Contract, Displaced, settler_address, settler_deployment,
+};
 use crate::error::RpcError;
 use crate::preset::Dollar;
 use crate::rpc;
@@ -195,6 +197,20 @@ impl Devnet {
             self.system_call(CREATE2_DEPLOYER, settler_deployment(pay_to))?;
         }
         Ok(at)
+    }
+
+    /// Puts Permit2, the x402 proxies and Multicall3 elsewhere, and leaves nothing where
+    /// they are published: a network that has addresses of its own.
+    ///
+    /// # Errors
+    /// As [`Devnet::set_code`].
+    pub fn displace_contracts(&self) -> Result<Displaced, RpcError> {
+        let there = Displaced::PLACES;
+        for (from, to) in there.moves() {
+            self.set_code(to, there.rewritten(&self.code(from)))?;
+            self.set_code(from, Bytes::new())?;
+        }
+        Ok(there)
     }
 
     /// Calls a contract as the chain itself: what it changes stays, but there

@@ -36,8 +36,8 @@ mod state;
 
 pub use builder::{Builder, Mining};
 pub use contracts::{
-    CREATE2_DEPLOYER, Contract, EXACT_PROXY, MULTICALL, PERMIT2, UPTO_PROXY, settler_address,
-    settler_deployment,
+    CREATE2_DEPLOYER, Contract, Displaced, EXACT_PROXY, MULTICALL, PERMIT2, UPTO_PROXY,
+    settler_address, settler_deployment,
 };
 pub use devnet::Devnet;
 pub use error::RpcError;

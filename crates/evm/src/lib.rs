@@ -24,7 +24,7 @@ mod wallet;
 
 pub use chain::{BatchWay, EvmChain, EvmConfig, EvmLimits, HelperAccount, StartError};
 pub use contracts::{
-    CREATE2_DEPLOYER, EXACT_PROXY, MULTICALL3, PERMIT2, UPTO_PROXY, executor_address,
+    CREATE2_DEPLOYER, Contracts, EXACT_PROXY, MULTICALL3, PERMIT2, UPTO_PROXY, executor_address,
     executor_deployment, settler_address, settler_deployment,
 };
 pub use facts::{TokenFacts, token_facts};

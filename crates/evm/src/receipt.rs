@@ -8,7 +8,7 @@ use tollway_core::mistake;
 
 use crate::abi::delegation::{LimitedCalls, Manager, TransferAmount};
 use crate::abi::{Settler, Token as Abi};
-use crate::contracts::{EXACT_PROXY, UPTO_PROXY, settler_address};
+use crate::contracts::{Contracts, settler_address};
 use crate::delegation::Enforcer;
 use crate::methods::erc7710::Mark;
 use crate::methods::identity::Key;
@@ -35,6 +35,7 @@ pub(crate) struct Effect {
 /// it comes after the authorization's own transfer.
 pub(crate) struct Uses<'a> {
     pub receipt: &'a Receipt,
+    contracts: Contracts,
     by_key: HashMap<Place, Use<'a>>,
 }
 
@@ -49,7 +50,7 @@ struct Use<'a> {
 
 impl<'a> Uses<'a> {
     /// Reads the logs once.
-    pub fn of(receipt: &'a Receipt) -> Self {
+    pub fn of(receipt: &'a Receipt, contracts: Contracts) -> Self {
         let mut by_key: HashMap<Place, Use<'a>> = HashMap::new();
         let mut last: HashMap<Address, Place> = HashMap::new();
         for log in &receipt.logs {
@@ -67,7 +68,11 @@ impl<'a> Uses<'a> {
                 _ => {}
             }
         }
-        Self { receipt, by_key }
+        Self {
+            receipt,
+            contracts,
+            by_key,
+        }
     }
 
     /// The log that pays, and how much moved by it.
@@ -82,7 +87,7 @@ impl<'a> Uses<'a> {
         let exactly = |log| (log, effect.value);
         match effect.key {
             Key::Authorization(nonce) => self.authorized(effect, nonce).map(exactly),
-            Key::Permit2(_) => {
+            Key::Permit2(..) => {
                 let log = self.transfers(effect).next()?;
                 let (_, _, moved) = transfer_of(log)?;
                 Some((log, moved))
@@ -123,7 +128,7 @@ impl<'a> Uses<'a> {
         };
         let mut moved = own.iter().filter(paid);
         let (only, more) = (moved.next()?, moved.next());
-        let alone = more.is_none() && !settles_by_signature(own, effect.from);
+        let alone = more.is_none() && !self.settles_by_signature(own, effect.from);
         (alone && is_transfer(only, effect)).then_some(only)
     }
 
@@ -172,14 +177,29 @@ impl<'a> Uses<'a> {
 
     /// Whether an x402 proxy said that it settled something here.
     pub fn is_by_proxy(&self) -> bool {
-        self.receipt.logs.iter().any(is_of_proxy)
+        self.receipt.logs.iter().any(|log| self.is_of_proxy(log))
+    }
+
+    fn is_of_proxy(&self, log: &Log) -> bool {
+        self.contracts.is_proxy(log.address)
+    }
+
+    /// Whether logs tell of a payer's payment by a method that a signature of its own
+    /// settles.
+    fn settles_by_signature(&self, logs: &[Log], payer: Address) -> bool {
+        let word = payer.into_word();
+        logs.iter().any(|log| match log.topics.as_slice() {
+            [topic, by, _] if *topic == Abi::AuthorizationUsed::SIGNATURE_HASH => *by == word,
+            [topic, _, by, ..] if *topic == Settler::Settled::SIGNATURE_HASH => *by == word,
+            _ => self.is_of_proxy(log),
+        })
     }
 
     /// Whether a payer's payment of another method settles here: its transfer is no
     /// second payment as a transaction that is shown.
     pub fn settles_otherwise(&self, payer: Address) -> bool {
         let logs = &self.receipt.logs;
-        settles_by_signature(logs, payer) || logs.iter().any(|log| is_redemption(log, payer))
+        self.settles_by_signature(logs, payer) || logs.iter().any(|log| is_redemption(log, payer))
     }
 
     /// The transfer of an asset by its payer that an index means, with its payee
@@ -216,25 +236,10 @@ impl<'a> Uses<'a> {
     }
 }
 
-fn is_of_proxy(log: &Log) -> bool {
-    [EXACT_PROXY, UPTO_PROXY].contains(&log.address)
-}
-
 /// Whether it says that a payer's delegation was redeemed.
 fn is_redemption(log: &Log, payer: Address) -> bool {
     log.topics.first() == Some(&Manager::RedeemedDelegation::SIGNATURE_HASH)
         && log.topics.get(1) == Some(&payer.into_word())
-}
-
-/// Whether logs tell of a payer's payment by a method that a signature of its own
-/// settles.
-fn settles_by_signature(logs: &[Log], payer: Address) -> bool {
-    let word = payer.into_word();
-    logs.iter().any(|log| match log.topics.as_slice() {
-        [topic, by, _] if *topic == Abi::AuthorizationUsed::SIGNATURE_HASH => *by == word,
-        [topic, _, by, ..] if *topic == Settler::Settled::SIGNATURE_HASH => *by == word,
-        _ => is_of_proxy(log),
-    })
 }
 
 /// The enforcer that counts a mark's uses, the event by which it says so, and the
@@ -296,6 +301,7 @@ mod tests {
     use alloy_primitives::{Bytes, U64, address, b256};
 
     use super::*;
+    use crate::contracts::EXACT_PROXY;
 
     const ASSET: Address = address!("036cbd53842c5426634e7929541ec2318f3dcf7e");
     const FROM: Address = address!("f39fd6e51aad88f6f4ce6ab8827279cfffb92266");
@@ -358,7 +364,7 @@ mod tests {
     /// Which log pays.
     fn paid(logs: Vec<Log>, nonce: B256) -> Option<usize> {
         let receipt = receipt(logs);
-        let (paying, _) = Uses::of(&receipt).paying(&effect(nonce))?;
+        let (paying, _) = Uses::of(&receipt, Contracts::default()).paying(&effect(nonce))?;
         let mut logs = receipt.logs.iter();
         logs.position(|log| std::ptr::eq(log, paying))
     }
@@ -400,7 +406,7 @@ mod tests {
             key: Key::Delegated(Mark::Call(ONE), MANAGER),
             ..effect(ONE)
         };
-        let (paying, _) = Uses::of(&receipt).paying(&effect)?;
+        let (paying, _) = Uses::of(&receipt, Contracts::default()).paying(&effect)?;
         let mut logs = receipt.logs.iter();
         logs.position(|log| std::ptr::eq(log, paying))
     }
@@ -491,8 +497,8 @@ mod tests {
         ];
         let logs = vec![moved(ASSET, 10), log(MANAGER, redeemed, &[])];
         let receipt = receipt(logs);
-        assert!(Uses::of(&receipt).settles_otherwise(FROM));
-        assert!(!Uses::of(&receipt).settles_otherwise(TO));
+        assert!(Uses::of(&receipt, Contracts::default()).settles_otherwise(FROM));
+        assert!(!Uses::of(&receipt, Contracts::default()).settles_otherwise(TO));
     }
 
     #[test]

@@ -29,7 +29,9 @@ pub struct BuyerArgs {
     #[arg(long = "payee", value_name = "ADDRESS")]
     pub payees: Vec<String>,
     /// Pay only on this network, with an optional RPC URL to check the balance; may be repeated.
-    #[arg(long = "network", value_name = "NETWORK[=RPC_URL]")]
+    /// Contracts that it has elsewhere than published stand behind it: `…; permit2=0x…;
+    /// exact-proxy=0x…; upto-proxy=0x…`.
+    #[arg(long = "network", value_name = "NETWORK[=RPC_URL][; CONTRACT=ADDRESS]")]
     pub networks: Vec<String>,
     /// Prefer this way to pay between equal prices: eip3009, permit2, upto, erc7710, eip2612, txid; may be repeated.
     #[arg(long = "method", value_name = "METHOD")]

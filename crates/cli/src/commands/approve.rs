@@ -6,7 +6,7 @@ use tollway_core::assets::{AssetTable, Method};
 use tollway_core::money::Price;
 use tollway_core::wire::PaymentRequirements;
 use tollway_core::{Amount, Network, Terms, Wallet as _};
-use tollway_evm::{EvmSigner, EvmWallet, PERMIT2};
+use tollway_evm::{EvmSigner, EvmWallet};
 
 use crate::assets;
 use crate::cli::ApproveArgs;
@@ -28,13 +28,16 @@ pub async fn run(args: ApproveArgs, environment: &Environment) -> Result<Exit, F
     let (terms, amount) = allowance(&args, &setting.network, &signer, &table)?;
     let node = wiring::node(setting, args.allow_http)?;
     let wallet = EvmWallet::new(signer).with_assets(table);
-    let wallet = wallet.with_node(setting.network.clone(), node);
+    let wallet = wallet
+        .with_node(setting.network.clone(), node)
+        .with_contracts(setting.network.clone(), setting.contracts);
     let raw = wallet
         .approval_of(&terms, amount)
         .await
         .map_err(|e| not_sent(&e))?;
     eprintln!(
-        "Permit2 ({PERMIT2}) may move {} of {} on {}; sending {} …",
+        "Permit2 ({}) may move {} of {} on {}; sending {} …",
+        setting.contracts.permit2,
         amount.map_or_else(|| "any amount".to_owned(), |_| args.amount.clone()),
         terms.asset,
         setting.network,

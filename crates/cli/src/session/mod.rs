@@ -73,6 +73,7 @@ pub fn node(session: &KeptSession, environment: &Environment) -> Result<RpcClien
     let mut setting = NetworkSetting {
         network: session.network.clone(),
         rpc: Vec::new(),
+        contracts: tollway_evm::Contracts::default(),
         delegation_managers: None,
         self_calls: false,
     };

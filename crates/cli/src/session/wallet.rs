@@ -40,6 +40,7 @@ impl PayingSession {
         Ok(NetworkSetting {
             network: self.kept.network.clone(),
             rpc: rpc.collect::<Result<_, _>>()?,
+            contracts: tollway_evm::Contracts::default(),
             delegation_managers: None,
             self_calls: false,
         })

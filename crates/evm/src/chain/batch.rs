@@ -4,13 +4,12 @@ use alloy_primitives::{Address as Account, B256, Bytes, U256};
 use alloy_sol_types::{SolCall, SolValue};
 
 use crate::abi::{Executor, Multicall3};
-use crate::contracts::MULTICALL3;
 
 /// ERC-7579's mode: a batch in which calls fail alone.
 const BATCH_TRY: [u8; 2] = [0x01, 0x01];
 
 /// Through Multicall3: the contract and the calldata.
-pub(super) fn by_multicall(calls: Vec<(Account, Bytes)>) -> (Account, Bytes) {
+pub(super) fn by_multicall(multicall: Account, calls: Vec<(Account, Bytes)>) -> (Account, Bytes) {
     let calls = calls.into_iter().map(|(target, data)| Multicall3::Call3 {
         target,
         allowFailure: true,
@@ -19,11 +18,15 @@ pub(super) fn by_multicall(calls: Vec<(Account, Bytes)>) -> (Account, Bytes) {
     let call = Multicall3::aggregate3Call {
         calls: calls.collect(),
     };
-    (MULTICALL3, call.abi_encode().into())
+    (multicall, call.abi_encode().into())
 }
 
 /// Two calls, of which the second must succeed.
-pub(super) fn in_order(first: (Account, Bytes), second: (Account, Bytes)) -> (Account, Bytes) {
+pub(super) fn in_order(
+    multicall: Account,
+    first: (Account, Bytes),
+    second: (Account, Bytes),
+) -> (Account, Bytes) {
     let call = |(target, data): (Account, Bytes), may_fail| Multicall3::Call3 {
         target,
         allowFailure: may_fail,
@@ -32,7 +35,7 @@ pub(super) fn in_order(first: (Account, Bytes), second: (Account, Bytes)) -> (Ac
     let call = Multicall3::aggregate3Call {
         calls: vec![call(first, true), call(second, false)],
     };
-    (MULTICALL3, call.abi_encode().into())
+    (multicall, call.abi_encode().into())
 }
 
 /// By the account's own code, no call with more gas than `each`.

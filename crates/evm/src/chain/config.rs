@@ -8,6 +8,7 @@ use tollway_core::{Clock, GasPurse, Network, SystemClock};
 use tollway_rpc::RpcClient;
 
 use crate::EvmSigner;
+use crate::contracts::Contracts;
 
 /// One EVM network, as the operator wants it served.
 pub struct EvmConfig {
@@ -31,6 +32,9 @@ pub struct EvmConfig {
     /// published one by default, none to settle no permissions. A manager is a contract
     /// that says who may spend whose money; name only those whose code is known.
     pub delegation_managers: Vec<alloy_primitives::Address>,
+    /// Where Permit2, the x402 proxies and Multicall3 are: the published addresses by
+    /// default.
+    pub contracts: Contracts,
     /// Our own table: tokens that are not in it are not settled.
     pub assets: AssetTable,
     /// Time.
@@ -62,6 +66,7 @@ impl EvmConfig {
             settler_payees: Vec::new(),
             wallet_factories: Vec::new(),
             delegation_managers: vec![crate::delegation::DELEGATION_MANAGER],
+            contracts: Contracts::default(),
             assets: AssetTable::builtin(),
             clock: Arc::new(SystemClock),
             limits,

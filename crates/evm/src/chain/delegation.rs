@@ -17,9 +17,7 @@ use super::EvmChain;
 use super::config::BatchWay;
 use super::seal::{signature, signed};
 use crate::EvmSigner;
-use crate::contracts::{
-    CREATE2_DEPLOYER, MULTICALL3, UPTO_PROXY, executor_address, executor_deployment, is_executor,
-};
+use crate::contracts::{CREATE2_DEPLOYER, executor_address, executor_deployment, is_executor};
 use crate::node::{Block, LATEST, Receipt};
 
 /// EIP-7702's designator: this, and the address whose code an account runs.
@@ -37,8 +35,8 @@ impl EvmChain {
     /// The start check's questions about sharing.
     pub(super) fn ask_sharing(&self, batch: &mut Batch) {
         batch.push("eth_getBlockByNumber", &(LATEST, false));
-        batch.push("eth_getCode", &(MULTICALL3, LATEST));
-        batch.push("eth_getCode", &(UPTO_PROXY, LATEST));
+        batch.push("eth_getCode", &(self.contracts.multicall3, LATEST));
+        batch.push("eth_getCode", &(self.contracts.upto_proxy, LATEST));
         for manager in &self.managers {
             batch.push("eth_getCode", &(manager, LATEST));
         }

@@ -10,7 +10,6 @@ use super::EvmChain;
 use super::presented::wrong_signature;
 use super::simulate::Trial;
 use crate::abi::{Allowances, Permit2, Settler, Token as Abi};
-use crate::contracts::PERMIT2;
 use crate::methods::Payment;
 use crate::methods::eip2612::SignedPermit;
 use crate::methods::permit2::SignedPermit2;
@@ -81,12 +80,12 @@ impl EvmChain {
         let word = signed.permit.nonce >> 8;
         let allowance = Allowances::allowanceCall {
             owner,
-            spender: PERMIT2,
+            spender: self.contracts.permit2,
         };
         let [bitmap, balance, allowance] = self
             .facts([
                 (
-                    PERMIT2,
+                    self.contracts.permit2,
                     Permit2::nonceBitmapCall { owner, word }.abi_encode(),
                 ),
                 (token, Abi::balanceOfCall { account: owner }.abi_encode()),
@@ -105,7 +104,7 @@ impl EvmChain {
             return Ok(refuse(trial.words.funds, "fund the paying account"));
         }
         if number(allowance).is_none_or(|allowed| allowed < trial.value) {
-            return Ok(allowance_required(trial));
+            return Ok(self.allowance_required(trial));
         }
         Ok(fails(trial))
     }
@@ -189,15 +188,17 @@ fn fails(trial: &Trial<'_>) -> Refusal {
     refuse(trial.words.fails, "sign a new payment")
 }
 
-/// The payer has to let Permit2 move the token, once and for all payments.
-pub(super) fn allowance_required(trial: &Trial<'_>) -> Refusal {
-    refuse(
-        codes::PERMIT2_ALLOWANCE_REQUIRED,
-        &format!(
-            "call approve({PERMIT2}, amount) on {} with the paying account, once, and pay again",
-            trial.token.address
-        ),
-    )
+impl EvmChain {
+    /// The payer has to let Permit2 move the token, once and for all payments.
+    pub(super) fn allowance_required(&self, trial: &Trial<'_>) -> Refusal {
+        refuse(
+            codes::PERMIT2_ALLOWANCE_REQUIRED,
+            &format!(
+                "call approve({}, amount) on {} with the paying account, once, and pay again",
+                self.contracts.permit2, trial.token.address
+            ),
+        )
+    }
 }
 
 fn explain(token: &Token, authorization: &Authorization, facts: &[Fact; 4]) -> Refusal {

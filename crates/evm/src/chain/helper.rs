@@ -15,13 +15,12 @@ use tollway_rpc::ask::{ask, unavailable};
 
 use super::batch::in_order;
 use super::config::HelperAccount;
-use super::diagnose::{allowance_required, number_of};
+use super::diagnose::number_of;
 use super::recent::Recent;
 use super::seal::signed;
 use super::simulate::{Trial, Tried, require_deployed, require_funds, require_key};
 use super::{EvmChain, account_text};
 use crate::abi::{Allowances, Token as Abi};
-use crate::contracts::PERMIT2;
 use crate::methods::sponsoring::{MAX_APPROVAL_GAS, SponsoredApproval};
 use crate::node::{CallRequest, LATEST, Receipt, is_revert};
 use crate::refusal::refuse;
@@ -120,7 +119,7 @@ impl EvmChain {
         deployment: (Account, Bytes),
     ) -> Result<(), ChainError> {
         let settle = (trial.call.target, trial.call.data.clone());
-        let (target, data) = in_order(deployment, settle);
+        let (target, data) = in_order(self.contracts.multicall3, deployment, settle);
         let mut request = CallRequest::new(target, &data);
         request.from = self.helper.address();
         let limit = self.limits.contract_payment_gas + self.limits.deployment_gas;
@@ -224,13 +223,13 @@ impl EvmChain {
             return self.simulate_alone(trial).await;
         }
         if !self.helper.is_there() {
-            return Err(allowance_required(trial).into());
+            return Err(self.allowance_required(trial).into());
         }
         self.require_cheap(approval).await?;
         // An approval is a plain account's own transaction.
         require_key(trial)?;
         if !self.code(trial.payer).await?.is_empty() {
-            return Err(allowance_required(trial).into());
+            return Err(self.allowance_required(trial).into());
         }
         require_deployed(trial.token)?;
         require_funds(trial, self.balance_of(trial).await?)?;
@@ -383,7 +382,7 @@ impl EvmChain {
     async fn allowance_of(&self, trial: &Trial<'_>) -> Result<U256, ChainError> {
         let question = Allowances::allowanceCall {
             owner: trial.payer,
-            spender: PERMIT2,
+            spender: self.contracts.permit2,
         };
         let [answer] = self
             .facts([(trial.token.address, question.abi_encode())])

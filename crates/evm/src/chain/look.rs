@@ -14,7 +14,6 @@ use super::follow::{Followed, LOOK_AGAIN, State, key};
 use super::head::Step;
 use super::reads::Round;
 use crate::node::Receipt;
-use crate::receipt::Uses;
 
 /// How often one look begins anew because blocks come while it reads.
 const MOST_TRIES: u32 = 3;
@@ -226,7 +225,7 @@ impl EvmChain {
         block: u64,
         watch: &Watch,
     ) -> Result<Vec<Outcome>, ChainError> {
-        let uses = Uses::of(receipt);
+        let uses = self.uses(receipt);
         let items = watch.expected.iter();
         items
             .map(|item| {
@@ -254,7 +253,7 @@ impl EvmChain {
             return outcomes;
         }
         for other in self.receipts_elsewhere(receipt.transaction_hash).await {
-            let uses = Uses::of(&other);
+            let uses = self.uses(&other);
             for (item, outcome) in watch.expected.iter().zip(&mut outcomes) {
                 let theirs = self.judge_item(&uses, &item.identity, &item.expected);
                 if failed(outcome) && !theirs.is_ok_and(|theirs| failed(&theirs)) {

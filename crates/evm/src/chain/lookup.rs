@@ -14,11 +14,11 @@ use super::outcome::{effect, hash_text, succeeded};
 use super::spent::First;
 use crate::abi::delegation::{LimitedCalls, TransferAmount};
 use crate::abi::{Permit2, Settler, Token as Abi};
-use crate::contracts::{PERMIT2, settler_address};
+use crate::contracts::settler_address;
 use crate::methods::erc7710::Mark;
 use crate::methods::identity::Key;
 use crate::node::{Block, CallRequest, LATEST, Log, Receipt, is_revert};
-use crate::receipt::{Effect, Uses, used_by};
+use crate::receipt::{Effect, used_by};
 
 /// The smallest span that a refused log query is cut down to.
 const MIN_SPAN: u64 = 10;
@@ -75,7 +75,7 @@ impl Wanted {
                     topics: vec![Some(manager.into_word()), None, Some(hash)],
                 }
             }
-            Key::Permit2(_) | Key::Transaction(..) => Self {
+            Key::Permit2(..) | Key::Transaction(..) => Self {
                 address: asset,
                 events: vec![Abi::Transfer::SIGNATURE_HASH],
                 topics: vec![Some(payer), Some(effect.to.into_word())],
@@ -141,7 +141,7 @@ impl EvmChain {
             Some(false) => return Ok(Lookup::Unused { as_of }),
             Some(true) => {}
         }
-        if let Key::Permit2(_) = effect.key {
+        if let Key::Permit2(..) = effect.key {
             let whole = self.look_for_permit2(&effect, newest, finality).await?;
             if !at_most || matches!(whole, Lookup::Settled(_)) {
                 return Ok(whole);
@@ -174,7 +174,7 @@ impl EvmChain {
         let cancelled = Some(&Abi::AuthorizationCanceled::SIGNATURE_HASH);
         let settled = match log.topics.first() == cancelled {
             true => None,
-            false => self.settled(&Uses::of(&receipt), identity, expected)?,
+            false => self.settled(&self.uses(&receipt), identity, expected)?,
         };
         match settled {
             Some(settled) => Ok(Lookup::Settled(settled)),
@@ -344,10 +344,10 @@ fn nonce_question(effect: &Effect) -> (Address, Bytes) {
             let call = Abi::authorizationStateCall { authorizer, nonce };
             (token, call.abi_encode().into())
         }
-        Key::Permit2(nonce) => {
+        Key::Permit2(permit2, nonce) => {
             let word = nonce >> 8;
             let call = Permit2::nonceBitmapCall { owner, word };
-            (PERMIT2, call.abi_encode().into())
+            (permit2, call.abi_encode().into())
         }
         Key::Delegated(mark, manager) => {
             let (enforcer, _, hash) = used_by(mark);
@@ -376,7 +376,7 @@ fn nonce_question(effect: &Effect) -> (Address, Bytes) {
 fn is_used(effect: &Effect, answer: &Bytes) -> Option<bool> {
     match effect.key {
         Key::Authorization(_) => Abi::authorizationStateCall::abi_decode_returns(answer).ok(),
-        Key::Permit2(nonce) => {
+        Key::Permit2(_, nonce) => {
             let bit = usize::try_from(nonce & U256::from(0xff)).ok()?;
             number_of(answer).map(|word| word.bit(bit))
         }

@@ -59,9 +59,12 @@ pub use config::{BatchWay, EvmConfig, EvmLimits, HelperAccount};
 pub use start::StartError;
 
 use crate::EvmSigner;
+use crate::contracts::Contracts;
 use crate::methods::Payment;
 use crate::methods::permit2::permit2_domain;
 use crate::methods::sponsoring::{EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING};
+use crate::node::Receipt;
+use crate::receipt::Uses;
 use crate::token::{Token, Tokens};
 use crate::typed_data::Domain;
 
@@ -81,6 +84,7 @@ pub struct EvmChain {
     window: window::Window,
     signatures: presented::Signatures,
     trials: trials::Trials,
+    contracts: Contracts,
     permit2: Domain,
     helper: helper::Helper,
     there: settlers::There,
@@ -107,7 +111,8 @@ impl EvmChain {
     /// [`EvmChain::check`] passes, and tries that by itself.
     ///
     /// # Errors
-    /// [`StartError::NotEvm`], [`StartError::NoAsset`] or [`StartError::HelperSettles`].
+    /// [`StartError::NotEvm`], [`StartError::NoAsset`], [`StartError::OddContracts`] or
+    /// [`StartError::HelperSettles`].
     pub fn new(config: EvmConfig) -> Result<Self, StartError> {
         let chain_id = config
             .network
@@ -116,6 +121,9 @@ impl EvmChain {
         let tokens = Tokens::from_table(&config.assets, &config.network, chain_id);
         if tokens.is_empty() {
             return Err(StartError::NoAsset(config.network.to_string()));
+        }
+        if !config.contracts.are_sound() {
+            return Err(StartError::OddContracts(config.network.to_string()));
         }
         if let Some(helper) = &config.helper
             && config
@@ -140,7 +148,8 @@ impl EvmChain {
             window: window::Window::new(config.rpc.clone(), first, config.limits.payment_gas),
             signatures: presented::Signatures::default(),
             trials: trials::Trials::default(),
-            permit2: permit2_domain(chain_id),
+            contracts: config.contracts,
+            permit2: permit2_domain(chain_id, config.contracts.permit2),
             helper: helper::Helper::new(config.helper, config.wallet_factories),
             there: settlers::There::default(),
             managers: config.delegation_managers,
@@ -215,6 +224,11 @@ impl EvmChain {
     fn account_of(&self, account: Account) -> Option<Address> {
         let at = self.signers.iter().position(|s| s.address() == account)?;
         self.accounts.get(at).cloned()
+    }
+
+    /// What a receipt proves here.
+    fn uses<'a>(&self, receipt: &'a Receipt) -> Uses<'a> {
+        Uses::of(receipt, self.contracts)
     }
 
     fn token(&self, asset: &Address) -> Option<&Token> {
@@ -338,7 +352,7 @@ impl Chain for EvmChain {
         }
         let payment = Payment::parse(&payload.payload, terms)?;
         let payer = account_text(&self.network, payment.payer())?;
-        let (scope, nonce) = payment.scope_and_nonce(terms.asset.as_str());
+        let (scope, nonce) = payment.scope_and_nonce(terms.asset.as_str(), self.contracts.permit2);
         Ok(Intent {
             identity: Identity {
                 network: self.network.clone(),

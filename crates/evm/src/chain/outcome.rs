@@ -31,7 +31,7 @@ impl EvmChain {
         };
         match receipt.filter(asked) {
             Some(receipt) if self.is_deep_enough(&receipt, finality).await? => {
-                let outcome = self.judge_item(&Uses::of(&receipt), identity, expected)?;
+                let outcome = self.judge_item(&self.uses(&receipt), identity, expected)?;
                 let outcome = self
                     .unless_anothers(outcome, &receipt, identity, expected)
                     .await?;
@@ -48,7 +48,7 @@ impl EvmChain {
             Some(receipt) => Ok(Outcome::Included {
                 block: receipt.block_number.map_or(0, |number| number.to()),
                 moved: matches!(
-                    self.judge_item(&Uses::of(&receipt), identity, expected)?,
+                    self.judge_item(&self.uses(&receipt), identity, expected)?,
                     Outcome::Settled(_)
                 ),
             }),
@@ -74,7 +74,7 @@ impl EvmChain {
         Ok(Outcome::Included {
             block: receipt.block_number.map_or(0, |number| number.to()),
             moved: matches!(
-                self.judge_item(&Uses::of(receipt), identity, expected)?,
+                self.judge_item(&self.uses(receipt), identity, expected)?,
                 Outcome::Settled(_)
             ),
         })
@@ -90,7 +90,7 @@ impl EvmChain {
         expected: &Expected,
     ) -> Result<Outcome, ChainError> {
         let effect = effect(identity, expected)?;
-        let (Outcome::Settled(settled), Key::Permit2(_)) = (&outcome, effect.key) else {
+        let (Outcome::Settled(settled), Key::Permit2(..)) = (&outcome, effect.key) else {
             return Ok(outcome);
         };
         Ok(match self.is_spent_by(&effect, receipt).await? {
@@ -204,7 +204,7 @@ impl EvmChain {
         expected: &Expected,
     ) -> Result<bool, ChainError> {
         for receipt in self.receipts_elsewhere(hash).await {
-            let uses = Uses::of(&receipt);
+            let uses = self.uses(&receipt);
             if self.settled(&uses, identity, expected)?.is_some() {
                 return Ok(true);
             }

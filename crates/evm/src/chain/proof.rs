@@ -52,7 +52,8 @@ impl EvmChain {
             )
             .into());
         }
-        check_transfer(&receipt, proof, &intent.terms, token.address, terms.strict)?;
+        let uses = self.uses(&receipt);
+        check_transfer(&uses, proof, &intent.terms, token.address, terms.strict)?;
         self.check_time(&receipt, &intent.terms, &terms).await?;
         let finality = intent.terms.finality.unwrap_or_default();
         if !self.is_deep_enough(&receipt, finality).await? {
@@ -159,16 +160,15 @@ impl EvmChain {
 
 /// The transfer that the proof means pays what is asked.
 fn check_transfer(
-    receipt: &Receipt,
+    uses: &Uses<'_>,
     proof: &SignedProof,
     terms: &Terms,
     asset: Account,
     strict: bool,
 ) -> Result<(), Refusal> {
     let payee = account(&terms.pay_to).unwrap_or_default();
-    let uses = Uses::of(receipt);
     let Some((_, to, value)) = uses.shown_by(asset, proof.from, proof.log_index) else {
-        return Err(nothing_shown(receipt, proof, asset, payee));
+        return Err(nothing_shown(uses.receipt, proof, asset, payee));
     };
     if uses.settles_otherwise(proof.from) {
         return Err(refuse(

@@ -21,7 +21,7 @@ use super::rules::Redeemable;
 use super::simulate::read_balance;
 use crate::abi::delegation::Manager;
 use crate::abi::{Multicall3, Token as TokenAbi};
-use crate::contracts::MULTICALL_CODE;
+use crate::contracts::{Contracts, MULTICALL_CODE};
 use crate::methods::erc7710::PermissionPayment;
 use crate::node::{CallRequest, LATEST, Log, Receipt, is_revert};
 use crate::receipt::{Effect, Uses};
@@ -154,7 +154,7 @@ impl EvmChain {
             let spent_all = used >= most - most / 16;
             return Err(why_failed(&call, spent_all, balance < wanted.value).into());
         }
-        require_effect(call, wanted)?;
+        require_effect(call, wanted, self.contracts)?;
         Ok(Some(Tried {
             gas: most.saturating_sub(self.limits.transaction_gas),
             balance,
@@ -241,7 +241,11 @@ fn call_of(target: Account, data: Bytes) -> Multicall3::Call3 {
 }
 
 /// The logs are those of a payment, judged as a receipt's are.
-fn require_effect(call: SimulatedCall, wanted: &Effect) -> Result<(), Refusal> {
+fn require_effect(
+    call: SimulatedCall,
+    wanted: &Effect,
+    contracts: Contracts,
+) -> Result<(), Refusal> {
     let imagined = Receipt {
         transaction_hash: B256::ZERO,
         block_hash: None,
@@ -253,7 +257,7 @@ fn require_effect(call: SimulatedCall, wanted: &Effect) -> Result<(), Refusal> {
         l1_fee: None,
         logs: call.logs,
     };
-    match Uses::of(&imagined).paying(wanted) {
+    match Uses::of(&imagined, contracts).paying(wanted) {
         Some(_) => Ok(()),
         None => Err(other_effect()),
     }

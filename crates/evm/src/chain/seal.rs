@@ -13,7 +13,7 @@ use super::config::BatchWay;
 use super::fees::Fees;
 use super::plan::is_permission;
 use super::presented::inner_signature;
-use super::rules::{check_charge, proxy_of};
+use super::rules::check_charge;
 use crate::EvmSigner;
 use crate::methods::Payment;
 use crate::methods::eip3009::transfer_call;
@@ -77,7 +77,7 @@ impl EvmChain {
                     .iter()
                     .any(|p| is_permission(&p.verified.intent)) =>
             {
-                Ok(by_multicall(calls))
+                Ok(by_multicall(self.contracts.multicall3, calls))
             }
             _ => Err(ChainError::unavailable(
                 "payments cannot share a transaction on this chain now",
@@ -116,7 +116,7 @@ impl EvmChain {
                 };
                 let sponsored = SponsoredPermit::find(extensions, payer)?;
                 let call = signed.settle_call(charge, &signature, sponsored.as_ref());
-                Ok((proxy_of(&signed), call))
+                Ok((self.contracts.proxy_for(&signed.permit.witness), call))
             }
             Payment::Eip2612(signed) => {
                 require_whole(signed.permit.value == charge)?;

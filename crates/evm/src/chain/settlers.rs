@@ -94,6 +94,7 @@ impl EvmChain {
             ));
         }
         Ok(in_order(
+            self.contracts.multicall3,
             (CREATE2_DEPLOYER, settler_deployment(payee)),
             call,
         ))

@@ -12,11 +12,11 @@ use super::EvmChain;
 use super::lookup::Wanted;
 use super::outcome::succeeded;
 use crate::abi::{Multicall3, Token as Abi};
-use crate::contracts::{EXACT_PROXY, MULTICALL3, UPTO_PROXY};
+use crate::contracts::Contracts;
 use crate::methods::identity::Key;
 use crate::methods::permit2::SignedPermit2;
 use crate::node::{Block, Log, Receipt};
-use crate::receipt::{Effect, Uses, is_transfer};
+use crate::receipt::{Effect, is_transfer};
 
 /// A transaction, as far as it tells whom it settles for.
 #[derive(Debug, Deserialize)]
@@ -144,7 +144,7 @@ impl EvmChain {
         if !self.is_deep_enough(receipt, finality).await? {
             return Ok(Lookup::Unknown);
         }
-        let settled = self.settled_so(&Uses::of(receipt), effect)?;
+        let settled = self.settled_so(&self.uses(receipt), effect)?;
         Ok(settled.map_or(Lookup::Unknown, Lookup::Settled))
     }
 
@@ -232,7 +232,7 @@ impl EvmChain {
 
     async fn calls_of(&self, effect: &Effect, receipt: &Receipt) -> Result<Calls, ChainError> {
         let hash = receipt.transaction_hash;
-        let uses = Uses::of(receipt);
+        let uses = self.uses(receipt);
         let mut own = uses.transfers(effect);
         if succeeded(receipt) != Some(true) || own.all(|log| uses.is_authorized(log, effect.from)) {
             return Ok(Calls::Others);
@@ -243,18 +243,18 @@ impl EvmChain {
         let sent: Option<Sent> = ask(&self.rpc, "eth_getTransactionByHash", [hash]).await?;
         let count = uses.transfers(effect).count();
         Ok(match sent.filter(|sent| sent.hash == hash) {
-            Some(sent) => calls(effect, &sent, count),
+            Some(sent) => calls(&self.contracts, effect, &sent, count),
             None => Calls::Unclear,
         })
     }
 }
 
 /// What a transaction with so many exact transfers calls.
-fn calls(effect: &Effect, sent: &Sent, transfers: usize) -> Calls {
-    let Key::Permit2(nonce) = effect.key else {
+fn calls(contracts: &Contracts, effect: &Effect, sent: &Sent, transfers: usize) -> Calls {
+    let Key::Permit2(_, nonce) = effect.key else {
         return Calls::Unclear;
     };
-    let named = |target: Address, data: &[u8]| match is_proxy(target) {
+    let named = |target: Address, data: &[u8]| match contracts.is_proxy(target) {
         true => SignedPermit2::nonce_of_call(data),
         false => None,
     };
@@ -265,11 +265,13 @@ fn calls(effect: &Effect, sent: &Sent, transfers: usize) -> Calls {
     // nobody but the account that is named calls it.
     if effect.at_most {
         return match named(to, &sent.input) {
-            Some(called) if to == UPTO_PROXY && called == (effect.from, nonce) => Calls::This,
+            Some(called) if to == contracts.upto_proxy && called == (effect.from, nonce) => {
+                Calls::This
+            }
             _ => Calls::Others,
         };
     }
-    if is_proxy(to) {
+    if contracts.is_proxy(to) {
         return match named(to, &sent.input) {
             Some(called) if called == (effect.from, nonce) => Calls::This,
             Some(_) => Calls::Others,
@@ -279,11 +281,11 @@ fn calls(effect: &Effect, sent: &Sent, transfers: usize) -> Calls {
     let Ok(batch) = Multicall3::aggregate3Call::abi_decode(&sent.input) else {
         return Calls::Unclear;
     };
-    let clear = to == MULTICALL3
+    let clear = to == contracts.multicall3
         && batch
             .calls
             .iter()
-            .all(|call| is_proxy(call.target) || is_authorization(&call.callData));
+            .all(|call| contracts.is_proxy(call.target) || is_authorization(&call.callData));
     let own: Vec<_> = batch
         .calls
         .iter()
@@ -301,8 +303,4 @@ fn calls(effect: &Effect, sent: &Sent, transfers: usize) -> Calls {
 fn is_authorization(data: &[u8]) -> bool {
     data.starts_with(&Abi::transferWithAuthorization_0Call::SELECTOR)
         || data.starts_with(&Abi::transferWithAuthorization_1Call::SELECTOR)
-}
-
-fn is_proxy(target: Address) -> bool {
-    target == EXACT_PROXY || target == UPTO_PROXY
 }

@@ -31,6 +31,23 @@ pub enum StartError {
         "{0} settles and cannot be the helping account too; configure an account without rights for that"
     )]
     HelperSettles(String),
+    /// Two of the contracts are one, or one is at address zero.
+    #[error(
+        "permit2, exact-proxy, upto-proxy and multicall3 must be four contracts on {0}; correct their addresses"
+    )]
+    OddContracts(String),
+    /// There is no contract where one was configured.
+    #[error(
+        "there is no contract at {address}, where {name} was said to be on {network}; correct its address or the RPC URL"
+    )]
+    ContractMissing {
+        /// Which of them.
+        name: &'static str,
+        /// Where.
+        address: String,
+        /// The network.
+        network: String,
+    },
     /// The node serves another chain.
     #[error(
         "the node at {host} serves eip155:{found}, not eip155:{expected}; correct its RPC URL or the network"
@@ -170,6 +187,9 @@ impl EvmChain {
         for signer in &self.signers {
             batch.push("eth_getBalance", &(signer.address(), LATEST));
         }
+        for (_, contract) in self.contracts.elsewhere() {
+            batch.push("eth_getCode", &(contract, LATEST));
+        }
         self.ask_sharing(&mut batch);
         let mut answers = ask_all(&self.rpc, batch).await.map_err(node)?;
         for token in tokens {
@@ -177,6 +197,16 @@ impl EvmChain {
         }
         for _ in &self.signers {
             typed::<U256>("eth_getBalance", answers.next()).map_err(node)?;
+        }
+        for (name, contract) in self.contracts.elsewhere() {
+            let code: Bytes = typed("eth_getCode", answers.next()).map_err(node)?;
+            if code.is_empty() {
+                return Err(StartError::ContractMissing {
+                    name,
+                    address: contract.to_checksum(None),
+                    network: self.network.to_string(),
+                });
+            }
         }
         self.read_sharing(&mut answers).map_err(node)?;
         if self.tokens.iter().all(|t| t.state() == TokenState::NoCode) {

@@ -4,7 +4,7 @@
 //! | method | scope | nonce |
 //! |---|---|---|
 //! | eip3009 | the asset | `0x` and 64 hex digits |
-//! | permit2, also for `upto` | Permit2 | decimal |
+//! | permit2, also for `upto` | Permit2, one space for all of an owner's tokens | decimal |
 //! | eip2612 | the asset | `permit:`, decimal, and `:` and the deadline |
 //! | erc7710 | the delegation manager | `call:` or `sum:` and the hash of the delegation that pays once |
 //! | txid | `tx:` and the asset | the hash, and `:` and the log where there are several |
@@ -19,15 +19,14 @@ use tollway_core::{ChainError, Identity};
 use super::Payment;
 use super::erc7710::Mark;
 use super::fields::decimal;
-use crate::contracts::PERMIT2;
 
 /// What tells that a payment was settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     /// The nonce of an EIP-3009 authorization.
     Authorization(B256),
-    /// A bit of the payer's bitmap in Permit2.
-    Permit2(U256),
+    /// A bit of the payer's bitmap in Permit2, and where that is.
+    Permit2(Address, U256),
     /// A nonce of the payer's in the token, spent through a settler.
     Permit(U256),
     /// A transaction, and which of its logs.
@@ -38,13 +37,13 @@ pub(crate) enum Key {
 
 impl Payment {
     /// Scope and nonce of its identity.
-    pub fn scope_and_nonce(&self, asset: &str) -> (String, String) {
+    pub fn scope_and_nonce(&self, asset: &str, permit2: Address) -> (String, String) {
         match self {
             Self::Eip3009(signed) => (
                 asset.to_owned(),
                 format!("{:#x}", signed.authorization.nonce),
             ),
-            Self::Permit2(signed) => (permit2_scope(), signed.permit.nonce.to_string()),
+            Self::Permit2(signed) => (address_text(permit2), signed.permit.nonce.to_string()),
             Self::Eip2612(signed) => {
                 let permit = &signed.permit;
                 let nonce = format!("permit:{}:{}", permit.nonce, permit.deadline);
@@ -60,11 +59,6 @@ impl Payment {
             }
         }
     }
-}
-
-/// The scope of Permit2's nonces: one space for all of an owner's tokens.
-pub(crate) fn permit2_scope() -> String {
-    address_text(PERMIT2)
 }
 
 fn address_text(address: Address) -> String {
@@ -96,8 +90,9 @@ pub(crate) fn key_of(identity: &Identity) -> Result<Key, ChainError> {
         };
         mark.zip(identity.scope.parse().ok())
             .map(|(mark, manager)| Key::Delegated(mark, manager))
-    } else if identity.scope == permit2_scope() {
-        decimal(nonce).map(Key::Permit2)
+    } else if let Some(number) = decimal(nonce) {
+        let permit2 = identity.scope.parse().ok();
+        permit2.map(|permit2| Key::Permit2(permit2, number))
     } else {
         nonce.parse().ok().map(Key::Authorization)
     };
@@ -109,6 +104,7 @@ mod tests {
     use tollway_core::Network;
 
     use super::*;
+    use crate::contracts::PERMIT2;
 
     fn key(scope: &str, nonce: &str) -> Option<Key> {
         let network = Network::eip155(84532);
@@ -129,8 +125,8 @@ mod tests {
         let word = B256::from(U256::from(9));
         assert_eq!(key(&asset, &hash), Some(Key::Authorization(word)));
         assert_eq!(
-            key(&permit2_scope(), "9"),
-            Some(Key::Permit2(U256::from(9)))
+            key(&address_text(PERMIT2), "9"),
+            Some(Key::Permit2(PERMIT2, U256::from(9)))
         );
         let permit = Some(Key::Permit(U256::from(9)));
         assert_eq!(key(&asset, "permit:9:1700000000"), permit);
@@ -153,7 +149,7 @@ mod tests {
             (&asset, "other:9"),
             (&asset, "9x"),
             (&tx, "9"),
-            (&permit2_scope(), "0x9"),
+            (&address_text(PERMIT2), "0x9"),
         ] {
             assert_eq!(key(scope, nonce), None, "{scope} {nonce}");
         }

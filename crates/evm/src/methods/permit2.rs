@@ -12,7 +12,6 @@ use super::sponsoring::SponsoredPermit;
 use crate::abi::{
     ExactProxy, ExactWitness, PermitTransferFrom, TokenPermissions, UptoProxy, UptoWitness,
 };
-use crate::contracts::PERMIT2;
 use crate::typed_data::{Domain, Permit2Transfer, Witness};
 
 /// A permit and its signature, decoded and not yet believed.
@@ -36,10 +35,10 @@ impl std::fmt::Debug for SignedPermit2 {
     }
 }
 
-/// Permit2's EIP-712 domain on a chain.
+/// The EIP-712 domain of Permit2 on a chain, where it is there.
 #[must_use]
-pub fn permit2_domain(chain_id: u64) -> Domain {
-    Domain::unversioned("Permit2", chain_id, PERMIT2)
+pub fn permit2_domain(chain_id: u64, permit2: Address) -> Domain {
+    Domain::unversioned("Permit2", chain_id, permit2)
 }
 
 impl SignedPermit2 {

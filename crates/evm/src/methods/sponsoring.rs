@@ -12,7 +12,6 @@ use tollway_core::{Refusal, codes};
 
 use super::fields::{Fields, decimal};
 use crate::abi::{Allowances, Eip2612Permit};
-use crate::contracts::PERMIT2;
 use crate::refusal::refuse;
 use crate::typed_data::Permit;
 
@@ -53,6 +52,8 @@ pub(crate) struct Payer {
     pub amount: U256,
     /// The deadline must not come sooner, Unix seconds.
     pub not_before: u64,
+    /// Who may be allowed to move the asset.
+    pub permit2: Address,
 }
 
 impl SponsoredPermit {
@@ -97,7 +98,7 @@ impl SponsoredPermit {
                 "permit the asset that is paid with",
             ));
         }
-        if permit.spender != PERMIT2 {
+        if permit.spender != payer.permit2 {
             return Err(refuse(
                 codes::EIP2612_SPENDER_NOT_PERMIT2,
                 "permit Permit2 itself",
@@ -158,6 +159,7 @@ pub(crate) fn approval_extension(
     declared: &Envelope,
     from: Address,
     asset: Address,
+    permit2: Address,
     raw: &[u8],
 ) -> Envelope {
     let text = |address: Address| Value::from(address.to_checksum(None));
@@ -166,7 +168,7 @@ pub(crate) fn approval_extension(
         [
             ("from", text(from)),
             ("asset", text(asset)),
-            ("spender", text(PERMIT2)),
+            ("spender", text(permit2)),
             ("amount", U256::MAX.to_string().into()),
             ("signedTransaction", hex::encode_prefixed(raw).into()),
             ("version", "1".into()),
@@ -214,7 +216,7 @@ impl SponsoredApproval {
                 "approve the asset that is paid with",
             ));
         }
-        if spender != PERMIT2 {
+        if spender != payer.permit2 {
             return Err(refuse(
                 codes::ERC20_APPROVAL_SPENDER_NOT_PERMIT2,
                 "approve Permit2 itself",
@@ -305,7 +307,7 @@ fn check_call(transaction: &TxEnvelope, payer: Payer, amount: U256) -> Result<()
             "send approve(address,uint256) and nothing else",
         ));
     };
-    if call.spender != PERMIT2 {
+    if call.spender != payer.permit2 {
         return Err(refuse(
             codes::ERC20_APPROVAL_TX_WRONG_SPENDER,
             "approve Permit2 itself",
@@ -376,6 +378,7 @@ mod tests {
                 asset,
                 amount: permit.value,
                 not_before: 0,
+                permit2: permit.spender,
             };
             let extensions = serde_json::json!({EIP2612_GAS_SPONSORING: official});
             let read = SponsoredPermit::find(extensions.as_object(), payer).unwrap();

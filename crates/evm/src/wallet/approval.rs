@@ -11,7 +11,6 @@ use tollway_core::{Amount, Offered, Raw, Terms, WalletError, codes};
 use super::EvmWallet;
 use crate::abi::Allowances;
 use crate::chain::known_account;
-use crate::contracts::PERMIT2;
 use crate::methods::Way;
 use crate::methods::sponsoring::{
     EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING, approval_extension, permit_extension,
@@ -46,7 +45,7 @@ impl EvmWallet {
         self.asset(terms, Way::Permit2)
             .ok_or_else(super::unknown_asset)?;
         let call = Allowances::approveCall {
-            spender: PERMIT2,
+            spender: self.contracts(&terms.network).permit2,
             amount: amount.map_or(U256::MAX, Amount::as_u256),
         };
         let asset = known_account(&terms.asset)?;
@@ -69,9 +68,10 @@ impl EvmWallet {
         if !self.nodes.contains_key(&terms.network) {
             return Ok(None);
         }
+        let permit2 = self.contracts(&terms.network).permit2;
         let question = Allowances::allowanceCall {
             owner: self.signer.address(),
-            spender: PERMIT2,
+            spender: permit2,
         };
         let allowed = self.token_says(terms, question.abi_encode()).await?;
         if allowed.is_some_and(|allowed| allowed >= permit.amount) {
@@ -89,13 +89,13 @@ impl EvmWallet {
         if let Some(declared) = sponsored {
             let raw = self.approval(terms).await?;
             let from = self.signer.address();
-            let filled = approval_extension(&declared, from, permit.token, &raw.bytes);
+            let filled = approval_extension(&declared, from, permit.token, permit2, &raw.bytes);
             return Ok(extension(ERC20_APPROVAL_GAS_SPONSORING, &filled));
         }
         Err(refuse(
             codes::PERMIT2_ALLOWANCE_REQUIRED,
             &format!(
-                "call approve({PERMIT2}, amount) on {} with this account, once, or choose another way to pay",
+                "call approve({permit2}, amount) on {} with this account, once, or choose another way to pay",
                 permit.token
             ),
         )
@@ -111,7 +111,7 @@ impl EvmWallet {
         let domain = self.domain(terms, Way::Eip2612)?;
         let sponsored = Permit {
             owner: self.signer.address(),
-            spender: PERMIT2,
+            spender: self.contracts(&terms.network).permit2,
             value: permit.amount,
             nonce: self.permit_nonce(terms).await?,
             deadline: permit.deadline,

@@ -25,6 +25,7 @@ use tollway_rpc::RpcClient;
 use tollway_rpc::ask::ask;
 
 use crate::abi::Token as Abi;
+use crate::contracts::Contracts;
 use crate::methods::eip3009::SignedAuthorization;
 use crate::methods::{Payment, Way};
 use crate::node::{CallRequest, LATEST};
@@ -40,6 +41,7 @@ pub struct EvmWallet {
     assets: AssetTable,
     clock: Arc<dyn Clock>,
     nodes: HashMap<Network, RpcClient>,
+    contracts: HashMap<Network, Contracts>,
     word: word::Word,
     sent: transaction::Sent,
 }
@@ -61,6 +63,7 @@ impl EvmWallet {
             assets: AssetTable::builtin(),
             clock: Arc::new(SystemClock),
             nodes: HashMap::new(),
+            contracts: HashMap::new(),
             word: word::Word::default(),
             sent: transaction::Sent::default(),
         }
@@ -86,6 +89,18 @@ impl EvmWallet {
     pub fn with_node(mut self, network: Network, rpc: RpcClient) -> Self {
         self.nodes.insert(network, rpc);
         self
+    }
+
+    /// With Permit2 and the x402 proxies elsewhere than they are published. What is not
+    /// said here is where it is published, whatever a server says.
+    #[must_use]
+    pub fn with_contracts(mut self, network: Network, contracts: Contracts) -> Self {
+        self.contracts.insert(network, contracts);
+        self
+    }
+
+    fn contracts(&self, network: &Network) -> Contracts {
+        self.contracts.get(network).copied().unwrap_or_default()
     }
 
     /// The asset in our own table, if it moves by the way that is asked for.
@@ -139,7 +154,8 @@ impl EvmWallet {
         let payer = self
             .address(&terms.network)
             .ok_or_else(|| refuse(codes::WALLET_UNAVAILABLE, "choose another network"))?;
-        let (scope, nonce) = signed.scope_and_nonce(terms.asset.as_str());
+        let permit2 = self.contracts(&terms.network).permit2;
+        let (scope, nonce) = signed.scope_and_nonce(terms.asset.as_str(), permit2);
         Ok(Prepared {
             valid_until: Timestamp::from_secs(signed.deadline(terms, self.clock.now().secs())?),
             payload: signed.to_payload(),

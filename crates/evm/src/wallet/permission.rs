@@ -19,6 +19,7 @@ use tollway_rpc::RpcClient;
 
 use super::{balance_of, random_word};
 use crate::chain::known_account;
+use crate::contracts::PERMIT2;
 use crate::delegation::{
     ANY_DELEGATE, Caveat, CaveatTerms, Delegation, Grant, GrantError, MAX_LINKS, delegation_domain,
     encode_context,
@@ -284,7 +285,7 @@ impl Wallet for PermissionWallet {
             .ok_or_else(|| refuse(codes::WALLET_UNAVAILABLE, "choose another network"))?;
         let valid_until = payment.ends()?;
         let payment = Payment::Erc7710(payment);
-        let (scope, nonce) = payment.scope_and_nonce(terms.asset.as_str());
+        let (scope, nonce) = payment.scope_and_nonce(terms.asset.as_str(), PERMIT2);
         Ok(Prepared {
             payload: payment.to_payload(),
             identity: Identity {

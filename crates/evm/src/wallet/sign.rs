@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use alloy_primitives::{Address as Account, Bytes, U256};
 use alloy_sol_types::SolCall;
-use tollway_core::{Limits, Offered, Prepared, Terms, Timestamp, WalletError, codes};
+use tollway_core::{Limits, Network, Offered, Prepared, Terms, Timestamp, WalletError, codes};
 use tollway_rpc::ask::ask;
 
 use super::{EvmWallet, random_word, sign_authorization};
 use crate::abi::Allowances;
 use crate::chain::diagnose::number_of;
 use crate::chain::known_account;
-use crate::contracts::{EXACT_PROXY, UPTO_PROXY, settler_address};
+use crate::contracts::settler_address;
 use crate::methods::eip2612::SignedPermit;
 use crate::methods::permit2::{SignedPermit2, permit2_domain};
 use crate::methods::{Payment, Way};
@@ -65,9 +65,12 @@ impl EvmWallet {
         // The domain is not used, but a server that lies about it is not paid.
         self.domain(terms, way)?;
         let (valid_after, deadline) = self.window(terms, limits);
+        // Our own, whatever the terms say.
+        let contracts = self.contracts(&terms.network);
+        self.require_contracts(&terms.network).await?;
         let (spender, facilitator) = match way {
-            Way::Upto => (UPTO_PROXY, facilitator(terms)),
-            _ => (EXACT_PROXY, None),
+            Way::Upto => (contracts.upto_proxy, facilitator(terms)),
+            _ => (contracts.exact_proxy, None),
         };
         let permit = Permit2Transfer {
             token: known_account(&terms.asset)?,
@@ -83,7 +86,8 @@ impl EvmWallet {
         };
         let extensions = self.sponsoring(terms, &permit, offered).await?;
         let chain_id = terms.network.chain_id().unwrap_or_default();
-        let signature = self.signer.sign(permit.digest(&permit2_domain(chain_id)));
+        let domain = permit2_domain(chain_id, contracts.permit2);
+        let signature = self.signer.sign(permit.digest(&domain));
         let signed = SignedPermit2 {
             from: self.signer.address(),
             permit,
@@ -93,6 +97,25 @@ impl EvmWallet {
             extensions,
             ..self.prepared(terms, Payment::Permit2(signed))?
         })
+    }
+
+    /// What is said to be elsewhere than published must be a contract: what is signed
+    /// for an account without code is good for whoever owns it.
+    async fn require_contracts(&self, network: &Network) -> Result<(), WalletError> {
+        let Some(rpc) = self.nodes.get(network) else {
+            return Ok(());
+        };
+        for (name, address) in self.contracts(network).elsewhere() {
+            let code: Bytes = ask(rpc, "eth_getCode", (address, LATEST)).await?;
+            if code.is_empty() {
+                return Err(refuse(
+                    codes::WALLET_UNAVAILABLE,
+                    &format!("correct the address of {name}: there is no contract at {address} on {network}"),
+                )
+                .into());
+            }
+        }
+        Ok(())
     }
 
     /// By EIP-2612, for the payee's settler.

@@ -103,7 +103,7 @@ async fn an_approval_is_made_where_that_is_allowed_and_for_permit2_itself() {
         (signed.permit.spender, signed.permit.amount),
         (EXACT_PROXY, U256::from(10_000))
     );
-    let digest = signed.permit.digest(&permit2_domain(84532));
+    let digest = signed.permit.digest(&permit2_domain(84532, PERMIT2));
     assert_eq!(
         recover(digest, &signed.signature),
         Some(DEV_ACCOUNTS[0].address)

@@ -13,7 +13,6 @@ use super::require_amount;
 use crate::EvmSigner;
 use crate::abi::Allowances;
 use crate::chain::{EvmChain, account};
-use crate::contracts::{EXACT_PROXY, MULTICALL3, PERMIT2, UPTO_PROXY};
 use crate::delegation::{CaveatError, CaveatTerms, Delegation, is_linked, transfer_execution};
 use crate::methods::ERC7710;
 use crate::methods::erc7710::PermissionPayment;
@@ -104,14 +103,8 @@ impl EvmChain {
     /// something else with our calls.
     fn check_manager(&self, permission: &PermissionPayment, token: &Token) -> Result<(), Refusal> {
         let manager = permission.manager;
-        let odd = [
-            token.address,
-            PERMIT2,
-            EXACT_PROXY,
-            UPTO_PROXY,
-            MULTICALL3,
-            Account::ZERO,
-        ];
+        let mut odd = vec![token.address, Account::ZERO];
+        odd.extend(self.contracts.named().map(|(_, address)| address));
         let ours = self.signers.iter().any(|s| s.address() == manager);
         match self.managers.contains(&manager) && !odd.contains(&manager) && !ours {
             true => Ok(()),

@@ -7,7 +7,7 @@ mod erc7710;
 mod permit2;
 
 pub(super) use erc7710::Redeemable;
-pub(super) use permit2::{check_charge, proxy_of};
+pub(super) use permit2::check_charge;
 
 use alloy_primitives::{Address as Account, B256, Bytes, U256};
 use tollway_core::{Intent, Phase, Refusal, Terms, codes, mistake};

@@ -7,7 +7,6 @@ use super::{Checked, require_amount};
 use crate::chain::presented::Claim;
 use crate::chain::simulate::SettleCall;
 use crate::chain::{EvmChain, account};
-use crate::contracts::{EXACT_PROXY, UPTO_PROXY};
 use crate::methods::PERMIT2;
 use crate::methods::permit2::SignedPermit2;
 use crate::methods::sponsoring::{Payer, SponsoredApproval, SponsoredPermit};
@@ -23,7 +22,7 @@ impl EvmChain {
         phase: Phase,
     ) -> Result<Checked, Refusal> {
         let (terms, permit) = (&intent.terms, &signed.permit);
-        let proxy = proxy_of(signed);
+        let proxy = self.contracts.proxy_for(&permit.witness);
         if permit.spender != proxy {
             return Err(refuse(
                 codes::INVALID_PERMIT2_SPENDER,
@@ -110,15 +109,8 @@ impl EvmChain {
             asset: signed.permit.token,
             amount: signed.permit.amount,
             not_before: self.now().secs().saturating_add(self.margin(phase)),
+            permit2: self.contracts.permit2,
         }
-    }
-}
-
-/// The proxy that settles a permit of its scheme.
-pub(in crate::chain) const fn proxy_of(signed: &SignedPermit2) -> Account {
-    match signed.permit.witness.facilitator {
-        None => EXACT_PROXY,
-        Some(_) => UPTO_PROXY,
     }
 }
 

@@ -3,6 +3,7 @@
 mod eip2612;
 mod hostile;
 mod permit2;
+mod places;
 mod smart;
 mod sponsored;
 mod txid;

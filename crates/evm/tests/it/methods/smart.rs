@@ -48,7 +48,7 @@ async fn permit_of(
     signed.from = from;
     let digest = signed
         .permit
-        .digest(&permit2_domain(world.devnet.chain_id()));
+        .digest(&permit2_domain(world.devnet.chain_id(), PERMIT2));
     signed.signature = wrap(signer.sign(digest).to_vec()).into();
     let payment = present(&terms, signed.to_payload(), None);
     inspect(chain, &terms, &payment).unwrap()

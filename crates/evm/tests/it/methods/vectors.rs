@@ -52,7 +52,7 @@ fn contracts_and_domains_are_the_published_ones() {
         assert_eq!(text(&constants[key]), address.to_checksum(None));
     }
     for (chain_id, separator) in constants["domain_separator"].as_object().unwrap() {
-        let domain = permit2_domain(chain_id.parse().unwrap());
+        let domain = permit2_domain(chain_id.parse().unwrap(), PERMIT2);
         assert_eq!(domain.separator(), hash(separator), "{chain_id}");
     }
 }
@@ -68,7 +68,7 @@ fn a_payer_signs_permits_as_official_clients_do_byte_for_byte() {
         let signed = SignedPermit2::parse(official, upto).unwrap();
         let accepted = &input["payment_required"]["accepts"][0];
         let network: Network = text(&accepted["network"]).parse().unwrap();
-        let domain = permit2_domain(network.chain_id().unwrap());
+        let domain = permit2_domain(network.chain_id().unwrap(), PERMIT2);
         let permit = &signed.permit;
         assert_eq!(
             permit.witness.struct_hash(),
