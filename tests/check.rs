@@ -390,7 +390,7 @@ async fn what_is_only_worth_a_look_is_yellow_and_not_red() {
     let mut args = good(&town);
     args.extend(strings(&[
         "--public-url",
-        "https://api.example",
+        "http://api.example",
         "--route",
         "/paid/weather=$9",
     ]));
@@ -398,8 +398,9 @@ async fn what_is_only_worth_a_look_is_yellow_and_not_red() {
     let yellow = findings(&told, "yellow");
     for (name, why) in [
         ("payee", "is a contract"),
-        ("listen", "https://api.example was not asked"),
+        ("listen", "http://api.example was not asked"),
         ("route", "/paid/* comes before it"),
+        ("transport", "plain HTTP"),
     ] {
         let says =
             |one: &&&Value| one["name"] == name && one["message"].as_str().unwrap().contains(why);

@@ -9,7 +9,7 @@ use super::facilitator::Told;
 use super::resource::{Resource, Surroundings};
 use super::stand::{Said, Stand};
 use super::wire::{Answer, Ask, NoAnswer, Wire};
-use super::{Report, door};
+use super::{Report, door, terms};
 use crate::chains::ServedChain;
 use crate::commands::gate::Settings;
 use crate::routes::RouteSetting;
@@ -89,6 +89,9 @@ fn heard(report: &mut Report, said: &Said, asks: bool) {
 
 /// Who is asked.
 fn whereabouts(report: &mut Report, question: &Question<'_>, place: Place, origin: &str) {
+    if let Some(url) = question.public_url.and_then(|url| Url::parse(url).ok()) {
+        terms::transport(report, &url);
+    }
     match (place, question.public_url) {
         (Place::Taken, _) => {}
         (Place::Ours, _) => report.green("listen", format!("The gate runs; it is asked at {origin}.")),

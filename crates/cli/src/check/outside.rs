@@ -46,6 +46,7 @@ pub async fn look(
     wiring::networks(&args.gate.networks, environment)?;
     let resource = resource(&request);
     report.about(&format!("{} {}", resource.method, resource.url));
+    terms::transport(report, &request.url);
     let mut wire = Wire::to(&request.url).map_err(Failure::new)?;
     let surroundings = Surroundings::look(&mut wire, None).await;
     let offers = door::look(report, &mut wire, &resource, &surroundings, &assets).await;

@@ -258,6 +258,20 @@ fn cache(report: &mut Report, answer: &Answer) {
     }
 }
 
+/// Whether buyers can trust what they read on the way.
+pub fn transport(report: &mut Report, url: &Url) {
+    if Policy::default().check_transport(url).is_err() {
+        report.yellow(
+            "transport",
+            format!(
+                "{} is plain HTTP, where anybody on the way can change whom buyers pay; most refuse it.",
+                url.origin().ascii_serialization()
+            ),
+            "Put TLS before it, and give buyers the https URL.",
+        );
+    }
+}
+
 /// The networks that offers name and that we can look at.
 pub fn networks(accepts: &[PaymentRequirements]) -> Vec<Network> {
     let mut all: Vec<Network> = accepts
