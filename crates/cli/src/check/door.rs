@@ -118,15 +118,13 @@ fn ways(resource: &Resource) -> Vec<(Method, bool)> {
 /// Whether nothing was served. The method that stands for all must be asked to pay;
 /// others may be refused, and OPTIONS may say what is allowed.
 fn is_kept(resource: &Resource, method: &Method, answer: &Answer) -> bool {
-    let told_only = *method == Method::OPTIONS && answer.serves() && answer.body.is_empty();
-    match answer.status {
-        StatusCode::PAYMENT_REQUIRED => true,
-        // A body where none belongs is refused by some servers.
-        status if *method != resource.method || *method == Method::GET => {
-            status.is_client_error() || told_only
-        }
-        _ => false,
+    if *method != resource.method {
+        let told_only = *method == Method::OPTIONS && answer.body.is_empty();
+        return !answer.serves() || told_only;
     }
+    // A body where none belongs is refused by some servers.
+    let refused = *method == Method::GET && answer.status.is_client_error();
+    answer.status == StatusCode::PAYMENT_REQUIRED || refused
 }
 
 fn not_asked(

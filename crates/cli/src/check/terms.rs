@@ -48,7 +48,9 @@ pub fn look(
     if let Some(expected) = &resource.expected {
         compare(report, &accepts, expected, resource);
     }
-    named(report, &required.terms.resource.url, resource);
+    if !accepts.is_empty() {
+        named(report, &required.terms.resource.url, resource);
+    }
     versions(report, required.version, &accepts, answer);
     head(report, answer);
     cache(report, answer);
