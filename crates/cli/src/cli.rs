@@ -46,7 +46,7 @@ pub enum Command {
     /// Put prices on the routes of an HTTP server.
     Gate(Box<GateArgs>),
     /// Verify and settle payments for others.
-    Facilitator(FacilitatorArgs),
+    Facilitator(Box<FacilitatorArgs>),
     /// Make a key with which a seller may call a facilitator.
     ApiKey(ApiKeyArgs),
     /// Fetch a URL and pay for it within a limit.

@@ -86,7 +86,7 @@ async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, F
         Command::Init(args) => commands::init::run(&args, environment),
         Command::Check(args) => commands::check::run(*args, environment).await,
         Command::Gate(args) => commands::gate::run(*args, environment).await,
-        Command::Facilitator(args) => commands::facilitator::run(args, environment).await,
+        Command::Facilitator(args) => commands::facilitator::run(*args, environment).await,
         Command::ApiKey(args) => commands::api_key::run(&args),
         Command::Pay(args) => commands::pay::run(args, environment).await,
         Command::Inspect(args) => commands::inspect::run(args).await,
