@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tollway_core::Clock;
+use tollway_core::{Amount, Clock, GasPurse as _};
+use tollway_ledger::{DailyPurse, Store};
 use tollway_test_starknet::{ETH, Funded, Node, World, address, network};
 
 use crate::harness::program::{Finished, Program, run, tollway};
@@ -644,6 +645,83 @@ async fn a_sponsor_sends_for_known_callers_only_what_is_listed() {
         ])
         .await
         .exits(0);
+}
+
+#[tokio::test]
+async fn what_a_session_executes_counts_against_its_limits_on_our_side_too() {
+    let place = Place::new().await;
+    let (_program, url) = sponsor(&place).await;
+    place.session("agent", "9", "6h").await;
+    // The same key, with less allowed here than the account would let it do.
+    let sessions = place.dir.path().join("tollway-home/sessions");
+    let kept = std::fs::read_to_string(sessions.join("agent.json")).unwrap();
+    let mut kept: Value = serde_json::from_str(&kept).unwrap();
+    kept["maxCalls"] = json!(3);
+    place.write("tollway-home/sessions/twin.json", &kept.to_string());
+    let execute = async |calls: &[&str]| {
+        let calls = calls.iter().flat_map(|call| ["--call", call]);
+        let gasless = ["--sponsor", &url, "--sponsor-key-file", "acme.key"];
+        let words = ["session", "execute", "twin"].into_iter().chain(calls);
+        let words: Vec<&str> = words.chain(gasless).collect();
+        place.run(&words).await
+    };
+    let one = format!("{ETH}:transfer:{PAYEE},1,0");
+    let dear = format!("{ETH}:transfer:{PAYEE},100000000000000001,0");
+    let said = execute(&[&dear]).await.exits(4);
+    assert!(
+        said.stderr.contains("session_policy_exceeded"),
+        "{}",
+        said.stderr
+    );
+    // Four at once of two calls each: one fits, and nothing of the others is signed.
+    let two = [one.as_str(), one.as_str()];
+    let all = tokio::join!(execute(&two), execute(&two), execute(&two), execute(&two));
+    let all = [all.0, all.1, all.2, all.3];
+    let (made, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(|d| d.code == Some(0));
+    for refused in &refused {
+        let said = &refused.stderr;
+        assert!(said.contains("session_max_calls_exceeded"), "{said}");
+    }
+    assert_eq!((made.len(), refused.len()), (1, 3));
+    assert_eq!(place.status("agent").await["callsUsed"], 2);
+    // Payments are held to what is left of the same.
+    let pay = async |n| {
+        place
+            .run(&["pay", &place.goods(n), "--session", "twin"])
+            .await
+    };
+    pay(1).await.exits(0);
+    pay(2).await.exits(4);
+    execute(&[&one]).await.exits(4);
+    assert_eq!(place.status("agent").await["callsUsed"], 3);
+}
+
+#[tokio::test]
+async fn what_a_sponsor_paid_is_counted_in_its_ledger() {
+    let place = Place::new().await;
+    let (program, url) = sponsor(&place).await;
+    let gasless = ["--sponsor", &url, "--sponsor-key-file", "acme.key"];
+    place.session("agent", "5", "6h").await;
+    let call = format!("{ETH}:transfer:{PAYEE},1,0");
+    let execute = ["session", "execute", "agent", "--call", &call];
+    place.run(&[&execute[..], &gasless].concat()).await.exits(0);
+    program.crash().await;
+    // Whoever takes the ledger over finds the caller's day begun.
+    let ledger = Store::open(&place.ledger("facilitator.db")).await.unwrap();
+    let (network, one) = (network(), Amount::from_atomic(1));
+    let purse = |most| {
+        let clock = std::sync::Arc::new(tollway_core::SystemClock);
+        DailyPurse::of_callers(ledger.clone(), clock, most)
+    };
+    let strk = Amount::from_atomic(1_000_000_000_000_000);
+    assert_eq!(purse(strk).take(&network, "acme", one).await.unwrap(), None);
+    let stranger = purse(strk).take(&network, "other", one).await.unwrap();
+    assert!(stranger.is_some());
+    let all = purse(Amount::MAX)
+        .take(&network, "acme", one)
+        .await
+        .unwrap();
+    assert!(all.is_some());
 }
 
 #[tokio::test]

@@ -24,8 +24,9 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tollway_core::wire::Object;
-use tollway_core::{ChainError, Network, Refusal, SystemClock, TxHash, codes};
+use tollway_core::{Amount, ChainError, Network, Refusal, SystemClock, TxHash, codes};
 use tollway_facilitator::{ApiBody, Engine, FacilitatorService, api_key};
+use tollway_ledger::{DailyPurse, Store};
 use tollway_starknet::{Felt, NewAccount, OwnerSender, Sponsor, SponsorRules, Sponsored, felt};
 use tower::Service;
 use tracing::Instrument as _;
@@ -53,6 +54,7 @@ impl Sponsors {
     pub fn read(
         args: &FacilitatorArgs,
         networks: &[NetworkSetting],
+        ledger: &Store,
     ) -> Result<Option<Self>, Failure> {
         let Some(text) = &args.sponsor_account else {
             return Ok(None);
@@ -73,10 +75,15 @@ impl Sponsors {
                 "--sponsor-account settles payments too, and one account cannot send both; name another account.",
             ));
         }
-        let mut rules = SponsorRules::sessions(chains::strk(
+        let per_day = chains::strk(
             Some(args.sponsor_fees_per_day.as_deref().unwrap_or(FEES_PER_DAY)),
             "--sponsor-fees-per-day",
-        )?);
+        )?;
+        let clock = Arc::new(SystemClock);
+        let per_caller = Amount::from_atomic(per_day);
+        let purse = DailyPurse::of_callers(ledger.clone(), clock.clone(), per_caller);
+        let purse = Arc::new(purse);
+        let mut rules = SponsorRules::sessions();
         if !args.sponsor_entrypoints.is_empty() {
             let listed = args.sponsor_entrypoints.iter();
             let listed = listed.map(|text| entrypoint(text, "--sponsor-entrypoint"));
@@ -91,8 +98,8 @@ impl Sponsors {
             }
             let network = setting.network.clone();
             let sender = OwnerSender::new(&network, node()?, account.clone(), max_fee);
-            let clock = Arc::new(SystemClock);
-            let sponsor = sender.and_then(|s| Sponsor::new(network, s, rules.clone(), clock));
+            let (rules, purse, clock) = (rules.clone(), purse.clone(), clock.clone());
+            let sponsor = sender.and_then(|s| Sponsor::new(network, s, rules, purse, clock));
             sponsors.extend(sponsor);
         }
         match sponsors.is_empty() {

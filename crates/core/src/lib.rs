@@ -50,6 +50,6 @@ pub use facilitator::{Facilitator, FacilitatorError, SettleRequest, VerifyReques
 pub use id::{GrantId, PaymentId, SpendId};
 pub use network::{Family, Network, NetworkError};
 pub use offer::ProofProfile;
-pub use purse::GasPurse;
+pub use purse::{GasPurse, Taken};
 pub use terms::{PaymentFlow, Scheme, Terms};
 pub use wallet::{LimitedKey, Limits, Offered, Prepared, Wallet, WalletError};

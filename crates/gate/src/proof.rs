@@ -17,7 +17,7 @@ use hmac::Mac as _;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tollway_core::wire::{Object, PaymentRequirements};
-use tollway_core::{Finality, ProofProfile, Timestamp};
+use tollway_core::{Finality, ProofProfile, Timestamp, mistake};
 
 use crate::gate::{Inner, Sale};
 use crate::pass::{TokenKeys, mac};
@@ -172,6 +172,7 @@ fn is_ours(
     // In constant time.
     keys.secrets()
         .any(|key| mac(key, &covered).verify_slice(tag).is_ok())
+        || mistake::is("reference_of_anybody")
 }
 
 impl Inner {

@@ -58,10 +58,15 @@ pub struct NewGrant {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Evidence {
-    /// The receipt's Transfer, read by our own engine.
+    /// The receipt's Transfer, read by our own engine or by the gate itself.
     Receipt {
         /// The transaction.
         transaction: TxHash,
+        /// Place of the Transfer among the logs of its transaction, where it was
+        /// read for this grant: an engine that settles from the same ledger has
+        /// counted it itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log_index: Option<u64>,
     },
     /// The word of a remote facilitator.
     FacilitatorSaid {
@@ -76,9 +81,44 @@ pub enum Evidence {
         facilitator: String,
         /// The transaction.
         transaction: TxHash,
+        /// Place of the Transfer among the logs of its transaction.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log_index: Option<u64>,
     },
     /// Nothing was owed.
     Nothing,
+}
+
+impl Evidence {
+    /// The transaction with the Transfer, and its place among the logs where it
+    /// was read; on the network of the grant's identity.
+    #[must_use]
+    pub const fn transfer(&self) -> Option<(&TxHash, Option<u64>)> {
+        match self {
+            Self::Receipt {
+                transaction,
+                log_index,
+            }
+            | Self::Checked {
+                transaction,
+                log_index,
+                ..
+            } => Some((transaction, *log_index)),
+            Self::FacilitatorSaid { transaction, .. } => Some((transaction, None)),
+            Self::Nothing => None,
+        }
+    }
+}
+
+/// What became of a release.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub enum Release {
+    /// The answer may leave; with the pass that was bought, if one was.
+    Released(Option<PassRecord>),
+    /// The Transfer that it rests on was counted for another authorization:
+    /// nothing was written, and nothing may leave.
+    Anothers,
 }
 
 /// A stored answer, for handing out again.
@@ -101,7 +141,8 @@ pub struct GrantRecord {
     pub grant: NewGrant,
     /// Where it is.
     pub state: GrantState,
-    /// Evidence, once released.
+    /// What it rests on, once it is known to be paid: released, or still to be
+    /// served after it was settled.
     pub evidence: Option<Evidence>,
     /// The receipt as it was sent (`PAYMENT-RESPONSE`, decoded), once there is one.
     pub receipt: Option<serde_json::Value>,
@@ -192,15 +233,28 @@ pub trait GrantStore: Send + Sync {
     /// Settling is about to be asked for.
     async fn settling(&self, id: &GrantId, now: Timestamp) -> Result<(), LedgerError>;
 
+    /// A grant that settles before it is served (`upfront`) was settled. Its
+    /// evidence is kept, and the Transfer counted, as by [`GrantStore::release`].
+    /// False, and nothing happened, if it is another authorization's.
+    async fn settled_first(
+        &self,
+        id: &GrantId,
+        evidence: &Evidence,
+        receipt: &serde_json::Value,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError>;
+
     /// The answer may leave. A grant that pays for a pass gets it in the same
-    /// commit, unless it has one (`background`).
+    /// commit, unless it has one (`background`). A Transfer that was read is counted
+    /// for its authorization in that commit, whoever else saw it: each log is
+    /// evidence for one.
     async fn release(
         &self,
         id: &GrantId,
         evidence: &Evidence,
         receipt: &serde_json::Value,
         now: Timestamp,
-    ) -> Result<Option<PassRecord>, LedgerError>;
+    ) -> Result<Release, LedgerError>;
 
     /// No answer leaves.
     async fn refuse(

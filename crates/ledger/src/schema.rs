@@ -6,7 +6,7 @@ use crate::LedgerError;
 use crate::failure::fatal;
 
 /// The schema that this program writes.
-pub const SCHEMA_VERSION: u64 = 9;
+pub const SCHEMA_VERSION: u64 = 10;
 
 /// One store's schema: each version's statements, the common ones and the
 /// store's own.

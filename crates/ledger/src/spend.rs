@@ -42,7 +42,8 @@ pub enum LimitScope {
     Payee(Address),
     /// What a key with limits of its own signs for.
     Key(String),
-    /// How many payments such a key signs, whatever they move: each counts one.
+    /// How many payments such a key signs, whatever they move: each counts one, and
+    /// an execution as many as it makes calls.
     KeyCalls(String),
     /// What a named agent spends from whatever account, on all networks and in all
     /// assets together, in [`PRICE_PLACES`] places of a whole unit.
@@ -128,6 +129,9 @@ pub struct NewSpend {
     /// Decimals of the asset, by the buyer's own table. Without them the spend
     /// counts in no budget and sets no precedent.
     pub decimals: Option<u8>,
+    /// Calls that the key makes by an execution, where this is one. Nothing is to be
+    /// had for it: it has ended once the chain has used its authorization.
+    pub calls: Option<u32>,
 }
 
 impl NewSpend {

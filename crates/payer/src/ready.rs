@@ -321,6 +321,7 @@ impl Engine {
             amount: terms.amount,
             key: key.map(|key| key.name.clone()),
             decimals: Some(offer.asset.decimals),
+            calls: None,
         })
     }
 }

@@ -144,6 +144,13 @@ impl Engine {
         let dead = is_dead(signed, now);
         let note = Note::read(record);
         match self.lookup(signed).await {
+            // An execution was sent by whoever was named, and nothing is to be had for
+            // it. What used its nonce, it or the owner's own, is taken for it.
+            Lookup::Settled(_) | Lookup::Spent if record.spend.calls.is_some() => {
+                let amount = record.spend.amount;
+                spends.paid(&record.id, amount, None, now).await?;
+                Ok(Fate::Paid)
+            }
             // The goods are still to be had with it: closed, the next equal
             // request would not find it and pay again.
             Lookup::Settled(_)

@@ -4,15 +4,16 @@
 //! A sponsored execution names our account as its caller, so that nobody else
 //! spends what was signed, and its nonce makes it happen once. What is asked for is
 //! tried before it is sent, and each caller's fees are bounded, by transaction and
-//! by day.
+//! by day: what may be spent is taken out of a budget that outlives the process
+//! before anything leaves.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use starknet_crypto::Felt;
 use tokio::sync::{Mutex, Semaphore};
-use tollway_core::{Address, ChainError, Clock, Network, Refusal, TxHash, codes};
+use tollway_core::{Address, Amount, ChainError, Clock, GasPurse, Network, Refusal, TxHash, codes};
 
 use crate::class::ACCOUNT_CLASS_HASH;
 use crate::deploy::NewAccount;
@@ -30,7 +31,6 @@ const SHORTEST: u64 = 10;
 const REMEMBERED: usize = 4_096;
 /// How long one transaction may keep the next one waiting.
 const IN_A_BLOCK: Duration = Duration::from_secs(60);
-const DAY_SECONDS: u64 = 86_400;
 /// Most that are sent or wait for their turn at once.
 const MAX_WAITING: usize = 16;
 
@@ -41,15 +41,13 @@ pub struct SponsorRules {
     pub entrypoints: Vec<Felt>,
     /// Classes of which accounts are deployed.
     pub classes: Vec<Felt>,
-    /// Most fri that one caller's transactions may cost in a UTC day.
-    pub fees_per_day: u128,
 }
 
 impl SponsorRules {
     /// What sessions need: to be allowed, limited and ended, to pay, and accounts of
     /// our class to begin with.
     #[must_use]
-    pub fn sessions(fees_per_day: u128) -> Self {
+    pub fn sessions() -> Self {
         Self {
             entrypoints: vec![
                 selectors::ADD_SESSION,
@@ -59,7 +57,6 @@ impl SponsorRules {
                 selectors::TRANSFER,
             ],
             classes: vec![ACCOUNT_CLASS_HASH],
-            fees_per_day,
         }
     }
 }
@@ -79,6 +76,8 @@ pub struct Sponsor {
     network: Network,
     sender: OwnerSender,
     rules: SponsorRules,
+    /// What the transactions of each caller may cost.
+    purse: Arc<dyn GasPurse>,
     clock: Arc<dyn Clock>,
     /// One transaction at a time: the next one's nonce is known when it is in a block.
     sent: Mutex<Sent>,
@@ -87,9 +86,6 @@ pub struct Sponsor {
 
 #[derive(Default)]
 struct Sent {
-    /// Fri by caller, on one day.
-    day: u64,
-    fees: BTreeMap<String, u128>,
     hashes: HashMap<(Felt, Felt), TxHash>,
     order: VecDeque<(Felt, Felt)>,
 }
@@ -105,12 +101,14 @@ impl std::fmt::Debug for Sponsor {
 
 impl Sponsor {
     /// `None` if the network is none of Starknet. The account is to be used for
-    /// nothing else; `sender` bounds what one transaction may cost.
+    /// nothing else; `sender` bounds what one transaction may cost, and `purse` (in
+    /// fri) what those of one caller may in a day.
     #[must_use]
     pub fn new(
         network: Network,
         sender: OwnerSender,
         rules: SponsorRules,
+        purse: Arc<dyn GasPurse>,
         clock: Arc<dyn Clock>,
     ) -> Option<Self> {
         Some(Self {
@@ -118,6 +116,7 @@ impl Sponsor {
             network,
             sender,
             rules,
+            purse,
             clock,
             sent: Mutex::default(),
             waiting: Semaphore::new(MAX_WAITING),
@@ -184,12 +183,13 @@ impl Sponsor {
             return Err(not_allowed("the account is there already").into());
         }
         let sealed = self.sender.seal(&[call]).await?;
-        let today = self.clock.now().secs() / DAY_SECONDS;
-        sent.promise(today, caller, sealed.most, self.rules.fees_per_day)?;
+        let most = Amount::from_atomic(sealed.most);
+        let taken = self.purse.take(&self.network, caller, most).await?;
+        let taken = taken.ok_or_else(used_up)?;
         let hash = match self.sender.submit_sealed(&sealed).await {
             Err(error @ ChainError::Refused(_)) => {
                 // No node took it: it costs nothing.
-                sent.give_back(today, caller, sealed.most);
+                self.purse.give_back(taken).await?;
                 return Err(error);
             }
             outcome => outcome?,
@@ -246,31 +246,6 @@ impl Sponsor {
 }
 
 impl Sent {
-    /// Counts what a transaction may cost, before it leaves.
-    fn promise(&mut self, today: u64, caller: &str, fee: u128, most: u128) -> Result<(), Refusal> {
-        if self.day != today {
-            self.day = today;
-            self.fees.clear();
-        }
-        let spent = self.fees.get(caller).copied().unwrap_or_default();
-        let after = spent.saturating_add(fee);
-        if after > most {
-            return Err(refuse(
-                codes::SPONSOR_QUOTA_EXCEEDED,
-                "ask again tomorrow, or let the account pay its own fee",
-            ));
-        }
-        self.fees.insert(caller.to_owned(), after);
-        Ok(())
-    }
-
-    /// Takes back what a transaction that never left would have cost.
-    fn give_back(&mut self, day: u64, caller: &str, fee: u128) {
-        if let Some(spent) = self.fees.get_mut(caller).filter(|_| self.day == day) {
-            *spent = spent.saturating_sub(fee);
-        }
-    }
-
     fn forget(&mut self, id: &(Felt, Felt)) {
         self.hashes.remove(id);
         self.order.retain(|known| known != id);
@@ -288,37 +263,35 @@ impl Sent {
     }
 }
 
+fn used_up() -> Refusal {
+    refuse(
+        codes::SPONSOR_QUOTA_EXCEEDED,
+        "ask again tomorrow, or let the account pay its own fee",
+    )
+}
+
 fn not_allowed(remedy: &str) -> Refusal {
     refuse(codes::SPONSOR_NOT_ALLOWED, remedy)
 }
 
 #[cfg(test)]
 mod tests {
+    use tollway_core::Taken;
+
     use super::*;
 
-    #[test]
-    fn a_callers_fees_are_bounded_by_day_and_for_each_alone() {
-        let mut sent = Sent::default();
-        sent.promise(1, "a", 60, 100).unwrap();
-        let refused = sent.promise(1, "a", 41, 100).unwrap_err();
-        assert_eq!(refused.code(), codes::SPONSOR_QUOTA_EXCEEDED);
-        sent.promise(1, "a", 40, 100).unwrap();
-        sent.promise(1, "b", 100, 100).unwrap();
-        sent.promise(2, "a", 100, 100).unwrap();
-        assert!(sent.promise(2, "a", 1, 100).is_err());
-    }
+    /// Never asked here.
+    struct NoPurse;
 
-    #[test]
-    fn what_no_node_took_is_given_back_to_its_caller_on_the_same_day() {
-        let mut sent = Sent::default();
-        sent.promise(1, "a", 100, 100).unwrap();
-        sent.give_back(1, "b", 100);
-        assert!(sent.promise(1, "a", 1, 100).is_err());
-        sent.give_back(1, "a", 100);
-        sent.promise(1, "a", 100, 100).unwrap();
-        sent.promise(2, "a", 100, 100).unwrap();
-        sent.give_back(1, "a", 100);
-        assert!(sent.promise(2, "a", 1, 100).is_err());
+    #[async_trait::async_trait]
+    impl GasPurse for NoPurse {
+        async fn take(&self, _: &Network, _: &str, _: Amount) -> Result<Option<Taken>, ChainError> {
+            Ok(None)
+        }
+
+        async fn give_back(&self, _: Taken) -> Result<(), ChainError> {
+            Ok(())
+        }
     }
 
     #[tokio::test]
@@ -339,7 +312,8 @@ mod tests {
         let account = crate::account::StarknetAccount::new(address, key).unwrap();
         let sender = OwnerSender::new(&network, rpc, account, 1).unwrap();
         let clock = Arc::new(tollway_core::SystemClock);
-        let sponsor = Sponsor::new(network, sender, SponsorRules::sessions(1), clock).unwrap();
+        let (rules, purse) = (SponsorRules::sessions(), Arc::new(NoPurse));
+        let sponsor = Sponsor::new(network, sender, rules, purse, clock).unwrap();
         let asked = Sponsored::Deployment(new);
         // The node answers none of them.
         let mut waiting = Vec::new();

@@ -173,6 +173,7 @@ pub fn spend(n: u64) -> NewSpend {
         amount: atomic(10),
         key: None,
         decimals: None,
+        calls: None,
     }
 }
 

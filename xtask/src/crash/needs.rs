@@ -4,7 +4,7 @@ use tollway_sweep::{Scene, Setup};
 
 /// Steps that no server here takes: what only the ledger offers, what is metered,
 /// whose own stories end gates, and what a helping account spends, which none has.
-const ELSEWHERE: [&str; 9] = [
+const ELSEWHERE: [&str; 10] = [
     "grant::metered::",
     "grant::promised::",
     "saga::conclude::",
@@ -14,6 +14,7 @@ const ELSEWHERE: [&str; 9] = [
     "saga::note::",
     "saga::release_signer::",
     "saga::revoke::",
+    "saga::unhelp::",
 ];
 /// Steps of a gate that sells passes.
 const PASSES: [&str; 8] = [
@@ -52,10 +53,11 @@ const RARE: [&str; 22] = [
     "::take_over::",
 ];
 /// Steps of the gate.
-const GATES: [&str; 7] = [
+const GATES: [&str; 8] = [
     "claim",
     "served",
     "settling",
+    "settled_first",
     "release",
     "refuse_orphans",
     "forget",
@@ -92,7 +94,7 @@ fn setups(place: &str) -> &'static [Setup] {
     } else if has(&"expired") {
         // A gate serves nothing for what runs out so soon.
         &[Setup::Facilitator]
-    } else if is_gates && (place.contains("remember") || place.contains("paid")) {
+    } else if is_gates && ["remember", "settled_first", "paid"].iter().any(has) {
         &[Setup::Upfront]
     } else if is_gates || place.contains("refuse::") {
         &[Setup::Gate, Setup::Upfront, Setup::Passes]
@@ -117,7 +119,7 @@ fn scene(place: &str, n: u32) -> Scene {
         Scene::Taken
     } else if has("final") {
         Scene::Final
-    } else if has("refuse") {
+    } else if has("refuse") || has("remember") {
         Scene::Robbed
     } else if is_given_up(place) {
         Scene::Busy

@@ -28,6 +28,13 @@ pub struct Mistake {
     pub caught_by: &'static [Suite],
 }
 
+impl Mistake {
+    /// Whether a server may have to be killed to notice it.
+    pub fn needs_a_server(&self) -> bool {
+        self.caught_by.iter().any(|suite| matches!(suite, Sweep(_)))
+    }
+}
+
 macro_rules! mistakes {
     ($($name:literal, $what:literal, [$($suite:expr),*];)*) => {
         /// All of them.
@@ -42,6 +49,12 @@ mistakes! {
     "two_grants", "a claim looks first and then takes", [Tests(LEDGER, "races::a_thousand_claims_open_one_grant::in_a_file")];
     "budget_check_then_act", "a budget counts what was paid, not what is reserved", [Tests(LEDGER, "races::a_thousand_reservations_stay_within_the_budget::in_a_file")];
     "one_log_pays_two", "two payments may rest on one transfer", [Tests(LEDGER, "settlements::one_transfer_settles_one_payment::in_a_file")];
+    "release_counts_no_log", "what a gate itself sees on the chain is counted for nobody", [Tests(LEDGER, "grants::one_transfer_is_evidence_for_one_grant::in_a_file")];
+    "promised_beyond_the_cap", "more is promised unsettled than the cap allows", [Tests(LEDGER, "passes::no_more_is_promised_than_the_cap::in_a_file")];
+    "pass_outlives_its_payment", "a pass whose payment failed opens as before", [Tests(LEDGER, "passes::a_pass_dies_with_its_payment::in_a_file")];
+    "metered_beyond_the_maximum", "a stream is charged more than was permitted", [Tests(LEDGER, "meters::what_is_handed_out_is_charged_and_never_more_than_was_permitted::in_a_file")];
+    "helped_without_budget", "what is paid for others is counted and never refused", [Tests(LEDGER, "meters::what_is_paid_for_others_is_bounded_by_the_day::in_a_file")];
+    "execution_counts_one", "an execution of many calls counts as one", [Tests(LEDGER, "spends::an_execution_counts_as_many_as_it_makes_calls::in_a_file")];
     "success_twice", "success is handed out to everybody who asks", [Tests(LEDGER, "settlements::success_is_handed_out_once::in_a_file")];
     "stale_epoch_accepted", "a replica that lost its lease may still sign", [Tests(LEDGER, "replicas::a_lost_lease_stores_nothing::in_a_file")];
     "nonce_gap", "a nonce is left out now and then", [Tests(LEDGER, "settlements::nonces_are_given_out_without_gaps::in_a_file")];
@@ -72,6 +85,7 @@ mistakes! {
     "raw_path_gate", "a path is matched as it is spelled", [Tests(GATE, "proxied::a_free_request_reaches_the_server_behind_with_true_forwarding_headers")];
     "public_cache", "paid answers may be kept by shared caches", [Tests(GATE, "doors::what_the_service_behind_says_of_payments_does_not_pass")];
     "repeat_gets_goods", "a payment shown again buys again", [Tests(GATE, "doors::another_encoding_of_the_same_authorization_is_the_same_authorization")];
+    "reference_of_anybody", "a transaction proof's terms may be anybody's", [Tests(GATE, "proofs::terms_that_the_gate_did_not_make_are_not_taken")];
     "budget_freed_when_unclear", "money is given back when nobody knows", [Tests(PAYER, "budget::what_is_held_counts_like_what_is_spent")];
 }
 

@@ -35,13 +35,13 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
         args.dashboard.as_deref(),
         args.dashboard_token_file.as_deref(),
     )?;
-    let sponsors = Sponsors::read(&args, &networks)?;
     let tls = serve::certificate(args.tls_cert.as_deref(), args.tls_key.as_deref())?;
     let finality = wiring::finality(args.finality.as_deref(), "--finality")?;
     let metrics = crate::metrics::install()?;
     let admin = AdminSettings::open(args.admin_listen.as_deref(), args.admin_token_file.as_ref());
     let admin = admin.await?;
     let ledger = wiring::ledger(args.ledger.as_deref(), "facilitator.db", environment).await?;
+    let sponsors = Sponsors::read(&args, &networks, &ledger)?;
     let payees = args.callers.iter().flat_map(|caller| &caller.pay_to);
     let payees = args.settlers_for.iter().chain(payees);
     let settings = EngineSettings {

@@ -173,14 +173,8 @@ impl From<PaymentRecord> for Row {
 
 impl From<GrantRecord> for Row {
     fn from(record: GrantRecord) -> Self {
-        let transaction = match record.evidence {
-            Some(
-                Evidence::Receipt { transaction }
-                | Evidence::FacilitatorSaid { transaction, .. }
-                | Evidence::Checked { transaction, .. },
-            ) => Some(transaction),
-            Some(Evidence::Nothing) | None => None,
-        };
+        let transfer = record.evidence.as_ref().and_then(Evidence::transfer);
+        let transaction = transfer.map(|(transaction, _)| transaction.clone());
         Self {
             kind: "grant",
             id: record.id.to_string(),

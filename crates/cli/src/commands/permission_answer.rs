@@ -22,6 +22,8 @@ use crate::{keys, wiring};
 const SIMPLE_FACTORY: Address = address!("69Aa2f9fe1572F1B640E1bbc512f5c3a734fc77c");
 /// Most accounts that one grant deploys.
 const MOST_DEPENDENCIES: usize = 4;
+/// By so much the wallet's clock may be behind ours.
+const START_SKEW_SECONDS: u64 = 60;
 
 /// An answer, and what it is compared with.
 pub struct Answer<'a> {
@@ -157,7 +159,7 @@ fn weigh(changes: &[Change], accept: bool) -> Result<(), Failure> {
 /// Everything in which a grant differs from the wish.
 fn changes(wish: &Wish, grant: &Grant) -> Vec<Change> {
     let mut changes = Vec::new();
-    changes.extend(allowance_change(wish, &grant.allowances));
+    changes.extend(allowance_change(&wish.allowance(), &grant.allowances));
     match grant.expires {
         None => changes.push(Change::Wider("it never ends".to_owned())),
         Some(end) if end > wish.expires => {
@@ -199,13 +201,13 @@ fn changes(wish: &Wish, grant: &Grant) -> Vec<Change> {
 }
 
 /// The allowance, if it is another one. Of several in a chain each holds.
-fn allowance_change(wish: &Wish, granted: &[Allowance]) -> Option<Change> {
-    let wished = wish.allowance();
-    if granted.iter().any(|one| same(&wished, one)) {
+fn allowance_change(wished: &Allowance, granted: &[Allowance]) -> Option<Change> {
+    let mut in_time = granted.iter().filter(|one| !has_grown(wished, one));
+    if in_time.clone().any(|one| same(wished, one)) {
         return None;
     }
     let words = format!("the allowance is {granted:?}, not {wished:?}");
-    let covered = granted.iter().any(|one| covers(&wished, one));
+    let covered = in_time.any(|one| covers(wished, one));
     Some(match covered {
         true => Change::Narrower(words),
         false => Change::Wider(words),
@@ -216,6 +218,16 @@ fn allowance_change(wish: &Wish, granted: &[Allowance]) -> Option<Change> {
 /// later than asked.
 fn same(wished: &Allowance, granted: &Allowance) -> bool {
     covers(wished, granted) && covers(granted, wished)
+}
+
+/// Whether a stream began before it was asked to: then it has grown by now.
+fn has_grown(wished: &Allowance, granted: &Allowance) -> bool {
+    match (wished, granted) {
+        (Allowance::Stream { start, .. }, Allowance::Stream { start: sooner, .. }) => {
+            sooner.saturating_add(U256::from(START_SKEW_SECONDS)) < *start
+        }
+        _ => false,
+    }
 }
 
 /// Whether one allows at least what another does.
@@ -351,5 +363,33 @@ fn number(value: &Value) -> Option<u64> {
         Value::Number(number) => number.as_u64(),
         Value::String(text) => u64::from_str_radix(text.strip_prefix("0x")?, 16).ok(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(start: u64) -> Allowance {
+        Allowance::Stream {
+            initial: U256::ZERO,
+            most: U256::from(10_000_000),
+            per_second: U256::from(1_000),
+            start: U256::from(start),
+        }
+    }
+
+    #[test]
+    fn a_stream_that_began_before_it_was_asked_for_is_wider() {
+        let wished = stream(1_000_000);
+        for as_asked in [1_000_000, 999_970, 1_000_060] {
+            assert!(allowance_change(&wished, &[stream(as_asked)]).is_none());
+        }
+        for before in [1, 999_000] {
+            let change = allowance_change(&wished, &[stream(before)]);
+            assert!(matches!(change, Some(Change::Wider(_))), "{before}");
+        }
+        // Of several conditions each holds: one of them is as it was asked.
+        assert!(allowance_change(&wished, &[stream(1), stream(1_000_000)]).is_none());
     }
 }

@@ -1,21 +1,18 @@
 //! Any calls with a session.
 
-use std::time::Duration;
-
-use tollway_core::{Network, WalletError};
+use tollway_core::{Network, TxHash, WalletError};
 use tollway_starknet::session::SessionWallet;
-use tollway_starknet::{Call, Felt, OwnerSender, felt};
+use tollway_starknet::{Call, Felt, OwnerSender, SignedExecution, felt};
 
 use super::create::entrypoint;
 use super::flags::ExecuteArgs;
+use super::recorded::{LIFETIME, Recorded};
 use super::sender::{Sender, failed, included, not_starknet};
 use super::{node, refused, sessions, unlock};
 use crate::chains;
 use crate::environment::Environment;
 use crate::exit::Failure;
-
-/// How long the sender has.
-const LIFETIME: Duration = Duration::from_secs(600);
+use crate::wiring;
 
 /// Signs calls with a session and has them sent.
 pub async fn execute(args: &ExecuteArgs, environment: &Environment) -> Result<(), Failure> {
@@ -29,20 +26,45 @@ pub async fn execute(args: &ExecuteArgs, environment: &Environment) -> Result<()
     let key = unlock(&kept, args.passphrase_file.as_deref(), environment)?;
     let network = kept.network.clone();
     let wallet = SessionWallet::new(&kept.account()?, network.clone(), key, rpc.clone());
-    let wallet = wallet.ok_or_else(|| not_starknet(&network))?;
+    let wallet = wallet.ok_or_else(|| not_starknet(&network))?.with_budget(
+        kept.max_calls,
+        kept.token()?,
+        kept.max_per_call,
+    );
     let (sender, caller) = sender(args, &network, &rpc).await?;
-    let signed = wallet.execute(calls, caller, LIFETIME).await;
-    let signed = signed.map_err(|error| match error {
-        WalletError::Refused(refusal) => refused(&refusal),
-        WalletError::Chain(error) => failed(error),
-    })?;
-    let hash = match sender {
-        Sender::Own(sender) => sender.send(&[signed.call()]).await.map_err(failed)?,
-        Sender::Sponsor(sponsor) => sponsor.execute(&signed).await?,
+    let ledger = wiring::ledger(args.ledger.as_deref(), "payer.db", environment).await?;
+    let recorded = Recorded::reserve(&ledger, &args.name, &kept, &wallet, &calls).await?;
+    let signed = match wallet.execute(calls, caller, LIFETIME).await {
+        Ok(signed) => signed,
+        Err(error) => {
+            recorded.give_back().await;
+            return Err(match error {
+                WalletError::Refused(refusal) => refused(&refusal),
+                WalletError::Chain(error) => failed(error),
+            });
+        }
+    };
+    recorded.signed(&signed).await?;
+    let hash = match send(&sender, &signed).await {
+        Ok(hash) => hash,
+        Err(failure) => {
+            if sender.never_sent(&failure) {
+                recorded.give_back().await;
+            }
+            return Err(failure);
+        }
     };
     included(&rpc, &hash).await?;
+    recorded.done(&hash).await?;
     println!("{hash}");
     Ok(())
+}
+
+async fn send(sender: &Sender, signed: &SignedExecution) -> Result<TxHash, Failure> {
+    match sender {
+        Sender::Own(sender) => sender.send(&[signed.call()]).await.map_err(failed),
+        Sender::Sponsor(sponsor) => sponsor.execute(signed).await,
+    }
 }
 
 /// Who sends, and as which caller.

@@ -272,6 +272,9 @@ pub struct ExecuteArgs {
     /// File with the session's passphrase (mode 0600) [default: ask].
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
+    /// Where spending is recorded [default: sqlite:~/.tollway/payer.db].
+    #[arg(long, value_name = "URL")]
+    pub ledger: Option<String>,
     /// Who pays the fee.
     #[command(flatten)]
     pub fees: Fees,

@@ -5,6 +5,7 @@ mod execute;
 pub mod flags;
 mod look;
 mod owner;
+mod recorded;
 mod sender;
 mod store;
 pub mod wallet;

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address as Account, B256, Bytes, TxKind, U64, U128, U256, keccak256};
 use alloy_sol_types::SolCall;
-use tollway_core::{Amount, ChainError, Phase, Raw, Refusal, Timestamp, TxHash, codes};
+use tollway_core::{
+    Amount, Broadcast, ChainError, Phase, Raw, Refusal, Taken, Timestamp, TxHash, codes,
+};
 use tollway_rpc::ask::{ask, unavailable};
 
 use super::batch::in_order;
@@ -143,15 +145,15 @@ impl EvmChain {
         if self.failed_lately(&key) {
             return Err(undeployable().into());
         }
-        let _turn = self.helper.turn.lock().await;
+        let _turn = self.helpers_turn().await?;
         if !self.code(trial.payer).await?.is_empty() {
             return Ok(());
         }
         let gas = self.limits.deployment_gas;
         self.try_alone(factory, deployment, gas).await?;
-        self.afford(trial.payer, gas, U256::ZERO).await?;
+        let taken = self.afford(trial.payer, gas, U256::ZERO).await?;
         let helped = self
-            .help(factory, deployment.clone(), U256::ZERO, gas)
+            .help(taken, factory, deployment.clone(), (U256::ZERO, gas))
             .await;
         if helped.is_ok() && !self.code(trial.payer).await?.is_empty() {
             return Ok(());
@@ -192,7 +194,7 @@ impl EvmChain {
     }
 
     /// Takes the most that a transaction for a payer may cost out of the day's budget.
-    async fn afford(&self, payer: Account, gas: u64, value: U256) -> Result<(), ChainError> {
+    async fn afford(&self, payer: Account, gas: u64, value: U256) -> Result<Taken, ChainError> {
         let Some(helper) = &self.helper.account else {
             return Err(unhelped("no helping account"));
         };
@@ -200,14 +202,21 @@ impl EvmChain {
         let most = Amount::from(value.saturating_add(U256::from(fee)));
         let whom = account_text(&self.network, payer)
             .map_err(|_| unhelped("a payer that is no account"))?;
-        match helper.purse.take(&self.network, &whom, most).await? {
-            true => Ok(()),
-            false => Err(refuse(
+        let taken = helper.purse.take(&self.network, whom.as_str(), most);
+        Ok(taken.await?.ok_or_else(|| {
+            refuse(
                 codes::GAS_BUDGET_EXHAUSTED,
                 "do it with gas of your own, or pay tomorrow",
             )
-            .into()),
-        }
+        })?)
+    }
+
+    /// The helping account's one transaction at a time. Nobody waits for longer than
+    /// one may take.
+    async fn helpers_turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ChainError> {
+        let turn = tokio::time::timeout(self.limits.helper_wait, self.helper.turn.lock());
+        turn.await
+            .map_err(|_| unhelped("the helping account is busy for too long"))
     }
 
     /// A payment that brings its own approval. Where the allowance is there
@@ -286,13 +295,13 @@ impl EvmChain {
             bytes: approval.raw.to_vec(),
         };
         match self.until_included(&raw).await? {
-            Some(true) => Ok(()),
-            Some(false) => Err(refuse(
+            Inclusion::Included(true) => Ok(()),
+            Inclusion::Included(false) => Err(refuse(
                 codes::ERC20_APPROVAL_TX_FAILED,
                 "approve Permit2 yourself, once, and pay again",
             )
             .into()),
-            None => Err(refuse(
+            Inclusion::Refused | Inclusion::NeverTaken => Err(refuse(
                 codes::ERC20_APPROVAL_BROADCAST_FAILED,
                 "sign it again with the account's next nonce",
             )
@@ -302,16 +311,17 @@ impl EvmChain {
 
     /// Gives a payer what it lacks of a cost.
     async fn fund(&self, payer: Account, cost: U256) -> Result<(), ChainError> {
-        let _turn = self.helper.turn.lock().await;
+        let _turn = self.helpers_turn().await?;
         let held: U256 = ask(&self.rpc, "eth_getBalance", (payer, LATEST)).await?;
         let lacks = cost.saturating_sub(held);
         if lacks.is_zero() {
             return Ok(());
         }
         self.may_fund(payer)?;
-        self.afford(payer, FUNDING_GAS, lacks).await?;
+        let taken = self.afford(payer, FUNDING_GAS, lacks).await?;
         locked(&self.helper.funded).insert(payer, self.now());
-        self.help(payer, Bytes::new(), lacks, FUNDING_GAS).await
+        self.help(taken, payer, Bytes::new(), (lacks, FUNDING_GAS))
+            .await
     }
 
     /// A payer is given money for gas once a day: it could use it otherwise.
@@ -326,15 +336,16 @@ impl EvmChain {
         }
     }
 
-    /// One transaction of the helping account, included. Whoever calls holds its turn.
+    /// One transaction of the helping account, included. Whoever calls holds its turn,
+    /// and took out of the budget what it may cost.
     async fn help(
         &self,
+        taken: Taken,
         to: Account,
         input: Bytes,
-        value: U256,
-        gas_limit: u64,
+        (value, gas_limit): (U256, u64),
     ) -> Result<(), ChainError> {
-        let Some(HelperAccount { signer, .. }) = &self.helper.account else {
+        let Some(HelperAccount { signer, purse }) = &self.helper.account else {
             return Err(unhelped("no helping account"));
         };
         let fees = self.current_fees().await?;
@@ -350,31 +361,45 @@ impl EvmChain {
             ..TxEip1559::default()
         };
         match self.until_included(&signed(transaction, signer)).await? {
-            Some(_) => Ok(()),
-            None => Err(unhelped(
-                "the node did not take the helping account's transaction",
-            )),
+            Inclusion::Included(_) => return Ok(()),
+            Inclusion::Refused => {}
+            // Such as where an earlier one waits under the same nonce.
+            Inclusion::NeverTaken => purse.give_back(taken).await?,
         }
+        Err(unhelped(
+            "the node did not take the helping account's transaction",
+        ))
     }
 
-    /// Sends, and waits: whether it succeeded, or `None` where no node takes it.
-    async fn until_included(&self, raw: &Raw) -> Result<Option<bool>, ChainError> {
+    /// Sends, and waits for a block.
+    async fn until_included(&self, raw: &Raw) -> Result<Inclusion, ChainError> {
         let until = Instant::now() + self.limits.helper_wait;
+        let mut is_taken = false;
         loop {
             let said = self.send_raw(raw).await?;
             let receipt: Option<Receipt> =
                 ask(&self.rpc, "eth_getTransactionReceipt", [&raw.hash]).await?;
             match (receipt, said) {
-                (Some(receipt), _) => return Ok(Some(receipt.status == Some(U64::from(1)))),
-                (None, tollway_core::Broadcast::Rejected(why)) => {
-                    tracing::warn!(network = %self.network, why, "a helping transaction was not taken");
-                    return Ok(None);
+                (Some(receipt), _) => {
+                    let succeeded = receipt.status == Some(U64::from(1));
+                    return Ok(Inclusion::Included(succeeded));
                 }
-                (None, tollway_core::Broadcast::NonceUsed) => return Ok(None),
+                (None, Broadcast::Rejected(why)) => {
+                    tracing::warn!(network = %self.network, why, "a helping transaction was not taken");
+                    return Ok(match is_taken {
+                        true => Inclusion::Refused,
+                        false => Inclusion::NeverTaken,
+                    });
+                }
+                (None, Broadcast::Underpriced) if !is_taken => return Ok(Inclusion::NeverTaken),
+                (None, Broadcast::NonceUsed) => return Ok(Inclusion::Refused),
                 (None, _) if Instant::now() >= until => {
                     return Err(unhelped("a helping transaction was not included in time"));
                 }
-                (None, _) => tokio::time::sleep(HELPER_POLL).await,
+                (None, _) => {
+                    is_taken = true;
+                    tokio::time::sleep(HELPER_POLL).await;
+                }
             }
         }
     }
@@ -403,6 +428,16 @@ impl EvmChain {
             .and_then(|bytes| number_of(&bytes))
             .unwrap_or_default())
     }
+}
+
+/// What became of a transaction that was sent.
+enum Inclusion {
+    /// It is in a block; whether it succeeded.
+    Included(bool),
+    /// It is in none, and another may have its nonce.
+    Refused,
+    /// No node ever had it.
+    NeverTaken,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -25,6 +25,10 @@ struct Remaining<'a> {
     takes: U256,
 }
 
+/// For how long a verification holds a part of an allowance, in seconds: its seller
+/// settles by then, and settling looks again.
+const ASKED_FOR: u64 = 300;
+
 impl EvmChain {
     /// What `/supported` says of permissions: every account that redeems them, under
     /// both names that are in use, and the managers; nothing where none is settled.
@@ -77,7 +81,8 @@ impl EvmChain {
             )
             .into());
         }
-        self.reserve(&intent.identity, permission, &redeemable)
+        let until = held_until(phase, redeemable.ends, self.now().secs());
+        self.reserve(&intent.identity, permission, &redeemable, until)
             .await?;
         let signers = self.account_of(redeemable.redeemer);
         Ok(Verified {
@@ -112,6 +117,7 @@ impl EvmChain {
         identity: &Identity,
         permission: &PermissionPayment,
         redeemable: &Redeemable,
+        until: u64,
     ) -> Result<(), ChainError> {
         let counted = counted(&permission.chain, redeemable.value);
         let holds: Vec<Hold> = counted
@@ -124,9 +130,7 @@ impl EvmChain {
             })
             .collect();
         let now = self.now().secs();
-        let others = self
-            .allowances
-            .take(identity, &holds, redeemable.ends, now)?;
+        let others = self.allowances.take(identity, &holds, until, now)?;
         for (one, others) in counted.iter().zip(others) {
             // Alone it was just seen to fit.
             if others.is_zero() {
@@ -241,4 +245,29 @@ fn counted(chain: &[Delegation], value: U256) -> Vec<Remaining<'_>> {
         }
     }
     counted
+}
+
+/// Until when a payment holds its part of the allowances: as long as it can settle,
+/// and for a while where it was only asked about, which costs nobody anything.
+fn held_until(phase: Phase, ends: u64, now: u64) -> u64 {
+    match phase {
+        Phase::Verify => ends.min(now.saturating_add(ASKED_FOR)),
+        Phase::Settle => ends,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_only_asks_holds_nothing_for_long() {
+        let year = 31_536_000;
+        assert_eq!(
+            held_until(Phase::Verify, 1_000 + year, 1_000),
+            1_000 + ASKED_FOR
+        );
+        assert_eq!(held_until(Phase::Verify, 1_010, 1_000), 1_010);
+        assert_eq!(held_until(Phase::Settle, 1_000 + year, 1_000), 1_000 + year);
+    }
 }

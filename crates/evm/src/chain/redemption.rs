@@ -427,7 +427,9 @@ fn is_unknown_method(error: &RpcError) -> bool {
         "not available",
         "unsupported",
     ];
-    *code == -32601 || words.iter().any(|words| message.contains(words))
+    // A node that lags says "not found" too, of a block.
+    let names_it = message.contains("method") || message.contains("eth_simulatev1");
+    *code == -32601 || names_it && words.iter().any(|words| message.contains(words))
 }
 
 #[cfg(test)]
@@ -446,6 +448,30 @@ mod tests {
         let tried = simulated(&json!({}), 0x1234);
         let block = &tried["blockStateCalls"][0]["blockOverrides"];
         assert_eq!(*block, json!({"baseFeePerGas": "0x1234"}));
+    }
+
+    #[test]
+    fn a_node_that_lags_is_none_that_does_not_know_the_method() {
+        let says = |code, message: &str| {
+            is_unknown_method(&RpcError::Rpc {
+                code,
+                message: message.to_owned(),
+                data: None,
+            })
+        };
+        assert!(says(-32601, "eth_simulateV1"));
+        assert!(says(
+            -32000,
+            "the method eth_simulateV1 does not exist/is not available"
+        ));
+        assert!(says(-32600, "Unsupported method"));
+        for lags in [
+            "header not found",
+            "block not found",
+            "state is not available",
+        ] {
+            assert!(!says(-32000, lags), "{lags}");
+        }
     }
 
     #[test]

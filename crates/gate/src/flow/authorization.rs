@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use tollway_core::wire::SettleResponse;
-use tollway_core::{codes, mistake, wire::Version};
-use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, PassRecord};
+use tollway_core::{Refusal, codes, mistake, wire::Version};
+use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, PassRecord, Release};
 
 use super::held::{self, Failure, Held};
 use super::settle::{Order, Settled, Settling};
@@ -199,14 +199,14 @@ pub(super) async fn release_surely(
     record: &GrantRecord,
     evidence: &Evidence,
     receipt: &SettleResponse,
-) -> Result<Option<PassRecord>, LedgerError> {
+) -> Result<Release, LedgerError> {
     let mut attempt = 1;
     loop {
         match release(gate, record, evidence, receipt).await {
-            Ok(pass) => return Ok(pass),
+            Ok(release) => return Ok(release),
             // The keeper or another process found the same success first.
             Err(LedgerError::Conflict { .. }) if is_released(gate, record).await => {
-                return Ok(pass_of(gate, record).await);
+                return Ok(Release::Released(pass_of(gate, record).await));
             }
             Err(error) if attempt == MAX_RELEASES => return Err(error),
             Err(_) => tokio::time::sleep(Duration::from_millis(200) * attempt).await,
@@ -221,7 +221,7 @@ pub(super) async fn release(
     record: &GrantRecord,
     evidence: &Evidence,
     receipt: &SettleResponse,
-) -> Result<Option<PassRecord>, LedgerError> {
+) -> Result<Release, LedgerError> {
     let value = serde_json::to_value(receipt).unwrap_or_default();
     let released = durably!(
         "released",
@@ -256,54 +256,89 @@ pub(super) async fn end(
     record: &GrantRecord,
     settled: Settled,
 ) -> Result<(SettleResponse, Option<PassRecord>), Response<Body>> {
-    match settled {
+    let settled = match settled {
         Settled::Yes { evidence, receipt } => {
-            let Ok(pass) = release_surely(gate, record, &evidence, &receipt).await else {
-                return Err(answer::pending(purchase.version, &receipt));
-            };
-            gate.emit(&Event::Released {
-                grant: record.id.clone(),
-                route: record.grant.route.clone(),
-                transaction: receipt.transaction.clone(),
-                payer: purchase.intent.identity.payer.to_string(),
-                amount: purchase.terms.amount,
-            });
-            hooks::settled(gate, purchase, &receipt);
-            Ok((receipt, pass))
+            match release_surely(gate, record, &evidence, &receipt).await {
+                Ok(Release::Released(pass)) => {
+                    gate.emit(&Event::Released {
+                        grant: record.id.clone(),
+                        route: record.grant.route.clone(),
+                        transaction: receipt.transaction.clone(),
+                        payer: purchase.intent.identity.payer.to_string(),
+                        amount: purchase.terms.amount,
+                    });
+                    hooks::settled(gate, purchase, &receipt);
+                    return Ok((receipt, pass));
+                }
+                Ok(Release::Anothers) => Settled::anothers(&record.id, &receipt),
+                Err(_) => return Err(answer::pending(purchase.version, &receipt)),
+            }
         }
+        other => other,
+    };
+    Err(end_unpaid(gate, purchase, record, settled).await)
+}
+
+/// Writes down that settling brought no money to this grant, and says so.
+pub(super) async fn end_unpaid(
+    gate: &Inner,
+    purchase: &Purchase,
+    record: &GrantRecord,
+    settled: Settled,
+) -> Response<Body> {
+    match settled {
         Settled::No {
             refusal,
             receipt,
             reclaimable,
         } => {
-            if !receipt.transaction.is_empty() {
-                // A repeat is told the same transaction.
-                let value = serde_json::to_value(&receipt).unwrap_or_default();
-                let kept = gate
-                    .grants
-                    .remember_receipt(&record.id, &value, gate.now())
-                    .await;
-                let _ = gate.noted(kept);
-            }
+            keep_receipt(gate, record, &receipt).await;
             refuse(gate, record, refusal.code(), refusal.message(), reclaimable).await;
             hooks::failed(gate, purchase, Step::Settle, &refusal);
-            let response = match refusal.code() {
-                codes::DUPLICATE_SETTLEMENT => answer::duplicate(purchase.version, &receipt),
-                code if codes::is_early_proof(code) => not_taken(gate, purchase, refusal),
-                _ => answer::with_receipt(
-                    not_taken(gate, purchase, refusal),
-                    purchase.version,
-                    &receipt,
-                ),
-            };
-            Err(response)
+            match codes::is_early_proof(refusal.code()) {
+                true => not_taken(gate, purchase, refusal),
+                false => refused(gate, purchase, refusal, &receipt),
+            }
         }
         Settled::Unavailable => {
             give_back(gate, record, codes::FACILITATOR_UNAVAILABLE).await;
-            Err(no_verdict(&tollway_core::FacilitatorError::Unavailable(
+            no_verdict(&tollway_core::FacilitatorError::Unavailable(
                 "at settle".to_owned(),
-            )))
+            ))
         }
-        Settled::Unknown { receipt } => Err(answer::pending(purchase.version, &receipt)),
+        Settled::Yes { receipt, .. } | Settled::Unknown { receipt } => {
+            answer::pending(purchase.version, &receipt)
+        }
+    }
+}
+
+/// Keeps the transaction of what is about to be refused: a repeat is told the same.
+pub(super) async fn keep_receipt(gate: &Inner, record: &GrantRecord, receipt: &SettleResponse) {
+    if receipt.transaction.is_empty() {
+        return;
+    }
+    let value = serde_json::to_value(receipt).unwrap_or_default();
+    let kept = gate
+        .grants
+        .remember_receipt(&record.id, &value, gate.now())
+        .await;
+    let _ = gate.noted(kept);
+}
+
+/// What a payment that failed for good is told: the terms again, unless its money
+/// may have moved.
+pub(super) fn refused(
+    gate: &Inner,
+    purchase: &Purchase,
+    refusal: Refusal,
+    receipt: &SettleResponse,
+) -> Response<Body> {
+    match refusal.code() {
+        codes::DUPLICATE_SETTLEMENT => answer::duplicate(purchase.version, receipt),
+        _ => answer::with_receipt(
+            not_taken(gate, purchase, refusal),
+            purchase.version,
+            receipt,
+        ),
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tollway_core::Terms;
 use tollway_core::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
-use tollway_ledger::{GrantRecord, LedgerError, Outstanding};
+use tollway_ledger::{GrantRecord, LedgerError, Outstanding, Release};
 use tracing::Instrument as _;
 
-use super::authorization::{refuse, release_surely};
+use super::authorization::{keep_receipt, refuse, release_surely};
 use super::keeper::end;
 use super::settle::{Order, Settled, Settling};
 use crate::event::Event;
@@ -76,13 +76,10 @@ pub(super) async fn settle(
     uncertain: bool,
 ) -> Option<SettleResponse> {
     let mut paid = None;
-    match outcome(&gate, &order, &record, uncertain).await {
-        Settled::Yes { evidence, receipt } => {
-            // Where it cannot be written now, the keeper asks again.
-            if release_surely(&gate, &record, &evidence, &receipt)
-                .await
-                .is_ok()
-            {
+    let mut outcome = outcome(&gate, &order, &record, uncertain).await;
+    if let Settled::Yes { evidence, receipt } = &outcome {
+        match release_surely(&gate, &record, evidence, receipt).await {
+            Ok(Release::Released(_)) => {
                 gate.emit(&Event::Released {
                     grant: record.id.clone(),
                     route: record.grant.route.clone(),
@@ -90,17 +87,19 @@ pub(super) async fn settle(
                     payer: order.intent.identity.payer.to_string(),
                     amount: order.terms.amount,
                 });
-                paid = Some(receipt);
+                paid = Some(receipt.clone());
             }
+            Ok(Release::Anothers) => outcome = Settled::anothers(&record.id, receipt),
+            // Where it cannot be written now, the keeper asks again.
+            Err(_) => {}
         }
+    }
+    match outcome {
+        Settled::Yes { .. } => {}
         Settled::No {
             refusal, receipt, ..
         } => {
-            if !receipt.transaction.is_empty() {
-                let value = serde_json::to_value(&receipt).unwrap_or_default();
-                let kept = gate.grants.remember_receipt(&record.id, &value, gate.now());
-                let _ = gate.noted(kept.await);
-            }
+            keep_receipt(&gate, &record, &receipt).await;
             refuse(&gate, &record, refusal.code(), refusal.message(), false).await;
         }
         Settled::Unavailable | Settled::Unknown { .. } => {

@@ -30,6 +30,7 @@ impl Settling {
                 let evidence = Evidence::Checked {
                     facilitator,
                     transaction: settled.transaction,
+                    log_index: settled.log_index,
                 };
                 Some(Settled::Yes { evidence, receipt })
             }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tollway_core::wire::SettleResponse;
 use tollway_core::{GrantId, Lookup, PaymentFlow, Timestamp, codes};
-use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, PaymentState};
+use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, PaymentState, Release};
 
-use super::authorization::{give_back, release};
+use super::authorization::{give_back, keep_receipt, release};
 use super::background;
-use super::settle::unchecked_evidence;
+use super::settle::{of_anothers, recorded_evidence};
+use super::upfront::settled_first;
 use crate::gate::{Active, Inner, StartReport};
 use crate::pass;
 use crate::purchase::{BACKGROUND, METERED};
@@ -210,7 +211,7 @@ async fn pass(gate: &Arc<Inner>) -> Result<usize, LedgerError> {
 /// whether that was so.
 pub(super) async fn end(gate: &Inner, record: &GrantRecord) -> Result<bool, LedgerError> {
     if let Some(receipt) = success(record) {
-        let evidence = unchecked_evidence(gate, &receipt);
+        let evidence = recorded_evidence(gate, record, &receipt);
         return not_ended_by_others(gate.noted(close(gate, record, &evidence, &receipt).await));
     }
     if refused_by_engine(gate, record).await? {
@@ -239,6 +240,7 @@ pub(super) async fn end(gate: &Inner, record: &GrantRecord) -> Result<bool, Ledg
             };
             let evidence = Evidence::Receipt {
                 transaction: settled.transaction,
+                log_index: settled.log_index,
             };
             close(gate, record, &evidence, &receipt).await
         }
@@ -287,14 +289,9 @@ pub(super) async fn close(
     receipt: &SettleResponse,
 ) -> Result<bool, LedgerError> {
     if waits_for_its_buyer(gate, record) {
-        if success(record).is_none() {
-            gate.grants
-                .remember_receipt(
-                    &record.id,
-                    &serde_json::to_value(receipt).unwrap_or_default(),
-                    gate.now(),
-                )
-                .await?;
+        let is_new = success(record).is_none();
+        if is_new && !settled_first(gate, record, evidence, receipt).await? {
+            return not_its_own(gate, record, receipt).await;
         }
         return Ok(false);
     }
@@ -303,8 +300,21 @@ pub(super) async fn close(
             .served(&record.id, None, None, gate.now())
             .await?;
     }
-    release(gate, record, evidence, receipt).await?;
-    Ok(true)
+    match release(gate, record, evidence, receipt).await? {
+        Release::Released(_) => Ok(true),
+        Release::Anothers => not_its_own(gate, record, receipt).await,
+    }
+}
+
+/// Ends a grant whose success rests on another payment's transfer.
+async fn not_its_own(
+    gate: &Inner,
+    record: &GrantRecord,
+    receipt: &SettleResponse,
+) -> Result<bool, LedgerError> {
+    let (refusal, receipt) = of_anothers(&record.id, receipt);
+    keep_receipt(gate, record, &receipt).await;
+    refuse(gate, record, refusal.code(), refusal.message()).await
 }
 
 /// Whether the money of an open grant may have moved.

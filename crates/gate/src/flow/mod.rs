@@ -286,7 +286,16 @@ fn invalid(gate: &Inner, purchase: &Purchase, verdict: VerifyResponse) -> Respon
 /// or is shown too late, gets no terms: nobody is to pay again for it.
 fn not_taken(gate: &Inner, purchase: &Purchase, refusal: Refusal) -> Response<Body> {
     let is_early = codes::is_early_proof(refusal.code());
-    if is_early || purchase.is_proof() && codes::is_late_proof(refusal.code()) {
+    // One that was seen, and is gone for so long that its payment ended.
+    let refusal = match refusal.code() {
+        codes::PAYMENT_EXPIRED if purchase.is_proof() => Refusal::new(
+            codes::PAYMENT_EXPIRED,
+            "The transaction was in a block and is in none now; if it comes back, show its hash to the seller.",
+        ),
+        _ => refusal,
+    };
+    let is_over = codes::is_late_proof(refusal.code()) || refusal.code() == codes::PAYMENT_EXPIRED;
+    if is_early || purchase.is_proof() && is_over {
         gate.emit(&Event::Refused {
             grant: None,
             route: purchase.sale.pattern.clone(),

@@ -13,11 +13,10 @@ use tollway_core::wire::SettleResponse;
 use tollway_core::{GrantId, Refusal, codes};
 use tollway_ledger::{GrantRecord, GrantState, LedgerError};
 
-use super::authorization::end;
+use super::authorization::{end, refused as refusal_of};
 use super::held::Held;
 use super::keeper::{close, has_ended, may_be_paid, settles_first, success, taken};
-use super::not_taken;
-use super::settle::{Order, Settling, unchecked_evidence};
+use super::settle::{Order, Settling, recorded_evidence};
 use crate::answer;
 use crate::body::Body;
 use crate::event::Event;
@@ -126,7 +125,7 @@ async fn go_on(
         && !is_to_be_served
         && let Some(receipt) = success(&record)
     {
-        let evidence = unchecked_evidence(gate, &receipt);
+        let evidence = recorded_evidence(gate, &record, &receipt);
         return match gate.noted(close(gate, &record, &evidence, &receipt).await) {
             Ok(true) => Ok(Next::Ended),
             Ok(false) | Err(LedgerError::Conflict { .. }) => Ok(Next::Wait),
@@ -260,8 +259,7 @@ fn refused(gate: &Inner, purchase: &Purchase, record: &GrantRecord) -> Response<
         error_reason: Some(code.clone()),
         ..receipt(purchase, record)
     };
-    let response = not_taken(gate, purchase, Refusal::foreign(code, message));
-    answer::with_receipt(response, purchase.version, &receipt)
+    refusal_of(gate, purchase, Refusal::foreign(code, message), &receipt)
 }
 
 fn conflict(gate: &Inner, record: &GrantRecord) -> Response<Body> {

@@ -8,7 +8,7 @@ use tollway_core::{
     Amount, FacilitatorError, GrantId, Intent, Refusal, SettleRequest, Settlement, Terms, TxHash,
     codes,
 };
-use tollway_ledger::Evidence;
+use tollway_ledger::{Evidence, GrantRecord};
 use tracing::Instrument as _;
 
 use crate::event::Event;
@@ -118,7 +118,47 @@ pub(super) fn unchecked_evidence(gate: &Inner, receipt: &SettleResponse) -> Evid
             transaction,
         },
         None if receipt.transaction.is_empty() => Evidence::Nothing,
-        None => Evidence::Receipt { transaction },
+        None => Evidence::Receipt {
+            transaction,
+            log_index: None,
+        },
+    }
+}
+
+/// What a recorded success rests on: as it was recorded, if it was.
+pub(super) fn recorded_evidence(
+    gate: &Inner,
+    record: &GrantRecord,
+    receipt: &SettleResponse,
+) -> Evidence {
+    let recorded = record.evidence.clone();
+    recorded.unwrap_or_else(|| unchecked_evidence(gate, receipt))
+}
+
+/// Why a success opens nothing whose Transfer was counted for another authorization:
+/// the buyer is told of which transaction, and is offered no terms to pay anew by.
+pub(super) fn of_anothers(grant: &GrantId, receipt: &SettleResponse) -> (Refusal, SettleResponse) {
+    tracing::error!(%grant, transaction = receipt.transaction, "the transfer that a success rests on is another payment's");
+    let refusal = Refusal::new(
+        codes::DUPLICATE_SETTLEMENT,
+        "The transfer that this payment rests on was counted for another payment; look at the named transaction, and show it to the seller.",
+    );
+    let receipt = SettleResponse {
+        error_reason: Some(refusal.code().to_owned()),
+        ..failed_receipt(receipt.clone())
+    };
+    (refusal, receipt)
+}
+
+impl Settled {
+    /// See [`of_anothers`].
+    pub(super) fn anothers(grant: &GrantId, receipt: &SettleResponse) -> Self {
+        let (refusal, receipt) = of_anothers(grant, receipt);
+        Self::No {
+            refusal,
+            receipt,
+            reclaimable: false,
+        }
     }
 }
 

@@ -14,14 +14,15 @@ use tollway_core::wire::SettleResponse;
 use tollway_core::{Amount, Phase, Refusal, Scheme, codes};
 use tollway_ledger::{
     ExposureCap, GrantRecord, GrantState, Issue, LedgerError, NewGrant, Outstanding, PassEnd,
-    PassRecord,
+    PassRecord, Release,
 };
 
-use super::authorization::{end, give_back, release_surely};
+use super::authorization::{end, end_unpaid, give_back, refused as refusal_of, release_surely};
 use super::keeper::{has_ended, taken};
 use super::repeat::wait;
 use super::settle::{Order, Settled, Settling, failed_receipt};
-use super::{MAX_CLAIMS, background, claim, ledger_failed, not_let_in, not_taken, verify};
+use super::upfront::settled_first;
+use super::{MAX_CLAIMS, background, claim, ledger_failed, not_let_in, verify};
 use crate::answer;
 use crate::body::{self, Body};
 use crate::crash::durably;
@@ -194,8 +195,8 @@ impl Sale {
             error_reason: Some(code.clone()),
             ..failed_receipt(Order::of(&self.purchase).unknown_receipt())
         };
-        let response = not_taken(&self.gate, &self.purchase, Refusal::foreign(code, message));
-        answer::with_receipt(response, self.purchase.version, &receipt)
+        let refusal = Refusal::foreign(code, message);
+        refusal_of(&self.gate, &self.purchase, refusal, &receipt)
     }
 
     /// The most that may be promised, if this payment may settle behind its
@@ -360,20 +361,30 @@ async fn paid(
         }
     };
     let pending = |_| answer::pending(purchase.version, &receipt);
+    let mut is_own = true;
     if record.state != GrantState::Served {
         // The hash first: whoever dies before the release leaves it to find the money by.
-        let value = serde_json::to_value(&receipt).unwrap_or_default();
-        let kept = gate.grants.remember_receipt(&record.id, &value, gate.now());
-        gate.noted(kept.await).map_err(pending)?;
-        let served = durably!(
-            "served",
-            gate.grants.served(&record.id, None, None, gate.now())
-        );
-        gate.noted(served).map_err(pending)?;
+        is_own = settled_first(gate, record, &evidence, &receipt)
+            .await
+            .map_err(pending)?;
+        if is_own {
+            let served = durably!(
+                "served",
+                gate.grants.served(&record.id, None, None, gate.now())
+            );
+            gate.noted(served).map_err(pending)?;
+        }
     }
-    release_surely(gate, record, &evidence, &receipt)
-        .await
-        .map_err(pending)?;
+    let release = match is_own {
+        true => release_surely(gate, record, &evidence, &receipt)
+            .await
+            .map_err(pending)?,
+        false => Release::Anothers,
+    };
+    if release == Release::Anothers {
+        let settled = Settled::anothers(&record.id, &receipt);
+        return Err(end_unpaid(gate, purchase, record, settled).await);
+    }
     gate.emit(&Event::Released {
         grant: record.id.clone(),
         route: record.grant.route.clone(),

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use tollway_core::wire::SettleResponse;
-use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, PassRecord, StoredAnswer};
+use tollway_ledger::{
+    Evidence, GrantRecord, GrantState, LedgerError, PassRecord, Release, StoredAnswer,
+};
 
-use super::authorization::{self, end, give_back, is_released, with_pass};
+use super::authorization::{self, end_unpaid, give_back, is_released, with_pass};
 use super::held::{self, Failure, Held};
 use super::keeper::success;
-use super::settle::{Order, Settled, Settling, unchecked_evidence};
+use super::settle::{Order, Settled, Settling, recorded_evidence};
 use super::{Work, ledger_failed};
 use crate::answer;
 use crate::body::Body;
@@ -74,32 +76,50 @@ async fn paid(
     record: &GrantRecord,
     settled: Settled,
 ) -> Result<(Evidence, SettleResponse), Response<Body>> {
-    match settled {
+    let settled = match settled {
         Settled::Yes { evidence, receipt } => {
-            let value = serde_json::to_value(&receipt).unwrap_or_default();
-            let kept = durably!(
-                "paid",
-                gate.grants.remember_receipt(&record.id, &value, gate.now())
-            );
-            hooks::settled(gate, purchase, &receipt);
-            if let Some(guard) = gate
-                .guard
-                .as_ref()
-                .filter(|_| !purchase.is_verified_first())
-            {
-                // What is paid is served, however often.
-                let _ = guard.count(purchase.intent.identity.payer.as_str(), gate.now());
+            let kept = settled_first(gate, record, &evidence, &receipt).await;
+            if !matches!(kept, Ok(false)) {
+                is_paid(gate, purchase, &receipt);
             }
-            match gate.noted(kept) {
-                Ok(()) => Ok((evidence, receipt)),
-                Err(_) => Err(answer::pending(purchase.version, &receipt)),
+            match kept {
+                Ok(true) => return Ok((evidence, receipt)),
+                Ok(false) => Settled::anothers(&record.id, &receipt),
+                Err(_) => return Err(answer::pending(purchase.version, &receipt)),
             }
         }
-        other => match end(gate, purchase, record, other).await {
-            Err(response) => Err(response),
-            Ok((receipt, _)) => Err(answer::pending(purchase.version, &receipt)),
-        },
+        other => other,
+    };
+    Err(end_unpaid(gate, purchase, record, settled).await)
+}
+
+/// Tells the seller's own code of it.
+fn is_paid(gate: &Inner, purchase: &Purchase, receipt: &SettleResponse) {
+    hooks::settled(gate, purchase, receipt);
+    if let Some(guard) = gate
+        .guard
+        .as_ref()
+        .filter(|_| !purchase.is_verified_first())
+    {
+        // What is paid is served, however often.
+        let _ = guard.count(purchase.intent.identity.payer.as_str(), gate.now());
     }
+}
+
+/// The money first: whoever dies before the release leaves its evidence. False if
+/// it is another payment's.
+pub(super) async fn settled_first(
+    gate: &Inner,
+    record: &GrantRecord,
+    evidence: &Evidence,
+    receipt: &SettleResponse,
+) -> Result<bool, LedgerError> {
+    let value = serde_json::to_value(receipt).unwrap_or_default();
+    let grants = &gate.grants;
+    gate.noted(durably!(
+        "paid",
+        grants.settled_first(&record.id, evidence, &value, gate.now())
+    ))
 }
 
 /// Serves a grant that was settled before, or may have been, and never served.
@@ -111,7 +131,7 @@ pub(super) async fn serve_settled(
     active: Active,
 ) -> Response<Body> {
     if let Some(receipt) = success(&record) {
-        let evidence = unchecked_evidence(&work.gate, &receipt);
+        let evidence = recorded_evidence(&work.gate, &record, &receipt);
         return deliver(work, record, active, &evidence, receipt).await;
     }
     settle_and_serve(work, record, active, true).await
@@ -154,7 +174,11 @@ async fn deliver(
         return answer::with_receipt(response, purchase.version, &receipt);
     }
     let response = match release(&gate, &record, stored, evidence, &receipt).await {
-        Ok(pass) => {
+        Ok(Release::Anothers) => {
+            let settled = Settled::anothers(&record.id, &receipt);
+            return end_unpaid(&gate, &purchase, &record, settled).await;
+        }
+        Ok(Release::Released(pass)) => {
             if failed {
                 not_used(&gate, pass.as_ref()).await;
             }
@@ -184,7 +208,7 @@ async fn release(
     stored: Option<StoredAnswer>,
     evidence: &Evidence,
     receipt: &SettleResponse,
-) -> Result<Option<PassRecord>, LedgerError> {
+) -> Result<Release, LedgerError> {
     if record.state != GrantState::Served {
         gate.noted(durably!(
             "served",
@@ -194,7 +218,8 @@ async fn release(
     match authorization::release(gate, record, evidence, receipt).await {
         // The keeper ended it between the two steps.
         Err(LedgerError::Conflict { .. }) if is_released(gate, record).await => {
-            Ok(authorization::pass_of(gate, record).await)
+            let pass = authorization::pass_of(gate, record).await;
+            Ok(Release::Released(pass))
         }
         other => other,
     }

@@ -12,6 +12,7 @@ mod doors;
 mod hooks;
 mod identifiers;
 mod metered;
+mod one_log;
 mod outcomes;
 mod pass_sales;
 mod pass_tokens;

@@ -13,10 +13,10 @@ fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
 
 /// Whether somebody else is creating the same tables at this moment.
 pub(super) fn is_created_by_another(error: &sqlx::Error) -> bool {
-    // Names that exist, and the catalogue's own unique indexes.
+    // Names and columns that exist, and the catalogue's own unique indexes.
     matches!(
         code(error).as_deref(),
-        Some("42P07" | "42710" | "42723" | "23505" | "40001" | "40P01")
+        Some("42P07" | "42701" | "42710" | "42723" | "23505" | "40001" | "40P01")
     )
 }
 

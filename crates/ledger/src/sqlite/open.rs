@@ -28,6 +28,7 @@ static SCHEMA: Schema = Schema {
         (include_str!("../../migrations/0007_budgets.sql"), ""),
         (include_str!("../../migrations/0008_looks.sql"), ""),
         (include_str!("../../migrations/0009_dashboard.sql"), ""),
+        (include_str!("../../migrations/0010_calls.sql"), ""),
     ],
     translate: None,
     place: "file",

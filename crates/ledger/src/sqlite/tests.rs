@@ -27,6 +27,7 @@ fn spend(n: u64) -> NewSpend {
         amount: Amount::from_atomic(1),
         key: None,
         decimals: None,
+        calls: None,
     }
 }
 

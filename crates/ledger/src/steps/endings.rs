@@ -153,9 +153,7 @@ async fn end(
         };
     }
     let end = match &end.settled {
-        Some(settled) if !transfers::count(step, payment, settled).await? => {
-            End::of_anothers(settled)
-        }
+        Some(settled) if !count(step, payment, settled).await? => End::of_anothers(settled),
         _ => end,
     };
     // That the money moved is a fact, whoever saw it.
@@ -204,6 +202,16 @@ async fn end(
     }
     ended(payment, end, now);
     Ok(())
+}
+
+/// Counts the log that a payment was settled by; false if it is another's.
+async fn count(
+    step: &mut Step,
+    payment: &PaymentRecord,
+    settled: &Settled,
+) -> Result<bool, LedgerError> {
+    let (transaction, index) = (&settled.transaction, settled.log_index);
+    transfers::count(step, payment.into(), transaction, index).await
 }
 
 fn ended(payment: &mut PaymentRecord, end: End, now: Timestamp) {

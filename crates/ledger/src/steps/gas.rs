@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tollway_core::{Address, Amount, Identity, Network, Timestamp};
+use tollway_core::{Address, Amount, Identity, Network, Taken, Timestamp, mistake};
 
 use super::payments::digest;
 use crate::failure::corrupt;
@@ -14,15 +14,22 @@ use crate::{Cost, GasSpent, LedgerError};
 const DAY_MILLIS: u64 = 86_400_000;
 /// Stands for all payers of a network.
 const ALL: &str = "";
-/// Stands for what is paid for others, of all and of each.
-const HELP: &str = "help";
+/// Stands for what payers are helped with, of all and of each.
+pub(crate) const HELP: &str = "help";
+/// Stands for the fees that are paid for callers.
+pub(crate) const SPONSORED: &str = "sponsored";
+
+/// The UTC day of a moment.
+pub(crate) const fn day(now: Timestamp) -> u64 {
+    now.millis() / DAY_MILLIS
+}
 
 /// The days since a moment's, its own included.
 pub(crate) fn spent(network: &Network, since: Timestamp, payer: Option<&Address>) -> Statement {
     sql("SELECT fee, lost FROM gas WHERE network = $1 AND payer = $2 AND day >= $3")
         .bind(network.to_string())
         .bind(payer.map_or_else(|| ALL.to_owned(), ToString::to_string))
-        .bind(int(since.millis() / DAY_MILLIS))
+        .bind(int(day(since)))
 }
 
 pub(crate) fn sum(days: &[Row]) -> Result<GasSpent, LedgerError> {
@@ -52,7 +59,7 @@ pub(crate) async fn spend(
             add(by_payer.entry(payer).or_default(), cost.fee, lost);
         }
     }
-    let day = int(now.millis() / DAY_MILLIS);
+    let day = int(day(now));
     for (payer, spent) in by_payer {
         let page = Page {
             network,
@@ -101,28 +108,30 @@ impl Page<'_> {
     }
 }
 
-/// Takes what helping somebody may cost at most out of the day's budget, unless
-/// that is more than is left for him or for all. It is counted apart from what
-/// settling costs.
+/// The pages of a day's budget: of all, and of one who is paid for. They are
+/// counted apart from what settling costs.
+fn pages<'a>(name: &str, taken: &'a Taken) -> [Page<'a>; 2] {
+    [name.to_owned(), format!("{name}:{}", taken.whom)].map(|payer| Page {
+        network: &taken.network,
+        payer,
+        day: int(taken.day),
+    })
+}
+
+/// Takes what paying for somebody may cost at most out of the day's budget, unless
+/// that is more than is left for him or for all.
 pub(crate) async fn help(
     step: &mut Step,
-    network: &Network,
-    whom: &Address,
-    most: Amount,
+    name: &str,
+    asked: &Taken,
     (per_day, per_payer): (Amount, Amount),
-    now: Timestamp,
 ) -> Result<bool, LedgerError> {
-    let day = int(now.millis() / DAY_MILLIS);
-    let pages = [HELP.to_owned(), format!("{HELP}:{whom}")].map(|payer| Page {
-        network,
-        payer,
-        day,
-    });
+    let pages = pages(name, asked);
     let mut sums = Vec::with_capacity(2);
     for (page, cap) in pages.iter().zip([per_day, per_payer]) {
         let mut sum = page.read(step).await?;
-        add(&mut sum, most, Amount::ZERO);
-        if sum.fee > cap {
+        add(&mut sum, asked.most, Amount::ZERO);
+        if sum.fee > cap && !mistake::is("helped_without_budget") {
             return Ok(false);
         }
         sums.push(sum);
@@ -131,6 +140,20 @@ pub(crate) async fn help(
         page.write(step, sum).await?;
     }
     Ok(true)
+}
+
+/// Gives back what was taken, on the day that it was taken.
+pub(crate) async fn give_back(
+    step: &mut Step,
+    name: &str,
+    taken: &Taken,
+) -> Result<(), LedgerError> {
+    for page in pages(name, taken) {
+        let mut sum = page.read(step).await?;
+        sum.fee = sum.fee.checked_sub(taken.most).unwrap_or(Amount::ZERO);
+        page.write(step, sum).await?;
+    }
+    Ok(())
 }
 
 /// Open payments and open grants that need a payer's balance. An `upfront` grant

@@ -5,12 +5,12 @@ use tollway_core::{Amount, GrantId, Timestamp, mistake};
 
 use super::grant_rows::{by_id, by_identifier, by_identity, open, record};
 use super::payments::digest;
-use super::{fresh_name, meters, passes};
+use super::{fresh_name, meters, passes, transfers};
 use crate::failure::corrupt;
 use crate::sql::{Statement, json as text, millis, sql};
 use crate::store::Step;
 use crate::{
-    Claim, Evidence, GrantRecord, GrantState, LedgerError, NewGrant, PassRecord, StoredAnswer,
+    Claim, Evidence, GrantRecord, GrantState, LedgerError, NewGrant, Release, StoredAnswer,
 };
 
 pub(super) async fn load(step: &mut Step, id: &GrantId) -> Result<GrantRecord, LedgerError> {
@@ -299,7 +299,7 @@ pub(crate) async fn release(
     evidence: &Evidence,
     receipt: &Value,
     now: Timestamp,
-) -> Result<Option<PassRecord>, LedgerError> {
+) -> Result<Release, LedgerError> {
     const WHAT: &str = "release it";
     let grant = own(step, id, owner, WHAT).await?;
     let allowed = match grant.state {
@@ -310,6 +310,9 @@ pub(crate) async fn release(
     };
     if !allowed {
         return Err(conflict(&grant, WHAT));
+    }
+    if !count(step, &grant, evidence).await? {
+        return Ok(Release::Anothers);
     }
     let update = sql(
         "UPDATE grants SET state = 'released', is_open = 0, evidence = $2, receipt = $3,
@@ -329,13 +332,57 @@ pub(crate) async fn release(
         facts["charged"] = json!(grant.grant.expected.amount);
     }
     step.tell(id.as_str(), "released", facts, now).await?;
-    match &grant.grant.pass {
+    let pass = match &grant.grant.pass {
         Some(sold) if !is_in_background(&grant) => {
-            let bought = passes::bought(step, &grant, sold, receipt, now);
-            bought.await.map(Some)
+            Some(passes::bought(step, &grant, sold, receipt, now).await?)
         }
-        _ => Ok(None),
+        _ => None,
+    };
+    Ok(Release::Released(pass))
+}
+
+/// Counts the Transfer that a grant rests on; false if it is another's.
+async fn count(
+    step: &mut Step,
+    grant: &GrantRecord,
+    evidence: &Evidence,
+) -> Result<bool, LedgerError> {
+    match evidence.transfer() {
+        Some((transaction, index)) if !mistake::is("release_counts_no_log") => {
+            transfers::count(step, grant.into(), transaction, index).await
+        }
+        _ => Ok(true),
     }
+}
+
+pub(crate) async fn settled_first(
+    step: &mut Step,
+    id: &GrantId,
+    owner: Option<&str>,
+    evidence: &Evidence,
+    receipt: &Value,
+    now: Timestamp,
+) -> Result<bool, LedgerError> {
+    const WHAT: &str = "write down that it is paid";
+    let grant = own(step, id, owner, WHAT).await?;
+    let may_be_paid = matches!(grant.state, GrantState::Settling | GrantState::Served);
+    if !may_be_paid || !settles_first(&grant) {
+        return Err(conflict(&grant, WHAT));
+    }
+    if !count(step, &grant, evidence).await? {
+        return Ok(false);
+    }
+    begin_story(step, &grant).await?;
+    let update =
+        sql("UPDATE grants SET evidence = $2, receipt = $3, updated_at = $4 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(text(evidence)?)
+            .bind(text(receipt)?)
+            .bind(millis(now));
+    step.run(update).await?;
+    let facts = json!({ "transaction": receipt.get("transaction"), "evidence": evidence });
+    step.tell(id.as_str(), "receipt", facts, now).await?;
+    Ok(true)
 }
 
 pub(crate) async fn refuse(

@@ -5,7 +5,7 @@
 //! so that a question costs two look-ups however long the history is. What is
 //! held counts in every window: it may move at any moment.
 
-use tollway_core::{Address, Amount, Network, Timestamp};
+use tollway_core::{Address, Amount, Network, Timestamp, mistake};
 
 use crate::failure::corrupt;
 use crate::sql::{Row, Statement, int, millis, sql};
@@ -65,11 +65,14 @@ const fn is_budget(scope: &LimitScope) -> bool {
     )
 }
 
-/// What an amount of a spend counts in a purse: payments are counted one by one,
-/// budgets by what the amount is worth. `None` where that is too large to count.
+/// What an amount of a spend counts in a purse: payments are counted one by one and
+/// executions by their calls, budgets by what the amount is worth. `None` where that is too large to count.
 pub(crate) fn counted(scope: &LimitScope, spend: &NewSpend, amount: Amount) -> Option<Amount> {
     match scope {
-        LimitScope::KeyCalls(_) => Some(Amount::from_atomic(1)),
+        LimitScope::KeyCalls(_) => {
+            let calls = spend.calls.filter(|_| !mistake::is("execution_counts_one"));
+            Some(Amount::from_atomic(calls.unwrap_or(1).into()))
+        }
         scope if is_budget(scope) => spend.worth(amount),
         _ => Some(amount),
     }

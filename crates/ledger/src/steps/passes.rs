@@ -1,7 +1,7 @@
 //! The steps of passes.
 
 use serde_json::{Value, json};
-use tollway_core::{Amount, GrantId, Identity, Timestamp};
+use tollway_core::{Amount, GrantId, Identity, Timestamp, mistake};
 
 use super::grants::{self, begin_story};
 use super::payments::digest;
@@ -268,7 +268,7 @@ pub(crate) async fn failed(
         let facts = json!({ "code": code });
         notices::write(step, pass, "payment_failed", facts, now).await?;
     }
-    match found.is_withdrawn {
+    match found.is_withdrawn || mistake::is("pass_outlives_its_payment") {
         true => Ok(()),
         false => revoked(step, &found, Some(code), now).await,
     }

@@ -25,6 +25,7 @@ pub(crate) fn record(row: &Row) -> Result<SpendRecord, LedgerError> {
             amount: row.amount("amount")?,
             key: row.opt_text("limited_key")?,
             decimals: decimals(row)?,
+            calls: calls(row)?,
         },
         state: row.word("state", SpendState::from_word)?,
         signed: signed(row)?,
@@ -39,6 +40,12 @@ pub(crate) fn record(row: &Row) -> Result<SpendRecord, LedgerError> {
 fn decimals(row: &Row) -> Result<Option<u8>, LedgerError> {
     let stored = row.opt_integer("decimals")?;
     let number = |n| u8::try_from(n).map_err(|_| corrupt("spend", "decimals"));
+    stored.map(number).transpose()
+}
+
+fn calls(row: &Row) -> Result<Option<u32>, LedgerError> {
+    let stored = row.opt_integer("calls")?;
+    let number = |n| u32::try_from(n).map_err(|_| corrupt("spend", "calls"));
     stored.map(number).transpose()
 }
 

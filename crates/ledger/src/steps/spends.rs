@@ -115,8 +115,10 @@ async fn first_exceeded(
 fn insertion(id: &SpendId, new: NewSpend, now: Timestamp) -> Statement {
     sql(
         "INSERT INTO spends (id, account, agent, request, url, host, payee, network, asset,
-             amount, state, is_open, reserved_at, updated_at, limited_key, decimals)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'reserved', 1, $11, $11, $12, $13)",
+             amount, state, is_open, reserved_at, updated_at, limited_key, decimals,
+             calls)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'reserved', 1, $11, $11, $12, $13,
+             $14)",
     )
     .bind(id.to_string())
     .bind(new.account.to_string())
@@ -131,6 +133,7 @@ fn insertion(id: &SpendId, new: NewSpend, now: Timestamp) -> Statement {
     .bind(millis(now))
     .bind(new.key)
     .bind(new.decimals.map(i64::from))
+    .bind(new.calls.map(i64::from))
 }
 
 pub(crate) async fn signed(

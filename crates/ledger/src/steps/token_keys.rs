@@ -18,15 +18,22 @@ pub(crate) async fn sign_with(
     let Some(first) = keys.first() else {
         return Ok(None);
     };
-    let current = sql("SELECT fingerprint, name FROM token_keys WHERE is_current = 1");
-    if let Some(row) = step.find(current).await? {
-        let fingerprint = row.text("fingerprint")?;
-        if fingerprint == first.fingerprint {
+    for used in used(step).await? {
+        if used.is_current && used.key.fingerprint == first.fingerprint {
             return Ok(None);
         }
-        let is_known = keys.iter().any(|key| key.fingerprint == fingerprint);
-        if !is_known && !whatever_is_out && may_be_out(step, now).await? {
-            return row.text("name").map(Some);
+        if keys
+            .iter()
+            .any(|key| key.fingerprint == used.key.fingerprint)
+        {
+            continue;
+        }
+        if whatever_is_out {
+            // Said once: whatever it signed is given up.
+            let forget = sql("DELETE FROM token_keys WHERE fingerprint = $1");
+            step.run(forget.bind(used.key.fingerprint)).await?;
+        } else if used.may_be_out(step, now).await? {
+            return Ok(Some(used.key.name));
         }
     }
     step.run(sql(
@@ -45,9 +52,45 @@ pub(crate) async fn sign_with(
     Ok(None)
 }
 
-/// Whether tokens of the key in use open something, or another gate may sign
-/// with it at any moment.
-async fn may_be_out(step: &mut Step, now: Timestamp) -> Result<bool, LedgerError> {
-    let good = sql("SELECT id FROM passes WHERE expires_at > $1 AND status = 'active' LIMIT 1");
-    Ok(step.is_shared() || step.find(good.bind(millis(now))).await?.is_some())
+/// A key that signs, or signed.
+struct Used {
+    key: TokenKeyName,
+    is_current: bool,
+    /// When another took its place.
+    until: Option<i64>,
+}
+
+/// The one in use first.
+async fn used(step: &mut Step) -> Result<Vec<Used>, LedgerError> {
+    let keys = sql("SELECT k.fingerprint, k.name, k.is_current, (
+             SELECT MIN(n.used_at) FROM token_keys n WHERE n.used_at > k.used_at
+         ) AS until FROM token_keys k ORDER BY k.is_current DESC, k.used_at DESC");
+    let rows = step.list(keys).await?;
+    let read = rows.iter().map(|row| {
+        Ok(Used {
+            key: TokenKeyName {
+                name: row.text("name")?,
+                fingerprint: row.text("fingerprint")?,
+            },
+            is_current: row.flag("is_current")?,
+            until: row.opt_integer("until")?,
+        })
+    });
+    read.collect()
+}
+
+impl Used {
+    /// Whether a token of this key opens something, or another gate may sign with
+    /// it at any moment. A token is signed whenever it is handed out: any pass that
+    /// was there in the key's time may have one.
+    async fn may_be_out(&self, step: &mut Step, now: Timestamp) -> Result<bool, LedgerError> {
+        let good = sql(
+            "SELECT id FROM passes WHERE expires_at > $1 AND status = 'active'
+                 AND issued_at <= $2 LIMIT 1",
+        )
+        .bind(millis(now))
+        .bind(self.until.unwrap_or(i64::MAX));
+        let may_sign = self.is_current && step.is_shared();
+        Ok(may_sign || step.find(good).await?.is_some())
+    }
 }

@@ -11,7 +11,7 @@ use crate::steps::grant_rows::{answer, by_id, by_identifier, by_identity, open, 
 use crate::steps::{grants as steps, meters, passes};
 use crate::{
     Claim, Evidence, ExposureCap, GrantRecord, GrantStore, LedgerError, MeterRecord, NewGrant,
-    Outstanding, PassRecord, StoredAnswer,
+    Outstanding, Release, StoredAnswer,
 };
 
 /// Answers forgotten in one step, so that the steps of others get in between.
@@ -91,13 +91,28 @@ impl GrantStore for Store {
         .await
     }
 
+    async fn settled_first(
+        &self,
+        id: &GrantId,
+        evidence: &Evidence,
+        receipt: &serde_json::Value,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        let (id, evidence, receipt) = (id.clone(), evidence.clone(), receipt.clone());
+        let owner = self.owner.clone();
+        self.write(step_name!("settled_first"), async move |step: &mut Step| {
+            steps::settled_first(step, &id, owner.as_deref(), &evidence, &receipt, now).await
+        })
+        .await
+    }
+
     async fn release(
         &self,
         id: &GrantId,
         evidence: &Evidence,
         receipt: &serde_json::Value,
         now: Timestamp,
-    ) -> Result<Option<PassRecord>, LedgerError> {
+    ) -> Result<Release, LedgerError> {
         let (id, evidence, receipt) = (id.clone(), evidence.clone(), receipt.clone());
         let owner = self.owner.clone();
         self.write(step_name!("release"), async move |step: &mut Step| {

@@ -336,7 +336,7 @@ CREATE TABLE spends (
     reason            TEXT,
     reserved_at       INTEGER NOT NULL,
     updated_at        INTEGER NOT NULL
-, limited_key TEXT, decimals INTEGER) STRICT;
+, limited_key TEXT, decimals INTEGER, calls INTEGER) STRICT;
 
 CREATE TABLE tallies (
     hour   INTEGER NOT NULL,

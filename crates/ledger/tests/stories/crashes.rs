@@ -168,6 +168,7 @@ async fn a_crash_within_any_step_leaves_no_part_of_it() {
         "served",
         "settling",
         "remember_receipt",
+        "settled_first",
         "release",
         "refuse",
         "reserve",

@@ -27,10 +27,13 @@ async fn sold(store: &Store, new: NewGrant, when: u64) {
     store.served(&id, None, None, at(when)).await.unwrap();
     store.settling(&id, at(when)).await.unwrap();
     let transaction = hash(when);
-    let evidence = Evidence::Receipt { transaction };
+    let evidence = Evidence::Receipt {
+        transaction,
+        log_index: None,
+    };
     let receipt = serde_json::json!({});
     let released = GrantStore::release(store, &id, &evidence, &receipt, at(when + 100));
-    released.await.unwrap();
+    let _released = released.await.unwrap();
 }
 
 fn priced(n: u64, amount: u128) -> NewGrant {

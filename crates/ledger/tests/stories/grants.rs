@@ -3,10 +3,11 @@
 use serde_json::json;
 use tollway_core::GrantId;
 use tollway_ledger::{
-    Claim, Evidence, GrantRecord, GrantState, GrantStore, LedgerError, NewGrant, StoryStore,
+    Acceptance, Claim, Conclusion, Evidence, GrantRecord, GrantState, GrantStore, LedgerError,
+    NewGrant, PaymentState, Release, SettlementStore, StoryStore,
 };
 
-use tollway_test_records::{answer, at, grant, hash, identity};
+use tollway_test_records::{answer, at, grant, hash, identity, payment, settled};
 
 async fn claimed(store: &impl GrantStore, new: NewGrant) -> GrantRecord {
     match store.claim(new, at(1)).await.unwrap() {
@@ -20,14 +21,20 @@ fn receipt() -> serde_json::Value {
 }
 
 fn evidence() -> Evidence {
+    log_of(1, 3)
+}
+
+/// A Transfer, by its transaction and its place among the logs.
+fn log_of(transaction: u64, log_index: u64) -> Evidence {
     Evidence::Receipt {
-        transaction: hash(1),
+        transaction: hash(transaction),
+        log_index: Some(log_index),
     }
 }
 
 async fn released(store: &impl GrantStore, id: &GrantId) -> Result<(), LedgerError> {
     let released = store.release(id, &evidence(), &receipt(), at(9)).await;
-    released.map(|pass| assert_eq!(pass, None))
+    released.map(|release| assert_eq!(release, Release::Released(None)))
 }
 
 #[track_caller]
@@ -120,6 +127,82 @@ pub async fn upfront_settles_before_it_serves(store: impl GrantStore) {
     // It was settled: it is nobody's orphan.
     assert_eq!(store.refuse_orphans(&[], at(4)).await.unwrap(), 0);
     released(&store, &id).await.unwrap();
+}
+
+async fn settling(store: &impl GrantStore, n: u64) -> GrantId {
+    let id = claimed(store, grant(n)).await.id;
+    store.served(&id, None, None, at(2)).await.unwrap();
+    store.settling(&id, at(3)).await.unwrap();
+    id
+}
+
+async fn release(store: &impl GrantStore, id: &GrantId, evidence: Evidence) -> Release {
+    let released = store.release(id, &evidence, &receipt(), at(9)).await;
+    released.unwrap()
+}
+
+async fn settles(store: &impl SettlementStore, n: u64, transaction: u64) -> PaymentState {
+    let accepted = store.accept(payment(n), at(1)).await.unwrap();
+    let (Acceptance::New(record) | Acceptance::Existing(record)) = accepted;
+    let done = Conclusion::Settled(settled(transaction));
+    store.conclude(&record.id, done, at(8)).await.unwrap().state
+}
+
+pub async fn one_transfer_is_evidence_for_one_grant(store: impl GrantStore + SettlementStore) {
+    let ours = Release::Released(None);
+    let (one, two) = (settling(&store, 1).await, settling(&store, 2).await);
+    assert_eq!(release(&store, &one, log_of(1, 3)).await, ours);
+    assert_eq!(release(&store, &two, log_of(1, 3)).await, Release::Anothers);
+    let open = store.grant_by_id(&two).await.unwrap().unwrap();
+    assert_eq!((open.state, open.evidence), (GrantState::Settling, None));
+    assert_eq!(release(&store, &two, log_of(1, 4)).await, ours, "beside it");
+
+    // An engine that settles from the same ledger sees the same transfer.
+    assert_eq!(settles(&store, 3, 7).await, PaymentState::Settled);
+    let (three, four) = (settling(&store, 3).await, settling(&store, 4).await);
+    assert_eq!(
+        release(&store, &four, log_of(7, 3)).await,
+        Release::Anothers
+    );
+    assert_eq!(release(&store, &three, log_of(7, 3)).await, ours);
+    assert_eq!(release(&store, &four, log_of(8, 3)).await, ours);
+    assert_eq!(settles(&store, 5, 8).await, PaymentState::Refused);
+    assert_eq!(settles(&store, 4, 8).await, PaymentState::Settled);
+}
+
+pub async fn what_is_settled_first_rests_on_a_transfer_of_its_own(store: impl GrantStore) {
+    let one = settling(&store, 1).await;
+    assert_conflict(
+        store
+            .settled_first(&one, &log_of(1, 3), &receipt(), at(4))
+            .await,
+    );
+    let ours = Release::Released(None);
+    assert_eq!(release(&store, &one, log_of(1, 3)).await, ours);
+    let upfront = NewGrant {
+        flow: "upfront".to_owned(),
+        ..grant(2)
+    };
+    let two = claimed(&store, upfront).await.id;
+    store.settling(&two, at(2)).await.unwrap();
+    let settled_first = async |evidence| {
+        store
+            .settled_first(&two, &evidence, &receipt(), at(4))
+            .await
+    };
+    assert!(!settled_first(log_of(1, 3)).await.unwrap());
+    let open = store.grant_by_id(&two).await.unwrap().unwrap();
+    assert_eq!((open.evidence, open.receipt), (None, None));
+    assert!(settled_first(log_of(2, 3)).await.unwrap());
+    let paid = store.grant_by_id(&two).await.unwrap().unwrap();
+    assert_eq!(paid.state, GrantState::Settling);
+    assert_eq!(
+        paid.evidence,
+        Some(log_of(2, 3)),
+        "whoever goes on knows it"
+    );
+    store.served(&two, None, None, at(5)).await.unwrap();
+    assert_eq!(release(&store, &two, log_of(2, 3)).await, ours);
 }
 
 pub async fn a_refused_grant_can_be_claimed_again_if_nothing_happened(store: impl GrantStore) {
@@ -287,9 +370,10 @@ pub async fn who_takes_over_from_the_dead_is_the_owner(store: impl GrantStore) {
         late.release(&first.id, &evidence(), &receipt(), at(6))
             .await,
     );
-    heir.release(&first.id, &evidence(), &receipt(), at(6))
-        .await
-        .unwrap();
+    let heirs = heir
+        .release(&first.id, &evidence(), &receipt(), at(6))
+        .await;
+    assert_eq!(heirs.unwrap(), Release::Released(None));
     let ended = store.take_over(&first.id, "third", &[], at(7)).await;
     let ended = ended.unwrap().unwrap();
     assert_eq!(ended.state, GrantState::Released);

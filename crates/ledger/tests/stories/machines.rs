@@ -462,7 +462,7 @@ async fn a_database_of_the_first_format_is_brought_up_to_date() {
     store.accept(payment(1), at(1)).await.unwrap();
     store.close().await;
     // As the first version left it: its tables, and their number.
-    let first = "ALTER TABLE spends DROP COLUMN limited_key; ALTER TABLE spends DROP COLUMN decimals;
+    let first = "ALTER TABLE spends DROP COLUMN limited_key; ALTER TABLE spends DROP COLUMN decimals; ALTER TABLE spends DROP COLUMN calls;
          DROP INDEX spends_of_agent; DROP INDEX spends_at_host; DROP INDEX spends_at_url;
          DROP TABLE passes; DROP TABLE meters; DROP TABLE exposures; DROP TABLE revocations; DROP TABLE notices;
          DROP TABLE transfers; DROP TABLE losses; DROP TABLE token_keys;

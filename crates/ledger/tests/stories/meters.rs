@@ -1,13 +1,13 @@
 //! Metered grants, over any store.
 
 use serde_json::json;
-use tollway_core::{Address, Amount, Clock, GasPurse as _, Timestamp};
+use tollway_core::{Amount, Clock, GasPurse as _, Timestamp};
 use tollway_ledger::{
     Claim, DailyPurse, Evidence, ExposureCap, GrantRecord, GrantState, GrantStore, LedgerError,
-    NewGrant, Outstanding, SettlementStore as _, Store, StoryStore,
+    NewGrant, Outstanding, Release, SettlementStore as _, Store, StoryStore,
 };
 
-use tollway_test_records::{address, at, grant, hash, identity};
+use tollway_test_records::{at, grant, hash, identity};
 
 fn metered(n: u64) -> NewGrant {
     NewGrant {
@@ -66,10 +66,11 @@ async fn charge(store: &dyn GrantStore, record: &GrantRecord, atomic: u128) -> b
 async fn released(store: &dyn GrantStore, record: &GrantRecord) {
     let evidence = Evidence::Receipt {
         transaction: hash(1),
+        log_index: None,
     };
     let receipt = json!({ "success": true, "transaction": hash(1) });
     let step = store.release(&record.id, &evidence, &receipt, at(9));
-    step.await.unwrap();
+    assert_eq!(step.await.unwrap(), Release::Released(None));
 }
 
 pub async fn what_is_handed_out_is_charged_and_never_more_than_was_permitted(
@@ -185,18 +186,34 @@ pub async fn what_is_paid_for_others_is_bounded_by_the_day(store: Store) {
     let wei = Amount::from_atomic;
     let purse = || DailyPurse::new(store.clone(), clock.clone(), wei(100), wei(60));
     let network = identity(1).network;
-    let (one, two) = (address(1), address(2));
-    let take = async |whom: &Address, most| {
+    let (one, two) = ("one", "two");
+    let take = async |whom: &str, most| {
         let taken = purse().take(&network, whom, wei(most)).await;
         taken.unwrap()
     };
-    assert!(take(&one, 60).await);
-    assert!(!take(&one, 1).await, "his part is used up");
-    assert!(!take(&two, 41).await, "and of all only so much is left");
-    assert!(take(&two, 40).await);
-    assert!(!take(&two, 1).await);
+    assert!(take(one, 60).await.is_some());
+    assert_eq!(take(one, 1).await, None, "his part is used up");
+    assert_eq!(take(two, 41).await, None, "and of all only so much is left");
+    let taken = take(two, 40).await.unwrap();
+    assert_eq!(take(two, 1).await, None);
+
+    // Whose fees are paid takes nothing from who is helped.
+    let callers = || DailyPurse::of_callers(store.clone(), clock.clone(), wei(60));
+    for caller in [one, two] {
+        let fee = callers().take(&network, caller, wei(60)).await.unwrap();
+        assert!(fee.is_some(), "{caller}");
+        let more = callers().take(&network, caller, wei(1)).await.unwrap();
+        assert_eq!(more, None, "{caller}");
+    }
     let spent = store.gas_spent(&network, clock.now(), None).await.unwrap();
     assert!(spent.fee.is_zero(), "it is counted apart from settling");
     *clock.0.lock().unwrap() = 2 * DAY;
-    assert!(take(&one, 60).await, "another day");
+    let today = take(one, 60).await.unwrap();
+    assert_eq!(today.day, 2, "another day");
+    // To the day that it was taken from, and for both.
+    purse().give_back(taken).await.unwrap();
+    assert_eq!(take(two, 41).await, None);
+    purse().give_back(today).await.unwrap();
+    assert!(take(two, 41).await.is_some());
+    assert!(take(one, 59).await.is_some());
 }

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tollway_core::{PaymentId, Timestamp};
 use tollway_ledger::{
     Conclusion, Evidence, ExposureCap, GrantRecord, GrantState, GrantStore, Issue, NewGrant,
-    NewPass, Outstanding, PassEnd, PassRecord, PassStore, SettlementStore, StoryStore,
+    NewPass, Outstanding, PassEnd, PassRecord, PassStore, Release, SettlementStore, StoryStore,
     TokenKeyName,
 };
 
@@ -70,12 +70,11 @@ async fn issued(store: &impl PassStore, n: u64, pass: NewPass) -> (GrantRecord, 
 async fn pays(store: &impl GrantStore, grant: &GrantRecord, now: Timestamp) {
     let evidence = Evidence::Receipt {
         transaction: hash(1),
+        log_index: None,
     };
     let receipt = json!({ "success": true, "transaction": hash(1) });
-    store
-        .release(&grant.id, &evidence, &receipt, now)
-        .await
-        .unwrap();
+    let released = store.release(&grant.id, &evidence, &receipt, now).await;
+    assert_eq!(released.unwrap(), Release::Released(None));
 }
 
 pub async fn one_payment_opens_one_pass(store: impl PassStore + GrantStore + StoryStore) {
@@ -259,6 +258,26 @@ pub async fn gates_that_do_not_know_each_others_keys_are_found(store: impl PassS
     assert_eq!(sign(&["b"], false).await, Some("c".to_owned()));
 }
 
+pub async fn every_key_whose_tokens_are_out_is_asked_for(store: impl PassStore) {
+    let sign = async |names: &[&str], now| {
+        let keys = names.iter().map(|name| TokenKeyName {
+            name: (*name).to_owned(),
+            fingerprint: format!("digest of {name}"),
+        });
+        let keys: Vec<_> = keys.collect();
+        store.sign_with(&keys, false, at(now)).await.unwrap()
+    };
+    assert_eq!(sign(&["a"], 0).await, None);
+    issued(&store, 1, day()).await;
+    assert_eq!(sign(&["b", "a"], 10).await, None);
+    assert_eq!(sign(&["c", "b", "a"], 20).await, None);
+    let two_keys_ago = sign(&["d", "c", "b"], 30).await;
+    assert_eq!(two_keys_ago, Some("a".to_owned()));
+    assert_eq!(sign(&["d", "c", "b", "a"], 30).await, None);
+    let when_nothing_opens = sign(&["e", "d"], END + 1).await;
+    assert_eq!(when_nothing_opens, None);
+}
+
 pub async fn a_pass_dies_with_its_payment(store: impl PassStore + GrantStore) {
     let from = store.latest_revocation().await.unwrap();
     let (grant, pass) = issued(&store, 1, day()).await;
@@ -373,11 +392,14 @@ pub async fn a_pass_comes_with_a_release_too(store: impl PassStore + GrantStore)
     store.served(&claimed.id, None, None, at(2)).await.unwrap();
     let evidence = Evidence::Receipt {
         transaction: hash(1),
+        log_index: None,
     };
     let receipt = json!({ "success": true });
     assert_eq!(claimed.grant.pass, Some(sold), "as it was sold");
     let released = store.release(&claimed.id, &evidence, &receipt, at(3));
-    let pass = released.await.unwrap().unwrap();
+    let Release::Released(Some(pass)) = released.await.unwrap() else {
+        panic!("the pass comes with it");
+    };
     assert_eq!(
         store.pass_of(&claimed.id).await.unwrap(),
         Some(pass.clone())

@@ -3,8 +3,8 @@
 use serde_json::json;
 use tollway_core::Proof;
 use tollway_ledger::{
-    Acceptance, Claim, Conclusion, Cost, Ending, Evidence, GrantStore, LedgerError, PaymentRecord,
-    Reservation, SettlementStore, SpendStore, Store,
+    Acceptance, Claim, Conclusion, Cost, Ending, Evidence, GrantStore, LedgerError, NewGrant,
+    PaymentRecord, Reservation, SettlementStore, SpendStore, Store,
 };
 
 use tollway_test_records::{
@@ -130,12 +130,37 @@ async fn grants(
         after().await;
         let evidence = Evidence::Receipt {
             transaction: hash(1),
+            log_index: None,
         };
-        ledger
+        let _released = ledger
             .release(&record.id, &evidence, &json!({}), at(24))
             .await?;
         after().await;
     }
+    upfront(ledger, after).await
+}
+
+async fn upfront(
+    ledger: &impl GrantStore,
+    after: &mut impl AsyncFnMut(),
+) -> Result<(), LedgerError> {
+    let new = NewGrant {
+        flow: "upfront".to_owned(),
+        ..grant(3)
+    };
+    let (Claim::New(record) | Claim::Existing(record) | Claim::IdentifierTaken(record)) =
+        ledger.claim(new, at(25)).await?;
+    after().await;
+    ledger.settling(&record.id, at(26)).await?;
+    after().await;
+    let evidence = Evidence::Receipt {
+        transaction: hash(9),
+        log_index: Some(1),
+    };
+    ledger
+        .settled_first(&record.id, &evidence, &json!({}), at(27))
+        .await?;
+    after().await;
     Ok(())
 }
 

@@ -252,6 +252,39 @@ pub async fn a_key_signs_no_more_payments_and_no_more_money_than_it_may(store: i
     assert_exceeded(over, 7);
 }
 
+pub async fn an_execution_counts_as_many_as_it_makes_calls(store: impl SpendStore) {
+    let key = || Some("a".to_owned());
+    let executes = |n, calls| NewSpend {
+        key: key(),
+        calls: Some(calls),
+        ..spend(n)
+    };
+    let limits = [Limit {
+        scope: LimitScope::KeyCalls("a".to_owned()),
+        ..limit(5)
+    }];
+    let reserve = async |new| store.reserve(new, &limits, at(1)).await;
+    let three = match reserve(executes(1, 3)).await.unwrap() {
+        Reservation::Reserved(id) => id,
+        other => panic!("{other:?}"),
+    };
+    let kept = store.spend(&three).await.unwrap().unwrap();
+    assert_eq!(kept.spend, executes(1, 3));
+    assert_exceeded(reserve(executes(2, 3)).await, 3);
+    let pays = NewSpend {
+        key: key(),
+        ..spend(3)
+    };
+    let payment = reserve(pays).await.unwrap();
+    assert!(matches!(payment, Reservation::Reserved(_)), "{payment:?}");
+    store.signed(&three, signed(1), at(2)).await.unwrap();
+    store.paid(&three, atomic(10), None, at(3)).await.unwrap();
+    assert_eq!(total(&store, &limits[0], 3).await, (3, 1));
+    assert_exceeded(reserve(executes(4, 2)).await, 4);
+    store.reserve(executes(5, 1), &[], at(4)).await.unwrap();
+    assert_eq!(total(&store, &limits[0], 4).await, (3, 2));
+}
+
 pub async fn another_signature_takes_the_firsts_place_under_one_authorization(
     store: impl SpendStore,
 ) {

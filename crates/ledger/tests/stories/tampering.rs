@@ -70,7 +70,7 @@ impl Book {
         };
         let receipt = serde_json::json!({ "transaction": hash(6) });
         let released = GrantStore::release(&ledger, id, &evidence, &receipt, at(8));
-        released.await.unwrap();
+        let _released = released.await.unwrap();
         let reserved = ledger.reserve(spend(1), &[limit(100)], at(9)).await;
         let tollway_ledger::Reservation::Reserved(spent) = reserved.unwrap() else {
             panic!("there is room");

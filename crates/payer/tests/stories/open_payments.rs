@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tollway_core::{
     Amount, ChainError, Clock, Expected, Identity, Lookup, Settled, SystemClock, Timestamp, TxHash,
 };
-use tollway_ledger::{SpendState, SpendStore};
+use tollway_ledger::{NewSpend, Reservation, SpendState, SpendStore};
 use tollway_payer::{ErrorKind, PayRequest, Reconciled, Reconciler, Standing};
 
 use crate::bench::{Buyer, text};
@@ -64,6 +64,37 @@ impl Clock for Ahead {
 
 async fn silent_seller() -> Seller {
     Seller::selling(vec![offer("10000")], |_| Reply::Cut).await
+}
+
+#[tokio::test]
+async fn an_execution_has_ended_once_its_nonce_is_used() {
+    for (lookup, state) in [
+        (settled(), SpendState::Paid),
+        (Lookup::Spent, SpendState::Paid),
+        (unused(), SpendState::Signed),
+    ] {
+        let oracle = Oracle::says(lookup.clone());
+        let buyer = Buyer::with(FakeWallet::default(), |b| b.reconciler(oracle, true)).await;
+        let seller = silent_seller().await;
+        buyer.get(&seller.url).await.unwrap_err();
+        let like = buyer.spends().await.remove(0);
+        let now = SystemClock.now();
+        let executes = NewSpend {
+            request: "an execution".to_owned(),
+            calls: Some(2),
+            ..like.spend
+        };
+        let reserved = buyer.ledger.reserve(executes, &[], now).await.unwrap();
+        let Reservation::Reserved(id) = reserved else {
+            panic!("{reserved:?}");
+        };
+        let mut signed = like.signed.unwrap();
+        signed.identity.nonce = "0x77".to_owned();
+        buyer.ledger.signed(&id, signed, now).await.unwrap();
+        buyer.payer.reconcile().await.unwrap();
+        let record = buyer.ledger.spend(&id).await.unwrap().unwrap();
+        assert_eq!(record.state, state, "{lookup:?}");
+    }
 }
 
 #[tokio::test]

@@ -69,6 +69,33 @@ impl SessionWallet {
         Ok(signed)
     }
 
+    /// What calls give away of the session's token, or let others take of it: for the
+    /// record of spending, which holds the session to that as it does payments.
+    ///
+    /// # Errors
+    /// `session_policy_exceeded` where one takes more than a call may;
+    /// `invalid_payload` where that cannot be read.
+    pub fn spending(&self, calls: &[Call]) -> Result<Amount, Refusal> {
+        let Some(budget) = &self.budget else {
+            return Ok(Amount::ZERO);
+        };
+        let mut sum = Amount::ZERO;
+        for call in calls {
+            if self.address_of(call).as_ref() != Some(&budget.token) {
+                continue;
+            }
+            let amount = amount_of(call)?;
+            if amount > budget.max_per_payment {
+                return Err(refuse(
+                    codes::SESSION_POLICY_EXCEEDED,
+                    "spend less by each call, or create a session with a higher maximum",
+                ));
+            }
+            sum = sum.checked_add(amount).unwrap_or(Amount::MAX);
+        }
+        Ok(sum)
+    }
+
     fn address_of(&self, call: &Call) -> Option<Address> {
         felt::to_address(&self.network, &call.to)
     }
@@ -87,6 +114,16 @@ impl SessionWallet {
 
 /// What a call takes of the session's limits.
 fn wanted(call: &Call, valid_until: u64, under_way: usize) -> Result<Wanted, Refusal> {
+    Ok(Wanted {
+        selector: call.selector,
+        amount: amount_of(call)?,
+        valid_until,
+        under_way: u32::try_from(under_way).unwrap_or(u32::MAX),
+    })
+}
+
+/// What a call gives away of the token that it is to.
+fn amount_of(call: &Call) -> Result<Amount, Refusal> {
     let amount = match (
         selectors::SPENDING.contains(&call.selector),
         call.calldata.as_slice(),
@@ -95,15 +132,10 @@ fn wanted(call: &Call, valid_until: u64, under_way: usize) -> Result<Wanted, Ref
         (true, [_, low, high]) => felt::join(low, high),
         (true, _) => None,
     };
-    Ok(Wanted {
-        selector: call.selector,
-        amount: amount.ok_or_else(|| {
-            refuse(
-                codes::INVALID_PAYLOAD,
-                "give recipient, low and high of the amount",
-            )
-        })?,
-        valid_until,
-        under_way: u32::try_from(under_way).unwrap_or(u32::MAX),
+    amount.ok_or_else(|| {
+        refuse(
+            codes::INVALID_PAYLOAD,
+            "give recipient, low and high of the amount",
+        )
     })
 }

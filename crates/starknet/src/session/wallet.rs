@@ -36,16 +36,16 @@ pub struct SessionWallet {
     pub(super) clock: std::sync::Arc<dyn Clock>,
     /// Nonces that were signed and may not be counted yet, with their end.
     pub(super) under_way: tokio::sync::Mutex<UnderWay>,
-    budget: Option<Budget>,
+    pub(super) budget: Option<Budget>,
     low: Option<Low>,
 }
 
 /// What the owner allowed the session, so that the record of spending holds it to
 /// that too.
-struct Budget {
+pub(super) struct Budget {
     payments: u32,
-    token: Address,
-    max_per_payment: Amount,
+    pub(super) token: Address,
+    pub(super) max_per_payment: Amount,
 }
 
 /// Who is told that few calls are left.
@@ -109,6 +109,19 @@ impl SessionWallet {
             told: Box::new(told),
         });
         self
+    }
+
+    /// What the record of spending holds the session to, in calls and in its token,
+    /// where that is known ([`SessionWallet::with_budget`]).
+    #[must_use]
+    pub fn limits(&self) -> Option<LimitedKey> {
+        let budget = self.budget.as_ref()?;
+        Some(LimitedKey {
+            name: self.name(),
+            payments: Amount::from_atomic(budget.payments.into()),
+            total: budget.max_per_payment.checked_mul(budget.payments.into()),
+            falls_back: self.owner.is_some(),
+        })
     }
 
     /// By which records know the session.
@@ -268,13 +281,9 @@ impl Wallet for SessionWallet {
 
     fn limited_key(&self, terms: &Terms) -> Option<LimitedKey> {
         let budget = self.budget.as_ref().filter(|_| self.supports(terms))?;
-        let total = budget.max_per_payment.checked_mul(budget.payments.into());
-        Some(LimitedKey {
-            name: self.name(),
-            payments: Amount::from_atomic(budget.payments.into()),
-            total: total.filter(|_| budget.token == terms.asset),
-            falls_back: self.owner.is_some(),
-        })
+        let mut key = self.limits()?;
+        key.total = key.total.filter(|_| budget.token == terms.asset);
+        Some(key)
     }
 
     async fn prepare_offered(

@@ -268,7 +268,10 @@ impl Memory {
             }
             Step::Release(n) => {
                 let transaction = hash(*n);
-                let evidence = Evidence::Receipt { transaction };
+                let evidence = Evidence::Receipt {
+                    transaction,
+                    log_index: None,
+                };
                 GrantStore::release(ledger, id(n), &evidence, &json!({}), at(24)).await?;
             }
             Step::Refuse(n) => {

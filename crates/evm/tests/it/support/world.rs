@@ -9,8 +9,8 @@ use serde_json::json;
 use tollway_core::assets::{AssetInfo, AssetTable, Method};
 use tollway_core::wire::{Object, PaymentPayload, PaymentRequirements};
 use tollway_core::{
-    Address, Amount, Broadcast, Chain, ChainError, Charge, Finality, GasPurse, Intent, Limits,
-    Network, Outcome, Phase, Plan, PlannedPayment, Raw, Slot, Terms, Verified, Wallet, Watch,
+    Amount, Broadcast, Chain, ChainError, Charge, Finality, GasPurse, Intent, Limits, Network,
+    Outcome, Phase, Plan, PlannedPayment, Raw, Slot, Taken, Terms, Verified, Wallet, Watch,
     Watched,
 };
 use tollway_devnet::{DEV_ACCOUNTS, Devnet, DevnetServer, Mining, Preset};
@@ -356,11 +356,26 @@ struct Purse(Mutex<u128>);
 
 #[async_trait::async_trait]
 impl GasPurse for Purse {
-    async fn take(&self, _: &Network, _: &Address, most: Amount) -> Result<bool, ChainError> {
+    async fn take(
+        &self,
+        network: &Network,
+        whom: &str,
+        most: Amount,
+    ) -> Result<Option<Taken>, ChainError> {
         let mut left = self.0.lock().unwrap();
         let rest = left.checked_sub(most.as_u128().unwrap());
         *left = rest.unwrap_or(*left);
-        Ok(rest.is_some())
+        Ok(rest.map(|_| Taken {
+            network: network.clone(),
+            whom: whom.to_owned(),
+            most,
+            day: 1,
+        }))
+    }
+
+    async fn give_back(&self, taken: Taken) -> Result<(), ChainError> {
+        *self.0.lock().unwrap() += taken.most.as_u128().unwrap();
+        Ok(())
     }
 }
 

@@ -161,19 +161,33 @@ impl Turn<'_> {
     /// Whether the lane was given something to plan.
     fn start_planning(&mut self, signer: &Address) -> bool {
         if let Some(first) = self.next_pinned(signer) {
-            let (ids, payments) = self.with_others_pinned(signer, first);
-            if !ids.is_empty() {
-                self.plan_on(signer, ids, payments);
-            }
+            // Behind it, those that wait for the same account: the chain says which
+            // of them can share a transaction.
+            let most = self.rules.batch_max.clamp(1, MOST_PINNED);
+            let batch = self.fill(most, Some(first), |turn| turn.pop_pinned(signer));
+            self.plan_on(signer, batch);
             return true;
         }
         let Some(wanted) = self.how_many(signer) else {
             return false;
         };
-        let mut ids = Vec::with_capacity(wanted);
-        let mut payments = Vec::with_capacity(wanted);
-        while ids.len() < wanted
-            && let Some(id) = self.state.queue.pop()
+        let batch = self.fill(wanted, None, |turn| turn.state.queue.pop());
+        self.state.queue.since = self.now;
+        self.plan_on(signer, batch);
+        true
+    }
+
+    /// Up to so many payments that still wait: the first, if there is one, and those
+    /// that come next. One that goes alone has a batch to itself.
+    fn fill(
+        &mut self,
+        most: usize,
+        mut first: Option<PaymentId>,
+        mut next: impl FnMut(&mut Self) -> Option<PaymentId>,
+    ) -> (Vec<PaymentId>, Vec<PlannedPayment>) {
+        let (mut ids, mut payments) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        while ids.len() < most
+            && let Some(id) = first.take().or_else(|| next(self))
         {
             let alone = self.state.payments.get(&id).is_some_and(|p| p.alone);
             if alone && !ids.is_empty() {
@@ -188,14 +202,17 @@ impl Turn<'_> {
                 }
             }
         }
-        self.state.queue.since = self.now;
-        if !ids.is_empty() {
-            self.plan_on(signer, ids, payments);
-        }
-        true
+        (ids, payments)
     }
 
-    fn plan_on(&mut self, signer: &Address, ids: Vec<PaymentId>, payments: Vec<PlannedPayment>) {
+    fn plan_on(
+        &mut self,
+        signer: &Address,
+        (ids, payments): (Vec<PaymentId>, Vec<PlannedPayment>),
+    ) {
+        if ids.is_empty() {
+            return;
+        }
         let (ticket, now) = (self.ticket(), self.now);
         let payments = Arc::new(payments);
         if let Some(lane) = self.state.lanes.get_mut(signer) {
@@ -222,34 +239,6 @@ impl Turn<'_> {
             return None;
         }
         self.pop_pinned(signer)
-    }
-
-    /// The payment, and those that wait for the same account behind it: the chain
-    /// says which of them can share a transaction.
-    fn with_others_pinned(
-        &mut self,
-        signer: &Address,
-        first: PaymentId,
-    ) -> (Vec<PaymentId>, Vec<PlannedPayment>) {
-        let most = self.rules.batch_max.clamp(1, MOST_PINNED);
-        let (mut ids, mut payments) = (Vec::new(), Vec::new());
-        let mut next = Some(first);
-        while let Some(id) = next.take() {
-            let alone = self.state.payments.get(&id).is_some_and(|p| p.alone);
-            if alone && !ids.is_empty() {
-                self.put_back(&id);
-                break;
-            }
-            if let Some(planned) = self.take_waiting(&id) {
-                ids.push(id);
-                payments.push(planned);
-            }
-            if alone || ids.len() >= most {
-                break;
-            }
-            next = self.pop_pinned(signer);
-        }
-        (ids, payments)
     }
 
     fn pop_pinned(&mut self, signer: &Address) -> Option<PaymentId> {

@@ -20,7 +20,7 @@ pub(super) enum Piece {
     Broken(BoxError),
 }
 
-/// What was taken so far. Nothing is taken once it is closed, so that what is
+/// What was taken so far. Nothing more is taken once it is closed, so that what is
 /// settled is what was handed out.
 #[derive(Clone, Default)]
 pub(super) struct Tally(Arc<Mutex<Taken>>);
@@ -43,13 +43,20 @@ impl Tally {
         taken.units
     }
 
+    /// Counts what the reader has out of the channel, which it may not have counted
+    /// yet: it is handed out, whoever closes meanwhile.
+    pub(super) fn count(&self, units: u64) {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.units = taken.units.max(units);
+    }
+
     /// Counts a piece; false if it may not be handed out any more.
     fn take(&self, units: u64) -> bool {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.is_closed {
-            return false;
+            return units <= taken.units;
         }
-        taken.units = units;
+        taken.units = taken.units.max(units);
         true
     }
 }
@@ -87,5 +94,32 @@ impl http_body::Body for Outlet {
                 Some(Piece::Broken(error)) => Some(Err(error)),
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    /// What a reader gets of a piece that it has out of the channel when the stream
+    /// is closed.
+    async fn got(counted: u64, piece: u64) -> Option<Bytes> {
+        let tally = Tally::default();
+        let (out, mut outlet) = Outlet::new(tally.clone());
+        let sent = out.send(Piece::Data(Bytes::from_static(b"last"), piece));
+        assert!(sent.await.is_ok());
+        tally.count(counted);
+        assert_eq!(tally.close(), counted);
+        drop(out);
+        let frame = outlet.frame().await?;
+        frame.ok()?.into_data().ok()
+    }
+
+    #[tokio::test]
+    async fn the_last_piece_is_handed_out_though_the_stream_is_closed_before_it_is_counted() {
+        assert_eq!(got(5, 5).await, Some(Bytes::from_static(b"last")));
+        assert_eq!(got(5, 6).await, None, "it was not charged");
     }
 }

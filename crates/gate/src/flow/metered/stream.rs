@@ -173,7 +173,10 @@ impl Stream {
     /// The end, once the last piece is taken; or why it never is.
     async fn drained(&self, end: End) -> End {
         match self.room().await {
-            Ok(_) => end,
+            Ok(_) => {
+                self.tally.count(self.counter.begun());
+                end
+            }
             Err(other) => other,
         }
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tollway_core::{Amount, GrantId, Identity, Timestamp};
 use tollway_ledger::{
     Claim, Evidence, ExposureCap, GrantRecord, GrantStore, LedgerError, MeterRecord, NewGrant,
-    Outstanding, PassRecord, SqliteLedger, StoredAnswer,
+    Outstanding, Release, SqliteLedger, StoredAnswer,
 };
 
 pub struct UnsteadyStore {
@@ -121,13 +121,24 @@ impl GrantStore for UnsteadyStore {
         self.ledger.settling(id, now).await
     }
 
+    async fn settled_first(
+        &self,
+        id: &GrantId,
+        evidence: &Evidence,
+        receipt: &serde_json::Value,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        self.well("settled_first")?;
+        self.ledger.settled_first(id, evidence, receipt, now).await
+    }
+
     async fn release(
         &self,
         id: &GrantId,
         evidence: &Evidence,
         receipt: &serde_json::Value,
         now: Timestamp,
-    ) -> Result<Option<PassRecord>, LedgerError> {
+    ) -> Result<Release, LedgerError> {
         self.well("release")?;
         self.ledger.release(id, evidence, receipt, now).await
     }

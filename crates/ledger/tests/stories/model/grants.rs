@@ -1,10 +1,12 @@
 //! Grants beside their model.
 
+use std::collections::BTreeMap;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::json;
 use tollway_core::GrantId;
-use tollway_ledger::{Claim, Evidence, GrantState, GrantStore as _, NewGrant, Store};
+use tollway_ledger::{Claim, Evidence, GrantState, GrantStore as _, NewGrant, Release, Store};
 
 use super::{Answer, answer, done, on_a_fresh_ledger, on_postgres};
 use tollway_test_records::{at, grant, hash, identity};
@@ -20,12 +22,47 @@ enum Command {
     },
     Served(usize, bool),
     Settling(usize),
-    Release(usize, bool),
+    Release(usize, Rest),
+    SettledFirst(usize, Rest),
     Refuse(usize, bool),
     Remember(usize),
     Orphans(Option<u8>),
     Forget(u64),
     ForgetRefused(u64),
+}
+
+/// What a release rests on: nothing that was owed, somebody's word, or one of the
+/// logs of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rest {
+    Nothing,
+    Word,
+    Log(u64),
+}
+
+impl Rest {
+    fn evidence(self) -> Evidence {
+        let transaction = hash(1);
+        match self {
+            Self::Nothing => Evidence::Nothing,
+            Self::Word => Evidence::FacilitatorSaid {
+                facilitator: "https://f.example".to_owned(),
+                transaction,
+            },
+            Self::Log(index) => Evidence::Receipt {
+                transaction,
+                log_index: Some(index),
+            },
+        }
+    }
+}
+
+fn rest() -> impl Strategy<Value = Rest> {
+    prop_oneof![
+        1 => Just(Rest::Nothing),
+        1 => Just(Rest::Word),
+        2 => (0..2_u64).prop_map(Rest::Log),
+    ]
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -43,7 +80,8 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         4 => (grant.clone(), any::<bool>()).prop_map(|(g, stored)| Command::Served(g, stored)),
         4 => grant.clone().prop_map(Command::Settling),
-        3 => (grant.clone(), any::<bool>()).prop_map(|(g, owed)| Command::Release(g, owed)),
+        4 => (grant.clone(), rest()).prop_map(|(g, rest)| Command::Release(g, rest)),
+        2 => (grant.clone(), rest()).prop_map(|(g, rest)| Command::SettledFirst(g, rest)),
         3 => (grant.clone(), any::<bool>()).prop_map(|(g, again)| Command::Refuse(g, again)),
         1 => grant.prop_map(Command::Remember),
         1 => prop::option::of(0..2_u8).prop_map(Command::Orphans),
@@ -64,10 +102,15 @@ struct Grant {
     refused_at: u64,
     is_forgotten: bool,
     has_receipt: bool,
+    evidence: Option<Rest>,
 }
 
 #[derive(Default)]
-struct Model(Vec<Grant>);
+struct Model {
+    grants: Vec<Grant>,
+    /// Whose log it is, by its place.
+    logs: BTreeMap<u64, u64>,
+}
 
 impl Model {
     fn apply(&mut self, command: &Command, now: u64) -> Answer {
@@ -80,7 +123,11 @@ impl Model {
                 upfront,
                 owner,
             } => {
-                let mut holders = self.0.iter().enumerate().filter(|(_, g)| !g.reclaimable);
+                let mut holders = self
+                    .grants
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, g)| !g.reclaimable);
                 let taken = holders.clone().find(|(_, g)| {
                     name.is_some() && g.name == name && (g.identity, g.digest) != (identity, digest)
                 });
@@ -90,7 +137,7 @@ impl Model {
                 if let Some((holder, _)) = holders.find(|(_, g)| g.identity == identity) {
                     return Ok(format!("known {holder}"));
                 }
-                self.0.push(Grant {
+                self.grants.push(Grant {
                     identity,
                     digest,
                     name,
@@ -102,6 +149,7 @@ impl Model {
                     refused_at: 0,
                     is_forgotten: false,
                     has_receipt: false,
+                    evidence: None,
                 });
                 Ok("new".to_owned())
             }
@@ -117,14 +165,32 @@ impl Model {
                 grant.state = Settling;
                 Ok(done(()))
             }
-            Command::Release(g, owed) => {
-                let grant = self.at(g, |g| {
-                    g.state == if g.upfront { Served } else { Settling }
-                        || (g.state == Served && !owed)
-                })?;
+            Command::Release(g, rest) => {
+                let identity = self
+                    .at(g, |g| {
+                        g.state == if g.upfront { Served } else { Settling }
+                            || (g.state == Served && rest == Rest::Nothing)
+                    })?
+                    .identity;
+                if !self.counts(identity, rest) {
+                    return Ok("another's".to_owned());
+                }
+                let grant = self.at(g, |_| true)?;
                 grant.state = Released;
                 grant.has_receipt = true;
-                Ok(done(()))
+                grant.evidence = Some(rest);
+                Ok("released".to_owned())
+            }
+            Command::SettledFirst(g, rest) => {
+                let may_be_paid = |g: &Grant| g.upfront && matches!(g.state, Settling | Served);
+                let identity = self.at(g, may_be_paid)?.identity;
+                let is_own = self.counts(identity, rest);
+                if is_own {
+                    let grant = self.at(g, |_| true)?;
+                    grant.has_receipt = true;
+                    grant.evidence = Some(rest);
+                }
+                Ok(is_own.to_string())
             }
             Command::Refuse(g, again) => {
                 let grant = self.at(g, |g| !matches!(g.state, Released | Refused))?;
@@ -137,21 +203,21 @@ impl Model {
                 Ok(done(()))
             }
             Command::Orphans(alive) => {
-                let orphans = self.0.iter_mut().filter(|g| {
+                let orphans = self.grants.iter_mut().filter(|g| {
                     (g.state == Claimed || (g.state == Served && !g.upfront))
                         && Some(g.owner) != alive
                 });
                 Ok(orphans.map(|g| refuse(g, true, now)).count().to_string())
             }
             Command::Forget(before) => {
-                let old = self.0.iter_mut().filter(|g| {
+                let old = self.grants.iter_mut().filter(|g| {
                     matches!(g.state, Released | Refused) && g.stored_at.is_some_and(|t| t < before)
                 });
                 Ok(old.map(|g| g.stored_at = None).count().to_string())
             }
             Command::ForgetRefused(before) => {
                 let old = self
-                    .0
+                    .grants
                     .iter_mut()
                     .filter(|g| g.reclaimable && !g.is_forgotten && g.refused_at < before);
                 Ok(old.map(|g| g.is_forgotten = true).count().to_string())
@@ -159,8 +225,16 @@ impl Model {
         }
     }
 
+    /// Counts a log unless it is another authorization's.
+    fn counts(&mut self, identity: u64, rest: Rest) -> bool {
+        match rest {
+            Rest::Log(index) => *self.logs.entry(index).or_insert(identity) == identity,
+            Rest::Nothing | Rest::Word => true,
+        }
+    }
+
     fn at(&mut self, g: usize, fits: impl Fn(&Grant) -> bool) -> Result<&mut Grant, &'static str> {
-        let grant = self.0.get_mut(g).filter(|g| !g.is_forgotten);
+        let grant = self.grants.get_mut(g).filter(|g| !g.is_forgotten);
         let grant = grant.ok_or("not found")?;
         if fits(grant) {
             Ok(grant)
@@ -225,17 +299,20 @@ impl Real {
                 answer(ledger.served(&self.id(g), stored, None, now).await, done)
             }
             Command::Settling(g) => answer(ledger.settling(&self.id(g), now).await, done),
-            Command::Release(g, owed) => {
-                let transaction = hash(1);
-                let evidence = if owed {
-                    Evidence::Receipt { transaction }
-                } else {
-                    Evidence::Nothing
-                };
+            Command::Release(g, rest) => {
                 let released = ledger
-                    .release(&self.id(g), &evidence, &json!({}), now)
+                    .release(&self.id(g), &rest.evidence(), &json!({}), now)
                     .await;
-                answer(released, |_| done(()))
+                answer(released, |release| match release {
+                    Release::Released(_) => "released".to_owned(),
+                    Release::Anothers => "another's".to_owned(),
+                })
+            }
+            Command::SettledFirst(g, rest) => {
+                let settled = ledger
+                    .settled_first(&self.id(g), &rest.evidence(), &json!({}), now)
+                    .await;
+                answer(settled, |is_own| is_own.to_string())
             }
             Command::Refuse(g, again) => {
                 let refused = ledger
@@ -260,7 +337,7 @@ impl Real {
         }
     }
 
-    async fn assert_like(&self, Model(model): &Model) {
+    async fn assert_like(&self, Model { grants: model, .. }: &Model) {
         for n in 0..3 {
             let mut ours: Vec<_> = (0..model.len())
                 .filter(|g| model[*g].identity == n && !model[*g].is_forgotten)
@@ -280,6 +357,7 @@ impl Real {
             );
             assert_eq!(found.has_answer, expected.stored_at.is_some());
             assert_eq!(found.receipt.is_some(), expected.has_receipt);
+            assert_eq!(found.evidence, expected.evidence.map(Rest::evidence));
             let answer = self.ledger.answer(&found.id).await.unwrap();
             assert_eq!(answer.is_some(), expected.stored_at.is_some());
         }
