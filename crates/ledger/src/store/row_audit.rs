@@ -320,6 +320,8 @@ fn apply_to_grant(kind: &str, data: &Value, told: &mut Told) {
         "served" | "settling" => set(told, "state", kind),
         // What it comes to is told when it has ended.
         "metered" => drop(told.remove("amount")),
+        // One that settled first is told of as soon as it is paid.
+        "receipt" => take(told, data, &[("evidence", "evidence")]),
         "released" => {
             take(told, data, &[("evidence", "evidence")]);
             set(told, "state", "released");
