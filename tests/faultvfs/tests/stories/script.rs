@@ -272,7 +272,8 @@ impl Memory {
                     transaction,
                     log_index: None,
                 };
-                GrantStore::release(ledger, id(n), &evidence, &json!({}), at(24)).await?;
+                let _released =
+                    GrantStore::release(ledger, id(n), &evidence, &json!({}), at(24)).await?;
             }
             Step::Refuse(n) => {
                 ledger
