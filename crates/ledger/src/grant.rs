@@ -115,7 +115,7 @@ impl Evidence {
 #[must_use]
 pub enum Release {
     /// The answer may leave; with the pass that was bought, if one was.
-    Released(Option<PassRecord>),
+    Released(Option<Box<PassRecord>>),
     /// The Transfer that it rests on was counted for another authorization:
     /// nothing was written, and nothing may leave.
     Anothers,

@@ -206,7 +206,7 @@ pub(super) async fn release_surely(
             Ok(release) => return Ok(release),
             // The keeper or another process found the same success first.
             Err(LedgerError::Conflict { .. }) if is_released(gate, record).await => {
-                return Ok(Release::Released(pass_of(gate, record).await));
+                return Ok(Release::Released(pass_of(gate, record).await.map(Box::new)));
             }
             Err(error) if attempt == MAX_RELEASES => return Err(error),
             Err(_) => tokio::time::sleep(Duration::from_millis(200) * attempt).await,
@@ -268,7 +268,7 @@ pub(super) async fn end(
                         amount: purchase.terms.amount,
                     });
                     hooks::settled(gate, purchase, &receipt);
-                    return Ok((receipt, pass));
+                    return Ok((receipt, pass.map(|pass| *pass)));
                 }
                 Ok(Release::Anothers) => Settled::anothers(&record.id, &receipt),
                 Err(_) => return Err(answer::pending(purchase.version, &receipt)),

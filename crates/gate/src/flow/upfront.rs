@@ -180,9 +180,9 @@ async fn deliver(
         }
         Ok(Release::Released(pass)) => {
             if failed {
-                not_used(&gate, pass.as_ref()).await;
+                not_used(&gate, pass.as_deref()).await;
             }
-            with_pass(&gate, response, pass.as_ref())
+            with_pass(&gate, response, pass.as_deref())
         }
         Err(error) => {
             tracing::error!(%error, grant = %record.id, "a paid answer could not be released");
@@ -219,7 +219,7 @@ async fn release(
         // The keeper ended it between the two steps.
         Err(LedgerError::Conflict { .. }) if is_released(gate, record).await => {
             let pass = authorization::pass_of(gate, record).await;
-            Ok(Release::Released(pass))
+            Ok(Release::Released(pass.map(Box::new)))
         }
         other => other,
     }

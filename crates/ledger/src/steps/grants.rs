@@ -338,7 +338,7 @@ pub(crate) async fn release(
         }
         _ => None,
     };
-    Ok(Release::Released(pass))
+    Ok(Release::Released(pass.map(Box::new)))
 }
 
 /// Counts the Transfer that a grant rests on; false if it is another's.

@@ -402,7 +402,7 @@ pub async fn a_pass_comes_with_a_release_too(store: impl PassStore + GrantStore)
     };
     assert_eq!(
         store.pass_of(&claimed.id).await.unwrap(),
-        Some(pass.clone())
+        Some(*pass.clone())
     );
     assert!(pass.is_settled);
     assert_eq!(pass.expires_at, at(END + 2), "from its issue");
