@@ -53,7 +53,7 @@ const RARE: [&str; 22] = [
     "::take_over::",
 ];
 /// Steps of the gate.
-const GATES: [&str; 8] = [
+const GATES: [&str; 9] = [
     "claim",
     "served",
     "settling",
@@ -62,6 +62,7 @@ const GATES: [&str; 8] = [
     "refuse_orphans",
     "forget",
     "remember",
+    "tally",
 ];
 /// Steps of whoever has the signer.
 const SIGNERS: [&str; 5] = ["allocate", "store_raw", "submitted", "settled", "closed"];
