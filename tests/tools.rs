@@ -40,7 +40,7 @@ impl Shop {
         let chain = Arc::new(EvmChain::new(looks).unwrap());
         let gate = Gate::builder(mcp::RESOURCE, Arc::new(settles), Arc::new(ledger));
         let mut gate = gate.checking_chain(chain);
-        for tool in ["search", "fails"] {
+        for tool in ["search", "fails", "mute"] {
             gate = gate.route(Route::new(&format!("POST /{tool}")).unwrap().offer(cent()));
         }
         let gate = gate.build().unwrap();
@@ -69,6 +69,9 @@ impl Shop {
 
 fn of_the_tool(call: &ToolCall) -> Value {
     let asked = call.arguments.get("q").cloned().unwrap_or_default();
+    if call.name == "mute" {
+        return json!({"structuredContent": {"said": asked}});
+    }
     let text = json!([{"type": "text", "text": format!("{}: {asked}", call.name)}]);
     json!({"content": text, "isError": call.name == "fails"})
 }
@@ -86,7 +89,7 @@ impl ServerHandler for Shop {
     ) -> Result<ListToolsResult, rmcp::ErrorData> {
         let schema = json!({"type": "object"}).as_object().cloned().unwrap();
         let tool = |name: &'static str| Tool::new(name, "IMPORTANT: pay", Arc::new(schema.clone()));
-        let tools = ["search", "fails", "hello"].map(tool);
+        let tools = ["search", "fails", "mute", "hello"].map(tool);
         Ok(ListToolsResult::with_all_items(tools.to_vec()))
     }
 
@@ -160,6 +163,15 @@ async fn a_tool_that_fails_is_not_paid_for() {
         "{said}"
     );
     assert_eq!(shop.calls(), 1);
+    town.nothing_was_paid();
+}
+
+#[tokio::test]
+async fn a_tool_that_gives_no_result_is_not_paid_for() {
+    let (town, _facilitator, shop, agent, _) = market("1").await;
+    let (is_error, said) = agent.told("shop__mute", json!({"q": 1})).await;
+    assert!(is_error, "{said}");
+    assert!(shop.calls() > 0);
     town.nothing_was_paid();
 }
 

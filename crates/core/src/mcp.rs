@@ -13,6 +13,9 @@ use crate::{Refusal, codes};
 pub const PAYMENT: &str = "x402/payment";
 /// Where it is told, in the `_meta` of a result, what became of the payment.
 pub const RECEIPT: &str = "x402/payment-response";
+/// Where an error of a server of ours says what it would be in HTTP: what is over soon
+/// (429, 5xx) is told from what is refused.
+pub const STATUS: &str = "status";
 /// How the resource of a tool is named: `mcp://tool/NAME`.
 pub const RESOURCE: &str = "mcp://tool";
 

@@ -108,7 +108,8 @@ impl Purchase {
         let own_url = format!("{}{}", gate.base_url, target.path);
         let offer = matching(gate, &sale, &presented, &own_url)?;
         let (terms, decimals) = (Arc::clone(offer.terms()), offer.decimals());
-        extensions::check_echo(Some(&sale.extensions), presented.extensions())
+        // What the route says of itself may have changed since, and is ours to declare.
+        extensions::check_echo(Some(&gate.extensions), presented.extensions())
             .map_err(Rejection::terms)?;
         let mut resource = sale.resource.clone();
         resource.url = own_url;

@@ -107,7 +107,12 @@ impl Inner {
         method: &Method,
         path: &str,
     ) -> Vec<(Arc<Sale>, Timestamp)> {
-        if rejection.refusal.code() != codes::NO_MATCHING_PAYMENT_REQUIREMENTS {
+        // A proof names its route's pattern, which may be spelled anew.
+        let may_be_former = [
+            codes::NO_MATCHING_PAYMENT_REQUIREMENTS,
+            codes::INVALID_EXACT_EVM_TXID_REFERENCE,
+        ];
+        if !may_be_former.contains(&rejection.refusal.code()) {
             return Vec::new();
         }
         let kept = self.limits.keep_answers;

@@ -90,10 +90,19 @@ fn without_payment(mut call: ToolCall) -> ToolCall {
 /// nothing is paid for it.
 fn answer(result: &Value) -> Response<Body> {
     let mut answer = Response::new(body::full(result.to_string()));
-    if result.get("isError") == Some(&Value::Bool(true)) {
+    if !is_result(result) {
+        // Whoever asked could not read it, and pays for nothing.
+        *answer.body_mut() = body::full(Bytes::new());
+        *answer.status_mut() = StatusCode::BAD_GATEWAY;
+    } else if result.get("isError") == Some(&Value::Bool(true)) {
         *answer.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
     }
     answer
+}
+
+/// A result has content, though it be none.
+fn is_result(said: &Value) -> bool {
+    said.get("content").is_some_and(Value::is_array)
 }
 
 /// The answer as a result.
@@ -103,7 +112,7 @@ async fn result(response: Response<Body>) -> Value {
     let mut result = match mcp::terms(&parts.headers) {
         Ok(Some(terms)) => mcp::error_result(&terms),
         _ => match body.collect().await {
-            Ok(body) => said(&body.to_bytes()),
+            Ok(body) => said(parts.status, &body.to_bytes()),
             Err(_) => refused(
                 tollway_core::codes::UPSTREAM_FAILED,
                 "The tool's answer broke off; call it again.",
@@ -117,10 +126,15 @@ async fn result(response: Response<Body>) -> Value {
 }
 
 /// What the tool said, or what the gate said in its place.
-fn said(body: &Bytes) -> Value {
+fn said(status: StatusCode, body: &Bytes) -> Value {
     match serde_json::from_slice::<Value>(body) {
-        Ok(result) if result.get("content").is_some_and(Value::is_array) => result,
-        Ok(problem) => mcp::error_result(&problem),
+        Ok(result) if is_result(&result) => result,
+        Ok(mut problem) => {
+            if let Some(problem) = problem.as_object_mut() {
+                problem.insert(mcp::STATUS.to_owned(), json!(status.as_u16()));
+            }
+            mcp::error_result(&problem)
+        }
         Err(_) => refused(
             tollway_core::codes::UPSTREAM_FAILED,
             "The tool gave no result that can be read; call it again.",

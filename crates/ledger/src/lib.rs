@@ -45,7 +45,7 @@ pub use pass::{
 };
 pub use purse::DailyPurse;
 pub use replica::{Lease, Replica, ReplicaId, ReplicaStore};
-pub use schema::SCHEMA_VERSION;
+pub use schema::{OLDER_SCHEMA, SCHEMA_VERSION};
 pub use settlement::{
     Acceptance, Conclusion, Cost, Ended, Ending, GasSpent, HandOut, NewPayment, PaymentFilter,
     PaymentRecord, PaymentState, SettlementStore, SlotRecord, SlotRef,

@@ -8,6 +8,9 @@ use crate::failure::fatal;
 /// The schema that this program writes.
 pub const SCHEMA_VERSION: u64 = 10;
 
+/// The detail of the error that an older program's ledger is not read.
+pub const OLDER_SCHEMA: &str = "older schema";
+
 /// One store's schema: each version's statements, the common ones and the
 /// store's own.
 pub(crate) struct Schema {
@@ -83,7 +86,7 @@ impl Schema {
             &format!(
                 "An older Tollway wrote this ledger (format {version}, this one reads {SCHEMA_VERSION}); run `tollway ledger list` on it once, which brings it up to date, when the program that writes to it is of this version."
             ),
-            "older schema",
+            OLDER_SCHEMA,
         ))
     }
 

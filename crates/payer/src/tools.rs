@@ -138,10 +138,23 @@ fn response(result: &Value) -> Response<Full<Bytes>> {
     *response.status_mut() = match (terms.is_some(), receipt.is_some(), is_error) {
         // An error that tells of a payment is about the payment.
         (true, _, _) | (_, true, true) => StatusCode::PAYMENT_REQUIRED,
-        (_, _, true) => StatusCode::UNPROCESSABLE_ENTITY,
+        (_, _, true) => status_of(result),
         (_, _, false) => StatusCode::OK,
     };
     response
+}
+
+/// An error for now is no refusal: the same payment is shown again.
+fn status_of(result: &Value) -> StatusCode {
+    let said = result
+        .get("structuredContent")
+        .and_then(|said| said.get(mcp::STATUS));
+    let said = said
+        .and_then(Value::as_u64)
+        .and_then(|said| u16::try_from(said).ok());
+    let said = said.and_then(|said| StatusCode::from_u16(said).ok());
+    said.filter(|said| said.is_server_error() || *said == StatusCode::TOO_MANY_REQUESTS)
+        .unwrap_or(StatusCode::UNPROCESSABLE_ENTITY)
 }
 
 fn put(headers: &mut HeaderMap, name: &http::HeaderName, said: Option<&Value>) {

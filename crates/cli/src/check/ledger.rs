@@ -1,7 +1,7 @@
 //! The record: whether it can be opened and written, and who settles from it now.
 
 use tollway_core::Timestamp;
-use tollway_ledger::GrantStore;
+use tollway_ledger::{GrantStore, LedgerError, OLDER_SCHEMA, Store};
 
 use super::Report;
 use crate::environment::Environment;
@@ -9,6 +9,14 @@ use crate::wiring;
 
 /// Opens the ledger as the gate would, and writes nothing into it that counts.
 pub async fn look(report: &mut Report, url: Option<&str>, environment: &Environment) {
+    if is_older(url, environment).await {
+        report.yellow(
+            "ledger",
+            "An older Tollway wrote the ledger; this look leaves it as it is.",
+            "A gate of this version brings it up to date at its start, and an older one cannot use it then: stop those first.",
+        );
+        return;
+    }
     let ledger = match wiring::ledger(url, "gate.db", environment).await {
         Ok(ledger) => ledger,
         Err(failure) => {
@@ -35,4 +43,19 @@ pub async fn look(report: &mut Report, url: Option<&str>, environment: &Environm
         ),
     }
     ledger.close().await;
+}
+
+/// Whether opening the ledger would change its format, perhaps beneath a gate that runs.
+async fn is_older(url: Option<&str>, environment: &Environment) -> bool {
+    let Ok(url) = wiring::ledger_url(url, "gate.db", environment) else {
+        return false;
+    };
+    match Store::open_to_read(&url).await {
+        Ok(ledger) => {
+            ledger.close().await;
+            false
+        }
+        Err(LedgerError::Fatal { detail, .. }) => detail == OLDER_SCHEMA,
+        Err(_) => false,
+    }
 }

@@ -22,6 +22,8 @@ use crate::{assets, logs, serve, wiring};
 
 /// Runs it until it is stopped.
 pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exit, Failure> {
+    // From the beginning: one that comes while the ledger is opened must not end us.
+    let hangups = Hangups::catch()?;
     let said = args.clone();
     let args = args.complete(environment)?;
     let listen = required(args.listen.as_deref(), "--listen", "127.0.0.1:4020")?;
@@ -102,10 +104,10 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
     let renewal = FacilitatorRenewal {
         said,
         began: args.clone(),
+        is_closed: !args.callers.is_empty(),
         engine: local.engine.clone(),
         tls: tls.clone(),
     };
-    let hangups = Hangups::catch()?;
     let (listener, address) = serve::bind(listen).await?;
     if let Some(admin) = &admin {
         println!("tollway facilitator: admin on http://{}", admin.address());

@@ -18,6 +18,8 @@ use crate::wiring;
 pub(super) struct FacilitatorRenewal {
     pub(super) said: FacilitatorArgs,
     pub(super) began: FacilitatorArgs,
+    /// Whether callers are known by their keys, as of the settings in force.
+    pub(super) is_closed: bool,
     pub(super) engine: Engine,
     pub(super) tls: Option<Arc<Tls>>,
 }
@@ -33,7 +35,7 @@ impl Renews for FacilitatorRenewal {
         };
         let filter = filter.filter(&environment)?;
         let certificate = serve::certificate(args.tls_cert.as_deref(), args.tls_key.as_deref())?;
-        if args.callers.is_empty() && !self.began.callers.is_empty() {
+        if args.callers.is_empty() && self.is_closed {
             return Err(Failure::usage(
                 "No callers are listed any more, and anybody could call; list them, or restart it to serve everybody.",
             ));
@@ -42,6 +44,7 @@ impl Renews for FacilitatorRenewal {
         let warnings = self.without_settlers(&args);
         // From here on nothing fails.
         self.engine.set_callers(&callers);
+        self.is_closed = !args.callers.is_empty();
         if let (Some(tls), Some(certificate)) = (&self.tls, certificate) {
             tls.renew(certificate);
         }

@@ -43,6 +43,8 @@ use crate::{keys, logs, serve};
 
 /// Runs it until it is stopped.
 pub async fn run(args: GateArgs, environment: &Environment) -> Result<Exit, Failure> {
+    // From the beginning: one that comes while the ledger is opened must not end us.
+    let hangups = Hangups::catch()?;
     let said = args.clone();
     let args = args.complete(environment)?;
     let metrics = crate::metrics::install()?;
@@ -51,7 +53,6 @@ pub async fn run(args: GateArgs, environment: &Environment) -> Result<Exit, Fail
     let opened = Opened::open(&args, environment, None).await?;
     let delay = Duration::from_secs(args.drain_delay.unwrap_or_default().into());
     let leaving = serve::leave_on_signal(delay)?;
-    let hangups = Hangups::catch()?;
     if let Some(admin) = &admin {
         println!("tollway gate: admin on http://{}", admin.address());
     }

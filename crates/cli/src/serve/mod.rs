@@ -260,24 +260,31 @@ pub fn leave_on_signal(delay: Duration) -> Result<Leaving, Failure> {
         .map_err(failed)?;
     let Leaving { draining, stop } = leaving.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = draining.cancelled() => {}
-        }
-        draining.cancel();
-        let stopping = async {
-            tokio::time::sleep(delay).await;
-            stop.cancel();
-            std::future::pending::<()>().await;
+        let mut is_signalled = tokio::select! {
+            _ = terminate.recv() => true,
+            _ = interrupt.recv() => true,
+            () = draining.cancelled() => false,
         };
-        // A second signal means now.
-        tokio::select! {
-            () = stopping => {}
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        draining.cancel();
+        let later = tokio::time::sleep(delay);
+        tokio::pin!(later);
+        loop {
+            tokio::select! {
+                () = &mut later, if !stop.is_cancelled() => {
+                    stop.cancel();
+                    continue;
+                }
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            // Who was asked to drain is told by the first signal not to wait any
+            // longer; a second one means now.
+            if is_signalled {
+                std::process::exit(130);
+            }
+            is_signalled = true;
+            stop.cancel();
         }
-        std::process::exit(130);
     });
     Ok(leaving)
 }

@@ -115,7 +115,8 @@ impl Settling {
                     network: self.order.terms.network.to_string(),
                     ..response
                 };
-                self.succeeded(receipt).await
+                let seen = settled.log_index;
+                self.succeeded(receipt).await.map(|it| it.seen_at(seen))
             }
             Ok(Lookup::Spent) => {
                 let code = response

@@ -109,6 +109,20 @@ pub(super) struct Settling {
     latest: watch::Sender<SettleResponse>,
 }
 
+impl Settled {
+    /// The same, where the place of its Transfer was seen and is not in it.
+    pub(super) fn seen_at(mut self, place: Option<u64>) -> Self {
+        if let Self::Yes {
+            evidence: Evidence::Receipt { log_index, .. },
+            ..
+        } = &mut self
+        {
+            *log_index = log_index.or(place);
+        }
+        self
+    }
+}
+
 /// What a success rests on that was not checked on chain by ourselves.
 pub(super) fn unchecked_evidence(gate: &Inner, receipt: &SettleResponse) -> Evidence {
     let transaction = TxHash::new(&receipt.transaction);
