@@ -173,16 +173,14 @@ async fn a_route_declares_its_use_and_the_facilitator_hears_it_from_the_seller()
         let heard = asked.last().unwrap().payload.extensions.clone().unwrap();
         assert_eq!(heard["bazaar"], declared, "{echo}");
     }
-    // One that was changed on the way is refused.
+    // Nor if it was changed on the way, or the seller changed it since.
     let mut changed = world.payment("/paid/weather").await;
     let all = changed.payload.extensions.as_mut().unwrap();
     all["bazaar"]["info"]["output"]["example"]["celsius"] = json!(99);
-    let refused = world.send(changed.get("/paid/weather")).await;
-    assert_eq!(refused.status, StatusCode::PAYMENT_REQUIRED);
-    assert_eq!(
-        terms_of(&refused).error.as_deref(),
-        Some("extension_echo_mismatch")
-    );
+    assert!(world.send(changed.get("/paid/weather")).await.has_secret());
+    let asked = world.facilitator.asked.lock().unwrap();
+    let heard = asked.last().unwrap().payload.extensions.clone().unwrap();
+    assert_eq!(heard["bazaar"], declared);
 }
 
 #[tokio::test]
