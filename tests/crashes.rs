@@ -3,10 +3,17 @@
 use std::time::Duration;
 
 use tollway_devnet::Mining;
+use tollway_sweep::own_place;
 
 use crate::harness::town::{BUYER, PRICE, Town, TownOptions, set};
 use crate::harness::upstream::GOODS;
 use crate::harness::{Buyer, Program, raw, seconds, until};
+
+/// A server's arguments, where nobody takes its port while it is dead.
+fn coming_back(mut args: Vec<String>) -> Vec<String> {
+    set(&mut args, "--listen", &own_place());
+    args
+}
 
 /// Starts a server again where it was before.
 async fn again(town: &Town, args: &[String], url: &str) -> Program {
@@ -35,7 +42,7 @@ async fn a_gate_that_dies_while_settling_first_delivers_after_its_restart() {
 
 async fn dying_gate(settle: &str) {
     let town = Town::with_manual_blocks().await;
-    let mut args = town.gate_args("local", &town.rpc());
+    let mut args = coming_back(town.gate_args("local", &town.rpc()));
     args.extend(["--settle".to_owned(), settle.to_owned()]);
     let (gate, url) = Program::serve(town.command(&args)).await;
     let buyer = Buyer::new(&BUYER);
@@ -101,7 +108,7 @@ async fn persistent(
 #[tokio::test]
 async fn a_settlement_in_flight_ends_after_a_restart_without_its_buyer() {
     let town = Town::with_manual_blocks().await;
-    let args = town.gate_args("local", &town.rpc());
+    let args = coming_back(town.gate_args("local", &town.rpc()));
     let (gate, url) = Program::serve(town.command(&args)).await;
     let paying = Program::spawn(town.command(&town.pay_args(&format!("{url}/paid/weather"), &[])));
     in_flight(&town).await;
@@ -126,7 +133,7 @@ async fn a_settlement_in_flight_ends_after_a_restart_without_its_buyer() {
 #[tokio::test]
 async fn a_buyer_waits_out_a_gate_that_dies_and_comes_back() {
     let town = Town::with_manual_blocks().await;
-    let args = town.gate_args("local", &town.rpc());
+    let args = coming_back(town.gate_args("local", &town.rpc()));
     let (gate, url) = Program::serve(town.command(&args)).await;
     let paying = Program::spawn(town.command(&town.pay_args(&format!("{url}/paid/weather"), &[])));
     in_flight(&town).await;
@@ -166,7 +173,7 @@ async fn a_payer_that_dies_after_signing_pays_no_second_time() {
 #[tokio::test]
 async fn a_facilitator_that_dies_while_settling_settles_once_after_its_restart() {
     let town = Town::with_manual_blocks().await;
-    let args = town.facilitator_args(&town.rpc());
+    let args = coming_back(town.facilitator_args(&town.rpc()));
     let (facilitator, facilitator_url) = Program::serve(town.command(&args)).await;
     let (_gate, url) = town.trusting_gate(&facilitator_url, &[]).await;
     let paying = Program::spawn(town.command(&town.pay_args(&format!("{url}/paid/weather"), &[])));
@@ -185,7 +192,7 @@ async fn a_facilitator_that_dies_while_settling_settles_once_after_its_restart()
 #[tokio::test]
 async fn a_transaction_that_the_node_forgot_is_sent_again() {
     let town = Town::with_manual_blocks().await;
-    let args = town.gate_args("local", &town.rpc());
+    let args = coming_back(town.gate_args("local", &town.rpc()));
     let (gate, url) = Program::serve(town.command(&args)).await;
     let goods = format!("{url}/paid/weather");
     let paying = Program::spawn(town.command(&town.pay_args(&goods, &[])));
@@ -216,7 +223,7 @@ async fn a_gate_killed_at_any_moment_neither_loses_nor_doubles_a_payment() {
         ..TownOptions::default()
     })
     .await;
-    let args = town.gate_args("local", &town.rpc());
+    let args = coming_back(town.gate_args("local", &town.rpc()));
     let (mut gate, url) = Program::serve(town.command(&args)).await;
     let buyer = Buyer::new(&BUYER);
     let goods = format!("{url}/paid/weather");
@@ -265,7 +272,7 @@ async fn a_facilitator_killed_at_any_moment_neither_loses_nor_doubles_a_payment(
         ..TownOptions::default()
     })
     .await;
-    let args = town.facilitator_args(&town.rpc());
+    let args = coming_back(town.facilitator_args(&town.rpc()));
     let (mut facilitator, facilitator_url) = Program::serve(town.command(&args)).await;
     let (_gate, url) = town.trusting_gate(&facilitator_url, &[]).await;
     let buyer = Buyer::new(&BUYER);

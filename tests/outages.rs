@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::process::Command;
 use tollway_devnet::{Devnet, Mining, Preset};
+use tollway_sweep::own_place;
 
 use crate::harness::chaos::{Act, Chaos};
 use crate::harness::program::{Program, dressed, run};
@@ -363,7 +364,8 @@ fn cramped(town: &Town, args: &[String], blocks: u32) -> Command {
 #[tokio::test]
 async fn a_ledger_that_is_full_stops_payments_and_loses_none() {
     let town = Town::new().await;
-    let args = town.gate_args("local", &town.rpc());
+    let mut args = town.gate_args("local", &town.rpc());
+    set(&mut args, "--listen", &own_place());
     let buyer = Buyer::new(&BUYER);
     let mut payments = Vec::new();
     let mut served = 0;
@@ -406,7 +408,6 @@ async fn a_ledger_that_is_full_stops_payments_and_loses_none() {
         address = raw::address(&url).to_string();
     }
     // With room again, everybody gets what they paid for, and pays once.
-    let mut args = args;
     set(&mut args, "--listen", &address);
     let (_process, url) = Program::serve(town.command(&args)).await;
     assert_eq!(health(&url).await.status, 200);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tollway_devnet::Mining;
 use tollway_evm::typed_data::{Authorization, Domain};
 use tollway_evm::{EvmSigner, sign_authorization};
+use tollway_sweep::own_place;
 
 use crate::harness::town::{BUYER, NETWORK, PRICE, Town, set};
 use crate::harness::upstream::GOODS;
@@ -18,7 +19,7 @@ const HOURLY: &str = "GET /paid/*=$0.01; pass=1h";
 
 /// A gate that sells an hour, and dies at a place if one is named.
 async fn shop(town: &Town, route: &str, dies_at: Option<&str>) -> (Program, String) {
-    shop_at(town, "127.0.0.1:0", route, dies_at).await
+    shop_at(town, &own_place(), route, dies_at).await
 }
 
 async fn shop_at(

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tollway_devnet::Mining;
+use tollway_sweep::own_place;
 
 use crate::harness::town::{BUYER, Town, set};
 use crate::harness::{Buyer, Program, raw, seconds, until};
@@ -69,7 +70,7 @@ async fn ends(town: &Town, wanted: &str) -> Duration {
 async fn what_was_accepted_and_not_signed_goes_on_at_once_after_a_restart() {
     let town = Town::with_manual_blocks().await;
     let (dying, url) =
-        facilitator(&town, "127.0.0.1:0", Some("saga::accepted::after_write=1")).await;
+        facilitator(&town, &own_place(), Some("saga::accepted::after_write=1")).await;
     settle_and_go(&town, &url, 300).await;
     dying.end().await;
     assert_eq!(state(&town).await, "accepted");
@@ -84,7 +85,7 @@ async fn what_was_accepted_and_not_signed_goes_on_at_once_after_a_restart() {
 #[tokio::test]
 async fn what_was_signed_ends_within_a_minute_of_its_receipt() {
     let town = Town::with_manual_blocks().await;
-    let (alive, url) = facilitator(&town, "127.0.0.1:0", None).await;
+    let (alive, url) = facilitator(&town, &own_place(), None).await;
     settle_and_go(&town, &url, 300).await;
     until(seconds(20), "it is in the pool", async || {
         town.chain.waiting() > 0
@@ -100,7 +101,7 @@ async fn what_was_signed_ends_within_a_minute_of_its_receipt() {
 #[tokio::test]
 async fn what_can_no_longer_land_ends_within_a_minute_of_the_proof() {
     let town = Town::with_manual_blocks().await;
-    let (alive, url) = facilitator(&town, "127.0.0.1:0", None).await;
+    let (alive, url) = facilitator(&town, &own_place(), None).await;
     settle_and_go(&town, &url, 12).await;
     until(seconds(20), "it is in the pool", async || {
         town.chain.waiting() > 0

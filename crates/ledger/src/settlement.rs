@@ -209,9 +209,6 @@ pub trait SettlementStore: ReplicaStore {
         signer: &Address,
     ) -> Result<Option<Lease>, LedgerError>;
 
-    /// Lets go of a signer, and of what is submitted under it.
-    async fn release_signer(&self, lease: &Lease) -> Result<(), LedgerError>;
-
     /// Takes over open payments of replicas that are dead, or that gave them
     /// up, oldest first and at most `limit` (at most 1000): what is not
     /// submitted, and what is submitted under a signer that the adopting
@@ -278,15 +275,6 @@ pub trait SettlementStore: ReplicaStore {
         now: Timestamp,
     ) -> Result<(), LedgerError>;
 
-    /// Notes what a node said, for the story (an attempt to send, an answer).
-    async fn note(
-        &self,
-        id: &PaymentId,
-        kind: &'static str,
-        data: serde_json::Value,
-        now: Timestamp,
-    ) -> Result<(), LedgerError>;
-
     /// The open attempt cannot land any more: `submitted → accepted`, with the
     /// proof in the story. The slot is closed by [`SettlementStore::close_slot`].
     async fn reopen(
@@ -311,7 +299,16 @@ pub trait SettlementStore: ReplicaStore {
         id: &PaymentId,
         conclusion: Conclusion,
         now: Timestamp,
-    ) -> Result<PaymentRecord, LedgerError>;
+    ) -> Result<PaymentRecord, LedgerError> {
+        let ending = Ending {
+            id: id.clone(),
+            conclusion,
+            hand_out: None,
+        };
+        let ended = self.conclude_all(vec![ending], now).await?.pop();
+        let (payment, _) = ended.ok_or_else(|| LedgerError::NotFound(id.to_string()))??;
+        Ok(payment)
+    }
 
     /// Ends many payments in one step, in order. Each ends or does not for
     /// itself; an error of the step is of none in particular.

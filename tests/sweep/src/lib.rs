@@ -15,6 +15,7 @@ mod buyer;
 mod holder;
 mod life;
 mod load;
+mod place;
 pub mod places;
 pub mod plan;
 mod round;
@@ -24,6 +25,7 @@ mod weather;
 mod world;
 
 pub use bot::Stranger;
+pub use place::own_place;
 pub use plan::{Death, Plan, Scene, Setup};
 pub use round::{Round, play};
 pub use world::Tools;

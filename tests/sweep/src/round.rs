@@ -15,6 +15,7 @@ use crate::bot::{Stranger, Trick};
 use crate::buyer::{PAYEE, Payment};
 use crate::life::{ELSEWHERE, Life, SHORT_SECONDS};
 use crate::load::{Shop, terms};
+use crate::place::own_place;
 use crate::plan::{Chance, Plan, Scene, Setup};
 use crate::server::{Server, Started};
 use crate::verdict::{end, judge};
@@ -157,7 +158,7 @@ async fn open_shop<'a>(
     plan: &'a Plan,
     world: &'a World,
 ) -> Result<(Shop, Shop, Life<'a>), Failure> {
-    let mut listen = "127.0.0.1:0".to_owned();
+    let mut listen = own_place();
     let mut wanted = None;
     if plan.setup != Setup::Takeover {
         let args = world.args(plan.setup, &listen);

@@ -2,17 +2,14 @@
 
 use tollway_sweep::{Scene, Setup};
 
-/// Steps that no server here takes: what only the ledger offers, what is metered,
-/// whose own stories end gates, and what a helping account spends, which none has.
-const ELSEWHERE: [&str; 10] = [
+/// Steps that no server here takes: what is metered, whose own stories end gates,
+/// what a helping account spends, which none has, and what an operator revokes.
+const ELSEWHERE: [&str; 7] = [
     "grant::metered::",
     "grant::promised::",
-    "saga::conclude::",
     "saga::help::",
     "saga::meter::",
     "saga::metered::",
-    "saga::note::",
-    "saga::release_signer::",
     "saga::revoke::",
     "saga::unhelp::",
 ];
@@ -146,7 +143,7 @@ mod tests {
         let heir = settings("saga::submitted::before_send", 2);
         assert_eq!(heir, (Setup::Takeover, Scene::Robbed));
         assert!(is_rare("saga::join::after_write"));
-        assert!(!is_served("saga::note::before_write"));
+        assert!(!is_served("saga::revoke::before_write"));
         let sold = settings("grant::issued::before_write", 1);
         assert_eq!(sold, (Setup::Passes, Scene::Replaced));
         let left = settings("saga::take_over::after_write", 0);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tollway_core::{Address, Amount, Identity, Network, PaymentId, Proof, Raw, Timestamp};
 use tollway_ledger::{
-    Acceptance, Conclusion, Cost, Ended, Ending, GasSpent, HandOut, Lease, LedgerError, NewPayment,
+    Acceptance, Cost, Ended, Ending, GasSpent, HandOut, Lease, LedgerError, NewPayment,
     PaymentFilter, PaymentRecord, Replica, ReplicaId, ReplicaStore, SettlementStore, SlotRecord,
     SlotRef,
 };
@@ -131,10 +131,6 @@ impl SettlementStore for MemoryStore {
         Ok(self.write()?.lease(replica, signer))
     }
 
-    async fn release_signer(&self, _lease: &Lease) -> Result<(), LedgerError> {
-        Ok(())
-    }
-
     async fn adopt(
         &self,
         replica: &ReplicaId,
@@ -199,16 +195,6 @@ impl SettlementStore for MemoryStore {
         Ok(ids.iter().filter_map(|id| model.payment(id)).collect())
     }
 
-    async fn note(
-        &self,
-        _id: &PaymentId,
-        _kind: &'static str,
-        _data: serde_json::Value,
-        _now: Timestamp,
-    ) -> Result<(), LedgerError> {
-        self.write().map(|_| ())
-    }
-
     async fn reopen(
         &self,
         id: &PaymentId,
@@ -225,15 +211,6 @@ impl SettlementStore for MemoryStore {
         _now: Timestamp,
     ) -> Result<(), LedgerError> {
         self.change(|m| m.close(slot, costs)).await
-    }
-
-    async fn conclude(
-        &self,
-        id: &PaymentId,
-        conclusion: Conclusion,
-        now: Timestamp,
-    ) -> Result<PaymentRecord, LedgerError> {
-        self.change(|m| m.conclude(id, conclusion, now)).await
     }
 
     async fn conclude_all(

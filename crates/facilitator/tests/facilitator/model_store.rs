@@ -309,7 +309,7 @@ impl ModelStore {
         Ok(())
     }
 
-    pub fn conclude(
+    fn conclude(
         &mut self,
         id: &PaymentId,
         conclusion: Conclusion,

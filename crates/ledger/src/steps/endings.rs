@@ -70,18 +70,6 @@ async fn load(step: &mut Step, id: &PaymentId) -> Result<(Row, PaymentRecord), L
     }
 }
 
-pub(crate) async fn conclude(
-    step: &mut Step,
-    id: &PaymentId,
-    conclusion: Conclusion,
-    acting: Option<&ReplicaId>,
-    now: Timestamp,
-) -> Result<PaymentRecord, LedgerError> {
-    let (_, mut payment) = load(step, id).await?;
-    end(step, &mut payment, conclusion, None, acting, now).await?;
-    Ok(payment)
-}
-
 /// Each for itself: whatever refuses an ending refuses it before it writes.
 pub(crate) async fn conclude_all(
     step: &mut Step,

@@ -294,20 +294,6 @@ fn insertion(accepted: &PaymentRecord) -> Result<Statement, LedgerError> {
     .bind(millis(accepted.accepted_at)))
 }
 
-pub(crate) async fn note(
-    step: &mut Step,
-    id: &PaymentId,
-    kind: &'static str,
-    data: &serde_json::Value,
-    now: Timestamp,
-) -> Result<(), LedgerError> {
-    let known = sql("SELECT seq FROM payments WHERE id = $1").bind(id.to_string());
-    if step.find(known).await?.is_none() {
-        return Err(LedgerError::NotFound(id.to_string()));
-    }
-    step.tell(id.as_str(), kind, data.clone(), now).await
-}
-
 pub(crate) async fn reopen(
     step: &mut Step,
     id: &PaymentId,

@@ -155,7 +155,7 @@ fn under(frees: &'static str, lease: &Lease) -> Statement {
         .bind(lease.replica.to_string())
 }
 
-pub(crate) async fn release(step: &mut Step, lease: &Lease) -> Result<(), LedgerError> {
+async fn release(step: &mut Step, lease: &Lease) -> Result<(), LedgerError> {
     let now = step.store_now().await?;
     let update = sql(
         "UPDATE leases SET replica = NULL WHERE network = $1 AND signer = $2 AND replica = $3

@@ -9,7 +9,7 @@ use super::{Step, Store, step_name};
 use crate::sql::by_seq;
 use crate::steps::{endings, gas, payments, replicas, slots};
 use crate::{
-    Acceptance, Conclusion, Cost, Ended, Ending, GasSpent, HandOut, Lease, LedgerError, NewPayment,
+    Acceptance, Cost, Ended, Ending, GasSpent, HandOut, Lease, LedgerError, NewPayment,
     PaymentFilter, PaymentRecord, ReplicaId, SettlementStore, SlotRecord, SlotRef,
 };
 
@@ -32,15 +32,6 @@ impl SettlementStore for Store {
         self.write(step_name!("lease_signer"), async move |step: &mut Step| {
             replicas::lease(step, &replica, &network, &signer).await
         })
-        .await
-    }
-
-    async fn release_signer(&self, lease: &Lease) -> Result<(), LedgerError> {
-        let lease = lease.clone();
-        self.write(
-            step_name!("release_signer"),
-            async move |step: &mut Step| replicas::release(step, &lease).await,
-        )
         .await
     }
 
@@ -136,20 +127,6 @@ impl SettlementStore for Store {
         .await
     }
 
-    async fn note(
-        &self,
-        id: &PaymentId,
-        kind: &'static str,
-        data: serde_json::Value,
-        now: Timestamp,
-    ) -> Result<(), LedgerError> {
-        let id = id.clone();
-        self.write(step_name!("note"), async move |step: &mut Step| {
-            payments::note(step, &id, kind, &data, now).await
-        })
-        .await
-    }
-
     async fn reopen(
         &self,
         id: &PaymentId,
@@ -172,19 +149,6 @@ impl SettlementStore for Store {
         let (slot, costs) = (slot.clone(), costs.to_vec());
         self.write(step_name!("close_slot"), async move |step: &mut Step| {
             slots::close(step, &slot, &costs, now).await
-        })
-        .await
-    }
-
-    async fn conclude(
-        &self,
-        id: &PaymentId,
-        conclusion: Conclusion,
-        now: Timestamp,
-    ) -> Result<PaymentRecord, LedgerError> {
-        let (id, acting) = (id.clone(), self.acting.clone());
-        self.write(step_name!("conclude"), async move |step: &mut Step| {
-            endings::conclude(step, &id, conclusion.clone(), acting.as_ref(), now).await
         })
         .await
     }

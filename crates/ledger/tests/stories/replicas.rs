@@ -110,7 +110,7 @@ pub async fn a_lost_lease_stores_nothing(store: impl SettlementStore) {
     let acting = store.acting_as(&first);
     let one = accepted_by(&*acting, 1).await;
     let slot = submitted(&*acting, &nine, &one, 1).await;
-    store.release_signer(&nine).await.unwrap();
+    store.leave(&first).await.unwrap();
     assert_lost(acting.allocate_slot(&nine, 0, at(2)).await);
     let second = joined(&store).await;
     let newer = lease(&store, &second, 9).await.unwrap();
@@ -118,7 +118,7 @@ pub async fn a_lost_lease_stores_nothing(store: impl SettlementStore) {
     assert_lost(acting.store_raw(&slot, &raw(2), &ids, &nine, at(3)).await);
     assert_lost(acting.allocate_slot(&nine, 0, at(3)).await);
     // Letting go of what one has no more changes nothing.
-    store.release_signer(&nine).await.unwrap();
+    store.leave(&first).await.unwrap();
     assert_eq!(lease(&store, &second, 9).await, Some(newer.clone()));
     // Nor does the new holder touch what it did not adopt, or another signer's slot.
     let acting = store.acting_as(&second);

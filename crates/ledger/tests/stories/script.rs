@@ -54,10 +54,6 @@ async fn settlements(
         .await?;
     after().await;
     ledger
-        .note(&one, "sent", json!({ "attempt": 1 }), at(4))
-        .await?;
-    after().await;
-    ledger
         .store_raw(&slot(0), &raw(2), &ids, &lease, at(5))
         .await?;
     after().await;
@@ -95,8 +91,6 @@ async fn settlements(
     ledger.conclude_all(vec![ending], at(12)).await?;
     after().await;
     ledger.mark_final(&[two], at(13)).await?;
-    after().await;
-    ledger.release_signer(&lease).await?;
     after().await;
     ledger.leave(&me).await?;
     after().await;

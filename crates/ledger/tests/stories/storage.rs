@@ -6,8 +6,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::task::JoinSet;
 use tollway_ledger::{
-    Acceptance, Claim, GrantStore, Ledger, LedgerError, SCHEMA_VERSION, SettlementStore,
-    SqliteLedger, StoryStore,
+    Acceptance, Claim, Conclusion, GrantStore, Ledger, LedgerError, SCHEMA_VERSION,
+    SettlementStore, SqliteLedger, StoryStore,
 };
 
 use crate::settlements::accepted;
@@ -293,8 +293,12 @@ async fn no_event_holds_a_signature() {
     let (_folder, path) = place();
     let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
     let id = accepted(&ledger, 1).await.id;
-    let said = serde_json::json!({ "answer": SIGNATURE });
-    ledger.note(&id, "said", said, at(2)).await.unwrap();
+    let said = Conclusion::Refused {
+        code: "refused".to_owned(),
+        message: format!("A node answered {SIGNATURE}."),
+    };
+    ledger.conclude(&id, said, at(2)).await.unwrap();
+    assert_eq!(ledger.story(id.as_str()).await.unwrap().len(), 2);
     let conn = raw_connection(&path);
     let leaks = "SELECT COUNT(*) FROM events WHERE data LIKE '%a1b2c3d4e5f6%'";
     let leaks = conn.query_row(leaks, [], |row| row.get::<_, i64>(0));
