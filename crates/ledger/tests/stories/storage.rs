@@ -11,7 +11,7 @@ use tollway_ledger::{
 };
 
 use crate::settlements::accepted;
-use tollway_test_records::{SIGNATURE, address, at, grant, leased, network, payment, raw};
+use tollway_test_records::{SIGNATURE, address, at, grant, leased, network, payment, raw, settled};
 
 fn url(path: &Path) -> String {
     format!("sqlite:{}", path.display())
@@ -293,12 +293,9 @@ async fn no_event_holds_a_signature() {
     let (_folder, path) = place();
     let ledger = SqliteLedger::open(&url(&path)).await.unwrap();
     let id = accepted(&ledger, 1).await.id;
-    let said = Conclusion::Refused {
-        code: "refused".to_owned(),
-        message: format!("A node answered {SIGNATURE}."),
-    };
-    ledger.conclude(&id, said, at(2)).await.unwrap();
-    assert_eq!(ledger.story(id.as_str()).await.unwrap().len(), 2);
+    let done = Conclusion::Settled(settled(1));
+    ledger.conclude(&id, done, at(2)).await.unwrap();
+    ledger.take_back(&id, SIGNATURE, at(3)).await.unwrap();
     let conn = raw_connection(&path);
     let leaks = "SELECT COUNT(*) FROM events WHERE data LIKE '%a1b2c3d4e5f6%'";
     let leaks = conn.query_row(leaks, [], |row| row.get::<_, i64>(0));
