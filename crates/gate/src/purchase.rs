@@ -1,5 +1,7 @@
 //! A paying request, read and bound: who pays what for which request.
 
+mod known;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +26,9 @@ use crate::{Offer, challenge};
 
 /// x402's phrase for a payment that fits no offer.
 const NO_MATCH: &str = "No matching payment requirements";
+
+/// What a payment is told that comes after its terms.
+const CHANGED: &str = "The terms have changed since this payment was signed, and it was not taken; choose one of the ways to pay that are offered now.";
 
 /// Where a paying request goes, in canonical form.
 #[derive(Clone, Debug)]
@@ -56,6 +61,9 @@ pub(crate) struct Purchase {
     pub sale: Arc<Sale>,
     /// Where it is of terms that are not told any more.
     pub former: Option<ByFormer>,
+    /// Whether it fits nothing that is sold, now or before: what the ledger holds of
+    /// it is told, and it buys nothing.
+    pub is_only_known: bool,
     /// The offer's, but at the token door.
     pub flow: PaymentFlow,
     /// Whether it was posted at the token door.
@@ -111,16 +119,25 @@ impl Purchase {
         // What the route says of itself may have changed since, and is ours to declare.
         extensions::check_echo(Some(&gate.extensions), presented.extensions())
             .map_err(Rejection::terms)?;
-        let mut resource = sale.resource.clone();
-        resource.url = own_url;
-        let mut payload = presented.into_payload(&terms.wire, resource.clone());
-        if terms.wire.proof_profile().is_some() {
-            // What its payer signed is compared with what is sold, not with what it says.
-            payload.resource = Some(resource);
-        }
-        declare(&sale, &mut payload);
-        let payload = Arc::new(payload);
+        let payload = payload_for(&sale, presented, &terms, own_url);
         let identifier = identifier(gate, version, &payload)?;
+        let purchase = Self::of(gate, sale, (version, payload), terms, target)?;
+        Ok(Self {
+            decimals,
+            identifier,
+            ..purchase
+        })
+    }
+
+    /// A payment by terms, as the chain reads it; its name and its asset's decimals
+    /// are still to be said.
+    fn of(
+        gate: &Inner,
+        sale: Arc<Sale>,
+        (version, payload): (Version, Arc<PaymentPayload>),
+        terms: Arc<Terms>,
+        target: Target,
+    ) -> Result<Self, Rejection> {
         let chain = gate
             .chains
             .get(&terms.network)
@@ -143,15 +160,16 @@ impl Purchase {
             payload_digest: payload_digest(&payload),
             body_digest: String::new(),
             payload,
-            decimals,
+            decimals: 0,
             intent,
             chain,
-            identifier,
+            identifier: None,
             flow: terms.flow,
             is_door: false,
             terms,
             sale,
             former: None,
+            is_only_known: false,
             target,
             url,
         })
@@ -161,19 +179,18 @@ impl Purchase {
     pub(crate) fn read_by_any(
         gate: &Inner,
         sale: &Arc<Sale>,
-        presented: Presented,
-        target: Target,
+        presented: &Presented,
+        target: &Target,
     ) -> Result<Self, Rejection> {
-        let by =
-            |sale, presented: &Presented| Self::read(gate, sale, presented.clone(), target.clone());
-        let rejection = match by(Arc::clone(sale), &presented) {
+        let by = |sale| Self::read(gate, sale, presented.clone(), target.clone());
+        let rejection = match by(Arc::clone(sale)) {
             Ok(purchase) => return Ok(purchase),
             Err(rejection) if gate.former.is_empty() => return Err(rejection),
             Err(rejection) => rejection,
         };
         let before = gate.sold_before(&rejection, &target.method, &target.path);
         let read = before.into_iter().find_map(|(former, until)| {
-            let mut purchase = by(former, &presented).ok()?;
+            let mut purchase = by(former).ok()?;
             let now = Arc::clone(sale);
             purchase.former = Some(ByFormer { until, now });
             Some(purchase)
@@ -191,14 +208,20 @@ impl Purchase {
     /// The answer to terms that are not told any more and whose time is over: those
     /// that are told now.
     pub(crate) fn outdated(&self, gate: &Inner) -> Option<Response<Body>> {
-        let former = self.former.as_ref()?;
-        let time = Duration::from_secs(self.terms.wire.max_timeout_seconds);
-        if gate.now() < former.until.plus(time) || self.is_proof() {
-            return None;
-        }
-        let changed = no_match_because(
-            "The terms have changed since this payment was signed, and it was not taken; choose one of the ways to pay that are offered now.",
-        );
+        let changed = match (self.is_only_known, self.is_proof()) {
+            // Who shows a transaction has paid.
+            (true, true) => unknown_reference(),
+            (false, true) => return None,
+            (true, false) => no_match_because(CHANGED),
+            (false, false) => {
+                let former = self.former.as_ref()?;
+                let time = Duration::from_secs(self.terms.wire.max_timeout_seconds);
+                if gate.now() < former.until.plus(time) {
+                    return None;
+                }
+                no_match_because(CHANGED)
+            }
+        };
         Some(challenge::rejected(
             gate,
             self.told(),
@@ -273,6 +296,24 @@ impl Purchase {
         let named = own.is_some() || mistake::is("repeat_gets_goods");
         named && grant.payment_identifier.as_deref() == own
     }
+}
+
+/// What was presented, as it is worked on.
+fn payload_for(
+    sale: &Sale,
+    presented: Presented,
+    terms: &Terms,
+    own_url: String,
+) -> Arc<PaymentPayload> {
+    let mut resource = sale.resource.clone();
+    resource.url = own_url;
+    let mut payload = presented.into_payload(&terms.wire, resource.clone());
+    if terms.wire.proof_profile().is_some() {
+        // What its payer signed is compared with what is sold, not with what it says.
+        payload.resource = Some(resource);
+    }
+    declare(sale, &mut payload);
+    Arc::new(payload)
 }
 
 /// A URL as the ledger keeps it: of a long one the beginning, and the digest of

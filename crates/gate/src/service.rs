@@ -502,7 +502,14 @@ async fn bought(
         path: path.clone(),
         query: parts.uri.query().map(str::to_owned),
     };
-    let mut purchase = Purchase::read_by_any(gate, &sale, presented, target).map_err(rejected)?;
+    let mut purchase = match Purchase::read_by_any(gate, &sale, &presented, &target) {
+        Ok(purchase) => purchase,
+        // Who paid by it once is told what became of it, before anybody is told terms.
+        Err(rejection) => Purchase::read_known(gate, &sale, presented, target)
+            .await
+            .map_err(|error| flow::ledger_failed(&error))?
+            .ok_or_else(|| rejected(rejection))?,
+    };
     let body = read_body(gate, body, gate.limits.max_request_body_bytes).await?;
     purchase.bind_body(&body);
     hygiene::clean_paid_request(&mut parts.headers);

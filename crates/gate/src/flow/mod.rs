@@ -335,7 +335,7 @@ fn no_verdict(error: &FacilitatorError) -> Response<Body> {
 }
 
 /// The ledger did not take a step: no payment is taken.
-fn ledger_failed(error: &LedgerError) -> Response<Body> {
+pub(crate) fn ledger_failed(error: &LedgerError) -> Response<Body> {
     tracing::error!(%error, "a payment was not taken since the ledger failed");
     answer::unavailable(
         codes::LEDGER_UNAVAILABLE,

@@ -57,6 +57,8 @@ pub(super) async fn known(
             GrantState::Refused if record.reclaimable => return Ok(Known::No),
             GrantState::Refused => return Ok(Known::Answer(refused(gate, purchase, &record))),
             _ if !may_be_paid(&record) || gate.is_active(&record.id) => Next::Wait,
+            // Its own terms are nobody's: whoever ends it goes by the ledger's.
+            _ if purchase.is_only_known => Next::Wait,
             _ => go_on(gate, purchase, &record).await?,
         };
         match next {

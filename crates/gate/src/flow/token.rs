@@ -142,7 +142,8 @@ impl Sale {
                 _ => {}
             }
             let is_ours = is_door(&record.grant) && record.state != GrantState::Claimed;
-            if is_ours && let Some((record, active)) = taken(gate, &record.id).await? {
+            let may_settle = is_ours && !purchase.is_only_known;
+            if may_settle && let Some((record, active)) = taken(gate, &record.id).await? {
                 if !has_ended(&record) {
                     return self.settle(record, active, true).await.map(Some);
                 }

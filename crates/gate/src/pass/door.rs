@@ -10,6 +10,7 @@ use tollway_core::header::{Presentation, Presented};
 use tollway_core::json::JsonLimits;
 use tollway_core::wire::{PaymentPayload, Version};
 use tollway_core::{PaymentFlow, Refusal, codes};
+use tollway_ledger::LedgerError;
 use tracing::Instrument as _;
 use url::Url;
 
@@ -96,8 +97,17 @@ async fn bought(
         Posted::Permit(_) => for_permits,
         Posted::Payment(_) => std::convert::identity,
     };
-    let mut purchase =
-        purchase(gate, passes, posted, wanted.as_deref()).map_err(|answer| for_poster(*answer))?;
+    let shown = match &posted {
+        Posted::Payment(payment) => Some(payment.clone()),
+        Posted::Permit(_) => None,
+    };
+    let mut purchase = match purchase(gate, passes, posted, wanted.as_deref()) {
+        Ok(purchase) => purchase,
+        Err(answer) => known(gate, passes, shown, wanted.as_deref())
+            .await
+            .map_err(|error| flow::ledger_failed(&error))?
+            .ok_or_else(|| for_poster(*answer))?,
+    };
     purchase.bind_body(&bytes);
     let task = gate
         .tasks
@@ -189,25 +199,61 @@ fn purchase(
             "The payment fits several routes; post it to the access_token_endpoint that the resource names.",
         )));
     }
-    let presented = Presented {
+    let target = target(passes, path);
+    let shown = target.path.clone();
+    let read = Purchase::read(gate, Arc::clone(&sale), presented(payment), target);
+    let purchase =
+        read.map_err(|rejection| Box::new(challenge::rejected(gate, &sale, &shown, &rejection)))?;
+    Ok(Purchase {
+        former: until.map(|until| ByFormer { until, now: first }),
+        ..at_door(gate, passes, purchase)
+    })
+}
+
+/// A payment that buys no pass that is sold now, and bought one before.
+async fn known(
+    gate: &Inner,
+    passes: &Passes,
+    shown: Option<Box<PaymentPayload>>,
+    wanted: Option<&str>,
+) -> Result<Option<Purchase>, LedgerError> {
+    let Some(payment) = shown else {
+        return Ok(None);
+    };
+    let path = path_of(&payment);
+    let Some(sale) = gate.sales_for(wanted, path.as_deref()).into_iter().next() else {
+        return Ok(None);
+    };
+    let target = target(passes, path);
+    let read = Purchase::read_known(gate, &sale, presented(*payment), target).await?;
+    Ok(read.map(|purchase| at_door(gate, passes, purchase)))
+}
+
+fn presented(payment: PaymentPayload) -> Presented {
+    Presented {
         version: Version::V2,
         payload: Presentation::V2(Box::new(payment)),
-    };
-    let target = Target {
+    }
+}
+
+fn target(passes: &Passes, path: Option<String>) -> Target {
+    Target {
         method: Method::POST,
         path: path.unwrap_or_else(|| passes.token_path.clone()),
         query: None,
-    };
-    let shown = target.path.clone();
-    let mut purchase = Purchase::read(gate, Arc::clone(&sale), presented, target)
-        .map_err(|rejection| Box::new(challenge::rejected(gate, &sale, &shown, &rejection)))?;
-    purchase.former = until.map(|until| ByFormer { until, now: first });
-    purchase.flow = PaymentFlow::Upfront;
-    purchase.is_door = true;
-    purchase.url = format!("{}{}", gate.base_url, passes.token_path);
-    // A pass is found again by its payment, which needs no other name.
-    purchase.identifier = None;
-    Ok(purchase)
+    }
+}
+
+/// The same, as it is sold at the token door.
+fn at_door(gate: &Inner, passes: &Passes, purchase: Purchase) -> Purchase {
+    Purchase {
+        flow: PaymentFlow::Upfront,
+        is_door: true,
+        url: format!("{}{}", gate.base_url, passes.token_path),
+        // A pass is found again by its payment, which needs no other name.
+        identifier: None,
+        ..purchase
+    }
 }
 
 /// What was posted, as a payment for one of a sale's offers.

@@ -22,6 +22,7 @@ mod proofs;
 mod proxied;
 mod remote;
 mod renewals;
+mod restarts;
 mod spellings;
 mod streams;
 mod terms;
