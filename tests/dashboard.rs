@@ -107,6 +107,35 @@ async fn a_facilitator_shows_what_it_settled() {
     );
 }
 
+/// What a page of elsewhere makes a browser ask for, as an image or a frame.
+#[tokio::test]
+async fn a_page_of_elsewhere_asks_the_ledger_nothing() {
+    let town = Town::new().await;
+    let (_gate, url) = town.gate(&[]).await;
+    town.pay(&format!("{url}/paid/weather"), &[]).await.exits(0);
+    let (_dashboard, url) = alone(&town, &[]).await;
+    let asked = async |path: &str, site: &str, mode: &str, dest: &str| {
+        let head =
+            format!("sec-fetch-site: {site}\r\nsec-fetch-mode: {mode}\r\nsec-fetch-dest: {dest}");
+        let asked = format!(
+            "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{head}\r\nconnection: close\r\n\r\n"
+        );
+        raw::send(&url, asked.as_bytes()).await.status
+    };
+    for site in ["cross-site", "same-site"] {
+        assert_eq!(asked("/sales", site, "no-cors", "image").await, 403);
+        assert_eq!(asked("/", site, "navigate", "iframe").await, 403);
+        assert_eq!(
+            asked("/sales?network=x", site, "navigate", "document").await,
+            403
+        );
+        assert_eq!(asked("/", site, "navigate", "document").await, 200);
+    }
+    for site in ["none", "same-origin"] {
+        assert_eq!(asked("/sales", site, "navigate", "document").await, 200);
+    }
+}
+
 /// A page of somebody else's, whose name was made to lead to this machine.
 #[tokio::test]
 async fn a_name_that_was_made_to_lead_here_opens_nothing() {

@@ -156,7 +156,6 @@ async fn open(folder: &Path) -> SqliteLedger {
 }
 
 async fn close(ledger: &SqliteLedger, lease: &Lease) {
-    ledger.release_signer(lease).await.expect("release");
     ledger.leave(&lease.replica).await.expect("leave");
     ledger.close().await;
 }

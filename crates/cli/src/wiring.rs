@@ -253,9 +253,12 @@ pub async fn ledger(
 ) -> Result<Store, Failure> {
     let url = ledger_url(url, default_name, environment)?;
     check_ledger_url(&url)?;
-    Store::open(&url)
-        .await
-        .map_err(|e| Failure::coded(Exit::Failed, "ledger_unavailable", e))
+    Store::open(&url).await.map_err(ledger_unavailable)
+}
+
+/// A ledger that fails.
+pub fn ledger_unavailable(error: tollway_ledger::LedgerError) -> Failure {
+    Failure::coded(Exit::Failed, "ledger_unavailable", error)
 }
 
 /// Where the ledger is.

@@ -82,7 +82,7 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
         Some(pages) => {
             let url = wiring::ledger_url(args.ledger.as_deref(), "facilitator.db", environment)?;
             let source = dashboard::Source {
-                store: ledger.clone(),
+                store: ledger.beside().await.map_err(wiring::ledger_unavailable)?,
                 name: dashboard::ledger_name(&url),
                 assets: assets.clone(),
                 chains: Some(local.chains.iter().map(ServedChain::chain).collect()),

@@ -123,7 +123,7 @@ impl Opened {
             Some(pages) => {
                 let url = wiring::ledger_url(args.ledger.as_deref(), "gate.db", environment)?;
                 let source = dashboard::Source {
-                    store: ledger.clone(),
+                    store: ledger.beside().await.map_err(wiring::ledger_unavailable)?,
                     name: dashboard::ledger_name(&url),
                     assets: settings.assets.clone(),
                     chains: Some(settler.chains()),

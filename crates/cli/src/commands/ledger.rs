@@ -16,7 +16,8 @@ use tollway_ledger::{
 use crate::cli::LedgerCommand;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
-use crate::{books, story, wiring};
+use crate::wiring::{self, ledger_unavailable};
+use crate::{books, story};
 
 /// Runs it.
 pub async fn run(command: LedgerCommand, environment: &Environment) -> Result<Exit, Failure> {
@@ -37,7 +38,7 @@ pub async fn run(command: LedgerCommand, environment: &Environment) -> Result<Ex
         LedgerCommand::Show { id, ledger, json } => {
             let ledger = open(ledger.as_deref(), environment).await?;
             let row = find(&ledger, &id).await?;
-            let events = ledger.story(&id).await.map_err(broken)?;
+            let events = ledger.story(&id).await.map_err(ledger_unavailable)?;
             show(&row, &events, json);
         }
         LedgerCommand::Export(args) => {
@@ -55,13 +56,13 @@ pub async fn run(command: LedgerCommand, environment: &Environment) -> Result<Ex
 /// Opens a ledger that exists and is up to date; whoever writes to it goes on.
 pub async fn open_to_read(url: Option<&str>, environment: &Environment) -> Result<Store, Failure> {
     let url = existing(url, environment)?;
-    Store::open_to_read(&url).await.map_err(broken)
+    Store::open_to_read(&url).await.map_err(ledger_unavailable)
 }
 
 /// Opens a ledger that exists: looking never makes one.
 async fn open(url: Option<&str>, environment: &Environment) -> Result<Store, Failure> {
     let url = existing(url, environment)?;
-    Store::open(&url).await.map_err(broken)
+    Store::open(&url).await.map_err(ledger_unavailable)
 }
 
 fn existing(url: Option<&str>, environment: &Environment) -> Result<String, Failure> {
@@ -75,10 +76,6 @@ fn existing(url: Option<&str>, environment: &Environment) -> Result<String, Fail
         }
     }
     Ok(url)
-}
-
-fn broken(error: tollway_ledger::LedgerError) -> Failure {
-    Failure::coded(Exit::Failed, "ledger_unavailable", error)
 }
 
 fn check_state(state: Option<&str>) -> Result<(), Failure> {
@@ -109,13 +106,13 @@ async fn rows(ledger: &Store, limit: u32) -> Result<Vec<Row>, Failure> {
         limit,
         ..PaymentFilter::default()
     };
-    let payments = ledger.payments(&filter).await.map_err(broken)?;
+    let payments = ledger.payments(&filter).await.map_err(ledger_unavailable)?;
     let settled_here: HashSet<String> = payments
         .iter()
         .map(|record| record.payment.identity.key())
         .collect();
-    let grants = ledger.grants(limit).await.map_err(broken)?;
-    let spends = ledger.spends(limit).await.map_err(broken)?;
+    let grants = ledger.grants(limit).await.map_err(ledger_unavailable)?;
+    let spends = ledger.spends(limit).await.map_err(ledger_unavailable)?;
     let mut rows: Vec<Row> = payments.into_iter().map(Row::from).collect();
     rows.extend(
         grants
@@ -133,17 +130,17 @@ async fn find(ledger: &Store, id: &str) -> Result<Row, Failure> {
         Some("grt") => ledger
             .grant(&GrantId::from_text(id))
             .await
-            .map_err(broken)?
+            .map_err(ledger_unavailable)?
             .map(Row::from),
         Some("spd") => ledger
             .spend(&SpendId::from_text(id))
             .await
-            .map_err(broken)?
+            .map_err(ledger_unavailable)?
             .map(Row::from),
         _ => ledger
             .payment(&PaymentId::from_text(id))
             .await
-            .map_err(broken)?
+            .map_err(ledger_unavailable)?
             .map(Row::from),
     };
     row.ok_or_else(|| {

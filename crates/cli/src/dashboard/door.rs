@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use http::header::{
@@ -10,12 +11,15 @@ use http::header::{
     X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use tokio::sync::Semaphore;
 
 use super::pages::{self, Pages};
 use super::session::{Entry, Guard, LIFETIME};
 
 /// The name of the cookie.
 const COOKIE_NAME: &str = "tollway_dashboard";
+/// Longest wait for those who asked before.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A form with a token is short.
 const MOST_FORM: usize = 4 * 1024;
 /// Nothing is loaded but our own style, nothing runs, nobody frames us.
@@ -25,6 +29,8 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; 
 pub struct Door {
     /// Without one, only this machine is let in.
     pub guard: Option<Guard>,
+    /// Who may ask the ledger: one page at a time.
+    pub turn: Semaphore,
     /// What is shown.
     pub pages: Pages,
 }
@@ -33,7 +39,7 @@ type Answer = Response<Body>;
 
 /// Answers one request.
 pub async fn answer(door: Arc<Door>, request: Request<Body>) -> Answer {
-    let mut response = door.route(request).await;
+    let mut response = route(door, request).await;
     let headers = response.headers_mut();
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),
@@ -57,6 +63,19 @@ pub async fn answer(door: Arc<Door>, request: Request<Body>) -> Answer {
     response
 }
 
+/// A page that was begun is written to its end, also when nobody waits for it any
+/// more: only then the next one has its turn.
+async fn route(door: Arc<Door>, request: Request<Body>) -> Answer {
+    let answer = tokio::spawn(async move { door.route(request).await });
+    answer.await.unwrap_or_else(|_| {
+        problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The page broke",
+            "Open it again; if it breaks again, report this.",
+        )
+    })
+}
+
 impl Door {
     async fn route(&self, request: Request<Body>) -> Answer {
         if self.guard.is_none() && !is_this_machine(request.headers()) {
@@ -64,6 +83,13 @@ impl Door {
                 StatusCode::MISDIRECTED_REQUEST,
                 "Not under this name",
                 "The dashboard is opened by this machine's own address, such as http://127.0.0.1. To open it by another name, start it with --dashboard-token-file.",
+            );
+        }
+        if is_sent_by_another_page(&request) {
+            return problem(
+                StatusCode::FORBIDDEN,
+                "Asked by another page",
+                "Another page sent this browser here; open the dashboard by its own address.",
             );
         }
         let (path, method) = (request.uri().path().to_owned(), request.method().clone());
@@ -138,6 +164,13 @@ impl Door {
     }
 
     async fn show(&self, path: &str, query: Option<&str>, is_signed_in: bool) -> Answer {
+        let Ok(Ok(_turn)) = tokio::time::timeout(PATIENCE, self.turn.acquire()).await else {
+            return problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Others are looking",
+                "Pages are written one after the other, and one before this takes long; try again in a minute.",
+            );
+        };
         let asked = pages::Asked::read(query, is_signed_in);
         let page = match path {
             "/" => self.pages.overview(&asked).await,
@@ -166,6 +199,18 @@ impl Door {
 
 const WRONG: &str = "That is not the token; look into the file that --dashboard-token-file names.";
 const TOO_MANY: &str = "Too many wrong tokens came; wait a minute and try again.";
+
+/// Whether a browser says that a page of elsewhere asks: an address may be given
+/// anywhere, but only the overview, which costs the ledger little.
+fn is_sent_by_another_page(request: &Request<Body>) -> bool {
+    let said = |name: &str| request.headers().get(name).map(HeaderValue::as_bytes);
+    let is_foreign = matches!(said("sec-fetch-site"), Some(b"cross-site" | b"same-site"));
+    let is_visit = said("sec-fetch-mode") == Some(b"navigate")
+        && said("sec-fetch-dest") == Some(b"document")
+        && request.uri().path() == "/"
+        && request.uri().query().is_none();
+    is_foreign && !is_visit
+}
 
 /// Whether a request names this machine: a page of somebody else's whose name
 /// was made to lead here names itself.

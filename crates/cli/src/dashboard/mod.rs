@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tollway_core::Chain;
 use tollway_core::assets::AssetTable;
@@ -65,7 +66,8 @@ impl Settings {
 
 /// What a dashboard shows.
 pub struct Source {
-    /// The ledger; it is only read.
+    /// The ledger; it is only read. Where this process writes to it, this is
+    /// [`Store::beside`] it: nobody's payment waits for a page.
     pub store: Store,
     /// What people call it.
     pub name: String,
@@ -102,6 +104,7 @@ impl Dashboard {
             address,
             listener,
             door: Door {
+                turn: Semaphore::new(1),
                 guard,
                 pages: Pages {
                     store: source.store,

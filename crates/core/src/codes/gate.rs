@@ -27,4 +27,5 @@ codes! {
     PAYER_RATE_LIMITED = "payer_rate_limited": "This payer pays more often than the seller allows; ask again with the same payment later.",
     ADDRESS_RATE_LIMITED = "address_rate_limited": "More paying requests come from this address than the seller allows; ask again with the same payment later.",
     ACCESS_DENIED = "access_denied": "A rule of the server refused access.",
+    UNREADABLE_CODE = "unreadable_code": "The other side refused with a code that cannot be one; the log shows how it begins.",
 }

@@ -1,5 +1,6 @@
 //! One resource, as its seller describes it.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use tollway_core::Timestamp;
 use tollway_core::wire::{PaymentPayload, PaymentRequirements, ResourceInfo};
@@ -12,8 +13,10 @@ pub(crate) const BAZAAR: &str = "bazaar";
 const MAX_ACCEPTS: usize = 8;
 /// Most bytes of a resource's address.
 const MAX_RESOURCE_BYTES: usize = 2048;
-/// Most bytes of what is said of its use, and of one way to pay.
+/// Most bytes of what is said of its use.
 const MAX_SAID_BYTES: usize = 16 * 1024;
+/// Most bytes of one way to pay.
+const MAX_ACCEPTED_BYTES: usize = 4 * 1024;
 /// Most characters of a description.
 const MAX_DESCRIPTION: usize = 500;
 /// Most characters of a media type, and of the name of a tool.
@@ -33,8 +36,19 @@ pub(crate) struct Entry {
     pub(super) kind: &'static str,
     pub(super) accepts: Vec<PaymentRequirements>,
     pub(super) info: ResourceInfo,
-    /// What stands under `bazaar`.
-    said: Value,
+    /// What was paid for it last.
+    pub(super) paid: Paid,
+    /// What stands under `bazaar`, as text: parsed it may take many times its bytes.
+    said: String,
+}
+
+/// One payment, as nobody can tell it twice: what moved, and whose it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Paid {
+    /// The transaction.
+    pub(crate) transaction: String,
+    /// The payer.
+    pub(crate) payer: String,
 }
 
 impl Entry {
@@ -42,13 +56,13 @@ impl Entry {
     /// or why it cannot be.
     pub(super) fn read(
         payload: &PaymentPayload,
+        paid: Paid,
         now: Timestamp,
     ) -> Result<(String, Self), &'static str> {
         let said = payload.extensions.as_ref().and_then(|all| all.get(BAZAAR));
         let said = said.ok_or("invalid_info")?;
-        let length = |value: &Value| value.to_string().len();
-        let accepted = serde_json::to_value(&payload.accepted).map_err(|_| "invalid_info")?;
-        if length(said) > MAX_SAID_BYTES || length(&accepted) > MAX_SAID_BYTES {
+        let text = said.to_string();
+        if text.len() > MAX_SAID_BYTES || length(&payload.accepted) > MAX_ACCEPTED_BYTES {
             return Err("too_long");
         }
         let kind = kind(said).ok_or("invalid_info")?;
@@ -62,13 +76,14 @@ impl Entry {
             kind,
             accepts: vec![payload.accepted.clone()],
             info: described(told),
-            said: said.clone(),
+            paid,
+            said: text,
         };
         Ok((resource, entry))
     }
 
     /// What its payee says of it now. Ways to pay that were taken before stay.
-    pub(super) fn renew(&mut self, newer: Self) {
+    pub(super) fn renewed(&self, newer: Self) -> Self {
         let same = |a: &PaymentRequirements, b: &PaymentRequirements| {
             let method =
                 |r: &PaymentRequirements| r.extra_str("assetTransferMethod").map(str::to_owned);
@@ -76,13 +91,17 @@ impl Entry {
                 && method(a) == method(b)
         };
         let mut accepts = newer.accepts;
-        let older = self.accepts.drain(..);
-        let older: Vec<_> = older
-            .filter(|old| !accepts.iter().any(|new| same(new, old)))
-            .collect();
+        let is_new = |old: &&PaymentRequirements| !accepts.iter().any(|new| same(new, old));
+        let older: Vec<_> = self.accepts.iter().filter(is_new).cloned().collect();
         accepts.extend(older);
         accepts.truncate(MAX_ACCEPTS);
-        *self = Self { accepts, ..newer };
+        Self { accepts, ..newer }
+    }
+
+    /// About so many bytes are kept.
+    pub(super) fn bytes(&self) -> usize {
+        let accepts: usize = self.accepts.iter().map(length).sum();
+        self.said.len() + accepts + length(&self.info)
     }
 
     pub(super) fn to_json(&self, resource: &str) -> Value {
@@ -92,7 +111,7 @@ impl Entry {
             "x402Version": 2,
             "accepts": self.accepts,
             "lastUpdated": self.updated.to_rfc3339(),
-            "extensions": { BAZAAR: self.said },
+            "extensions": { BAZAAR: serde_json::from_str::<Value>(&self.said).unwrap_or_default() },
         });
         if let (Value::Object(item), Ok(Value::Object(info))) =
             (&mut item, serde_json::to_value(&self.info))
@@ -101,6 +120,11 @@ impl Entry {
         }
         item
     }
+}
+
+/// Bytes of something as JSON.
+fn length(what: &impl Serialize) -> usize {
+    serde_json::to_string(what).map_or(usize::MAX, |text| text.len())
 }
 
 /// What the input is, where it has the shape of its kind.

@@ -13,19 +13,21 @@ mod entry;
 mod find;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use tollway_core::wire::PaymentPayload;
 use tollway_core::{Address, Timestamp};
 
-pub(crate) use entry::{BAZAAR, Entry};
+pub(crate) use entry::{BAZAAR, Entry, Paid};
 pub(crate) use find::{Page, Wanted};
 
 /// Most resources in all.
 const MAX_ENTRIES: usize = 10_000;
 /// Most resources of one payee.
 const MAX_OF_PAYEE: usize = 256;
+/// Most bytes of JSON in all.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// A resource of a payee.
 type Key = (Address, String);
@@ -33,7 +35,14 @@ type Key = (Address, String);
 /// What is listed.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
-    entries: Mutex<BTreeMap<Key, Entry>>,
+    shelf: Mutex<Shelf>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    entries: BTreeMap<Key, Arc<Entry>>,
+    /// Of all of them.
+    bytes: usize,
 }
 
 /// What became of a resource, as `EXTENSION-RESPONSES` says it to the seller.
@@ -65,40 +74,33 @@ pub(crate) fn is_declared(payload: &PaymentPayload) -> bool {
 }
 
 impl Catalog {
-    /// Lists what a settled payment was for. The caller speaks for its payee.
-    pub(crate) fn list(&self, payload: &PaymentPayload, payee: &Address, now: Timestamp) -> Report {
-        let (resource, entry) = match Entry::read(payload, now) {
+    /// Lists what a settled payment was for, once for each payment. The caller speaks
+    /// for its payee.
+    pub(crate) fn list(
+        &self,
+        payload: &PaymentPayload,
+        payee: &Address,
+        paid: Paid,
+        now: Timestamp,
+    ) -> Report {
+        if paid.transaction.is_empty() {
+            return Report::Rejected("nothing_was_paid");
+        }
+        let (resource, entry) = match Entry::read(payload, paid, now) {
             Ok(read) => read,
             Err(why) => return Report::Rejected(why),
         };
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (payee.clone(), resource);
-        if let Some(known) = entries.get_mut(&key) {
-            known.renew(entry);
-            return Report::Listed;
-        }
-        let own = (payee.clone(), String::new())..;
-        let own = entries.range(own).take_while(|((of, _), _)| of == payee);
-        if own.count() >= MAX_OF_PAYEE {
-            return Report::Rejected("too_many_resources");
-        }
-        if entries.len() >= MAX_ENTRIES {
-            let oldest = entries.iter().min_by_key(|(_, entry)| entry.updated);
-            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
-                entries.remove(&oldest);
-            }
-        }
-        entries.insert(key, entry);
-        Report::Listed
+        self.shelf().put((payee.clone(), resource), entry)
     }
 
     /// A page of what is wanted, what was paid for last first.
     pub(crate) fn find(&self, wanted: &Wanted, page: Page) -> (Vec<Value>, usize) {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let fitting = entries
+        // Nobody who settles waits until all of it is read and written.
+        let all = self.shelf().entries.clone();
+        let fitting = all
             .iter()
             .filter(|((_, at), entry)| wanted.fits((at, entry)));
-        let mut fitting: Vec<(&Key, &Entry)> = fitting.collect();
+        let mut fitting: Vec<(&Key, &Arc<Entry>)> = fitting.collect();
         fitting.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.updated));
         let total = fitting.len();
         let page = fitting.into_iter().skip(page.offset).take(page.limit);
@@ -107,10 +109,58 @@ impl Catalog {
             total,
         )
     }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf {
+    fn put(&mut self, key: Key, entry: Entry) -> Report {
+        let of_this = |(_, known): &(&Key, &Arc<Entry>)| known.paid == entry.paid;
+        if let Some((at, _)) = self.entries.iter().find(of_this) {
+            return match *at == key {
+                true => Report::Listed,
+                false => Report::Rejected("payment_listed_another_resource"),
+            };
+        }
+        let entry = match self.entries.get(&key) {
+            Some(known) => known.renewed(entry),
+            None if self.count_of(&key.0) >= MAX_OF_PAYEE => {
+                return Report::Rejected("too_many_resources");
+            }
+            None => entry,
+        };
+        self.take(&key);
+        self.bytes += entry.bytes();
+        self.entries.insert(key, Arc::new(entry));
+        while self.entries.len() > MAX_ENTRIES || self.bytes > MAX_BYTES {
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.updated);
+            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
+                break;
+            };
+            self.take(&oldest);
+        }
+        Report::Listed
+    }
+
+    fn take(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.bytes -= entry.bytes();
+        }
+    }
+
+    fn count_of(&self, payee: &Address) -> usize {
+        let own = (payee.clone(), String::new())..;
+        let own = self.entries.range(own);
+        own.take_while(|((of, _), _)| of == payee).count()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     fn payment(url: &str, payee: &str) -> PaymentPayload {
@@ -137,6 +187,15 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
+    /// A payment that was not there before.
+    fn paid() -> Paid {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        Paid {
+            transaction: format!("0x{:064x}", NEXT.fetch_add(1, Ordering::Relaxed)),
+            payer: "0xa".to_owned(),
+        }
+    }
+
     const ALL: Page = Page {
         offset: 0,
         limit: 100,
@@ -148,16 +207,16 @@ mod tests {
         let ((one, of_one), (two, of_two)) = (payee(1), payee(2));
         let url = "https://a.example/paid?x=1#y";
         assert_eq!(
-            catalog.list(&payment(url, &one), &of_one, at(1)),
+            catalog.list(&payment(url, &one), &of_one, paid(), at(1)),
             Report::Listed
         );
         assert_eq!(
-            catalog.list(&payment(url, &one), &of_one, at(2)),
+            catalog.list(&payment(url, &one), &of_one, paid(), at(2)),
             Report::Listed
         );
         let mut other = payment(url, &two);
         other.resource.as_mut().unwrap().description = Some("Go elsewhere".to_owned());
-        assert_eq!(catalog.list(&other, &of_two, at(3)), Report::Listed);
+        assert_eq!(catalog.list(&other, &of_two, paid(), at(3)), Report::Listed);
         let (listed, total) = catalog.find(&Wanted::default(), ALL);
         assert_eq!(total, 2);
         assert_eq!(listed[0]["description"], "Go elsewhere");
@@ -170,7 +229,7 @@ mod tests {
     fn what_a_seller_says_is_cut_and_never_holds_a_signature() {
         let catalog = Catalog::default();
         let (text, of) = payee(1);
-        catalog.list(&payment("https://a.example/x", &text), &of, at(1));
+        catalog.list(&payment("https://a.example/x", &text), &of, paid(), at(1));
         let (listed, _) = catalog.find(&Wanted::default(), ALL);
         let item = &listed[0];
         assert_eq!(item["tags"], json!(["weather"]));
@@ -186,7 +245,7 @@ mod tests {
         let list = |change: &dyn Fn(&mut PaymentPayload)| {
             let mut payment = payment("https://a.example/x", &text);
             change(&mut payment);
-            catalog.list(&payment, &of, at(1))
+            catalog.list(&payment, &of, paid(), at(1))
         };
         for url in [
             "",
@@ -240,7 +299,7 @@ mod tests {
         for id in 0..3 {
             let mut payment = payment(&format!("https://a.example/users/{id}"), &text);
             payment.extensions.as_mut().unwrap()["bazaar"]["routeTemplate"] = "/users/:id".into();
-            catalog.list(&payment, &of, at(id));
+            catalog.list(&payment, &of, paid(), at(id));
         }
         let (listed, total) = catalog.find(&Wanted::default(), ALL);
         assert_eq!(
@@ -256,20 +315,69 @@ mod tests {
         for n in 0..MAX_OF_PAYEE {
             let url = format!("https://a.example/{n}");
             assert_eq!(
-                catalog.list(&payment(&url, &text), &of, at(1)),
+                catalog.list(&payment(&url, &text), &of, paid(), at(1)),
                 Report::Listed
             );
         }
-        let one_more = catalog.list(&payment("https://a.example/more", &text), &of, at(1));
+        let one_more = catalog.list(
+            &payment("https://a.example/more", &text),
+            &of,
+            paid(),
+            at(1),
+        );
         assert_eq!(one_more, Report::Rejected("too_many_resources"));
-        let same = catalog.list(&payment("https://a.example/0", &text), &of, at(2));
+        let same = catalog.list(&payment("https://a.example/0", &text), &of, paid(), at(2));
         assert_eq!(same, Report::Listed);
         for n in 0..MAX_ENTRIES {
             let (text, of) = payee(n + 2);
-            catalog.list(&payment("https://b.example/x", &text), &of, at(3));
+            catalog.list(&payment("https://b.example/x", &text), &of, paid(), at(3));
         }
         let (_, total) = catalog.find(&Wanted::default(), ALL);
         assert_eq!(total, MAX_ENTRIES);
+    }
+
+    #[test]
+    fn a_payment_lists_one_resource_and_makes_it_new_once() {
+        let catalog = Catalog::default();
+        let (text, of) = payee(1);
+        let (one, once) = (payment("https://a.example/one", &text), paid());
+        let other = payment("https://a.example/other", &text);
+        let list = |payment, paid: &Paid, now| catalog.list(payment, &of, paid.clone(), at(now));
+        assert_eq!(list(&one, &once, 1), Report::Listed);
+        assert_eq!(list(&one, &once, 2), Report::Listed);
+        assert_eq!(
+            list(&other, &once, 2),
+            Report::Rejected("payment_listed_another_resource")
+        );
+        let nothing = Paid {
+            transaction: String::new(),
+            payer: "0xa".to_owned(),
+        };
+        assert_eq!(
+            list(&other, &nothing, 2),
+            Report::Rejected("nothing_was_paid")
+        );
+        let (listed, total) = catalog.find(&Wanted::default(), ALL);
+        assert_eq!(total, 1);
+        assert_eq!(listed[0]["lastUpdated"], "1970-01-01T00:00:01.000Z");
+    }
+
+    #[test]
+    fn long_descriptions_of_many_do_not_fill_the_memory() {
+        let catalog = Catalog::default();
+        let most = MAX_BYTES / 16_000;
+        for n in 0..most + 300 {
+            let (text, of) = payee(n + 1);
+            let mut payment = payment("https://a.example/x", &text);
+            payment.extensions.as_mut().unwrap()["bazaar"]["info"]["output"] =
+                "x".repeat(16_000).into();
+            let listed = catalog.list(&payment, &of, paid(), at(n as u64));
+            assert_eq!(listed, Report::Listed);
+        }
+        let (listed, total) = catalog.find(&Wanted::default(), ALL);
+        assert!(total < most, "{total} of {most}");
+        let last = payee(most + 300).0;
+        assert_eq!(listed[0]["accepts"][0]["payTo"], last, "the newest stays");
     }
 
     #[test]
@@ -280,6 +388,7 @@ mod tests {
             catalog.list(
                 &payment(&format!("https://{n}.example/paid"), &text),
                 &of,
+                paid(),
                 at(n as u64),
             );
         }

@@ -122,7 +122,11 @@ fn listed(
         _ if !response.success => return None,
         Ok(terms) if caller.speaks_for(&terms.pay_to) => {
             let now = api.engine.now();
-            api.catalog.list(&request.payload, &terms.pay_to, now)
+            let paid = catalog::Paid {
+                transaction: response.transaction.clone(),
+                payer: response.payer.clone().unwrap_or_default(),
+            };
+            api.catalog.list(&request.payload, &terms.pay_to, paid, now)
         }
         _ => Report::Rejected("caller_not_bound_to_payee"),
     };

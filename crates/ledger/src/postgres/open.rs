@@ -19,6 +19,9 @@ use crate::store::{Connection, Step, Trouble, Writer};
 /// How long opening waits for a database that starts, and for others that
 /// create the tables at the same moment.
 const OPEN_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a change of tables waits for those who use them: who comes after it
+/// waits behind it.
+const MOST_LOCKED: &str = "2s";
 /// Statements kept prepared, more than there are.
 const STATEMENTS: usize = 256;
 
@@ -139,7 +142,7 @@ async fn try_migrate(options: &PgConnectOptions) -> Result<(), Trouble> {
         }
     }
     let script = format!(
-        "BEGIN ISOLATION LEVEL SERIALIZABLE; {} \
+        "BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL lock_timeout = '{MOST_LOCKED}'; {} \
          INSERT INTO meta (name, value) VALUES ('schema', {SCHEMA_VERSION}), ('schema_fingerprint', {}) \
          ON CONFLICT (name) DO UPDATE SET value = excluded.value; \
          COMMIT;",

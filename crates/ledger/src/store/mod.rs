@@ -114,7 +114,23 @@ impl Store {
     /// As [`Store::open`]'s; also where there is no ledger, and where an older
     /// program wrote it that nobody has brought up to date yet.
     pub async fn open_to_read(url: &str) -> Result<Self, LedgerError> {
-        let place = Place::parse(url)?;
+        Self::reading(Place::parse(url)?).await
+    }
+
+    /// The same ledger to be read only, on connections of its own: however slow
+    /// its reader is, nobody else waits for one. What is in memory has only one
+    /// connection, and is shared.
+    ///
+    /// # Errors
+    /// As [`Store::open_to_read`]'s.
+    pub async fn beside(&self) -> Result<Self, LedgerError> {
+        match self.readers {
+            Readers::Writer => Ok(self.clone()),
+            Readers::Sqlite(_) | Readers::Postgres(_) => Self::reading(self.place.clone()).await,
+        }
+    }
+
+    async fn reading(place: Place) -> Result<Self, LedgerError> {
         let readers = match &place {
             Place::Sqlite(place) => Readers::Sqlite(place.readers_alone().await?),
             Place::Postgres(place) => Readers::Postgres(place.readers_alone().await?),

@@ -486,11 +486,22 @@ async fn a_database_of_the_first_format_is_brought_up_to_date() {
     conn.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(known)))
         .await
         .unwrap();
+    // Who reads for long keeps the new tables waiting, and nobody else behind them.
+    let reads = "BEGIN; SELECT COUNT(*) FROM spends";
+    conn.execute(sqlx::raw_sql(reads)).await.unwrap();
     let mut openings = JoinSet::new();
     for _ in 0..3 {
         let url = url.clone();
         openings.spawn(async move { Store::open(&url).await.unwrap().close().await });
     }
+    let mut other = <sqlx::PgConnection as sqlx::Connection>::connect(&url)
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let reads = other.execute(sqlx::raw_sql("SELECT COUNT(*) FROM spends"));
+    let read = tokio::time::timeout(Duration::from_secs(30), reads).await;
+    read.expect("nobody waits for a change that waits").unwrap();
+    conn.execute(sqlx::raw_sql("COMMIT")).await.unwrap();
     openings.join_all().await;
     let store = Store::open(&url).await.unwrap();
     assert_eq!(store.open_payments().await.unwrap().len(), 1);

@@ -29,7 +29,6 @@ pub enum Step {
     Allocate(u64),
     StoreRaw(u64),
     Replace(u64),
-    Note(u64),
     Settle(u64),
     /// Ends it and tells of success in one.
     SettleAndTell(u64),
@@ -81,7 +80,7 @@ fn payment_steps(n: u64) -> Vec<Step> {
     } else {
         Accept(n)
     };
-    let mut steps = vec![first, Allocate(n), StoreRaw(n), Note(n)];
+    let mut steps = vec![first, Allocate(n), StoreRaw(n)];
     if n % 3 == 1 {
         steps.push(Replace(n));
     }
@@ -200,10 +199,6 @@ impl Memory {
                 ledger
                     .store_raw(&slot(n), &replacement, &ids, self.lease(), at(4))
                     .await?;
-            }
-            Step::Note(n) => {
-                let said = json!({ "attempt": n });
-                ledger.note(&self.payments[n], "sent", said, at(5)).await?;
             }
             Step::Settle(n) => {
                 let conclusion = Conclusion::Settled(settled(*n));
