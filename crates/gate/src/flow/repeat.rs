@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::{HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 use tollway_core::wire::SettleResponse;
-use tollway_core::{GrantId, Refusal, codes};
+use tollway_core::{Refusal, codes};
 use tollway_ledger::{GrantRecord, GrantState, LedgerError};
 
 use super::authorization::{end, refused as refusal_of};
@@ -212,7 +212,7 @@ async fn released(
             grant: record.id.clone(),
         });
         let mut response = Held::from_stored(stored).into_response();
-        if let Some(pass) = bought_pass(gate, purchase, &record.id).await? {
+        if let Some(pass) = bought_pass(gate, record).await? {
             response.headers_mut().insert(TOLLWAY_PASS, pass);
         }
         return Ok(answer::with_receipt(response, purchase.version, &receipt));
@@ -231,20 +231,15 @@ async fn released(
 }
 
 /// The token of the pass that came with a grant, for whoever shows the whole
-/// purchase again.
+/// purchase again, whether or not its route still sells passes.
 async fn bought_pass(
     gate: &Inner,
-    purchase: &Purchase,
-    grant: &GrantId,
+    record: &GrantRecord,
 ) -> Result<Option<HeaderValue>, LedgerError> {
-    let Some(passes) = gate
-        .passes
-        .as_ref()
-        .filter(|_| purchase.sale.pass.is_some())
-    else {
+    let (Some(passes), Some(_)) = (&gate.passes, &record.grant.pass) else {
         return Ok(None);
     };
-    let pass = gate.noted(passes.store.pass_of(grant).await)?;
+    let pass = gate.noted(passes.store.pass_of(&record.id).await)?;
     Ok(pass.map(|pass| passes.header(&pass)))
 }
 

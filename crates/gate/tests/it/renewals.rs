@@ -8,6 +8,7 @@ use http::StatusCode;
 use tollway_core::{Clock, SystemClock, Timestamp, codes};
 use tollway_gate::{Gate, GateBuilder, Offer, RenewError, Route};
 
+use crate::passes;
 use crate::support::{BASE, PAYEE, World, limits, price, request, terms_of};
 
 /// The system's clock, so many seconds later.
@@ -156,4 +157,24 @@ async fn terms_that_never_were_are_not_taken_after_a_change_either() {
     }
     let code = world.send(cheap.get("/paid/x")).await.code();
     assert!(code.contains("No matching") || code == codes::NO_MATCHING_PAYMENT_REQUIREMENTS);
+}
+
+#[tokio::test]
+async fn a_pass_is_given_again_though_its_route_sells_none_any_more() {
+    let mut world = passes::shop().await;
+    let bought = world.payment("/paid/x").await.named(&"d".repeat(32));
+    let first = world.send(bought.get("/paid/x")).await;
+    let token = first.header("tollway-pass");
+    assert!(!token.is_empty(), "{first:?}");
+    let sells = passes::passes(&world.ledger);
+    let single = Route::new("/paid/*").unwrap().offer(price());
+    world.renewed(|gate| gate.route(single).passes(sells)).await;
+    let again = world.send(bought.get("/paid/x")).await;
+    assert_eq!(again.header("tollway-pass"), token, "{again:?}");
+    // Who buys one answer gets no pass with it.
+    let other = world.payment("/paid/y").await.named(&"e".repeat(32));
+    for _ in 0..2 {
+        let answer = world.send(other.get("/paid/y")).await;
+        assert!(answer.has_secret() && answer.header("tollway-pass").is_empty());
+    }
 }
