@@ -1,7 +1,6 @@
 //! Code of the seller's own at each step of a payment.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tollway_core::wire::SettleResponse;
@@ -9,9 +8,6 @@ use tollway_core::{Amount, Network, Refusal, codes};
 
 use crate::gate::Inner;
 use crate::purchase::Purchase;
-
-/// How long a hook may think before its payment is refused.
-const HOOK_TIME: Duration = Duration::from_secs(10);
 
 /// A payment, as hooks see it: no signature is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +37,8 @@ pub enum Step {
 }
 
 /// Code of the seller's own at each step of a payment, as the x402 server SDKs have
-/// it. What may refuse is asked before anything happens and within 10 seconds; the
-/// others are told afterwards, in a task of their own.
+/// it. What may refuse is asked before anything happens and within
+/// [`crate::Limits::hook_wait`]; the others are told afterwards, in a task of their own.
 ///
 /// What is settled when its answer has left (tokens in the background, metered
 /// streams), and what goes on after a restart, is told by events only
@@ -53,8 +49,10 @@ pub enum Step {
 #[async_trait]
 pub trait Hooks: Send + Sync {
     /// Before the facilitator is asked. Who refuses here gives the buyer 403 with the
-    /// refusal's code, and nothing happened. Not called where a payment is settled
-    /// without being verified first (`upfront`).
+    /// refusal's code, and nothing happened. A transaction that is shown was made
+    /// before: it is looked at all the same, and refused on record with its hash, where
+    /// it is good. Not called where a payment is settled without being verified first
+    /// (`upfront`).
     ///
     /// # Errors
     /// Why the payment is not taken.
@@ -69,7 +67,7 @@ pub trait Hooks: Send + Sync {
     /// answered, and who refuses here keeps that answer back.
     ///
     /// # Errors
-    /// Why nothing is charged.
+    /// Why nothing is charged; of a transaction that is shown, why it buys nothing.
     async fn before_settle(&self, _payment: &HookedPayment) -> Result<(), Refusal> {
         Ok(())
     }
@@ -95,8 +93,25 @@ impl HookedPayment {
     }
 }
 
+/// Why a step is not taken.
+#[derive(Clone, Debug)]
+pub(crate) enum Stop {
+    Refused(Refusal),
+    /// Nothing was said in time.
+    NoAnswer,
+}
+
+impl Stop {
+    pub(crate) fn code(&self) -> &str {
+        match self {
+            Self::Refused(why) => why.code(),
+            Self::NoAnswer => codes::ACCESS_DENIED,
+        }
+    }
+}
+
 /// Asks before a step.
-pub(crate) async fn before(gate: &Inner, purchase: &Purchase, step: Step) -> Result<(), Refusal> {
+pub(crate) async fn before(gate: &Inner, purchase: &Purchase, step: Step) -> Result<(), Stop> {
     let Some(hooks) = &gate.hooks else {
         return Ok(());
     };
@@ -107,12 +122,8 @@ pub(crate) async fn before(gate: &Inner, purchase: &Purchase, step: Step) -> Res
             Step::Settle => hooks.before_settle(&payment).await,
         }
     };
-    tokio::time::timeout(HOOK_TIME, asked).await.unwrap_or_else(|_| {
-        Err(Refusal::new(
-            codes::ACCESS_DENIED,
-            "A rule of the server did not answer in time; nothing was charged, ask again with the same payment.",
-        ))
-    })
+    let answered = tokio::time::timeout(gate.limits.hook_wait, asked).await;
+    answered.map_or(Err(Stop::NoAnswer), |said| said.map_err(Stop::Refused))
 }
 
 /// Tells that it would settle.
@@ -145,6 +156,7 @@ where
 {
     if let Some(hooks) = &gate.hooks {
         let telling = told(Arc::clone(hooks), HookedPayment::of(purchase));
-        gate.tasks.spawn(tokio::time::timeout(HOOK_TIME, telling));
+        let telling = tokio::time::timeout(gate.limits.hook_wait, telling);
+        gate.tasks.spawn(telling);
     }
 }

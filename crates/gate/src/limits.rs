@@ -26,6 +26,9 @@ pub struct Limits {
     pub upstream_timeout: Duration,
     /// Longest wait for the facilitator's yes or no. 30 s.
     pub verify_timeout: Duration,
+    /// Longest wait for the seller's own code at a step; what is told afterwards is
+    /// ended then. Before settling it is taken off the service's time. 10 s.
+    pub hook_wait: Duration,
     /// How long a buyer waits for an unknown outcome before it is told to ask
     /// again; settling goes on. 60 s.
     pub settle_wait: Duration,
@@ -60,6 +63,7 @@ impl Default for Limits {
             max_stored_answer_bytes: 1 << 20,
             upstream_timeout: Duration::from_secs(120),
             verify_timeout: Duration::from_secs(30),
+            hook_wait: Duration::from_secs(10),
             settle_wait: Duration::from_secs(60),
             repeat_wait: Duration::from_secs(60),
             keep_answers: Duration::from_secs(24 * 60 * 60),

@@ -192,6 +192,11 @@ impl Denied {
         }
     }
 
+    /// The same of a transaction that was made: it does not say that nothing was charged.
+    pub(crate) fn refusal(&self) -> Refusal {
+        Refusal::new(self.code, "The seller takes no payments of this payer.")
+    }
+
     /// The stable code.
     pub(crate) const fn code(&self) -> &'static str {
         self.code

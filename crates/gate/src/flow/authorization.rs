@@ -9,6 +9,7 @@ use tollway_core::wire::SettleResponse;
 use tollway_core::{Refusal, codes, mistake, wire::Version};
 use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, PassRecord, Release};
 
+use super::entry::not_settled;
 use super::held::{self, Failure, Held};
 use super::settle::{Order, Settled, Settling};
 use super::{Work, ledger_failed, no_verdict, not_taken};
@@ -62,9 +63,8 @@ pub(super) async fn serve(mut work: Work, record: GrantRecord, active: Active) -
             return answer::refusal(StatusCode::BAD_GATEWAY, &refusal);
         }
     };
-    if let Err(refusal) = hooks::before(&gate, &purchase, Step::Settle).await {
-        give_back(&gate, &record, refusal.code()).await;
-        return answer::refusal(StatusCode::FORBIDDEN, &refusal);
+    if let Err(stop) = hooks::before(&gate, &purchase, Step::Settle).await {
+        return not_settled(&gate, &purchase, &record, &stop).await;
     }
     if let Err(error) = store(&gate, &purchase, &record, &held).await {
         give_back(&gate, &record, codes::LEDGER_UNAVAILABLE).await;
@@ -326,7 +326,7 @@ pub(super) async fn keep_receipt(gate: &Inner, record: &GrantRecord, receipt: &S
 }
 
 /// What a payment that failed for good is told: the terms again, unless its money
-/// may have moved.
+/// may have moved. Whose transaction was claimed had paid.
 pub(super) fn refused(
     gate: &Inner,
     purchase: &Purchase,
@@ -335,6 +335,7 @@ pub(super) fn refused(
 ) -> Response<Body> {
     match refusal.code() {
         codes::DUPLICATE_SETTLEMENT => answer::duplicate(purchase.version, receipt),
+        _ if purchase.is_proof() => answer::late(purchase.version, receipt.clone(), &refusal),
         _ => answer::with_receipt(
             not_taken(gate, purchase, refusal),
             purchase.version,

@@ -15,6 +15,7 @@
 
 mod authorization;
 mod background;
+mod entry;
 mod evidence;
 mod held;
 mod keeper;
@@ -38,7 +39,6 @@ use tollway_ledger::{Claim, GrantRecord, LedgerError, NewGrant};
 use tracing::Instrument as _;
 
 use self::settle::Order;
-use crate::access::Denied;
 use crate::body::{self, Body};
 use crate::crash::durably;
 use crate::event::Event;
@@ -114,9 +114,10 @@ impl Work {
                     "Too many payments are being handled; ask again with the same payment.",
                 );
             };
-            if let Some(response) = not_let_in(&self.gate, &self.purchase) {
-                return response;
-            }
+            let owed = match entry::admitted(&self.gate, &self.purchase).await {
+                Ok(owed) => owed,
+                Err(response) => return response,
+            };
             if self.purchase.is_verified_first()
                 && let Err(response) = verify(&self.gate, &self.purchase)
                     .instrument(step("verify", &self.purchase))
@@ -126,7 +127,12 @@ impl Work {
             }
             let claiming = claim(&self.gate, &self.purchase);
             match claiming.instrument(step("claim", &self.purchase)).await {
-                Ok(Some((record, active))) => return self.serve(record, active).await,
+                Ok(Some((record, active))) => match owed {
+                    None => return self.serve(record, active).await,
+                    Some(why) => {
+                        return entry::owe(&self.gate, &self.purchase, &record, &why).await;
+                    }
+                },
                 Ok(None) => {}
                 Err(error) => return ledger_failed(&error),
             }
@@ -196,39 +202,8 @@ async fn claim(
     Ok(Some((record, active)))
 }
 
-/// The answer to whose payments the seller does not take: before anybody is asked,
-/// and never to what was paid already.
-fn not_let_in(gate: &Inner, purchase: &Purchase) -> Option<Response<Body>> {
-    let payer = purchase.intent.identity.payer.as_str();
-    let denied = gate.guard.as_ref()?.is_let_in(payer, gate.now()).err()?;
-    Some(kept_out(gate, purchase, &denied))
-}
-
-/// The answer to who is not let in; it holds no terms.
-fn kept_out(gate: &Inner, purchase: &Purchase, denied: &Denied) -> Response<Body> {
-    gate.emit(&Event::Refused {
-        grant: None,
-        route: purchase.sale.pattern.clone(),
-        code: denied.code().to_owned(),
-    });
-    denied.answer()
-}
-
-/// A hook of the seller's refused.
-fn hook_refused(gate: &Inner, purchase: &Purchase, refusal: &Refusal) -> Response<Body> {
-    gate.emit(&Event::Refused {
-        grant: None,
-        route: purchase.sale.pattern.clone(),
-        code: refusal.code().to_owned(),
-    });
-    answer::refusal(StatusCode::FORBIDDEN, refusal)
-}
-
 /// Asks the facilitator whether the payment would settle now.
 async fn verify(gate: &Inner, purchase: &Purchase) -> Result<(), Response<Body>> {
-    if let Err(refusal) = hooks::before(gate, purchase, Step::Verify).await {
-        return Err(hook_refused(gate, purchase, &refusal));
-    }
     if purchase.is_proof() && gate.now() >= purchase.intent.deadline {
         let over = Refusal::new(
             codes::INVALID_EXACT_EVM_TXID_REFERENCE,
@@ -254,10 +229,7 @@ async fn verify(gate: &Inner, purchase: &Purchase) -> Result<(), Response<Body>>
                 amount: purchase.terms.amount,
             });
             hooks::verified(gate, purchase);
-            let payer = purchase.intent.identity.payer.as_str();
-            let guard = gate.guard.as_ref();
-            let counted = guard.map_or(Ok(()), |guard| guard.count(payer, gate.now()));
-            counted.map_err(|denied| kept_out(gate, purchase, &denied))
+            entry::counted(gate, purchase)
         }
         Ok(Ok(verdict)) => Err(invalid(gate, purchase, verdict)),
         Ok(Err(error)) => Err(no_verdict(&error)),

@@ -22,7 +22,7 @@ use super::keeper::{has_ended, taken};
 use super::repeat::wait;
 use super::settle::{Order, Settled, Settling, failed_receipt};
 use super::upfront::settled_first;
-use super::{MAX_CLAIMS, background, claim, ledger_failed, not_let_in, verify};
+use super::{MAX_CLAIMS, background, claim, entry, ledger_failed, verify};
 use crate::answer;
 use crate::body::{self, Body};
 use crate::crash::durably;
@@ -98,10 +98,15 @@ impl Sale {
                     "Too many payments are being handled; post the same payment again.",
                 ));
             };
-            if let Some(response) = not_let_in(gate, &self.purchase) {
-                return Ok(response);
-            }
+            let admitting = entry::admitted(gate, &self.purchase);
+            let owed = admitting.await.map_err(Failed::Answer)?;
             verify(gate, &self.purchase).await.map_err(Failed::Answer)?;
+            if let Some(why) = owed {
+                let Some((record, _active)) = claim(gate, &self.purchase).await? else {
+                    continue;
+                };
+                return Ok(entry::owe(gate, &self.purchase, &record, &why).await);
+            }
             if let Some(cap) = self.cap().await {
                 match self.issue(cap).await? {
                     Issue::New(grant, pass) => return Ok(self.issued(*grant, &pass)),
@@ -271,9 +276,8 @@ impl Sale {
         active: Active,
     ) -> Result<Response<Body>, Failed> {
         let gate = &self.gate;
-        if let Err(refusal) = hooks::before(gate, &self.purchase, Step::Settle).await {
-            give_back(gate, &record, refusal.code()).await;
-            return Ok(answer::refusal(StatusCode::FORBIDDEN, &refusal));
+        if let Err(stop) = hooks::before(gate, &self.purchase, Step::Settle).await {
+            return Ok(entry::not_settled(gate, &self.purchase, &record, &stop).await);
         }
         let settling = durably!("settling", gate.grants.settling(&record.id, gate.now()));
         if let Err(error) = gate.noted(settling) {

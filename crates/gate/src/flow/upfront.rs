@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use http::{Response, StatusCode};
+use http::Response;
 use tollway_core::wire::SettleResponse;
 use tollway_ledger::{
     Evidence, GrantRecord, GrantState, LedgerError, PassRecord, Release, StoredAnswer,
 };
 
 use super::authorization::{self, end_unpaid, give_back, is_released, with_pass};
+use super::entry::not_settled;
 use super::held::{self, Failure, Held};
 use super::keeper::success;
 use super::settle::{Order, Settled, Settling, recorded_evidence};
@@ -23,9 +24,8 @@ use crate::hooks::{self, Step};
 use crate::purchase::Purchase;
 
 pub(super) async fn serve(work: Work, record: GrantRecord, active: Active) -> Response<Body> {
-    if let Err(refusal) = hooks::before(&work.gate, &work.purchase, Step::Settle).await {
-        give_back(&work.gate, &record, refusal.code()).await;
-        return answer::refusal(StatusCode::FORBIDDEN, &refusal);
+    if let Err(stop) = hooks::before(&work.gate, &work.purchase, Step::Settle).await {
+        return not_settled(&work.gate, &work.purchase, &record, &stop).await;
     }
     let settling = durably!(
         "settling",

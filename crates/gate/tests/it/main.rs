@@ -14,6 +14,7 @@ mod identifiers;
 mod metered;
 mod one_log;
 mod outcomes;
+mod owed;
 mod pass_sales;
 mod pass_tokens;
 mod passes;
