@@ -2,12 +2,13 @@
 // the PyPI package cairo-lang 0.12.3 carries (Cairo 2.1.0, static x86-64 Linux binaries).
 //   node build.mjs           writes the artifact
 //   node build.mjs --check   exits 1 if the committed artifact differs from what the sources give
+//   node build.mjs --casm FILE   writes what the sources give as CASM, which declaring the class takes beside the artifact
 // The package is downloaded once, checked by its hash, and kept in ../../target/cairo-lang.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = dirname(fileURLToPath(import.meta.url));
@@ -37,17 +38,28 @@ function compilerFolder() {
   return folder;
 }
 
-function compile() {
+// What `use` makes of the file with the compiled class.
+function compiled(use) {
   const folder = compilerFolder();
   const out = mkdtempSync(join(tmpdir(), "cairo-"));
   const sierra = join(out, "sierra.json");
   try {
     // The compiler looks for its core library from where it runs.
     run(join(folder, "bin", "starknet-compile"), [root, sierra], { cwd: folder });
-    return JSON.parse(readFileSync(sierra, "utf8"));
+    return use(sierra, folder);
   } finally {
     rmSync(out, { recursive: true });
   }
+}
+
+const compile = () => compiled((sierra) => JSON.parse(readFileSync(sierra, "utf8")));
+
+function writeCasm(file) {
+  compiled((sierra, folder) => {
+    const program = join(folder, "bin", "starknet-sierra-compile");
+    chmodSync(program, 0o755);
+    run(program, [sierra, resolve(file)]);
+  });
 }
 
 // The digest covers every source and the project file.
@@ -75,6 +87,14 @@ function artifactText() {
   return `${JSON.stringify({ ...about, classSha256 }).slice(0, -1)},\n"class":${JSON.stringify(contractClass)}}\n`;
 }
 
+const casm = process.argv.indexOf("--casm");
+if (casm > 0) {
+  const file = process.argv[casm + 1];
+  if (!file) throw new Error("--casm names no file; write for example --casm account.casm.json");
+  writeCasm(file);
+  console.log(`wrote ${file}`);
+  process.exit(0);
+}
 const text = artifactText();
 if (process.argv.includes("--check")) {
   if (!existsSync(artifact) || readFileSync(artifact, "utf8") !== text) {

@@ -53,6 +53,9 @@ trait ISessions<TState> {
     fn get_session_allowed_entrypoint_at(
         self: @TState, session_key: felt252, index: u32
     ) -> felt252;
+    fn compute_session_message_hash(
+        self: @TState, calls: Array<Call>, valid_until: u64
+    ) -> felt252;
     fn set_spending_policy(
         ref self: TState,
         session_key: felt252,
@@ -83,7 +86,7 @@ mod Account {
     use starknet::syscalls::call_contract_syscall;
     use tollway_account::outside::{ANY_CALLER, OutsideExecution, message_hash};
     use tollway_account::session::{
-        SessionData, SpendingPolicy, is_administrative, is_spending
+        SessionData, SpendingPolicy, is_administrative, is_spending, session_message_hash
     };
 
     /// Interfaces that the account says it has (SRC-5).
@@ -182,15 +185,18 @@ mod Account {
             self.assert_owner_sent()
         }
 
-        /// Sees the key, its time and its calls, but not what is called: it says
-        /// VALID of executions that the session may not do.
+        /// Of a session's signature it sees the key, its time and its calls, but not
+        /// what is signed: neither the whitelist nor a policy holds here. So only who
+        /// asks from outside the chain is told VALID (a facilitator before it
+        /// simulates, by a read-only call, whose caller is zero), and no contract is: a
+        /// token's permit or an order book would take it for the owner's consent.
         fn is_valid_signature(
             self: @ContractState, hash: felt252, signature: Array<felt252>
         ) -> felt252 {
             let signature = signature.span();
             let valid = if signature.len() == 2 {
                 self.is_owner(hash, *signature.at(0), *signature.at(1))
-            } else if signature.len() == 4 {
+            } else if signature.len() == 4 && get_caller_address().is_zero() {
                 self.is_session(hash, signature)
             } else {
                 false
@@ -343,6 +349,15 @@ mod Account {
             let count = self.session_keys.read(session_key).allowed_entrypoints_len;
             assert(index < count, 'Session: no such entrypoint');
             self.session_entrypoints.read((session_key, index))
+        }
+
+        /// What a session signs for a transaction of the account's own, as published
+        /// wallets have it. For who asks only: here the owner alone sends those, since
+        /// this hash binds no fee.
+        fn compute_session_message_hash(
+            self: @ContractState, calls: Array<Call>, valid_until: u64
+        ) -> felt252 {
+            session_message_hash(calls.span(), get_contract_address(), valid_until)
         }
 
         fn set_spending_policy(

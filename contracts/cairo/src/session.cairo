@@ -1,5 +1,13 @@
 //! What a session may do, as far as it can be told from the call alone.
 
+use array::{ArrayTrait, SpanTrait};
+use box::BoxTrait;
+use option::OptionTrait;
+use poseidon::poseidon_hash_span;
+use traits::Into;
+use starknet::{ContractAddress, contract_address_to_felt252, get_tx_info};
+use starknet::account::Call;
+
 /// A session key's standing. Revoked: `valid_until` is zero and `max_calls` is not.
 #[derive(Copy, Drop, Serde, starknet::Store)]
 struct SessionData {
@@ -63,4 +71,41 @@ fn is_spending(selector: felt252) -> bool {
         return true;
     }
     selector == 0x16cc063b8338363cf388ce7fe1df408bf10f16cd51635d392e21d852fafb683 // increaseAllowance
+}
+
+/// Poseidon over the account, the chain, the transaction's nonce, the signed end, and
+/// of each call its contract, entry point, length and calldata.
+fn session_message_hash(
+    mut calls: Span<Call>, account: ContractAddress, valid_until: u64
+) -> felt252 {
+    let info = get_tx_info().unbox();
+    let mut parts = ArrayTrait::new();
+    parts.append(contract_address_to_felt252(account));
+    parts.append(info.chain_id);
+    parts.append(info.nonce);
+    parts.append(valid_until.into());
+    loop {
+        match calls.pop_front() {
+            Option::Some(call) => {
+                parts.append(contract_address_to_felt252(*call.to));
+                parts.append(*call.selector);
+                let mut calldata = call.calldata.span();
+                parts.append(calldata.len().into());
+                loop {
+                    match calldata.pop_front() {
+                        Option::Some(felt) => {
+                            parts.append(*felt);
+                        },
+                        Option::None(()) => {
+                            break;
+                        },
+                    };
+                };
+            },
+            Option::None(()) => {
+                break;
+            },
+        };
+    };
+    poseidon_hash_span(parts.span())
 }

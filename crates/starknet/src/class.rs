@@ -9,7 +9,7 @@ use crate::felt;
 /// The class of `contracts/cairo`, by the hash that it has when it is declared as
 /// its artifact stands there. A network knows it once somebody has declared it.
 pub const ACCOUNT_CLASS_HASH: Felt =
-    Felt::from_hex_unchecked("0x5d7a7540b71178df5ce07ca17d4bf2d59bf59597b0974d112cf55826a1632ae");
+    Felt::from_hex_unchecked("0x6ac959ec60bcb75ac3fed4bbc54ab4594bce0a0f118375e978e4aa6b9050c35");
 
 /// 'CONTRACT_CLASS_V0.1.0'
 const PREFIX: Felt = Felt::from_hex_unchecked("0x434f4e54524143545f434c4153535f56302e312e30");

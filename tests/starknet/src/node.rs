@@ -1,5 +1,6 @@
 //! A starknet-devnet of one's own, with accounts of our class.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,8 +15,13 @@ pub fn artifact() -> Value {
     serde_json::from_str(ARTIFACT).unwrap()
 }
 
+/// Most nodes that run at once on a machine, whoever started them: each takes a
+/// quarter of a gigabyte.
+const MOST: usize = 4;
+
 pub struct Node {
     child: Child,
+    _turn: File,
     pub url: String,
     pub rpc: RpcClient,
     _class: tempfile::NamedTempFile,
@@ -60,8 +66,27 @@ fn program() -> PathBuf {
     path
 }
 
+/// Waits until one more may run. It is given back when the file is closed, also by
+/// the end of the process.
+async fn turn() -> File {
+    let file = |n: usize| {
+        let name = format!("tollway-starknet-node-{n}.lock");
+        let path = std::env::temp_dir().join(name);
+        let open = File::options().create(true).append(true).open(&path);
+        open.unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    };
+    loop {
+        if let Some(free) = (0..MOST).map(file).find(|file| file.try_lock().is_ok()) {
+            return free;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
 impl Node {
+    /// A node whose accounts are of our class. A test has one at a time.
     pub async fn start() -> Self {
+        let turn = turn().await;
         let mut class = artifact()["class"].take();
         // The node wants it as the compiler writes it.
         class["abi"] = serde_json::from_str(class["abi"].as_str().unwrap()).unwrap();
@@ -77,7 +102,7 @@ impl Node {
             .env("RUST_LOG", "info")
             .env("NO_COLOR", "1")
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
         let url = url_of(&mut child);
@@ -86,6 +111,7 @@ impl Node {
         config.hedge = std::time::Duration::from_secs(30);
         Self {
             child,
+            _turn: turn,
             url,
             rpc: RpcClient::new(config).unwrap(),
             _class: file,

@@ -64,7 +64,7 @@ fn standing(status: &SessionStatus) -> &'static str {
     match (data.valid_until, data.max_calls) {
         (0, 0) => "unknown",
         (0, _) => "revoked",
-        (end, _) if SystemClock.now().secs() > end => "expired",
+        _ if status.is_over(SystemClock.now()) => "expired",
         _ if data.calls_left() == 0 => "used_up",
         _ => "active",
     }

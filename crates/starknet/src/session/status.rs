@@ -215,6 +215,12 @@ impl SessionStatus {
         Some((spending.policy, spending.left(now.secs())))
     }
 
+    /// Whether its end is past, by our clock or the chain's, which the account goes by.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now.max(self.as_of).secs() > self.data.valid_until
+    }
+
     /// Whether calls are running low, to warn of it.
     #[must_use]
     pub const fn warn_below(&self, calls: u32) -> bool {
@@ -246,7 +252,7 @@ impl SessionStatus {
                 ),
             });
         }
-        if now.secs() > data.valid_until || wanted.valid_until > data.valid_until {
+        if self.is_over(now) || wanted.valid_until > data.valid_until {
             return Err(refuse(
                 codes::SESSION_EXPIRED,
                 "renew it with the owner's key",

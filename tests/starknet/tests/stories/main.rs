@@ -6,4 +6,5 @@ mod attacks;
 mod class;
 mod owner;
 mod sessions;
+mod signatures;
 mod whole;

@@ -142,6 +142,8 @@ async fn a_session_that_is_over_by_the_chains_clock_pays_nothing() {
         .await;
     let status = session.wallet.status(None).await.unwrap();
     assert!(status.as_of.secs() > session.key.valid_until());
+    // Our own clock has not seen it.
+    assert_eq!(session.code().await, codes::SESSION_EXPIRED);
     let code = codes::INVALID_EXACT_STARKNET_PAYLOAD_SIGNATURE;
     assert_eq!(session.refused_blind(STRK, PRICE).await, code);
 }

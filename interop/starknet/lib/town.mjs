@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Account, RpcProvider } from "starknet";
 
-const project = fileURLToPath(new URL("../../", import.meta.url));
+export const project = fileURLToPath(new URL("../../../", import.meta.url));
 const built = join(homedir(), ".cache/tollway/starknet-devnet-0.10.1/bin/starknet-devnet");
 const node = process.env.STARKNET_DEVNET ?? built;
 export const tollway = process.env.TOLLWAY_BIN ?? join(project, "target/debug/tollway");
@@ -17,9 +17,12 @@ export const payee = "0x2dd1b492765c064eac4039e3841aa5f382773b598097a40073bd8b48
 // The node has no dollars: its ether stands in for them.
 export const ether = "0x49d36570d4e46f48e99674bd3fcc84644ddd6b96f7c741b1562b82f9e004dc7";
 export const price = 10n ** 16n;
+export const asset = `USDC=${ether},18,starknet-sepolia`;
+// The node's gas is dearer than a public network's.
+export const maxFee = "40";
 
 const children = [];
-const home = mkdtempSync(join(tmpdir(), "tollway-starknet-"));
+export const home = mkdtempSync(join(tmpdir(), "tollway-starknet-"));
 
 function start(program, args, marker) {
   const env = { PATH: process.env.PATH, HOME: home, TOLLWAY_HOME: join(home, "tollway"), RUST_LOG: "info", NO_COLOR: "1" };
@@ -56,41 +59,59 @@ async function upstream() {
   return `http://127.0.0.1:${server.address().port}`;
 }
 
-function keyFile(name, key) {
+/** A file that only its owner may read. */
+export function keyFile(name, key) {
   const file = join(home, name);
   writeFileSync(file, key, { mode: 0o600 });
   return file;
 }
 
-/** The node, its accounts as starknet.js knows them, and a gate. */
+/** A node, and its accounts. */
+export async function startNode(...more) {
+  const flags = ["--seed", "0", "--accounts", "3", "--port", "0", "--state-archive-capacity", "full"];
+  const address = await start(node, [...flags, ...more], /listening on (\S+)/);
+  const nodeUrl = `http://${address.replace("http://", "")}/rpc`;
+  const provider = new RpcProvider({ nodeUrl });
+  const ask = async (method, params) => {
+    const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params });
+    const response = await fetch(nodeUrl, { method: "POST", headers: { "content-type": "application/json" }, body });
+    return (await response.json()).result;
+  };
+  const accounts = await ask("devnet_getPredeployedAccounts", {});
+  const account = ({ address, private_key: signer }) => new Account({ provider, address, signer });
+  return { provider, ask, accounts, account, network: `starknet-sepolia=${nodeUrl}` };
+}
+
+const settling = ({ address, private_key: key }) => [
+  "--starknet-account", `${address}=${keyFile(`${address}.key`, key)}`, "--starknet-max-fee", maxFee,
+];
+
+/** A gate in front of a seller's server, settling by itself. */
+export async function startGate(place, executor) {
+  const upstreamUrl = await upstream();
+  const args = ["--listen", "127.0.0.1:0", "--upstream", upstreamUrl, "--route", "GET /paid/*=$0.01", "--pay-to", payee];
+  args.push("--network", place.network, "--facilitator", "local", "--add-asset", asset, ...settling(executor));
+  return start(tollway, ["gate", ...args, ...ledger("gate")], /listening on (http\S+)/);
+}
+
+/** A facilitator. */
+export async function startFacilitator(place, executor) {
+  const args = ["--listen", "127.0.0.1:0", "--network", place.network, "--add-asset", asset, ...settling(executor)];
+  return start(tollway, ["facilitator", ...args, ...ledger("facilitator")], /listening on (http\S+)/);
+}
+
+let ledgers = 0;
+const ledger = (name) => ["--ledger", `sqlite:${join(home, `${name}-${(ledgers += 1)}.db`)}`];
+
+/** A node with accounts of our class, those as starknet.js knows them, and a gate and a facilitator. */
 export async function open() {
   for (const [what, how] of [[node, "tests/starknet/build-node.sh"], [tollway, "cargo build -p tollway"]]) {
     if (!existsSync(what)) throw new Error(`${what} is missing; run ${how}`);
   }
-  const flags = ["--seed", "0", "--accounts", "3", "--port", "0", "--state-archive-capacity", "full"];
-  const address = await start(node, [...flags, "--account-class-custom", accountClass()], /listening on (\S+)/);
-  const nodeUrl = `http://${address.replace("http://", "")}`;
-  const provider = new RpcProvider({ nodeUrl: `${nodeUrl}/rpc` });
-  const ask = async (method, params) => {
-    const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params });
-    const response = await fetch(`${nodeUrl}/rpc`, { method: "POST", headers: { "content-type": "application/json" }, body });
-    return (await response.json()).result;
-  };
-  const [payer, executor] = await ask("devnet_getPredeployedAccounts", {});
-  const network = `starknet-sepolia=${nodeUrl}/rpc`;
-  const asset = `USDC=${ether},18,starknet-sepolia`;
-  const gate = await start(
-    tollway,
-    [
-      "gate", "--listen", "127.0.0.1:0", "--upstream", await upstream(), "--route", "GET /paid/*=$0.01",
-      "--pay-to", payee, "--network", network, "--facilitator", "local", "--add-asset", asset,
-      "--starknet-account", `${executor.address}=${keyFile("executor.key", executor.private_key)}`,
-      "--starknet-max-fee", "40", "--ledger", `sqlite:${join(home, "gate.db")}`,
-    ],
-    /listening on (http\S+)/,
-  );
-  const account = new Account({ provider, address: payer.address, signer: payer.private_key });
-  return { gate, provider, account, payer, network, asset, keyFile, home };
+  const place = await startNode("--account-class-custom", accountClass());
+  const [payer, executor, settler] = place.accounts;
+  const [gate, facilitator] = await Promise.all([startGate(place, executor), startFacilitator(place, settler)]);
+  return { ...place, gate, facilitator, payer, account: place.account(payer) };
 }
 
 /** What the payee has. */
@@ -99,9 +120,10 @@ export async function earned(provider) {
   return BigInt(balance[0]);
 }
 
-/** Runs the binary to its end. */
+/** Runs the binary to its end; told apart by its exit code. */
 export function run(args, env) {
   const child = spawn(tollway, args, { cwd: home, env: { PATH: process.env.PATH, HOME: home, TOLLWAY_HOME: join(home, "tollway"), ...env } });
+  children.push(child);
   let [stdout, stderr] = ["", ""];
   child.stdout.on("data", (chunk) => (stdout += chunk));
   child.stderr.on("data", (chunk) => (stderr += chunk));
