@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tollway_core::assets::AssetTable;
-use tollway_core::{Address, Chain, Finality, Network, Wallet};
+use tollway_core::{Address, Chain, Family, Finality, Network, Wallet};
 use tollway_evm::{EvmSigner, EvmWallet};
 use tollway_ledger::Store;
-use tollway_payer::{ChainReconciler, PayMethod, Payer, Policy, TokenDirectory, UnitPrice};
+use tollway_payer::{
+    ChainReconciler, PayMethod, Payer, Policy, RemoteWallet, TokenDirectory, UnitPrice,
+};
 
 use crate::agent::Agent;
 use crate::assets;
@@ -20,6 +22,7 @@ use crate::keys::{self, Keystore};
 use crate::purse::{self, Purse};
 use crate::session;
 use crate::session::wallet::PayingSession;
+use crate::signer;
 use crate::story::Story;
 use crate::wiring::{self, NetworkSetting};
 
@@ -39,7 +42,7 @@ pub async fn open(
     story: Option<Story>,
     environment: &Environment,
 ) -> Result<OpenBuyer, Failure> {
-    let buyer = Buyer::read(args, environment)?;
+    let buyer = Buyer::read(args, environment).await?;
     let mut policy = policy(args, &buyer, agent)?;
     policy.guard_urls = story.is_none();
     let mut purse = match &args.permission {
@@ -91,6 +94,8 @@ pub async fn open(
 
 /// Who pays, and where.
 struct Buyer {
+    /// A signer in another process.
+    remote: Option<Arc<RemoteWallet>>,
     session: Option<PayingSession>,
     /// The account that pays with its owner's key, as it was written.
     owner: Option<String>,
@@ -100,13 +105,24 @@ struct Buyer {
 }
 
 impl Buyer {
-    fn read(args: &BuyerArgs, environment: &Environment) -> Result<Self, Failure> {
+    async fn read(args: &BuyerArgs, environment: &Environment) -> Result<Self, Failure> {
         // A key that is named by flag is not mixed with one of the environment.
         let flagged = args.key_file.is_some()
             || args.wallet.is_some()
             || args.session.is_some()
             || args.starknet_account.is_some()
-            || args.permission.is_some();
+            || args.permission.is_some()
+            || args.signer.is_some();
+        let or_said = |flag: &Option<String>, variable: &str| {
+            let behind = environment.get(variable).filter(|_| !flagged);
+            flag.clone().or_else(|| behind.map(str::to_owned))
+        };
+        let remote = match or_said(&args.signer, "TOLLWAY_SIGNER") {
+            Some(place) => Some(Arc::new(signer::connect(&place).await?)),
+            None => None,
+        };
+        // One that is named stands before all other keys.
+        let flagged = flagged || remote.is_some();
         let or_said = |flag: &Option<String>, variable: &str| {
             let behind = environment.get(variable).filter(|_| !flagged);
             flag.clone().or_else(|| behind.map(str::to_owned))
@@ -128,6 +144,7 @@ impl Buyer {
             allow_http: args.allow_http || session.as_ref().is_some_and(PayingSession::allows_http),
             networks,
             session,
+            remote,
         })
     }
 
@@ -136,6 +153,9 @@ impl Buyer {
         args: &BuyerArgs,
         environment: &Environment,
     ) -> Result<Arc<dyn Wallet>, Failure> {
+        if let Some(remote) = &self.remote {
+            return Ok(Arc::clone(remote) as Arc<dyn Wallet>);
+        }
         let owner = self.owner.as_deref();
         if let Some(session) = &self.session {
             let passphrase = args.passphrase_file.as_deref();
@@ -145,7 +165,7 @@ impl Buyer {
             return session::wallet::owner(owner, &self.networks, &self.assets, self.allow_http);
         }
         let mut wallet =
-            EvmWallet::new(signer(args, environment)?).with_assets(self.assets.clone());
+            EvmWallet::new(key(args, environment)?).with_assets(self.assets.clone());
         for setting in self.networks.iter().filter(|setting| has_node(setting)) {
             let node = wiring::node(setting, self.allow_http)?;
             wallet = wallet.with_node(setting.network.clone(), node);
@@ -169,7 +189,11 @@ impl Buyer {
 
     /// Whether it pays on Starknet.
     fn is_on_starknet(&self) -> bool {
-        self.session.is_some() || self.owner.is_some()
+        let remote = self.remote.iter().flat_map(|r| r.accounts().keys());
+        let mut families = remote.map(Network::family);
+        self.session.is_some()
+            || self.owner.is_some()
+            || families.any(|family| family == Family::Starknet)
     }
 }
 
@@ -272,7 +296,7 @@ fn methods(flags: &[String]) -> Result<Vec<PayMethod>, Failure> {
     Ok(PayMethod::preferring(&named?))
 }
 
-fn signer(args: &BuyerArgs, environment: &Environment) -> Result<EvmSigner, Failure> {
+fn key(args: &BuyerArgs, environment: &Environment) -> Result<EvmSigner, Failure> {
     let flagged = args.key_file.is_some() || args.wallet.is_some();
     let from_environment = |name: &str| if flagged { None } else { environment.get(name) };
     let key_file = args
@@ -283,7 +307,7 @@ fn signer(args: &BuyerArgs, environment: &Environment) -> Result<EvmSigner, Fail
         return keys::signer_from_file(path);
     }
     let wallet = args.wallet.as_deref().or_else(|| from_environment("TOLLWAY_WALLET")).ok_or_else(|| {
-        Failure::usage("Nothing to pay with; add --key-file FILE or --wallet NAME (`tollway wallet new NAME` makes one), or --session NAME.")
+        Failure::usage("Nothing to pay with; add --key-file FILE or --wallet NAME (`tollway wallet new NAME` makes one), or --session NAME, or --signer unix:PATH.")
     })?;
     Keystore::unlocked(wallet, args.passphrase_file.as_deref(), environment)
 }

@@ -13,6 +13,7 @@ pub use crate::check::flags::CheckArgs;
 pub use crate::commands::init::InitArgs;
 use crate::logs::Format;
 pub use crate::session::flags::SessionCommand;
+use crate::signer::flags::SignerCommand;
 use crate::storefront::{About, AccessSettings, DiscoverySettings, PageSettings};
 use crate::{environment, exit};
 
@@ -61,6 +62,9 @@ pub enum Command {
     /// Make, import and list encrypted wallets.
     #[command(subcommand)]
     Wallet(WalletCommand),
+    /// Sign for agents that have no key, in a process of its own.
+    #[command(subcommand)]
+    Signer(SignerCommand),
     /// Let a key spend for a Starknet account, within limits and for a while.
     #[command(subcommand)]
     Session(SessionCommand),

@@ -22,6 +22,7 @@ Environment (also from a .env file with mode 0600 in the working directory):
   TOLLWAY_AGENT            behind --agent
   TOLLWAY_SESSION          behind --session
   TOLLWAY_PASSPHRASE_FILE  behind --passphrase-file
+  TOLLWAY_SIGNER           behind --signer of pay and mcp
   TOLLWAY_STARKNET_ACCOUNT behind --starknet-account
   TOLLWAY_OWNER_KEY_FILE   behind --owner-key-file
   TOLLWAY_ADD_ASSET        behind --add-asset; several with ; between
@@ -54,6 +55,13 @@ impl Environment {
         Self {
             variables: BTreeMap::new(),
         }
+    }
+
+    /// The same without one variable.
+    pub fn without(&self, name: &str) -> Self {
+        let mut variables = self.variables.clone();
+        variables.remove(name);
+        Self { variables }
     }
 
     /// A variable that is set and not empty.

@@ -28,6 +28,7 @@ mod sdk;
 mod serve;
 mod session;
 mod settings;
+mod signer;
 mod sponsor;
 mod storefront;
 mod story;
@@ -93,6 +94,7 @@ async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, F
         Command::Mcp(args) => agent::mcp::run(args, environment).await,
         Command::Budget(command) => agent::budget::run(command, environment).await,
         Command::Wallet(command) => commands::wallet::run(command, environment).await,
+        Command::Signer(command) => signer::run(command, environment).await,
         Command::Session(command) => session::run(command, environment).await,
         Command::Permission(command) => commands::permission::run(command, environment).await,
         Command::Dashboard(args) => commands::dashboard::run(args, environment).await,

@@ -52,4 +52,4 @@ pub use network::{Family, Network, NetworkError};
 pub use offer::ProofProfile;
 pub use purse::{GasPurse, Taken};
 pub use terms::{PaymentFlow, Scheme, Terms};
-pub use wallet::{LimitedKey, Limits, Offered, Prepared, Wallet, WalletError};
+pub use wallet::{LimitedKey, Limits, Offered, Prepared, Purchase, Wallet, WalletError};

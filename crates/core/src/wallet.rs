@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::wire::{Object, ResourceInfo};
 use crate::{
-    Address, Amount, ChainError, Identity, Network, Raw, Refusal, Terms, Timestamp, codes,
+    Address, Amount, ChainError, Identity, Network, Raw, Refusal, SpendId, Terms, Timestamp, codes,
 };
 
 /// What a wallet must stay within, whatever the terms say.
@@ -30,6 +30,17 @@ pub struct Offered<'a> {
     pub may_approve: bool,
     /// Whether the account's own key is to sign, because its [`LimitedKey`] is used up.
     pub by_own_key: bool,
+    /// What is bought, for wallets that ask somebody else to sign.
+    pub purchase: Option<Purchase<'a>>,
+}
+
+/// A purchase as its buyer knows it; nothing of it was said by a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Purchase<'a> {
+    /// Its name in the record of spending: who asks again by it asks for the same.
+    pub id: &'a SpendId,
+    /// The URL that was asked, without its query.
+    pub url: &'a str,
 }
 
 /// A key that signs for an account within limits of its own, such as a session's.

@@ -44,7 +44,7 @@ pub(crate) struct Engine {
     pub(crate) busy: Mutex<HashSet<String>>,
     pub(crate) tokens: Arc<dyn TokenStore>,
     pub(crate) visits: Visits,
-    /// Who buys a token where, by endpoint.
+    /// Who buys a token where, by endpoint, and who signs for whom, by request.
     pub(crate) turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 

@@ -109,6 +109,10 @@ impl Policy {
                 ),
             ));
         }
+        self.check_secure(url)
+    }
+
+    fn check_secure(&self, url: &Url) -> Result<(), Refusal> {
         let secure = url.scheme() == "https" || guard::is_loopback(url) || self.allow_insecure;
         if secure {
             return Ok(());
@@ -133,6 +137,16 @@ impl Policy {
     /// `policy_insecure_url` or `policy_host`.
     pub fn check_url(&self, url: &Url) -> Result<(), Refusal> {
         self.check_transport(url)?;
+        self.check_host(url)
+    }
+
+    /// Whether a URL may be paid that somebody else asks.
+    pub(crate) fn check_url_of_another(&self, url: &Url) -> Result<(), Refusal> {
+        self.check_secure(url)?;
+        self.check_host(url)
+    }
+
+    fn check_host(&self, url: &Url) -> Result<(), Refusal> {
         if self.hosts.is_empty() || self.hosts.iter().any(|host| host.matches(url)) {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 use tollway_core::wire::PaymentRequirements;
-use tollway_core::{LimitedKey, Lookup, Refusal, codes};
+use tollway_core::{LimitedKey, Lookup, Refusal, SpendId, codes};
 use tollway_ledger::{NewSpend, Reservation, SpendRecord};
 use url::Url;
 
@@ -32,6 +32,18 @@ enum Reuse {
     Show,
     Forget,
     Leave,
+}
+
+/// What became of reserving.
+pub(crate) enum Held {
+    /// Reserved, to be signed.
+    New {
+        id: SpendId,
+        /// Whether the account's own key is to sign.
+        by_own_key: bool,
+    },
+    /// The request has a payment whose fate is open.
+    Open(Box<SpendRecord>),
 }
 
 /// What is done next for a request.
@@ -117,7 +129,7 @@ impl Engine {
     ) -> Result<(Next, Place<'a>), PayError> {
         let door = asked.door.as_ref().filter(|_| offer.via == Via::Token);
         let turn = match door {
-            Some(door) => Some(self.turn(&door.endpoint).await),
+            Some(door) => Some(self.turn(door.endpoint.as_str()).await),
             None => None,
         };
         let mut place = self.place(request, 0)?;
@@ -129,37 +141,13 @@ impl Engine {
             return Ok((Next::Open(token), place));
         }
         self.check_under_way(offer, &place.digest).await?;
-        let mut key = self.wallet()?.limited_key(&offer.terms);
-        let mut by_own_key = false;
         loop {
-            let new = self.new_spend(request, offer, &place.digest, key.as_ref())?;
-            let rules = self.rules(offer, &request.url, key.as_ref());
-            let reserved = self.spends()?.reserve_within(new, rules, self.clock.now());
-            match reserved.await? {
-                Reservation::Reserved(id) => {
+            match self.hold(offer, &request.url, &place.digest).await? {
+                Held::New { id, by_own_key } => {
                     let ready = self.sign(id, offer, wire, asked, by_own_key).await?;
                     return Ok((Next::Show(Box::new(ready)), place));
                 }
-                Reservation::Exceeded { limit, .. } if counts_calls(&limit) => {
-                    by_own_key = key.take().is_some_and(|key| key.falls_back);
-                    if !by_own_key {
-                        return Err(PayError::declined(used_up()));
-                    }
-                }
-                Reservation::Exceeded { limit, used } => {
-                    return Err(PayError::declined(exceeded(offer, &limit, used)));
-                }
-                Reservation::OtherPayee { pinned } => {
-                    return Err(PayError::declined(other_payee(
-                        offer,
-                        &request.url,
-                        &pinned,
-                    )));
-                }
-                Reservation::PriceJump { last } => {
-                    return Err(PayError::declined(price_jump(offer, last)));
-                }
-                Reservation::Open(record) => match self.reuse(&record).await? {
+                Held::Open(record) => match self.reuse(&record).await? {
                     Reuse::Show => {
                         return Ok((Next::Show(Box::new(self.resumed(*record, asked))), place));
                     }
@@ -171,6 +159,38 @@ impl Engine {
                     }
                 },
             }
+        }
+    }
+
+    /// Reserves what an offer costs, for the account's own key where the limited one
+    /// is used up, or finds what is open of the same request.
+    pub(crate) async fn hold(
+        &self,
+        offer: &Offer,
+        url: &Url,
+        digest: &str,
+    ) -> Result<Held, PayError> {
+        let mut key = self.wallet()?.limited_key(&offer.terms);
+        let mut by_own_key = false;
+        loop {
+            let new = self.new_spend(url, offer, digest, key.as_ref())?;
+            let rules = self.rules(offer, url, key.as_ref());
+            let reserved = self.spends()?.reserve_within(new, rules, self.clock.now());
+            let refusal = match reserved.await? {
+                Reservation::Reserved(id) => return Ok(Held::New { id, by_own_key }),
+                Reservation::Open(record) => return Ok(Held::Open(record)),
+                Reservation::Exceeded { limit, .. } if counts_calls(&limit) => {
+                    by_own_key = key.take().is_some_and(|key| key.falls_back);
+                    if by_own_key {
+                        continue;
+                    }
+                    used_up()
+                }
+                Reservation::Exceeded { limit, used } => exceeded(offer, &limit, used),
+                Reservation::OtherPayee { pinned } => other_payee(offer, url, &pinned),
+                Reservation::PriceJump { last } => price_jump(offer, last),
+            };
+            return Err(PayError::declined(refusal));
         }
     }
 
@@ -206,12 +226,13 @@ impl Engine {
         Ok(())
     }
 
-    /// One token is bought at a time at one endpoint: whoever waited finds it.
-    async fn turn(&self, endpoint: &Url) -> OwnedMutexGuard<()> {
+    /// One token is bought at a time at one endpoint, and one payment is signed at a
+    /// time of one name: whoever waited finds it.
+    pub(crate) async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(turns.entry(endpoint.to_string()).or_default())
+            Arc::clone(turns.entry(name.to_owned()).or_default())
         };
         turn.lock_owned().await
     }
@@ -294,7 +315,7 @@ impl Engine {
 
     fn new_spend(
         &self,
-        request: &PayRequest,
+        url: &Url,
         offer: &Offer,
         digest: &str,
         key: Option<&LimitedKey>,
@@ -313,8 +334,8 @@ impl Engine {
             account,
             agent: self.agent.clone(),
             request: digest.to_owned(),
-            url: public_url(&request.url),
-            host: host(&request.url),
+            url: public_url(url),
+            host: host(url),
             payee: terms.pay_to.clone(),
             network: terms.network.clone(),
             asset: terms.asset.clone(),
@@ -339,6 +360,12 @@ pub(crate) fn is_passed_over(refused: &str) -> bool {
         codes::ASSET_MISMATCH,
         code::POLICY_PAYEE_CHANGED,
         code::POLICY_PRICE_JUMP,
+        // What a remote signer does not allow.
+        code::POLICY_NETWORK,
+        code::POLICY_ASSET,
+        code::POLICY_SCHEME,
+        code::POLICY_METHOD,
+        code::POLICY_PAYEE,
     ]
     .contains(&refused)
 }

@@ -115,7 +115,7 @@ impl Engine {
     }
 
     /// The wallet's accounts, each once.
-    fn accounts(&self) -> Vec<Address> {
+    pub(crate) fn accounts(&self) -> Vec<Address> {
         let Some(wallet) = &self.wallet else {
             return Vec::new();
         };

@@ -6,10 +6,10 @@ use tollway_core::extensions::{PaymentIdentifierId, attach, requires};
 use tollway_core::header::Required;
 use tollway_core::wire::{PaymentPayload, PaymentRequirements, ResourceInfo, Version};
 use tollway_core::{
-    Amount, Limits, Offered, Prepared, Refusal, SpendId, Terms, Timestamp, WalletError, codes,
+    Amount, Limits, Offered, Prepared, Purchase, Refusal, SpendId, Terms, Timestamp, WalletError, codes,
     header,
 };
-use tollway_ledger::SignedSpend;
+use tollway_ledger::{SignedSpend, SpendRecord};
 
 use crate::asked::Asked;
 use crate::code;
@@ -20,10 +20,11 @@ use crate::event::Event;
 use crate::method::PayMethod;
 use crate::offer::{Offer, Via};
 use crate::policy::MAX_LIFETIME;
+use crate::request::public_url;
 use crate::token::{NO_VERSION, TokenPurchase, body};
 
 /// How long a wallet may take to sign: a person may have to confirm.
-const SIGNING: Duration = Duration::from_secs(120);
+pub(crate) const SIGNING: Duration = Duration::from_secs(120);
 /// How long the proof of a transaction is shown at most.
 const MAX_PROOF_AGE: Duration = Duration::from_secs(86_400);
 /// By how much a wallet's clock may differ from ours.
@@ -42,7 +43,7 @@ impl Engine {
     ) -> Result<Ready, PayError> {
         self.tell(&Event::Reserved { spend: id.clone() });
         crash::point("spend::reserved::after_write");
-        let signed = match self.prepare(offer, wire, asked, by_own_key).await {
+        let signed = match self.prepare(&id, offer, wire, asked, by_own_key).await {
             Ok(signed) => signed,
             Err(error) => {
                 self.give_back(&id, error.code()).await;
@@ -67,7 +68,7 @@ impl Engine {
         })
     }
 
-    async fn give_back(&self, id: &SpendId, reason: &str) {
+    pub(crate) async fn give_back(&self, id: &SpendId, reason: &str) {
         let Ok(spends) = self.spends() else { return };
         let released = spends.release(id, reason, self.clock.now()).await;
         if let Err(error) = released {
@@ -78,18 +79,19 @@ impl Engine {
 
     async fn prepare(
         &self,
+        id: &SpendId,
         offer: &Offer,
         wire: PaymentRequirements,
         asked: &Asked,
         by_own_key: bool,
     ) -> Result<SignedSpend, PayError> {
-        let mut prepared = self.sign_within(offer, asked, by_own_key).await;
+        let mut prepared = self.sign_within(id, offer, asked, by_own_key).await;
         if let Err(error) = &prepared
             && error.code() == codes::PERMIT2_ALLOWANCE_REQUIRED
             && self.policy.approve_permit2
         {
             self.approve(offer).await?;
-            prepared = self.sign_within(offer, asked, by_own_key).await;
+            prepared = self.sign_within(id, offer, asked, by_own_key).await;
         }
         let prepared = prepared?;
         self.check(offer, &prepared)?;
@@ -114,12 +116,14 @@ impl Engine {
 
     async fn sign_within(
         &self,
+        id: &SpendId,
         offer: &Offer,
         asked: &Asked,
         by_own_key: bool,
     ) -> Result<Prepared, PayError> {
         let limits = self.signing_limits(offer.terms.amount);
         let terms = &asked.required.terms;
+        let url = public_url(&asked.url);
         let offered = Offered {
             resource: Some(&terms.resource),
             extensions: terms
@@ -128,6 +132,10 @@ impl Engine {
                 .filter(|_| offer.via == Via::Header),
             may_approve: self.policy.approve_permit2,
             by_own_key,
+            purchase: Some(Purchase {
+                id,
+                url: &url,
+            }),
         };
         let signing = self.wallet()?;
         let signing = signing.prepare_offered(&offer.terms, &limits, offered);
@@ -135,7 +143,7 @@ impl Engine {
         Ok(prepared.map_err(|_| not_in_time())??)
     }
 
-    fn signing_limits(&self, max_amount: Amount) -> Limits {
+    pub(crate) fn signing_limits(&self, max_amount: Amount) -> Limits {
         Limits {
             max_amount,
             // The width of the whole window; the server's time-out bounds its end.
@@ -157,7 +165,17 @@ impl Engine {
     }
 
     async fn try_signed_again(&self, ready: &Ready) -> Result<Option<Ready>, PayError> {
-        let record = &ready.record;
+        let version = ready.version;
+        let again = self.sign_record_again(&ready.record).await?;
+        Ok(again.map(|record| Ready { record, version }))
+    }
+
+    /// The same payment by another key, recorded; `None` if nothing better can be
+    /// signed.
+    pub(crate) async fn sign_record_again(
+        &self,
+        record: &SpendRecord,
+    ) -> Result<Option<SpendRecord>, PayError> {
         let Some(before) = record.signed.as_ref().filter(|s| s.transaction.is_none()) else {
             return Ok(None);
         };
@@ -191,9 +209,7 @@ impl Engine {
             spend: record.id.clone(),
             valid_until: again.valid_until,
         });
-        let version = ready.version;
-        let record = spends.spend(&record.id).await?;
-        Ok(record.map(|record| Ready { record, version }))
+        Ok(spends.spend(&record.id).await?)
     }
 
     /// Lets Permit2 move the asset, by a transaction that moves no money.
@@ -212,7 +228,7 @@ impl Engine {
 
     /// Until when a payment may be shown. An authorization ends by itself; a
     /// transaction does not, and its proof is shown as long as its offer holds.
-    fn until(&self, offer: &Offer, prepared: &Prepared) -> Timestamp {
+    pub(crate) fn until(&self, offer: &Offer, prepared: &Prepared) -> Timestamp {
         if prepared.transaction.is_none() {
             return prepared.valid_until;
         }
@@ -225,7 +241,7 @@ impl Engine {
     }
 
     /// What the wallet signed must be what was decided.
-    fn check(&self, offer: &Offer, prepared: &Prepared) -> Result<(), PayError> {
+    pub(crate) fn check(&self, offer: &Offer, prepared: &Prepared) -> Result<(), PayError> {
         let latest = self.clock.now().plus(offer.lifetime).plus(SKEW);
         if prepared.transaction.is_none() && prepared.valid_until > latest {
             return Err(PayError::declined(Refusal::new(
@@ -253,7 +269,7 @@ impl Engine {
     }
 }
 
-fn not_in_time() -> PayError {
+pub(crate) fn not_in_time() -> PayError {
     PayError::new(
         ErrorKind::Failed,
         Refusal::new(

@@ -16,7 +16,7 @@ pub struct AgentFlags {
 }
 
 /// Who pays, and within which limits.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct BuyerArgs {
     /// Whose money it is.
     #[command(flatten)]
@@ -65,6 +65,9 @@ pub struct BuyerArgs {
     /// Permission that pays (see `tollway permission list`); payments are by erc7710 then.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["wallet", "key_file", "session", "starknet_account"])]
     pub permission: Option<String>,
+    /// Signer that pays, by its socket (see `tollway signer serve`): this program has no key then.
+    #[arg(long, value_name = "unix:PATH", conflicts_with_all = ["wallet", "key_file", "session", "starknet_account", "permission", "approve"])]
+    pub signer: Option<String>,
     /// File with the wallet's, the session's or the permission's passphrase (mode 0600) [default: ask].
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,

@@ -1,0 +1,123 @@
+//! Serving the socket: many callers at once, each within limits.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::answers::{busy, not_served, not_understood};
+use super::frame::{self, FrameError};
+use super::socket::SignerSocket;
+use super::wire::{Answer, Ask};
+use crate::engine::Engine;
+use crate::error::PayError;
+use crate::payer::Payer;
+
+/// Most callers at once.
+const MAX_CALLERS: usize = 128;
+/// How long a caller may say nothing.
+const IDLE: Duration = Duration::from_secs(30);
+/// How long it may take to take an answer.
+const WRITING: Duration = Duration::from_secs(5);
+/// How long work that was begun may take once the signer is to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often the chain is asked what became of what was signed.
+const RECONCILE: Duration = Duration::from_secs(30);
+/// How long it is waited after the system had no connection to give.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Payer {
+    /// Signs at a socket for whoever has no key, until `stop` is ready; then what was
+    /// begun is finished and the socket goes. Policy, budget, record, wallet and
+    /// reconciler are this payer's, which should pay for nothing else.
+    ///
+    /// # Errors
+    /// `ledger_unavailable` if the record cannot be read at the start.
+    pub async fn sign_at(
+        &self,
+        socket: SignerSocket,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), PayError> {
+        let engine = &self.engine;
+        engine.forget_unsigned().await?;
+        let (closing, closed) = watch::channel(false);
+        let mut callers = JoinSet::new();
+        let looking = tokio::spawn(look_back(Arc::clone(engine)));
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                accepted = socket.listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let turned_away = match callers.len() {
+                            _ if !socket.serves(&stream) => Some(not_served()),
+                            MAX_CALLERS.. => Some(busy()),
+                            _ => None,
+                        };
+                        let engine = Arc::clone(engine);
+                        callers.spawn(meet(engine, stream, turned_away, closed.clone()));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "no caller can be met now");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                },
+                Some(_) = callers.join_next() => {}
+            }
+        }
+        drop(socket);
+        looking.abort();
+        let _ = closing.send(true);
+        let drained = timeout(DRAIN, async {
+            while callers.join_next().await.is_some() {}
+        });
+        if drained.await.is_err() {
+            tracing::warn!(left = callers.len(), "callers were left without an answer");
+        }
+        Ok(())
+    }
+}
+
+/// Asks the chain now and then what became of what was signed.
+async fn look_back(engine: Arc<Engine>) {
+    loop {
+        if let Err(error) = engine.reconcile().await {
+            tracing::warn!(%error, "open payments could not be looked up");
+        }
+        tokio::time::sleep(RECONCILE).await;
+    }
+}
+
+async fn meet(
+    engine: Arc<Engine>,
+    mut stream: UnixStream,
+    turned_away: Option<Answer>,
+    mut closed: watch::Receiver<bool>,
+) {
+    if let Some(answer) = turned_away {
+        tracing::warn!("a caller was turned away");
+        let _ = timeout(WRITING, frame::write(&mut stream, &answer)).await;
+        return;
+    }
+    loop {
+        let until = Instant::now() + IDLE;
+        let read = tokio::select! {
+            _ = closed.wait_for(|closed| *closed) => return,
+            read = timeout_at(until, frame::read::<Ask>(&mut stream)) => read,
+        };
+        let (answer, last) = match read {
+            Ok(Ok(Some(ask))) => (engine.answer(ask).await, false),
+            Ok(Err(FrameError::Foreign(why))) => (not_understood(&why), true),
+            // Gone, or silent for too long.
+            _ => return,
+        };
+        let written = timeout(WRITING, frame::write(&mut stream, &answer)).await;
+        if last || !matches!(written, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
