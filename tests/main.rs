@@ -47,6 +47,7 @@ mod secrets;
 #[cfg(feature = "starknet-node")]
 mod sessions;
 mod shown;
+mod signer;
 mod tls;
 mod tools;
 mod traces;

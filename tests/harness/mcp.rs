@@ -47,7 +47,11 @@ impl Agent {
 
     /// Starts it with more flags.
     pub async fn start_with(town: &Town, more: &[&str]) -> Self {
-        let mut command = town.command(&args(town, more));
+        Self::of(town.command(&args(town, more))).await
+    }
+
+    /// Starts this one.
+    pub async fn of(mut command: tokio::process::Command) -> Self {
         command.stdin(std::process::Stdio::piped());
         let mut process = command.spawn().unwrap();
         let pipes = (

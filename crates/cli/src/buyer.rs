@@ -164,8 +164,7 @@ impl Buyer {
         if let Some(owner) = owner {
             return session::wallet::owner(owner, &self.networks, &self.assets, self.allow_http);
         }
-        let mut wallet =
-            EvmWallet::new(key(args, environment)?).with_assets(self.assets.clone());
+        let mut wallet = EvmWallet::new(key(args, environment)?).with_assets(self.assets.clone());
         for setting in self.networks.iter().filter(|setting| has_node(setting)) {
             let node = wiring::node(setting, self.allow_http)?;
             wallet = wallet.with_node(setting.network.clone(), node);

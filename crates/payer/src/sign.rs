@@ -6,8 +6,8 @@ use tollway_core::extensions::{PaymentIdentifierId, attach, requires};
 use tollway_core::header::Required;
 use tollway_core::wire::{PaymentPayload, PaymentRequirements, ResourceInfo, Version};
 use tollway_core::{
-    Amount, Limits, Offered, Prepared, Purchase, Refusal, SpendId, Terms, Timestamp, WalletError, codes,
-    header,
+    Amount, Limits, Offered, Prepared, Purchase, Refusal, SpendId, Terms, Timestamp, WalletError,
+    codes, header,
 };
 use tollway_ledger::{SignedSpend, SpendRecord};
 
@@ -132,10 +132,7 @@ impl Engine {
                 .filter(|_| offer.via == Via::Header),
             may_approve: self.policy.approve_permit2,
             by_own_key,
-            purchase: Some(Purchase {
-                id,
-                url: &url,
-            }),
+            purchase: Some(Purchase { id, url: &url }),
         };
         let signing = self.wallet()?;
         let signing = signing.prepare_offered(&offer.terms, &limits, offered);

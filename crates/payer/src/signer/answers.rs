@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tollway_core::wire::PaymentPayload;
 use tollway_core::{
-    Address, Limits, Network, Offered, Prepared, Refusal, SpendId, TxHash, WalletError, codes,
+    Address, Amount, Limits, Network, Offered, Prepared, Refusal, SpendId, TxHash, WalletError,
+    codes,
 };
 use tollway_ledger::{SignedSpend, SpendRecord};
 use url::Url;
@@ -109,6 +110,13 @@ impl Engine {
         let checked = policy.check_url_of_another(url);
         checked.map_err(PayError::declined)?;
         let offer = policy.appraise(&ask.terms).map_err(PayError::declined)?;
+        if offer.terms.amount == Amount::ZERO {
+            // Else whoever asks could have as many as there is room for on the disk.
+            return Err(PayError::declined(Refusal::new(
+                code::POLICY_AMOUNT,
+                "The price is nothing, and the signer signs for no such thing; ask for it without payment.",
+            )));
+        }
         if offer.terms.amount > ask.max_amount {
             return Err(PayError::declined(Refusal::new(
                 codes::PRICE_ABOVE_LIMIT,
@@ -249,7 +257,7 @@ fn known(record: SpendRecord, ask: &AskSign, url: &Url) -> Result<Prepared, PayE
     }
 }
 
-fn prepared(signed: SignedSpend, amount: tollway_core::Amount) -> Prepared {
+fn prepared(signed: SignedSpend, amount: Amount) -> Prepared {
     Prepared {
         payload: signed.payload.payload,
         identity: signed.identity,

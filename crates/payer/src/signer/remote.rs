@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 use tollway_core::{
-    Address, Amount, ChainError, Identity, Limits, Network, Offered, Prepared, Raw, Refusal,
-    Terms, Wallet, WalletError, codes,
+    Address, Amount, ChainError, Identity, Limits, Network, Offered, Prepared, Raw, Refusal, Terms,
+    Wallet, WalletError, codes,
 };
 
 use super::answers::unnamed;
@@ -85,6 +85,12 @@ impl RemoteWallet {
         let mut was_there = false;
         loop {
             let lost = match self.exchange(ask).await {
+                Ok(Answer::Unavailable(words))
+                    if words.code == codes::SIGNER_BUSY && Instant::now() < until =>
+                {
+                    sleep(PAUSE).await;
+                    continue;
+                }
                 Ok(answer) => return Ok(answer),
                 Err(lost) => lost,
             };
@@ -105,9 +111,9 @@ impl RemoteWallet {
             match (frame::read(&mut stream).await, written) {
                 (Ok(Some(answer)), _) => Ok(answer),
                 (_, Err(error)) | (Err(error), _) => Err(error),
-                (Ok(None), Ok(())) => Err(FrameError::Lost(
-                    std::io::ErrorKind::UnexpectedEof.into(),
-                )),
+                (Ok(None), Ok(())) => {
+                    Err(FrameError::Lost(std::io::ErrorKind::UnexpectedEof.into()))
+                }
             }
         });
         match exchanged.await {

@@ -53,6 +53,7 @@ impl Payer {
                 () = &mut stop => break,
                 accepted = socket.listener.accept() => match accepted {
                     Ok((stream, _)) => {
+                        while callers.try_join_next().is_some() {}
                         let turned_away = match callers.len() {
                             _ if !socket.serves(&stream) => Some(not_served()),
                             MAX_CALLERS.. => Some(busy()),
@@ -119,5 +120,29 @@ async fn meet(
         if last || !matches!(written, Ok(Ok(()))) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RemoteWallet;
+
+    #[tokio::test]
+    async fn programs_of_other_users_are_turned_away_and_told_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/signer.sock");
+        let mut socket = SignerSocket::bind(&path, &[]).unwrap();
+        let ours = socket.callers[0];
+        socket.callers = vec![ours + 1];
+        let payer = Payer::builder();
+        let path_of_ledger = format!("sqlite:{}", dir.path().join("s.db").display());
+        let ledger = tollway_ledger::Store::open(&path_of_ledger).await.unwrap();
+        let payer = payer.spends(Arc::new(ledger)).build().unwrap();
+        let serving =
+            tokio::spawn(async move { payer.sign_at(socket, std::future::pending()).await });
+        let refused = RemoteWallet::connect(&path).await.unwrap_err();
+        assert!(refused.to_string().contains("--serve-user"), "{refused}");
+        serving.abort();
     }
 }

@@ -14,7 +14,8 @@ use tokio::net::{UnixListener, UnixStream};
 pub struct SignerSocket {
     pub(super) listener: UnixListener,
     path: PathBuf,
-    callers: Vec<u32>,
+    /// Users whose programs are served.
+    pub(super) callers: Vec<u32>,
     /// Held while the socket is ours: what is there otherwise is a dead signer's.
     _lock: File,
 }
@@ -39,7 +40,9 @@ pub enum SocketError {
         cure: &'static str,
     },
     /// The system said no.
-    #[error("the socket {path} cannot be made: {error}; choose a path of at most 100 bytes in a folder of your own")]
+    #[error(
+        "the socket {path} cannot be made: {error}; choose a path of at most 100 bytes in a folder of your own"
+    )]
     Io {
         /// Where.
         path: String,
@@ -165,6 +168,12 @@ fn remove_dead(path: &Path) -> Result<(), SocketError> {
 mod tests {
     use super::*;
 
+    fn private() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
+        dir
+    }
+
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
@@ -182,12 +191,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_dead_signers_socket_is_replaced_and_a_living_ones_is_not() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = private();
         let path = dir.path().join("signer.sock");
         let first = SignerSocket::bind(&path, &[]).unwrap();
         let second = SignerSocket::bind(&path, &[]).unwrap_err();
         assert!(matches!(second, SocketError::Taken(_)), "{second}");
         assert!(path.exists(), "the living one's is still there");
+        // Nor is its place taken by whoever takes its file away.
+        fs::remove_file(&path).unwrap();
+        let third = SignerSocket::bind(&path, &[]).unwrap_err();
+        assert!(matches!(third, SocketError::Taken(_)), "{third}");
         drop(first);
         // As it is left by a process that was killed.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -202,7 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn neither_a_file_nor_a_folder_of_others_is_taken() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = private();
         let path = dir.path().join("signer.sock");
         fs::write(&path, "precious").unwrap();
         let refused = SignerSocket::bind(&path, &[]).unwrap_err();

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tollway_core::wire::{Object, PaymentRequirements, ResourceInfo};
-use tollway_core::{
-    Address, Amount, Identity, Network, Prepared, Raw, SpendId, Timestamp, TxHash,
-};
+use tollway_core::{Address, Amount, Identity, Network, Prepared, Raw, SpendId, Timestamp, TxHash};
 
 /// What a caller asks.
 #[derive(Serialize, Deserialize)]

@@ -16,6 +16,7 @@ mod policy;
 mod proofs;
 mod receipts;
 mod redirects;
+mod remote;
 mod seller;
 mod signature;
 mod tokens;
