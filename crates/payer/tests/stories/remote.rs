@@ -454,7 +454,8 @@ async fn what_is_no_question_is_answered_and_disturbs_nobody() {
     let wallet = signer.wallet().await;
     assert_eq!(Forged::new(offer("10000")).code(&wallet).await, "signed");
     // A silent caller keeps nobody from stopping.
-    drop(signer.stopped().await);
+    let stopped = tokio::time::timeout(Duration::from_secs(5), signer.stopped());
+    assert!(stopped.await.is_ok());
 }
 
 #[tokio::test]
