@@ -339,6 +339,51 @@ async fn a_way_to_pay_whose_contract_is_missing_is_red() {
     );
 }
 
+/// Whoever looks may be another user than the one that will write it.
+#[tokio::test]
+async fn a_ledger_that_is_not_there_is_not_made() {
+    let town = town().await;
+    let args = good(&town);
+    let done = town.run(&args).await.exits(0);
+    assert!(
+        done.stdout.contains("There is no ledger yet"),
+        "{}",
+        done.stdout
+    );
+    assert!(!town.path("gate.db").exists());
+    let nowhere = format!("sqlite:{}", town.path("nowhere/gate.db").display());
+    let mut args = args;
+    set(&mut args, "--ledger", &nowhere);
+    is_red(
+        &town.run(&args).await,
+        "ledger",
+        "cannot be created",
+        "Make a",
+    );
+}
+
+/// An answer to an unpriced spelling shows that it was served; by then it was done.
+#[tokio::test]
+async fn a_route_that_changes_something_is_not_asked_by_other_names_unasked() {
+    let town = town().await;
+    let mut args = good(&town);
+    set(&mut args, "--route", "POST /paid/*=$0.01");
+    let done = town.run(&args).await.exits(0);
+    let others = ["/PAID/WEATHER", "/index.php/paid/weather", "/Paid/weather"];
+    let asked = || {
+        others
+            .iter()
+            .map(|at| town.upstream.asked(at))
+            .sum::<usize>()
+    };
+    assert!(done.stdout.contains("were not tried"), "{}", done.stdout);
+    assert_eq!(asked(), 0);
+    args.push("--try-changes".to_owned());
+    let done = town.run(&args).await.exits(0);
+    assert!(!done.stdout.contains("were not tried"), "{}", done.stdout);
+    assert!(asked() > 0);
+}
+
 #[tokio::test]
 async fn a_facilitator_that_does_not_list_what_is_offered_is_red() {
     let town = town().await;

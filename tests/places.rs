@@ -37,6 +37,23 @@ async fn approve(town: &Town, network: &str) -> String {
     town.run(&args).await.exits(0).stderr
 }
 
+/// What is looked for is what will be used.
+#[tokio::test]
+async fn a_check_looks_where_the_contracts_are_said_to_be() {
+    let town = Town::new().await;
+    let there = town.chain.displace_contracts().unwrap();
+    let check = async |node: &str| {
+        let mut args = town.gate_args("local", node);
+        args[0] = "check".to_owned();
+        set(&mut args, ROUTE[0], ROUTE[1]);
+        town.run(&args).await
+    };
+    let told = check(&elsewhere(&town, &there)).await;
+    assert!(told.stdout.contains("Permit2 is on"), "{}", told.stdout);
+    let blind = check(&town.rpc()).await.exits(1);
+    assert!(blind.stdout.contains("is not on"), "{}", blind.stdout);
+}
+
 #[tokio::test]
 async fn a_payment_settles_through_the_contracts_that_both_sides_were_told_of() {
     let town = Town::new().await;

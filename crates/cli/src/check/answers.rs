@@ -29,6 +29,8 @@ pub struct Question<'a> {
     pub offered: &'a [(RouteSetting, Vec<Offer>)],
     /// Paths that are there.
     pub paths: &'a [String],
+    /// Whether the server behind may be made to act.
+    pub try_changes: bool,
 }
 
 /// The gate's answers: the running one's, or those of one that stands in for it.
@@ -193,6 +195,7 @@ fn resources(report: &mut Report, question: &Question<'_>, stand: &Stand) -> Vec
             }
         }
         all.push(Resource {
+            try_spellings: question.try_changes || matches!(method, Method::GET | Method::HEAD),
             method,
             methods,
             url: String::new(),

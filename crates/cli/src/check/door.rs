@@ -34,7 +34,17 @@ pub async fn look(
         false => terms::look(report, &challenge, resource, assets),
     };
     cors(report, wire, resource, &challenge).await;
-    unpaid(report, wire, resource, surroundings).await;
+    match resource.try_spellings {
+        true => unpaid(report, wire, resource, surroundings).await,
+        false => report.yellow(
+            "spelling",
+            format!(
+                "Other spellings of {} were not tried: one that is not priced would make the server behind act.",
+                resource.name()
+            ),
+            "Try them with --try-changes where that harms nobody, such as before a copy of the server.",
+        ),
+    }
     offers
 }
 

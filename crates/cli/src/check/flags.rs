@@ -24,6 +24,10 @@ pub struct CheckArgs {
     /// A path that is there, for a route with * or :name; may be repeated.
     #[arg(long = "path", value_name = "/PATH")]
     pub paths: Vec<String>,
+    /// Also send other spellings of POST, PUT, PATCH and DELETE routes: one that is
+    /// not priced reaches the server behind, which acts on it.
+    #[arg(long, conflicts_with = "url")]
+    pub try_changes: bool,
     /// Print one JSON object instead of lines.
     #[arg(long)]
     pub json: bool,

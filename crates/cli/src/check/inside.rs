@@ -29,7 +29,7 @@ pub async fn look(
 ) -> Result<(), Failure> {
     readable(&args.gate, environment)?;
     report.about("Configuration");
-    let paths = args.paths;
+    let (paths, try_changes) = (args.paths, args.try_changes);
     let args = match args.gate.complete(environment) {
         Ok(args) => args,
         Err(failure) => {
@@ -87,6 +87,7 @@ pub async fn look(
         public_url: args.public_url.as_deref(),
         offered: &offered,
         paths: &paths,
+        try_changes,
     };
     answers::look(report, &question, told, chains).await;
     Ok(())

@@ -7,7 +7,7 @@ use alloy_primitives::{Address, Bytes, U64, U256};
 use tollway_core::assets::{AssetInfo, AssetTable, Method};
 use tollway_core::{Amount, Chain, Network, Scheme, Terms};
 use tollway_evm::typed_data::Domain;
-use tollway_evm::{EXACT_PROXY, PERMIT2, UPTO_PROXY, settler_address, token_facts};
+use tollway_evm::{Contracts, settler_address, token_facts};
 use tollway_rpc::{RpcClient, RpcConfig, RpcError};
 use url::Url;
 
@@ -30,6 +30,7 @@ pub struct Looked {
     pub network: Network,
     chain_id: u64,
     rpc: RpcClient,
+    places: Contracts,
 }
 
 /// Connects to the nodes of an EVM network, each of which must serve that chain.
@@ -60,6 +61,7 @@ pub async fn connect(
         network: network.clone(),
         chain_id,
         rpc,
+        places: setting.contracts,
     })
 }
 
@@ -243,13 +245,13 @@ impl Looked {
         let metered = offers.iter().any(|terms| terms.scheme == Scheme::Upto);
         let mut needed = Vec::new();
         if by(Method::Permit2) || metered {
-            needed.push((PERMIT2, "Permit2"));
+            needed.push((self.places.permit2, "Permit2"));
         }
         if by(Method::Permit2) {
-            needed.push((EXACT_PROXY, "the Permit2 proxy of scheme exact"));
+            needed.push((self.places.exact_proxy, "the Permit2 proxy of scheme exact"));
         }
         if metered {
-            needed.push((UPTO_PROXY, "the Permit2 proxy of scheme upto"));
+            needed.push((self.places.upto_proxy, "the Permit2 proxy of scheme upto"));
         }
         for (address, what) in needed {
             match self.code(address).await {

@@ -135,6 +135,7 @@ fn resource(request: &PayRequest) -> Resource {
         methods.push(Method::HEAD);
     }
     Resource {
+        try_spellings: true,
         method: request.method.clone(),
         methods,
         path,

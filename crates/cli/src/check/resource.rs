@@ -9,6 +9,8 @@ use super::wire::{Answer, Ask, Wire};
 pub struct Resource {
     /// The method that stands for the others.
     pub method: Method,
+    /// Whether other spellings are sent: one that is not priced is acted on.
+    pub try_spellings: bool,
     /// Every method that must not be served unpaid, that one among them.
     pub methods: Vec<Method>,
     /// The request target, in origin form.
