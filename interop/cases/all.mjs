@@ -9,6 +9,7 @@ import { cases as paywall } from "./paywall.mjs";
 import { cases as payer } from "./payer.mjs";
 import { cases as permit2 } from "./permit2.mjs";
 import { cases as permissions } from "./permissions.mjs";
+import { cases as permissionAccounts } from "./permission-accounts.mjs";
 import { cases as rpc } from "./rpc.mjs";
 
-export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer, ...permit2, ...permissions, ...mock, ...axiom, ...browser, ...paywall, ...dashboard];
+export const cases = [...baseline, ...rpc, ...facilitator, ...gate, ...payer, ...permit2, ...permissions, ...permissionAccounts, ...mock, ...axiom, ...browser, ...paywall, ...dashboard];

@@ -43,14 +43,14 @@ import { paidPath } from "./case.mjs";
 import { requirements } from "./payments.mjs";
 
 /** The framework is real on anvil only. */
-const permissionCase = (name, run, networks = ["base-sepolia"]) => ({ name, run, networks, chains: ["anvil"], baseline: false });
+export const permissionCase = (name, run, networks = ["base-sepolia"]) => ({ name, run, networks, chains: ["anvil"], baseline: false });
 
-const PREFIX = "invalid_exact_evm_erc7710_";
+export const PREFIX = "invalid_exact_evm_erc7710_";
 const now = () => Math.floor(Date.now() / 1000);
 const artifact = (name) => JSON.parse(readFileSync(join(project, "contracts", "artifacts", `${name}.json`), "utf8"));
 
 /** A facilitator, an account that pays by what it granted, and the session account that spends it. */
-async function scene(test, { flags = [], money, node } = {}) {
+export async function scene(test, { flags = [], money, node } = {}) {
   await placeFramework(test.chain);
   const [facilitator, buyer] = await Promise.all([test.tollway.facilitator({ flags, node }), test.chain.buyer(money)]);
   await upgrade(test.chain, buyer);
@@ -173,13 +173,14 @@ async function replayedLeaf(test) {
   await expectBalances(test, { buyer: s.buyer, spent: price.atomic });
 }
 
-/** A node of the chain that has no `eth_simulateV1`, as many have none. */
-async function nodeWithoutSimulation(chain) {
+/** A node of the chain that answers some calls by itself. */
+export async function nodeOf(chain, ownAnswer) {
   const server = createServer(async (request, response) => {
     const chunks = await request.toArray();
     const body = JSON.parse(Buffer.concat(chunks).toString());
     const answer = async (call) => {
-      if (call.method === "eth_simulateV1") return { jsonrpc: "2.0", id: call.id, error: { code: -32601, message: "Method not found" } };
+      const own = ownAnswer(call);
+      if (own) return { jsonrpc: "2.0", id: call.id, ...own };
       const asked = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(call) };
       return (await fetch(chain.url, asked)).json();
     };
@@ -192,6 +193,10 @@ async function nodeWithoutSimulation(chain) {
   server.unref();
   return `http://127.0.0.1:${server.address().port}`;
 }
+
+/** One that has no `eth_simulateV1`, as many have none. */
+export const nodeWithoutSimulation = (chain) =>
+  nodeOf(chain, ({ method }) => method === "eth_simulateV1" && { error: { code: -32601, message: "Method not found" } });
 
 /** Without simulated logs the balances around the redemption tell what it does. */
 async function byBalances(test) {
@@ -624,19 +629,25 @@ async function shopWindow(test, accepts) {
 }
 
 /** The terms of a gate of ours, and a person whose account is a delegator already. */
-async function counter(test) {
+export async function counter(test, { flags } = {}) {
   await placeFramework(test.chain);
   const [upstream, buyer] = await Promise.all([test.server("upstream.mjs"), test.chain.buyer()]);
   await upgrade(test.chain, buyer);
-  const gate = await test.tollway.gate({ upstream: upstream.url, payTo: test.payTo, terms: "; methods=erc7710" });
+  const gate = await test.tollway.gate({ upstream: upstream.url, payTo: test.payTo, terms: "; methods=erc7710", flags });
   return { upstream, buyer, url: gate.url + paidPath };
 }
 
 /** `permission request`, answered by the test wallet in a headless Chromium. */
-async function requested(test, { url, buyer }, { name = "weather", mode = "honest", flags = [] } = {}) {
+export async function requested(test, { url, buyer }, { name = "weather", mode = "honest", flags = [] } = {}) {
   const asking = test.tollway.startPermission("request", name, "--resource", url, ...test.tollway.networkFlags, ...flags);
+  return answered(test, asking, buyer, mode);
+}
+
+/** What a command asks on a page of its own, answered there by the test wallet. */
+export async function answered(test, asking, buyer, mode = "honest") {
   const page = await asking.waitForLine((line) => line.match(/^http:\/\/127\.0\.0\.1:\d+\/[0-9a-f]{32}\/$/)?.[0]);
-  const wallet = { key: buyer.key, chainId: test.network.chainId, nonce: 0, mode };
+  const { key, address, factory, factoryData } = buyer;
+  const wallet = { key, address, chainId: test.network.chainId, nonce: 0, mode, dependencies: factory ? [{ factory, factoryData }] : [] };
   const seen = await test.client("wallet-browser.mjs", { url: page, wallet, browser: browserBinary(), directory: test.directory });
   return { ...(await asking.result(20_000)), seen };
 }
@@ -745,7 +756,7 @@ async function example(test) {
   await expectBalances(test, { buyer, spent: price.atomic });
 }
 
-const browserCase = (name, run) => ({ ...permissionCase(name, run), browser: true });
+export const browserCase = (name, run) => ({ ...permissionCase(name, run), browser: true });
 
 export const cases = [
   browserCase("permission-from-the-terms-to-the-data", fromTheTermsToTheData),

@@ -29,7 +29,8 @@ try {
   const said = await page.getByRole("status").textContent();
   const wish = await page.locator("#wish").textContent();
   const asked = await page.evaluate(() => globalThis.walletAsked);
-  console.log(JSON.stringify({ said, asked, wish }));
+  const revoked = await page.evaluate(() => globalThis.walletRevoked);
+  console.log(JSON.stringify({ said, asked, wish, revoked }));
 } finally {
   await context.close();
 }

@@ -102,11 +102,16 @@ export class Chain {
     return this.send({ to: this.network.token, data: encodeFunctionData({ abi: dollar.abi, functionName, args }) });
   }
 
+  /** Gives an account test dollars. */
+  mint(address, amount) {
+    return this.#callToken("mint", [address, amount]);
+  }
+
   /** A fresh key that holds test dollars (atomic units) and nothing else. */
   async buyer(amount = 1_000_000n) {
     const key = generatePrivateKey();
     const { address } = privateKeyToAccount(key);
-    if (amount > 0n) await this.#callToken("mint", [address, amount]);
+    if (amount > 0n) await this.mint(address, amount);
     return { key, address, amount };
   }
 

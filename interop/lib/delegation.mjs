@@ -3,13 +3,18 @@
 import { randomBytes } from "node:crypto";
 import * as bytecode from "@metamask/delegation-abis/bytecode";
 import { concat, encodeAbiParameters, encodeFunctionData, encodePacked, hashStruct, maxUint256, numberToHex, pad, parseAbi } from "viem";
-import { privateKeyToAccount } from "viem/accounts";
+import { Implementation, toMetaMaskSmartAccount } from "@metamask/smart-accounts-kit";
+import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 
 export const MANAGER = "0xdb9B1e94B5b69Df7e401DDbedE43491141047dB3";
 export const STATELESS_DELEGATOR = "0x63c0c19a282a1B52b07dD5a65b58948A07DAE32B";
 export const ANY_DELEGATE = "0x0000000000000000000000000000000000000a11";
 export const ROOT_AUTHORITY = numberToHex(maxUint256);
 const ENTRY_POINT = "0x0000000071727De22E5E9d8BAf0edAc6f37da032";
+export const SIMPLE_FACTORY = "0x69Aa2f9fe1572F1B640E1bbc512f5c3a734fc77c";
+const HYBRID_DELEGATOR = "0x48dBe696A4D990079e039489bA2053B36E8FFEC4";
+/** The library of P256 signatures that smart accounts are linked with; where it is is not published. */
+const P256_LIBRARY = "0x00000000000000000000000000000000000c2560";
 
 export const ENFORCERS = {
   RedeemerEnforcer: "0xE144b0b2618071B4E56f746313528a669c7E65c5",
@@ -49,6 +54,50 @@ export function frameworkCode(owner) {
 export async function placeFramework(chain) {
   for (const [where, creation] of frameworkCode(chain.funder.account.address)) await place(chain, where, creation);
 }
+
+/** What smart accounts need beside it: the code that they run, and the factory that deploys them. */
+async function placeSmartAccounts(chain) {
+  const code = (name) => bytecode[name] ?? bytecode.default?.[name];
+  const library = P256_LIBRARY.slice(2).toLowerCase();
+  const hybrid = code("HybridDeleGator").replaceAll(/__\$[0-9a-f]{34}\$__/g, library);
+  const manager = encodeAbiParameters([{ type: "address" }, { type: "address" }], [MANAGER, ENTRY_POINT]);
+  for (const [where, creation] of [
+    [P256_LIBRARY, code("SCL_RIP7212")],
+    [HYBRID_DELEGATOR, concat([hybrid, manager])],
+    [SIMPLE_FACTORY, code("SimpleFactory")],
+  ]) await placeThere(chain, where, creation);
+}
+
+/** The same, run at the address itself: code that knows where it was made. */
+async function placeThere(chain, address, creation) {
+  const code = (data) => chain.read.request({ method: "anvil_setCode", params: [address, data] });
+  if ((await chain.read.getCode({ address }))?.length > 2) return;
+  await code(creation);
+  const { data } = await chain.read.call({ to: address, gas: 25_000_000n });
+  await code(data);
+}
+
+let salts = 0;
+
+/** A smart account by the published kit, with a key of its owner's: nobody has deployed it. */
+export async function smartAccount(chain, amount = 1_000_000n) {
+  await placeSmartAccounts(chain);
+  const key = generatePrivateKey();
+  const owner = privateKeyToAccount(key);
+  const account = await toMetaMaskSmartAccount({
+    client: chain.read,
+    implementation: Implementation.Hybrid,
+    deployParams: [owner.address, [], [], []],
+    deploySalt: numberToHex((salts += 1)),
+    signer: { account: owner },
+  });
+  const { factory, factoryData } = await account.getFactoryArgs();
+  if (amount > 0n) await chain.mint(account.address, amount);
+  return { key, owner: owner.address, address: account.address, amount, factory, factoryData };
+}
+
+/** Its owner's, or anybody's, transaction that deploys it. */
+export const deployed = (chain, { factory, factoryData }) => chain.send({ to: factory, data: factoryData, gas: 1_000_000n });
 
 const word = (value) => numberToHex(value, { size: 32 });
 

@@ -62,13 +62,22 @@ export class Tollway {
     return ["--network", `${this.test.chain.network.caip2}=${node}`];
   }
 
-  async facilitator({ flags = [], node } = {}) {
-    const signer = await this.test.chain.signer();
+  /** An account without rights that deploys what these factories make, and its flags. */
+  async helper(...factories) {
+    const { key, address } = await this.test.chain.signer();
+    const flags = ["--max-help-per-day", "1", "--helper-key-file", keyFile(this.test.directory, key), ...factories.flatMap((factory) => ["--wallet-factory", factory])];
+    return { address, flags };
+  }
+
+  /** `like` is one that ran before: the same account and record. */
+  async facilitator({ flags = [], node, like } = {}) {
+    const signer = like?.signer ?? (await this.test.chain.signer());
+    const ledger = like?.ledger ?? this.#ledger("facilitator");
     const args = ["--listen", "127.0.0.1:0", ...this.#network(node), "--signer-key-file", keyFile(this.test.directory, signer.key)];
     // Official servers send no key, and their charges are taken all the same.
     args.push("--open-upto");
-    const server = this.#start("facilitator", [...args, ...flags, ...this.#ledger("facilitator")]);
-    return { url: await server.ready(), signer, process: server };
+    const server = this.#start("facilitator", [...args, ...flags, ...ledger]);
+    return { url: await server.ready(), signer, ledger, process: server };
   }
 
   /** A gate in front of `upstream`; with no facilitator URL it settles by itself. `terms` is what follows a route's price. */
@@ -122,8 +131,8 @@ export class Tollway {
     return this.#start("permission", [verb, ...args], this.#home());
   }
 
-  keyFlags(key) {
-    return ["--key-file", keyFile(this.test.directory, key)];
+  keyFlags(key, flag = "--key-file") {
+    return [flag, keyFile(this.test.directory, key)];
   }
 
   get networkFlags() {

@@ -247,7 +247,7 @@ pub struct GateArgs {
     /// [default: 0.01].
     #[arg(long, value_name = "COINS")]
     pub max_help_per_day: Option<String>,
-    /// Contract that may deploy paying wallets (EIP-6492), with a helper; may be repeated
+    /// Contract that may deploy paying wallets (EIP-6492, ERC-7715), with a helper; may be repeated
     /// [default: none].
     #[arg(long = "wallet-factory", value_name = "ADDRESS")]
     #[serde(rename = "wallet_factories")]
@@ -443,7 +443,7 @@ pub struct FacilitatorArgs {
     /// [default: 0.01].
     #[arg(long, value_name = "COINS")]
     pub max_help_per_day: Option<String>,
-    /// Contract that may deploy paying wallets (EIP-6492), with a helper; may be repeated
+    /// Contract that may deploy paying wallets (EIP-6492, ERC-7715), with a helper; may be repeated
     /// [default: none].
     #[arg(long = "wallet-factory", value_name = "ADDRESS")]
     #[serde(rename = "wallet_factories")]
@@ -796,6 +796,12 @@ pub struct PermissionArgs {
     /// Who alone is paid, or `any` [default: the resource's payee].
     #[arg(long, value_name = "ADDRESS|any")]
     pub payee: Option<String>,
+    /// Key of the session account (file with mode 0600) [default: a fresh one].
+    #[arg(long, value_name = "FILE")]
+    pub session_key_file: Option<PathBuf>,
+    /// Smart account that spends, if the session's key signs for it (EIP-1271) [default: the key's own account].
+    #[arg(long, value_name = "ADDRESS")]
+    pub session_account: Option<String>,
     /// Allow plain http to other machines.
     #[arg(long)]
     pub allow_http: bool,
@@ -825,7 +831,7 @@ pub struct PermissionRequestArgs {
     /// Factory that may deploy the payer's account, beside the framework's own; may be repeated.
     #[arg(long = "factory", value_name = "ADDRESS")]
     pub factories: Vec<String>,
-    /// Key that pays for deploying the payer's account, where that is missing (file with mode 0600).
+    /// Key that pays for deploying the payer's account now (file with mode 0600) [default: the seller's facilitator does it].
     #[arg(long, value_name = "FILE")]
     pub deployer_key_file: Option<PathBuf>,
     /// Wait so many seconds for an answer.
@@ -868,6 +874,20 @@ pub struct PermissionGrantArgs {
     /// Give the payer's account the published delegator's code (EIP-7702) if it has none; costs gas once.
     #[arg(long)]
     pub upgrade: bool,
+    /// Factory that deploys --account where it is not there yet.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        requires = "factory_data",
+        requires = "account"
+    )]
+    pub factory: Option<String>,
+    /// What the factory is called with.
+    #[arg(long, value_name = "HEX", requires = "factory")]
+    pub factory_data: Option<String>,
+    /// Key that pays for --upgrade, or for deploying --account now (file with mode 0600) [default: the payer, and the seller's facilitator].
+    #[arg(long, value_name = "FILE")]
+    pub deployer_key_file: Option<PathBuf>,
     /// File with the passphrase that encrypts the permission (mode 0600) [default: ask].
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
@@ -884,9 +904,23 @@ pub struct PermissionRevokeArgs {
     /// Network, with the URL of a node, to revoke it on chain.
     #[arg(long, value_name = "NETWORK[=RPC_URL]")]
     pub network: Option<String>,
-    /// Key of the payer (file with mode 0600).
+    /// Key of the payer, or of the owner of a smart account that pays (file with mode 0600).
     #[arg(long, value_name = "FILE", conflicts_with = "wallet")]
     pub key_file: Option<PathBuf>,
+    /// Take back all that the payer granted so far, of whatever name, on chain.
+    #[arg(long, conflicts_with = "in_wallet")]
+    pub all: bool,
+    /// Ask the wallet that granted it, on a page of this machine.
+    #[arg(long, conflicts_with_all = ["key_file", "wallet"])]
+    pub in_wallet: bool,
+    /// Wait so many seconds for the wallet's answer.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 600,
+        allow_negative_numbers = true
+    )]
+    pub wait: u64,
     /// Wallet of the payer.
     #[arg(long, value_name = "NAME")]
     pub wallet: Option<String>,

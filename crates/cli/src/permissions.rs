@@ -11,7 +11,7 @@ use alloy_primitives::{Address, Bytes, hex};
 use serde::{Deserialize, Serialize};
 use tollway_core::{Network, codes};
 use tollway_evm::EvmSigner;
-use tollway_evm::delegation::{Delegation, decode_context, encode_context};
+use tollway_evm::delegation::{Delegation, Dependency, decode_context, encode_context};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::exit::{Exit, Failure};
@@ -55,8 +55,12 @@ pub struct Permission {
     pub manager: Address,
     /// The session account's key.
     pub session: EvmSigner,
+    /// The session account: the key's own, or one with code that takes its signatures.
+    pub account: Address,
     /// The granted chain, leaf first.
     pub chain: Vec<Delegation>,
+    /// What must be deployed before anything can be paid.
+    pub dependencies: Vec<Dependency>,
 }
 
 /// A permission as it is listed.
@@ -76,6 +80,10 @@ struct Secret {
     manager: Address,
     key: String,
     context: Bytes,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account: Option<Address>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dependencies: Vec<Dependency>,
 }
 
 impl Drop for Secret {
@@ -128,6 +136,8 @@ impl Permissions {
             manager: permission.manager,
             key: hex::encode(permission.session.secret_bytes().as_slice()),
             context: encode_context(&permission.chain),
+            account: Some(permission.account),
+            dependencies: permission.dependencies.clone(),
         };
         let secret = Zeroizing::new(serde_json::to_vec(&secret).map_err(Failure::new)?);
         let facts = serde_json::to_value(facts).map_err(Failure::new)?;
@@ -159,11 +169,14 @@ impl Permissions {
                 "Permission {name} cannot be read; revoke it and ask for another one."
             ))
         };
-        let secret: Secret = serde_json::from_slice(&secret).map_err(|_| broken())?;
+        let mut secret: Secret = serde_json::from_slice(&secret).map_err(|_| broken())?;
+        let session = EvmSigner::from_hex(&secret.key).map_err(|_| broken())?;
         Ok(Permission {
             network: secret.network.parse().map_err(|_| broken())?,
             manager: secret.manager,
-            session: EvmSigner::from_hex(&secret.key).map_err(|_| broken())?,
+            account: secret.account.unwrap_or_else(|| session.address()),
+            session,
+            dependencies: std::mem::take(&mut secret.dependencies),
             chain: decode_context(&secret.context).map_err(|_| broken())?,
         })
     }
@@ -249,6 +262,11 @@ mod tests {
             network: Network::eip155(84532),
             manager: Address::repeat_byte(7),
             session: EvmSigner::random().unwrap(),
+            account: Address::repeat_byte(1),
+            dependencies: vec![Dependency {
+                factory: Address::repeat_byte(3),
+                factory_data: Bytes::from_static(b"deploy"),
+            }],
             chain: vec![Delegation {
                 delegate: Address::repeat_byte(1),
                 delegator: Address::repeat_byte(2),
@@ -294,6 +312,10 @@ mod tests {
         let read = store.unlock("weather", "sesame").unwrap();
         assert_eq!(read.session.address(), kept.session.address());
         assert_eq!((read.manager, read.chain), (kept.manager, kept.chain));
+        assert_eq!(
+            (read.account, read.dependencies),
+            (kept.account, kept.dependencies)
+        );
         assert!(store.unlock("weather", "other").is_err());
         assert!(store.require_free("weather").is_err());
 

@@ -49,8 +49,9 @@ pub fn of_permission(
     let hash = permission.chain.last().map(|root| root.hash());
     let agent = format!("permission {:#x}", hash.unwrap_or_default());
     let network = permission.network.clone();
-    let wallet = PermissionWallet::new(
+    let wallet = PermissionWallet::of_account(
         permission.session,
+        permission.account,
         permission.network,
         permission.manager,
         permission.chain,
@@ -58,7 +59,9 @@ pub fn of_permission(
     let mut wallet = wallet.map_err(|refusal| {
         Failure::coded(Exit::RefusedByPolicy, refusal.code(), refusal.message())
     })?;
-    wallet = wallet.with_assets(assets.clone());
+    wallet = wallet
+        .with_assets(assets.clone())
+        .with_dependencies(permission.dependencies);
     let node = networks
         .iter()
         .find(|setting| setting.network == network && !setting.rpc.is_empty());

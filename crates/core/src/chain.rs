@@ -545,6 +545,13 @@ pub trait Chain: Send + Sync {
     /// about watches that were looked at in the same block.
     async fn look(&self, last: Option<&Head>, watches: &[Watch]) -> Result<Sight, ChainError>;
 
+    /// A payment that another process accepted, or this one before it was started
+    /// anew, is still under way: what is held in memory for it is held again, without
+    /// asking anybody.
+    fn resume(&self, intent: &Intent) {
+        let _ = intent;
+    }
+
     /// The hash of the block that has this number now, if there is one.
     async fn block_hash(&self, number: u64) -> Result<Option<String>, ChainError>;
 

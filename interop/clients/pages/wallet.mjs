@@ -67,14 +67,16 @@ function caveatsOf({ permission: { type, data }, rules }, { nonce, mode }) {
 const rejected = (code, message) => Object.assign(new Error(message), { code });
 
 /** `chainId` and `nonce` are what the wallet would ask its node for. */
-export function install({ key, chainId, nonce, mode = "honest" }) {
+export function install({ key, address, chainId, nonce, mode = "honest", dependencies: needed = [] }) {
   const account = privateKeyToAccount(key);
+  // A smart account's, where it is not the key's own.
+  const payer = address ?? account.address;
   const asked = [];
 
   async function grant(request) {
     const message = {
       delegate: mode === "opens" ? ANYBODY : request.to,
-      delegator: account.address,
+      delegator: payer,
       authority: numberToHex(FOREVER),
       caveats: caveatsOf(request, { nonce, mode: mode === "opens" ? "drops-redeemer" : mode }),
       salt: BigInt(`0x${[...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`),
@@ -82,8 +84,8 @@ export function install({ key, chainId, nonce, mode = "honest" }) {
     const domain = { name: "DelegationManager", version: "1", chainId, verifyingContract: MANAGER };
     const signature = await account.signTypedData({ domain, types, primaryType: "Delegation", message });
     const context = encodeAbiParameters([contextAbi], [[{ ...message, signature }]]);
-    const dependencies = mode === "strange-factory" ? [{ factory: account.address, factoryData: "0x" }] : [];
-    return { ...request, from: account.address, context, delegationManager: MANAGER, dependencies };
+    const dependencies = mode === "strange-factory" ? [{ factory: account.address, factoryData: "0x" }] : needed;
+    return { ...request, from: payer, context, delegationManager: MANAGER, dependencies };
   }
 
   const methods = {
@@ -96,6 +98,13 @@ export function install({ key, chainId, nonce, mode = "honest" }) {
       if (mode === "denies") throw rejected(4001, "User rejected the request.");
       if (mode === "nonsense") return [{ context: "0x1234" }];
       return Promise.all(params.map(grant));
+    },
+    wallet_revokeExecutionPermission: async ({ permissionContext }) => {
+      if (mode === "denies") throw rejected(4001, "User rejected the request.");
+      if (mode === "cannot-revoke") throw rejected(4200, "wallet_revokeExecutionPermission is not supported");
+      if (!/^0x[0-9a-f]+$/.test(permissionContext)) throw rejected(-32602, "permissionContext is missing");
+      globalThis.walletRevoked = permissionContext;
+      return {};
     },
   };
 

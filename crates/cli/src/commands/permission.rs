@@ -8,13 +8,13 @@ use alloy_primitives::{Address, U256};
 use serde_json::json;
 use tollway_core::assets::{AssetInfo, AssetTable};
 use tollway_core::money::Decimal;
-use tollway_core::{Amount, Clock, Network, SystemClock, Wallet, WalletError, codes};
-use tollway_evm::delegation::{Allowance, DELEGATION_MANAGER, Grant};
-use tollway_evm::{Bestowal, DelegatorCode, EvmSigner, EvmWallet};
+use tollway_core::{Amount, Clock, Network, SystemClock, WalletError, codes};
+use tollway_evm::EvmSigner;
+use tollway_evm::delegation::{Allowance, Grant};
 use tollway_payer::{PayMethod, Payer, Policy};
 
 use crate::assets;
-use crate::cli::{PermissionArgs, PermissionCommand, PermissionGrantArgs, PermissionRevokeArgs};
+use crate::cli::{PermissionArgs, PermissionCommand};
 use crate::commands::pay;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
@@ -34,12 +34,14 @@ pub async fn run(command: PermissionCommand, environment: &Environment) -> Resul
         PermissionCommand::Request(args) => {
             super::permission_request::request(args, environment).await
         }
-        PermissionCommand::Grant(args) => grant(args, environment).await,
+        PermissionCommand::Grant(args) => super::permission_grant::grant(args, environment).await,
         PermissionCommand::List { json } => {
             let table = assets::table(&[], environment)?;
             list(&permissions(environment)?, &table, json)
         }
-        PermissionCommand::Revoke(args) => revoke(args, environment).await,
+        PermissionCommand::Revoke(args) => {
+            super::permission_revoke::revoke(args, environment).await
+        }
     }
 }
 
@@ -274,62 +276,6 @@ fn missing(flag: &str, example: &str) -> Failure {
     ))
 }
 
-async fn grant(args: PermissionGrantArgs, environment: &Environment) -> Result<Exit, Failure> {
-    let store = permissions(environment)?;
-    store.require_free(&args.name)?;
-    let wish = Wish::read(&args.wish, environment).await?;
-    let passphrase = keys::passphrase(args.passphrase_file.as_deref(), environment, false)?;
-    if passphrase.is_empty() {
-        return Err(Failure::usage(
-            "The passphrase is empty, which protects nothing; choose one.",
-        ));
-    }
-    let owner = owner(
-        args.key_file.as_deref(),
-        args.wallet.as_deref(),
-        environment,
-        &passphrase,
-    )?;
-    let network = wish.setting.network.clone();
-    let payer = match &args.account {
-        Some(text) => text
-            .parse()
-            .map_err(|_| Failure::usage(format!("--account {text} is no address; correct it.")))?,
-        None => owner.address(),
-    };
-    let node = wiring::node(&wish.setting, args.wish.allow_http)?;
-    let wallet = EvmWallet::new(owner).with_node(network.clone(), node);
-    make_delegator(&wallet, &network, payer, &args).await?;
-    let session = EvmSigner::random()
-        .map_err(|e| Failure::new(format!("No key can be drawn: {e}; try again.")))?;
-    let bestowal = Bestowal {
-        payer,
-        session: session.address(),
-        asset: wish.asset.spelling.parse().map_err(Failure::new)?,
-        allowance: wish.allowance(),
-        redeemers: wish.redeemers.clone(),
-        payee: wish.payee,
-        expires: wish.expires,
-    };
-    let manager = DELEGATION_MANAGER;
-    let root = wallet.bestow(&network, manager, &bestowal).await;
-    let permission = Permission {
-        network,
-        manager,
-        session,
-        chain: vec![root.map_err(|error| wallet_failed(&error))?],
-    };
-    let table = assets::table(&[], environment)?;
-    keep(
-        &store,
-        &args.name,
-        &permission,
-        &passphrase,
-        &table,
-        args.json,
-    )
-}
-
 /// Stores a permission, and says what it allows.
 pub fn keep(
     store: &Permissions,
@@ -366,7 +312,7 @@ pub fn facts_of(permission: &Permission) -> Result<Facts, Failure> {
     Ok(Facts {
         network: permission.network.to_string(),
         payer: grant.payer.to_string(),
-        session: permission.session.address().to_string(),
+        session: permission.account.to_string(),
         asset: grant.asset.to_string(),
         allowance: grant.most().to_string(),
         period,
@@ -375,53 +321,6 @@ pub fn facts_of(permission: &Permission) -> Result<Facts, Failure> {
         payee: grant.payee.map(|payee| payee.to_string()),
         manager: permission.manager.to_string(),
     })
-}
-
-/// An account without code executes nothing: it is given a delegator's, if that
-/// is allowed.
-async fn make_delegator(
-    wallet: &EvmWallet,
-    network: &Network,
-    payer: Address,
-    args: &PermissionGrantArgs,
-) -> Result<(), Failure> {
-    let code = wallet.delegator_code(network, payer).await;
-    match code.map_err(|error| wallet_failed(&error))? {
-        DelegatorCode::Delegator | DelegatorCode::Other => return Ok(()),
-        DelegatorCode::None if args.upgrade && args.account.is_none() => {}
-        DelegatorCode::None => {
-            return Err(Failure::coded(
-                Exit::Failed,
-                codes::PERMISSION_UNUSABLE,
-                format!(
-                    "{payer} has no code, so nothing can be spent from it by a permission; add --upgrade to give it the published delegator's code by EIP-7702, which costs gas once."
-                ),
-            ));
-        }
-    }
-    let raw = wallet.upgrade(network).await;
-    let raw = raw.map_err(|error| wallet_failed(&error))?;
-    eprintln!(
-        "Giving {payer} a delegator's code: transaction {}",
-        raw.hash
-    );
-    let sent = wallet.broadcast(network, &raw).await;
-    sent.map_err(|error| wallet_failed(&WalletError::Chain(error)))
-}
-
-fn owner(
-    key_file: Option<&Path>,
-    wallet: Option<&str>,
-    environment: &Environment,
-    passphrase: &str,
-) -> Result<EvmSigner, Failure> {
-    match (key_file, wallet) {
-        (Some(path), _) => keys::signer_from_file(path),
-        (None, Some(name)) => Keystore::open(&environment.home()?)?.unlock(name, passphrase),
-        (None, None) => Err(Failure::usage(
-            "Whose money? Add --key-file FILE or --wallet NAME.",
-        )),
-    }
 }
 
 pub(super) fn wallet_failed(error: &WalletError) -> Failure {
@@ -494,54 +393,46 @@ fn words(facts: &Facts, table: &AssetTable) -> String {
     )
 }
 
-/// The tombstone comes first: whatever fails after it, nothing here spends the
-/// permission any more.
-async fn revoke(args: PermissionRevokeArgs, environment: &Environment) -> Result<Exit, Failure> {
-    let store = permissions(environment)?;
-    store.bury(&args.name)?;
-    eprintln!(
-        "{} is revoked here: nothing of ours spends it any more.",
-        args.name
-    );
-    let (Some(network), true) = (
-        &args.network,
-        args.key_file.is_some() || args.wallet.is_some(),
-    ) else {
-        eprintln!(
-            "On chain it still holds, for whoever has the session's key; revoke it in the wallet that granted it, or here with --network NETWORK=RPC_URL and the payer's --key-file or --wallet."
-        );
-        return Ok(Exit::Done);
+/// The key that is named.
+pub(super) fn owner(
+    key_file: Option<&Path>,
+    wallet: Option<&str>,
+    environment: &Environment,
+    passphrase: &str,
+) -> Result<EvmSigner, Failure> {
+    match (key_file, wallet) {
+        (Some(path), _) => keys::signer_from_file(path),
+        (None, Some(name)) => Keystore::open(&environment.home()?)?.unlock(name, passphrase),
+        (None, None) => Err(Failure::usage(
+            "Whose money? Add --key-file FILE or --wallet NAME.",
+        )),
+    }
+}
+
+/// The session account and its key: a fresh one where none is named.
+pub(super) fn session(args: &PermissionArgs) -> Result<(EvmSigner, Address), Failure> {
+    let key = match (&args.session_key_file, &args.session_account) {
+        (Some(path), _) => keys::signer_from_file(path)?,
+        (None, None) => EvmSigner::random()
+            .map_err(|e| Failure::new(format!("No key can be drawn: {e}; try again.")))?,
+        (None, Some(_)) => {
+            return Err(Failure::usage(
+                "Who signs for --session-account? Add --session-key-file FILE.",
+            ));
+        }
     };
-    let passphrase = keys::passphrase(args.passphrase_file.as_deref(), environment, false)?;
-    let permission = store.read(&args.name, &passphrase)?;
-    let owner = owner(
-        args.key_file.as_deref(),
-        args.wallet.as_deref(),
-        environment,
-        &passphrase,
-    )?;
-    let settings = wiring::networks(std::slice::from_ref(network), environment)?;
-    let setting = settings
-        .iter()
-        .find(|one| one.network == permission.network);
-    let setting = setting.ok_or_else(|| {
+    let account = match &args.session_account {
+        Some(text) => account(text, "--session-account")?,
+        None => key.address(),
+    };
+    Ok((key, account))
+}
+
+/// An account that a flag names.
+pub(super) fn account(text: &str, flag: &str) -> Result<Address, Failure> {
+    text.parse().map_err(|_| {
         Failure::usage(format!(
-            "The permission is on {}; name a node of that network.",
-            permission.network
+            "{flag} {text} is no address; write 0x and 40 hex digits."
         ))
-    })?;
-    let node = wiring::node(setting, args.allow_http)?;
-    let wallet = EvmWallet::new(owner).with_node(permission.network.clone(), node);
-    let root = permission.chain.last().ok_or_else(|| {
-        Failure::usage("The permission holds no delegation; revoke it in the wallet.")
-    })?;
-    let raw = wallet
-        .disable(&permission.network, permission.manager, root)
-        .await;
-    let raw = raw.map_err(|error| wallet_failed(&error))?;
-    let sent = wallet.broadcast(&permission.network, &raw).await;
-    sent.map_err(|error| wallet_failed(&WalletError::Chain(error)))?;
-    println!("{}", raw.hash);
-    eprintln!("It is revoked on chain too.");
-    Ok(Exit::Done)
+    })
 }

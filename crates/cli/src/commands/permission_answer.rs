@@ -8,8 +8,11 @@
 use alloy_primitives::{Address, Bytes, U256, address};
 use serde::Deserialize;
 use serde_json::Value;
-use tollway_core::{Wallet, WalletError, codes};
-use tollway_evm::delegation::{Allowance, DELEGATION_MANAGER, Grant, GrantError, decode_context};
+use tollway_core::{Network, Wallet, WalletError, codes};
+use tollway_evm::delegation::{
+    Allowance, DELEGATION_MANAGER, Dependency, Grant, GrantError, MAX_DEPENDENCIES,
+    MAX_FACTORY_DATA, decode_context, unwrap_chain,
+};
 use tollway_evm::{DelegatorCode, EvmSigner, EvmWallet};
 
 use super::permission::{Wish, wallet_failed};
@@ -20,8 +23,6 @@ use crate::{keys, wiring};
 
 /// The framework's own factory of smart accounts.
 const SIMPLE_FACTORY: Address = address!("69Aa2f9fe1572F1B640E1bbc512f5c3a734fc77c");
-/// Most accounts that one grant deploys.
-const MOST_DEPENDENCIES: usize = 4;
 /// By so much the wallet's clock may be behind ours.
 const START_SKEW_SECONDS: u64 = 60;
 
@@ -33,6 +34,8 @@ pub struct Answer<'a> {
     pub wish: &'a Wish,
     /// The session account's key.
     pub session: EvmSigner,
+    /// The session account.
+    pub account: Address,
     /// Whether changes are accepted.
     pub accept: bool,
     /// Factories that may deploy an account, beside the framework's own.
@@ -44,14 +47,6 @@ pub struct Granted {
     /// What can be spent.
     pub permission: Permission,
     payer: Address,
-    dependencies: Vec<Dependency>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Dependency {
-    factory: Address,
-    factory_data: Bytes,
 }
 
 /// One entry of what `wallet_requestExecutionPermissions` answers.
@@ -94,10 +89,17 @@ pub fn read(answer: Answer<'_>) -> Result<Granted, Failure> {
     if entry.delegation_manager != DELEGATION_MANAGER {
         return Err(unread("its delegation manager is not the published one"));
     }
-    if number(&entry.chain_id) != network.chain_id() || entry.to != answer.session.address() {
+    if number(&entry.chain_id) != network.chain_id() || entry.to != answer.account {
         return Err(unread("it is for another network or another account"));
     }
-    let chain = decode_context(&entry.context).map_err(|e| unread(&e.to_string()))?;
+    let mut chain = decode_context(&entry.context).map_err(|e| unread(&e.to_string()))?;
+    // By EIP-6492 a signature says itself what must be deployed.
+    let mut dependencies = entry.dependencies;
+    for one in unwrap_chain(&mut chain) {
+        if !dependencies.contains(&one) {
+            dependencies.push(one);
+        }
+    }
     let grant = Grant::of(&chain).map_err(|error| match error {
         GrantError::Open => Failure::coded(
             Exit::Failed,
@@ -106,7 +108,7 @@ pub fn read(answer: Answer<'_>) -> Result<Granted, Failure> {
         ),
         other => unread(&other.to_string()),
     })?;
-    if grant.session != answer.session.address() {
+    if grant.session != answer.account {
         return Err(unread("it is delegated to another account"));
     }
     if entry.from.is_some_and(|from| from != grant.payer) {
@@ -116,15 +118,16 @@ pub fn read(answer: Answer<'_>) -> Result<Granted, Failure> {
         return Err(unread("it is for another asset"));
     }
     weigh(&changes(wish, &grant), answer.accept)?;
-    check_factories(&entry.dependencies, answer.factories)?;
+    check_factories(&dependencies, answer.factories)?;
     Ok(Granted {
         payer: grant.payer,
-        dependencies: entry.dependencies,
         permission: Permission {
             network,
             manager: entry.delegation_manager,
             session: answer.session,
+            account: answer.account,
             chain,
+            dependencies,
         },
     })
 }
@@ -278,9 +281,11 @@ fn check_factories(dependencies: &[Dependency], allowed: &[String]) -> Result<()
         .collect();
     let good = |factory: &Address| *factory == SIMPLE_FACTORY || allowed.contains(factory);
     let other = dependencies.iter().find(|one| !good(&one.factory));
+    let fits = |one: &Dependency| one.factory_data.len() <= MAX_FACTORY_DATA;
+    let few = dependencies.len() <= MAX_DEPENDENCIES && dependencies.iter().all(fits);
     match other {
-        None if dependencies.len() <= MOST_DEPENDENCIES => Ok(()),
-        None => Err(unread("it deploys too many accounts")),
+        None if few => Ok(()),
+        None => Err(unread("it deploys too much")),
         Some(one) => Err(Failure::coded(
             Exit::Failed,
             codes::PERMISSION_FACTORY,
@@ -293,38 +298,67 @@ fn check_factories(dependencies: &[Dependency], allowed: &[String]) -> Result<()
 }
 
 impl Granted {
-    /// Deploys what the grant depends on, where it is not there yet.
-    pub async fn deploy(&self, wish: &Wish, args: &PermissionRequestArgs) -> Result<(), Failure> {
-        if self.dependencies.is_empty() {
+    /// Deploys what the grant depends on, where it is not there yet and somebody pays
+    /// for it. Without that each payment says what must be deployed, and the seller's
+    /// facilitator does it if it allows the factory.
+    pub async fn deploy(
+        &mut self,
+        wish: &Wish,
+        args: &PermissionRequestArgs,
+    ) -> Result<(), Failure> {
+        if self.permission.dependencies.is_empty() {
             return Ok(());
         }
         let Some(path) = &args.deployer_key_file else {
-            return Err(Failure::coded(
-                Exit::Failed,
-                codes::PERMISSION_FACTORY,
-                format!(
-                    "{} must be deployed before anything can be paid from it; name an account that pays the gas with --deployer-key-file.",
-                    self.payer
-                ),
-            ));
+            told_with_payments(self.payer);
+            return Ok(());
         };
         let network = &self.permission.network;
         let node = wiring::node(&wish.setting, args.wish.allow_http)?;
         let wallet = EvmWallet::new(keys::signer_from_file(path)?).with_node(network.clone(), node);
-        for one in &self.dependencies {
-            let code = wallet.delegator_code(network, self.payer).await;
-            if code.map_err(|error| wallet_failed(&error))? != DelegatorCode::None {
-                return Ok(());
-            }
-            let raw = wallet
-                .deploy(network, one.factory, one.factory_data.clone())
-                .await;
-            let raw = raw.map_err(|error| wallet_failed(&error))?;
-            eprintln!("Deploying {}: transaction {}", self.payer, raw.hash);
-            let sent = wallet.broadcast(network, &raw).await;
-            sent.map_err(|error| wallet_failed(&WalletError::Chain(error)))?;
-        }
+        deploy(&wallet, network, self.payer, &self.permission.dependencies).await?;
+        self.permission.dependencies.clear();
         Ok(())
+    }
+}
+
+/// Says what becomes of an account that nobody deploys now.
+pub fn told_with_payments(payer: Address) {
+    eprintln!(
+        "{payer} is not deployed yet: the first payment asks the seller's facilitator to do it, which it does for factories that it allows. To do it now, name an account that pays the gas with --deployer-key-file."
+    );
+}
+
+/// Has factories deploy a payer's account, where it is not there yet.
+pub async fn deploy(
+    wallet: &EvmWallet,
+    network: &Network,
+    payer: Address,
+    dependencies: &[Dependency],
+) -> Result<(), Failure> {
+    for one in dependencies {
+        let code = wallet.delegator_code(network, payer).await;
+        if code.map_err(|error| wallet_failed(&error))? != DelegatorCode::None {
+            return Ok(());
+        }
+        let raw = wallet
+            .deploy(network, one.factory, one.factory_data.clone())
+            .await;
+        let raw = raw.map_err(|error| wallet_failed(&error))?;
+        eprintln!("Deploying {payer}: transaction {}", raw.hash);
+        let sent = wallet.broadcast(network, &raw).await;
+        sent.map_err(|error| wallet_failed(&WalletError::Chain(error)))?;
+    }
+    let code = wallet.delegator_code(network, payer).await;
+    match code.map_err(|error| wallet_failed(&error))? {
+        DelegatorCode::None => Err(Failure::coded(
+            Exit::Failed,
+            codes::PERMISSION_FACTORY,
+            format!(
+                "{payer} is still not there: the factory deployed another account; ask for the factory and the call of this one."
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -28,20 +28,33 @@ function supports(supported, { chainId, permission, rules }) {
   return chains.includes(Number(BigInt(chainId))) && rules.every(({ type }) => known.includes(type));
 }
 
-async function ask(provider) {
-  say("Waiting for the wallet …");
+async function grant(provider, params) {
   try {
     const supported = await provider.request({ method: "wallet_getSupportedExecutionPermissions", params: [] });
-    if (!supports(supported, request)) return await answer(failed("unsupported", JSON.stringify(supported)));
+    if (!supports(supported, params)) return failed("unsupported", JSON.stringify(supported));
   } catch (error) {
-    return answer(failed(error?.code === 4001 ? "denied" : "unsupported", error));
+    return failed(error?.code === 4001 ? "denied" : "unsupported", error);
   }
   try {
-    const granted = await provider.request({ method: "wallet_requestExecutionPermissions", params: [request] });
-    return await answer({ granted });
+    return { granted: await provider.request({ method: "wallet_requestExecutionPermissions", params: [params] }) };
   } catch (error) {
-    return answer(failed(error?.code === 4001 ? "denied" : "failed", error));
+    return failed(error?.code === 4001 ? "denied" : "failed", error);
   }
+}
+
+async function revoke(provider, params) {
+  try {
+    await provider.request({ method: "wallet_revokeExecutionPermission", params });
+    return { revoked: true };
+  } catch (error) {
+    return failed({ 4001: "denied", 4200: "unsupported", "-32601": "unsupported" }[error?.code] ?? "failed", error);
+  }
+}
+
+async function ask(provider) {
+  say("Waiting for the wallet …");
+  const asks = request.kind === "revoke" ? revoke : grant;
+  return answer(await asks(provider, request.params));
 }
 
 function show({ info, provider }) {
@@ -62,6 +75,7 @@ function show({ info, provider }) {
 async function start() {
   const { wish, ...rest } = await (await fetch("request")).json();
   request = rest.request;
+  if (request.kind === "revoke") document.querySelector("h1").textContent = document.title = "Revoke a permission";
   const list = document.getElementById("wish");
   for (const [name, value] of wish) {
     const [term, description] = [document.createElement("dt"), document.createElement("dd")];

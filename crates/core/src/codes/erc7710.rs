@@ -8,6 +8,7 @@ codes! {
     INVALID_EXACT_EVM_ERC7710_DELEGATOR_MISMATCH = "invalid_exact_evm_erc7710_delegator_mismatch": "The chain's root is by another delegator than the payment states.",
     INVALID_EXACT_EVM_ERC7710_DELEGATOR = "invalid_exact_evm_erc7710_delegator": "The delegator cannot be the payer of these terms.",
     INVALID_EXACT_EVM_ERC7710_DELEGATOR_NOT_DEPLOYED = "invalid_exact_evm_erc7710_delegator_not_deployed": "The delegator has no code, so it executes nothing.",
+    INVALID_EXACT_EVM_ERC7710_FACTORY_NOT_ALLOWED = "invalid_exact_evm_erc7710_factory_not_allowed": "The delegator must be deployed first, by a factory that is not on the allow list.",
     INVALID_EXACT_EVM_ERC7710_AUTHORITY = "invalid_exact_evm_erc7710_authority": "The delegations do not form a chain that ends in a root.",
     INVALID_EXACT_EVM_ERC7710_REDEEMER = "invalid_exact_evm_erc7710_redeemer": "None of the settling accounts may redeem the leaf.",
     INVALID_EXACT_EVM_ERC7710_OPEN = "invalid_exact_evm_erc7710_open": "The permission is open: others could spend by it.",

@@ -64,6 +64,7 @@ sol! {
     /// NonceEnforcer.
     interface NonceEnforcer {
         function currentNonce(address delegationManager, address delegator) external view returns (uint256);
+        function incrementNonce(address delegationManager) external;
     }
 }
 

@@ -3,8 +3,9 @@
 //! An allowance is kept by an enforcer on chain, by the delegation's hash. Two
 //! payments that are verified one after the other, and settled later, would each
 //! see all of it. So each holds its part here until its end is seen on chain, or
-//! until it can no longer settle. After a restart nothing is held: then the chain
-//! refuses what is too much, and nothing is served for it.
+//! until it can no longer settle. After a restart what the ledger has open is held
+//! again. What other processes have under way is not seen: then the chain refuses
+//! what is too much, nothing is served for it, and its gas is lost.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

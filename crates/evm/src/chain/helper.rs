@@ -63,7 +63,12 @@ impl Helper {
         }
     }
 
-    fn address(&self) -> Option<Account> {
+    /// Whether the operator lets this factory deploy paying wallets.
+    pub fn allows(&self, factory: &Account) -> bool {
+        self.factories.contains(factory)
+    }
+
+    pub fn address(&self) -> Option<Account> {
         let account = self.account.as_ref()?;
         Some(account.signer.address())
     }
@@ -80,7 +85,7 @@ impl EvmChain {
         if !self.code(trial.payer).await?.is_empty() {
             return self.simulate_deployed(trial).await;
         }
-        if !self.helper.factories.contains(factory) {
+        if !self.helper.allows(factory) {
             return Err(refuse(
                 codes::EIP6492_FACTORY_NOT_ALLOWED,
                 "deploy the account first, then pay from it",
@@ -96,7 +101,8 @@ impl EvmChain {
         self.try_deployed(trial, (*factory, deployment.clone()))
             .await?;
         if trial.phase == Phase::Settle {
-            self.deploy_wallet(trial, *factory, deployment).await?;
+            self.deploy_wallet(trial.payer, *factory, deployment)
+                .await?;
             return self.simulate_deployed(trial).await;
         }
         Ok(Tried {
@@ -135,27 +141,28 @@ impl EvmChain {
         }
     }
 
-    async fn deploy_wallet(
+    /// Has a factory that the operator named deploy a payer's account.
+    pub(super) async fn deploy_wallet(
         &self,
-        trial: &Trial<'_>,
+        payer: Account,
         factory: Account,
         deployment: &Bytes,
     ) -> Result<(), ChainError> {
-        let key = (trial.payer, keccak256(deployment));
+        let key = (payer, keccak256(deployment));
         if self.failed_lately(&key) {
             return Err(undeployable().into());
         }
         let _turn = self.helpers_turn().await?;
-        if !self.code(trial.payer).await?.is_empty() {
+        if !self.code(payer).await?.is_empty() {
             return Ok(());
         }
         let gas = self.limits.deployment_gas;
         self.try_alone(factory, deployment, gas).await?;
-        let taken = self.afford(trial.payer, gas, U256::ZERO).await?;
+        let taken = self.afford(payer, gas, U256::ZERO).await?;
         let helped = self
             .help(taken, factory, deployment.clone(), (U256::ZERO, gas))
             .await;
-        if helped.is_ok() && !self.code(trial.payer).await?.is_empty() {
+        if helped.is_ok() && !self.code(payer).await?.is_empty() {
             return Ok(());
         }
         // A factory may do otherwise when it is called in earnest.
@@ -444,7 +451,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn undeployable() -> Refusal {
+pub(super) fn undeployable() -> Refusal {
     refuse(
         codes::SMART_WALLET_DEPLOYMENT_FAILED,
         "deploy the account first, then pay from it",

@@ -35,7 +35,7 @@ mod rules;
 pub(crate) mod seal;
 pub(crate) mod send;
 mod settlers;
-mod simulate;
+pub(crate) mod simulate;
 mod spent;
 mod start;
 mod trials;
@@ -397,6 +397,10 @@ impl Chain for EvmChain {
 
     async fn look(&self, last: Option<&Head>, watches: &[Watch]) -> Result<Sight, ChainError> {
         self.look_at(last, watches).await
+    }
+
+    fn resume(&self, intent: &Intent) {
+        self.hold_again(intent);
     }
 
     async fn block_hash(&self, number: u64) -> Result<Option<String>, ChainError> {

@@ -10,9 +10,11 @@ use tollway_core::{Amount, ChainError, Identity, Intent, Phase, Verified, codes}
 use super::EvmChain;
 use super::allowance::Hold;
 use super::outcome::effect;
+use super::redemption::{Attempt, Tried};
 use super::rules::Redeemable;
 use crate::abi::delegation::{LimitedCalls, PeriodTransfer, Streaming, TransferAmount};
-use crate::delegation::{CaveatTerms, Delegation, Enforcer};
+use crate::delegation::{CaveatTerms, Delegation, Dependency, Enforcer};
+use crate::methods::Payment;
 use crate::methods::erc7710::PermissionPayment;
 use crate::receipt::Effect;
 use crate::refusal::refuse;
@@ -68,8 +70,14 @@ impl EvmChain {
             .into());
         }
         let wanted = effect(&intent.identity, &intent.expected)?;
-        let tried = self.try_redemption(permission, &redeemable, &wanted).await;
-        let tried = match tried {
+        let deployment = self.deployment_of(permission).await?;
+        let attempt = Attempt {
+            manager: permission.manager,
+            redeemable: &redeemable,
+            wanted: &wanted,
+            deployment,
+        };
+        let mut tried = match self.try_redemption(&attempt).await {
             Ok(tried) => tried,
             Err(why) => return Err(self.unless_used(why, &wanted).await),
         };
@@ -84,12 +92,66 @@ impl EvmChain {
         let until = held_until(phase, redeemable.ends, self.now().secs());
         self.reserve(&intent.identity, permission, &redeemable, until)
             .await?;
+        if phase == Phase::Settle && attempt.deployment.is_some() {
+            let deployed = Box::pin(self.deploy_delegator(attempt)).await;
+            tried = deployed.inspect_err(|_| self.allowances.release(&intent.identity))?;
+        }
         let signers = self.account_of(redeemable.redeemer);
         Ok(Verified {
             intent,
             gas: tried.gas,
             signers: signers.into_iter().collect(),
         })
+    }
+
+    /// What must be deployed before anything can be paid from the delegator, where
+    /// it is not there yet: by a factory that the operator named, and by the account
+    /// without rights. Once it is there it does not matter what deploys it.
+    async fn deployment_of<'a>(
+        &self,
+        permission: &'a PermissionPayment,
+    ) -> Result<Option<&'a Dependency>, ChainError> {
+        let all = permission.dependencies.as_slice();
+        if all.is_empty() || !self.code(permission.delegator).await?.is_empty() {
+            return Ok(None);
+        }
+        let [one] = all else {
+            return Err(refuse(
+                codes::INVALID_EXACT_EVM_ERC7710_DELEGATOR_NOT_DEPLOYED,
+                "deploy all accounts but the delegator's first, and name its factory alone",
+            )
+            .into());
+        };
+        if !self.helper.allows(&one.factory) {
+            return Err(refuse(
+                codes::INVALID_EXACT_EVM_ERC7710_FACTORY_NOT_ALLOWED,
+                "deploy the account first, then pay from it",
+            )
+            .into());
+        }
+        match self.helper.is_there() {
+            true => Ok(Some(one)),
+            false => Err(refuse(
+                codes::INVALID_EXACT_EVM_ERC7710_DELEGATOR_NOT_DEPLOYED,
+                "deploy the account first, then pay from it",
+            )
+            .into()),
+        }
+    }
+
+    /// Deploys the delegator's account, right before the money moves, and tries the
+    /// redemption again as it will be sent.
+    async fn deploy_delegator(&self, attempt: Attempt<'_>) -> Result<Tried, ChainError> {
+        if let Some(one) = attempt.deployment {
+            let payer = attempt.wanted.from;
+            self.deploy_wallet(payer, one.factory, &one.factory_data)
+                .await?;
+        }
+        let there = Attempt {
+            deployment: None,
+            ..attempt
+        };
+        self.try_redemption(&there).await
     }
 
     /// What was used up says of itself only that too little is left.
@@ -120,15 +182,7 @@ impl EvmChain {
         until: u64,
     ) -> Result<(), ChainError> {
         let counted = counted(&permission.chain, redeemable.value);
-        let holds: Vec<Hold> = counted
-            .iter()
-            .map(|one| Hold {
-                manager: permission.manager,
-                delegation: one.delegation.hash(),
-                enforcer: one.terms.enforcer(),
-                takes: one.takes,
-            })
-            .collect();
+        let holds = holds_of(permission.manager, &counted);
         let now = self.now().secs();
         let others = self.allowances.take(identity, &holds, until, now)?;
         for (one, others) in counted.iter().zip(others) {
@@ -151,6 +205,21 @@ impl EvmChain {
             }
         }
         Ok(())
+    }
+
+    /// Holds the parts of a payment that was accepted before this process knew it:
+    /// its transaction may be on its way, so the chain does not count it yet.
+    pub(super) fn hold_again(&self, intent: &Intent) {
+        let payment = Payment::parse(&intent.payload.payload, &intent.terms);
+        let Ok(Payment::Erc7710(permission)) = payment else {
+            return;
+        };
+        let counted = counted(&permission.chain, intent.expected.amount.as_u256());
+        let holds = holds_of(permission.manager, &counted);
+        let (ends, now) = (intent.deadline.secs(), self.now().secs());
+        if let Err(error) = self.allowances.take(&intent.identity, &holds, ends, now) {
+            tracing::warn!(?error, "a payment under way holds nothing of its allowance");
+        }
     }
 
     /// What the chain says that a caveat still lets through.
@@ -245,6 +314,16 @@ fn counted(chain: &[Delegation], value: U256) -> Vec<Remaining<'_>> {
         }
     }
     counted
+}
+
+fn holds_of(manager: Account, counted: &[Remaining<'_>]) -> Vec<Hold> {
+    let hold = |one: &Remaining<'_>| Hold {
+        manager,
+        delegation: one.delegation.hash(),
+        enforcer: one.terms.enforcer(),
+        takes: one.takes,
+    };
+    counted.iter().map(hold).collect()
 }
 
 /// Until when a payment holds its part of the allowances: as long as it can settle,

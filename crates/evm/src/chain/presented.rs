@@ -7,15 +7,9 @@ use alloy_sol_types::SolValue;
 use tollway_core::Refusal;
 
 use super::recent::Recent;
-use crate::abi::Wrapped;
+use crate::abi::{WRAPPED_SUFFIX, Wrapped};
 use crate::refusal::refuse;
 use crate::signer::{KnownKey, recover_key};
-
-/// EIP-6492: a signature of an account that does not exist yet ends so.
-const WRAPPED_SUFFIX: [u8; 32] = [
-    0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92,
-    0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92, 0x64, 0x92,
-];
 
 /// A signature, as far as it can be told without the chain.
 pub(super) struct Presented {

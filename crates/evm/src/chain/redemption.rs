@@ -17,12 +17,13 @@ use tollway_rpc::ask::{ask_all, typed};
 use tollway_rpc::{Batch, RpcError};
 
 use super::EvmChain;
+use super::helper::undeployable;
 use super::rules::Redeemable;
 use super::simulate::read_balance;
 use crate::abi::delegation::Manager;
 use crate::abi::{Multicall3, Token as TokenAbi};
 use crate::contracts::{Contracts, MULTICALL_CODE};
-use crate::methods::erc7710::PermissionPayment;
+use crate::delegation::Dependency;
 use crate::node::{CallRequest, LATEST, Log, Receipt, is_revert};
 use crate::receipt::{Effect, Uses};
 use crate::refusal::refuse;
@@ -31,6 +32,17 @@ use crate::refusal::refuse;
 #[derive(Debug, Default)]
 pub(super) struct Simulations {
     missing: AtomicBool,
+}
+
+/// A redemption that is tried.
+#[derive(Clone, Copy)]
+pub(super) struct Attempt<'a> {
+    pub manager: Account,
+    pub redeemable: &'a Redeemable,
+    /// What it must do.
+    pub wanted: &'a Effect,
+    /// What is deployed before it, and by the helping account.
+    pub deployment: Option<&'a Dependency>,
 }
 
 /// A redemption that would make the transfer.
@@ -68,18 +80,13 @@ struct SimulatedError {
 }
 
 impl EvmChain {
-    pub(super) async fn try_redemption(
-        &self,
-        permission: &PermissionPayment,
-        redeemable: &Redeemable,
-        wanted: &Effect,
-    ) -> Result<Tried, ChainError> {
+    pub(super) async fn try_redemption(&self, attempt: &Attempt<'_>) -> Result<Tried, ChainError> {
         if !self.simulations.missing.load(Ordering::Acquire)
-            && let Some(tried) = self.simulate_logs(permission, redeemable, wanted).await?
+            && let Some(tried) = self.simulate_logs(attempt).await?
         {
             return Ok(tried);
         }
-        self.simulate_balances(permission, redeemable, wanted).await
+        self.simulate_balances(attempt).await
     }
 
     /// Most gas that a redemption may take: it is sent with what it was tried with, so
@@ -88,37 +95,46 @@ impl EvmChain {
         self.limits.permission_gas
     }
 
-    /// The redeeming account's own transaction, as far as it shows.
+    /// An account's own transaction, as far as it shows.
     async fn attempt(
         &self,
-        redeemer: Account,
-        to: Account,
-        data: &Bytes,
+        from: Account,
+        (to, data): (Account, &Bytes),
+        gas: u64,
     ) -> Result<Value, ChainError> {
         let price = self.current_fees().await?.max_fee;
         Ok(json!({
-            "from": redeemer,
+            "from": from,
             "to": to,
             "input": data,
-            "gas": U64::from(self.redemption_gas()),
+            "gas": U64::from(gas),
             "gasPrice": U128::from(price),
         }))
     }
 
+    /// The deployment that comes first, if one does, and the redemption.
+    async fn in_order(&self, attempt: &Attempt<'_>) -> Result<Vec<Value>, ChainError> {
+        let mut calls = Vec::with_capacity(2);
+        if let (Some(one), Some(helper)) = (attempt.deployment, self.helper.address()) {
+            let call = (one.factory, &one.factory_data);
+            let gas = self.limits.deployment_gas;
+            calls.push(self.attempt(helper, call, gas).await?);
+        }
+        let redemption = (attempt.manager, &attempt.redeemable.call);
+        let redeemer = attempt.redeemable.redeemer;
+        let gas = self.redemption_gas();
+        calls.push(self.attempt(redeemer, redemption, gas).await?);
+        Ok(calls)
+    }
+
     /// By `eth_simulateV1`; `None` where the node does not know it.
-    async fn simulate_logs(
-        &self,
-        permission: &PermissionPayment,
-        redeemable: &Redeemable,
-        wanted: &Effect,
-    ) -> Result<Option<Tried>, ChainError> {
+    async fn simulate_logs(&self, attempt: &Attempt<'_>) -> Result<Option<Tried>, ChainError> {
         let most = self.redemption_gas();
-        let call = self
-            .attempt(redeemable.redeemer, permission.manager, &redeemable.call)
-            .await?;
+        let wanted = attempt.wanted;
+        let calls = self.in_order(attempt).await?;
         let mut batch = Batch::new();
         let base = self.next_base_fee().await?;
-        batch.push("eth_simulateV1", &(simulated(&call, base), LATEST));
+        batch.push("eth_simulateV1", &(simulated(&calls, base), LATEST));
         let balance = TokenAbi::balanceOfCall {
             account: wanted.from,
         };
@@ -145,9 +161,7 @@ impl EvmChain {
             None => return Err(ChainError::unavailable("the node left out an answer")),
         })?;
         let code: Bytes = typed("eth_getCode", answers.next())?;
-        require_code(&code)?;
-        let call = simulated.into_iter().flat_map(|block| block.calls).next();
-        let call = call.ok_or_else(|| ChainError::unavailable("eth_simulateV1: no call"))?;
+        let call = redemption_of(simulated, attempt, &code)?;
         let used = call.gas_used.to::<u64>();
         if call.status != U64::from(1) {
             // A call that burns all of its gas leaves its caller a sixty-fourth.
@@ -163,23 +177,27 @@ impl EvmChain {
 
     /// By balances around it, read by the redeeming account itself, so that the
     /// manager is called by who will call it.
-    async fn simulate_balances(
-        &self,
-        permission: &PermissionPayment,
-        redeemable: &Redeemable,
-        wanted: &Effect,
-    ) -> Result<Tried, ChainError> {
+    async fn simulate_balances(&self, attempt: &Attempt<'_>) -> Result<Tried, ChainError> {
+        let (wanted, redeemable) = (attempt.wanted, attempt.redeemable);
         let balance_of = |account: Account| {
             let question = TokenAbi::balanceOfCall { account };
             call_of(wanted.asset, question.abi_encode().into())
         };
         let around = || [balance_of(wanted.from), balance_of(wanted.to)];
-        let mut calls = around().to_vec();
-        calls.push(call_of(permission.manager, redeemable.call.clone()));
+        let mut gas = self.redemption_gas();
+        let mut calls = Vec::with_capacity(6);
+        // In earnest the helping account makes this call, before.
+        if let Some(one) = attempt.deployment {
+            gas = gas.saturating_add(self.limits.deployment_gas);
+            calls.push(call_of(one.factory, one.factory_data.clone()));
+        }
+        let before = calls.len();
+        calls.extend(around());
+        calls.push(call_of(attempt.manager, redeemable.call.clone()));
         calls.extend(around());
         let data: Bytes = Multicall3::aggregate3Call { calls }.abi_encode().into();
         let redeemer = redeemable.redeemer;
-        let request = self.attempt(redeemer, redeemer, &data).await?;
+        let request = self.attempt(redeemer, (redeemer, &data), gas).await?;
         let code = json!({ redeemer.to_string(): {"code": &*MULTICALL_CODE} });
         let mut batch = Batch::new();
         batch.push("eth_call", &(request, LATEST, code));
@@ -187,14 +205,18 @@ impl EvmChain {
         let mut answers = ask_all(&self.rpc, batch).await?;
         let answer = answers.next();
         let code: Bytes = typed("eth_getCode", answers.next())?;
-        require_code(&code)?;
+        if attempt.deployment.is_none() {
+            require_code(&code)?;
+        }
         let answer: Bytes = match answer {
             Some(Err(error)) if is_revert(&error) => return Err(too_much_gas().into()),
             answer => typed("eth_call", answer)?,
         };
         let results = Multicall3::aggregate3Call::abi_decode_returns(&answer)
             .map_err(|e| ChainError::unavailable(format!("redemption: {e}")))?;
-        let [paid, got, redemption, paid_after, got_after] = results.as_slice() else {
+        let [paid, got, redemption, paid_after, got_after] =
+            results.get(before..).unwrap_or_default()
+        else {
             return Err(ChainError::unavailable(
                 "redemption: another count of results",
             ));
@@ -222,14 +244,34 @@ impl EvmChain {
     }
 }
 
-/// A block with one call, and with a base fee: without validation nodes make it
+/// A block with these calls, and with a base fee: without validation nodes make it
 /// nothing, and code that is tried could tell.
-fn simulated(call: &Value, base: u128) -> Value {
+fn simulated(calls: &[Value], base: u128) -> Value {
     let block = json!({"baseFeePerGas": U128::from(base)});
     json!({
-        "blockStateCalls": [{"blockOverrides": block, "calls": [call]}],
+        "blockStateCalls": [{"blockOverrides": block, "calls": calls}],
         "validation": false,
     })
+}
+
+/// What became of the redemption: the delegator's code is there, or came with a
+/// deployment that succeeded.
+fn redemption_of(
+    simulated: Vec<SimulatedBlock>,
+    attempt: &Attempt<'_>,
+    code: &Bytes,
+) -> Result<SimulatedCall, ChainError> {
+    let mut calls = simulated.into_iter().flat_map(|block| block.calls);
+    let mut next = || {
+        let call = calls.next();
+        call.ok_or_else(|| ChainError::unavailable("eth_simulateV1: no call"))
+    };
+    match attempt.deployment {
+        Some(_) if next()?.status != U64::from(1) => return Err(undeployable().into()),
+        Some(_) => {}
+        None => require_code(code)?,
+    }
+    next()
 }
 
 fn call_of(target: Account, data: Bytes) -> Multicall3::Call3 {
@@ -445,7 +487,7 @@ mod tests {
 
     #[test]
     fn a_redemption_is_tried_in_a_block_with_the_base_fee_of_now() {
-        let tried = simulated(&json!({}), 0x1234);
+        let tried = simulated(&[json!({})], 0x1234);
         let block = &tried["blockStateCalls"][0]["blockOverrides"];
         assert_eq!(*block, json!({"baseFeePerGas": "0x1234"}));
     }

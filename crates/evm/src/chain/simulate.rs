@@ -273,7 +273,7 @@ pub(super) fn simulated<T>(
 }
 
 /// Exactly the magic value, alone or in a word of its own.
-pub(super) fn says_valid(answer: Option<Result<Value, RpcError>>) -> Result<bool, ChainError> {
+pub(crate) fn says_valid(answer: Option<Result<Value, RpcError>>) -> Result<bool, ChainError> {
     if let Some(Err(error)) = &answer
         && is_revert(error)
     {

@@ -8,6 +8,7 @@
 
 mod caveat;
 mod context;
+mod deployment;
 mod execution;
 mod grant;
 mod hash;
@@ -18,6 +19,7 @@ pub use context::{
     ContextError, MAX_BYTES, MAX_CAVEATS, MAX_CONTEXT_BYTES, MAX_LINKS, decode_context,
     encode_context,
 };
+pub use deployment::{Dependency, MAX_DEPENDENCIES, MAX_FACTORY_DATA, unwrap_chain};
 pub use execution::{
     Execution, Mode, disable_call, pack_batch, pack_single, redeem_call, transfer_execution,
 };

@@ -1,5 +1,6 @@
 //! ERC-7710: a permission that a wallet granted, redeemed for one transfer:
-//! `{"delegationManager", "permissionContext", "delegator"}`.
+//! `{"delegationManager", "permissionContext", "delegator"}`, and where the
+//! delegator is not deployed yet what the wallet said of that, `"dependencies"`.
 //!
 //! The context says who may redeem and within which caveats; it says nothing of
 //! one payment. What makes a payment unique is what its chain of delegations can
@@ -8,15 +9,20 @@
 //! chain would keep it from paying twice.
 
 use alloy_primitives::{Address, B256, Bytes, U256, hex};
+use serde_json::Value;
 use tollway_core::wire::Object;
 use tollway_core::{Refusal, codes};
 
-use super::fields::Fields;
+use super::fields::{Fields, invalid};
 use crate::delegation::{
-    CaveatTerms, ContextError, Delegation, MAX_CONTEXT_BYTES, decode_context, redeem_call,
-    transfer_execution,
+    CaveatTerms, ContextError, Delegation, Dependency, MAX_CONTEXT_BYTES, MAX_DEPENDENCIES,
+    MAX_FACTORY_DATA, decode_context, encode_context, redeem_call, transfer_execution,
+    unwrap_chain,
 };
 use crate::refusal::refuse;
+
+/// The payment object's key for what must be deployed first.
+const DEPENDENCIES: &str = "dependencies";
 
 /// What of a chain can be used only once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +42,8 @@ pub struct PermissionPayment {
     pub delegator: Address,
     /// The chain, leaf first.
     pub chain: Vec<Delegation>,
+    /// What must be deployed first, as far as it is not there.
+    pub dependencies: Vec<Dependency>,
     context: Bytes,
     mark: Mark,
 }
@@ -47,6 +55,7 @@ impl std::fmt::Debug for PermissionPayment {
             .field("manager", &self.manager)
             .field("delegator", &self.delegator)
             .field("chain", &self.chain)
+            .field("dependencies", &self.dependencies)
             .finish_non_exhaustive()
     }
 }
@@ -58,7 +67,13 @@ impl PermissionPayment {
     /// `invalid_exact_evm_erc7710_not_single_use` if nothing of it can be used only
     /// once, and `…_context…` if it is longer than anybody takes.
     pub fn new(manager: Address, context: Bytes, amount: U256) -> Result<Self, Refusal> {
-        let chain = decode_context(&context).map_err(malformed)?;
+        let mut chain = decode_context(&context).map_err(malformed)?;
+        let dependencies = unwrap_chain(&mut chain);
+        // The manager knows nothing of wrappers.
+        let context = match dependencies.is_empty() {
+            true => context,
+            false => encode_context(&chain),
+        };
         let delegator = chain.last().map(|root| root.delegator).unwrap_or_default();
         let mark = mark_of(&chain, amount).ok_or_else(|| {
             refuse(
@@ -70,9 +85,21 @@ impl PermissionPayment {
             manager,
             delegator,
             chain,
+            dependencies,
             context,
             mark,
         })
+    }
+
+    /// With what must be deployed first.
+    #[must_use]
+    pub fn depending_on(mut self, dependencies: Vec<Dependency>) -> Self {
+        for one in dependencies {
+            if !self.dependencies.contains(&one) {
+                self.dependencies.push(one);
+            }
+        }
+        self
     }
 
     /// Decodes the payment object, presented for a payment of so much.
@@ -88,10 +115,11 @@ impl PermissionPayment {
         let manager = fields.address("delegationManager")?;
         let delegator = fields.address("delegator")?;
         let context = fields.hex("permissionContext", MAX_CONTEXT_BYTES)?;
-        Ok(Self {
+        let read = Self {
             delegator,
             ..Self::new(manager, context, amount)?
-        })
+        };
+        Ok(read.depending_on(dependencies_of(payload)?))
     }
 
     /// The payment object.
@@ -99,11 +127,16 @@ impl PermissionPayment {
     pub fn to_payload(&self) -> Object {
         let text = |address: Address| address.to_checksum(None).into();
         let context = hex::encode_prefixed(&self.context);
-        Object::from_iter([
+        let mut payload = Object::from_iter([
             ("delegationManager".to_owned(), text(self.manager)),
             ("permissionContext".to_owned(), context.into()),
             ("delegator".to_owned(), text(self.delegator)),
-        ])
+        ]);
+        if !self.dependencies.is_empty() {
+            let all: Vec<Value> = self.dependencies.iter().map(Dependency::to_json).collect();
+            payload.insert(DEPENDENCIES.to_owned(), all.into());
+        }
+        payload
     }
 
     /// What makes it unique.
@@ -135,6 +168,28 @@ impl PermissionPayment {
     pub(crate) fn redemption(&self, asset: Address, payee: Address, amount: U256) -> Bytes {
         redeem_call(&self.context, &transfer_execution(asset, payee, amount))
     }
+}
+
+/// What a payment says that is to be deployed, as the wallet's answer had it.
+fn dependencies_of(payload: &Object) -> Result<Vec<Dependency>, Refusal> {
+    let all = match payload.get(DEPENDENCIES) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(all)) if all.len() <= MAX_DEPENDENCIES => all,
+        Some(_) => {
+            let what = format!("{DEPENDENCIES} must be a list of at most {MAX_DEPENDENCIES}");
+            return Err(invalid(&what));
+        }
+    };
+    let read = |one: &Value| {
+        let object = one.as_object();
+        let object = object.ok_or_else(|| invalid(&format!("{DEPENDENCIES} must hold objects")))?;
+        let fields = Fields::new(object, codes::INVALID_PAYLOAD);
+        Ok(Dependency {
+            factory: fields.address("factory")?,
+            factory_data: fields.hex("factoryData", MAX_FACTORY_DATA)?,
+        })
+    };
+    all.iter().map(read).collect()
 }
 
 /// The delegation nearest the root that may be redeemed once, or that is for this

@@ -16,25 +16,30 @@ use tollway_core::{
     SystemClock, Terms, Timestamp, Wallet, WalletError, codes,
 };
 use tollway_rpc::RpcClient;
+use tollway_rpc::ask::ask;
 
 use super::{balance_of, random_word};
 use crate::chain::known_account;
 use crate::contracts::PERMIT2;
 use crate::delegation::{
-    ANY_DELEGATE, Caveat, CaveatTerms, Delegation, Grant, GrantError, MAX_LINKS, delegation_domain,
-    encode_context,
+    ANY_DELEGATE, Caveat, CaveatTerms, Delegation, Dependency, Grant, GrantError, MAX_LINKS,
+    delegation_domain, encode_context, unwrap_chain,
 };
 use crate::methods::Payment;
 use crate::methods::erc7710::PermissionPayment;
+use crate::node::LATEST;
 use crate::refusal::refuse;
 use crate::signer::EvmSigner;
 
 /// A session key, and the permission that it spends.
 pub struct PermissionWallet {
     session: EvmSigner,
+    /// Who may spend: the key's own account, or one with code that the key signs for.
+    account: Account,
     network: Network,
     manager: Account,
     chain: Vec<Delegation>,
+    dependencies: Vec<Dependency>,
     grant: Grant,
     assets: AssetTable,
     clock: Arc<dyn Clock>,
@@ -63,13 +68,30 @@ impl PermissionWallet {
         manager: Account,
         chain: Vec<Delegation>,
     ) -> Result<Self, Refusal> {
+        let account = session.address();
+        Self::of_account(session, account, network, manager, chain)
+    }
+
+    /// The same where the session account has code of its own (EIP-1271) and takes
+    /// the key's signature for its own.
+    ///
+    /// # Errors
+    /// As [`PermissionWallet::new`].
+    pub fn of_account(
+        session: EvmSigner,
+        account: Account,
+        network: Network,
+        manager: Account,
+        mut chain: Vec<Delegation>,
+    ) -> Result<Self, Refusal> {
         let grant = Grant::of(&chain).map_err(unusable)?;
-        if grant.session != session.address() {
+        if grant.session != account {
             return Err(refuse(
                 codes::PERMISSION_UNUSABLE,
                 "use it with the key of the session account that it names",
             ));
         }
+        let dependencies = unwrap_chain(&mut chain);
         if chain.len() >= MAX_LINKS {
             return Err(refuse(
                 codes::PERMISSION_UNUSABLE,
@@ -78,9 +100,11 @@ impl PermissionWallet {
         }
         Ok(Self {
             session,
+            account,
             network,
             manager,
             chain,
+            dependencies,
             grant,
             assets: AssetTable::builtin(),
             clock: Arc::new(SystemClock),
@@ -99,6 +123,18 @@ impl PermissionWallet {
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// With what must be deployed before anything can be paid: it is said with each
+    /// payment, until a node shows that the payer's account is there.
+    #[must_use]
+    pub fn with_dependencies(mut self, dependencies: Vec<Dependency>) -> Self {
+        for one in dependencies {
+            if !self.dependencies.contains(&one) {
+                self.dependencies.push(one);
+            }
+        }
         self
     }
 
@@ -137,6 +173,18 @@ impl PermissionWallet {
                 "ask for a permission that the server's facilitator may redeem",
             )
         })
+    }
+
+    /// What must still be deployed, as far as is known.
+    async fn undeployed(&self) -> Vec<Dependency> {
+        let (false, Some(rpc)) = (self.dependencies.is_empty(), &self.node) else {
+            return self.dependencies.clone();
+        };
+        let code = ask::<Bytes>(rpc, "eth_getCode", (self.grant.payer, LATEST)).await;
+        match code.is_ok_and(|code| !code.is_empty()) {
+            true => Vec::new(),
+            false => self.dependencies.clone(),
+        }
     }
 
     fn check(&self, terms: &Terms) -> Result<(), Refusal> {
@@ -196,7 +244,7 @@ impl PermissionWallet {
         let parent = self.chain.first().map(Delegation::hash);
         let mut leaf = Delegation {
             delegate: redeemer,
-            delegator: self.session.address(),
+            delegator: self.account,
             authority: parent.unwrap_or_default(),
             caveats,
             salt: U256::from_be_bytes(random_word()?.0),
@@ -279,7 +327,8 @@ impl Wallet for PermissionWallet {
         let mut chain = vec![self.leaf(terms, redeemer, ends)?];
         chain.extend(self.chain.iter().cloned());
         let amount = terms.amount.as_u256();
-        let payment = PermissionPayment::new(self.manager, encode_context(&chain), amount)?;
+        let payment = PermissionPayment::new(self.manager, encode_context(&chain), amount)?
+            .depending_on(self.undeployed().await);
         let payer = self
             .address(&terms.network)
             .ok_or_else(|| refuse(codes::WALLET_UNAVAILABLE, "choose another network"))?;

@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tollway_core::Chain;
+use tollway_ledger::PaymentRecord;
 
 use super::gas::Gas;
-use super::machine::{Effect, Event, State};
+use super::intent::read_intent;
+use super::machine::{Effect, Event, State, Update};
 use super::perform::Performer;
 use super::shared::{NetworkGauge, NetworkHandle, Shared};
 
@@ -107,10 +109,22 @@ impl Actor {
         }
     }
 
+    /// What is on its way, and in no block that counts, is still promised: the chain
+    /// is told, which may keep more in memory than balances.
+    fn hold_again(&self, record: &PaymentRecord) {
+        let (chain, known) = (self.performer.chain.as_ref(), &record.payment);
+        if let Ok(intent) = read_intent(chain, &known.payload, &known.requirements) {
+            chain.resume(&intent);
+        }
+    }
+
     /// Starts an effect. Its answer, if that takes no waiting: planning and
     /// signing are arithmetic, and need no task of their own.
     async fn start(&self, effect: Effect) -> Option<Event> {
         if let Effect::NotifyWaiters { id, update } = effect {
+            if let Update::Resumed(record) | Update::LeftBlock(record) = &update {
+                self.hold_again(record);
+            }
             let shared = &self.performer.shared;
             shared.moved(&self.performer.network, id, update);
             return None;
