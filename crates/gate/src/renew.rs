@@ -64,6 +64,9 @@ impl Gate {
     /// must be over the same facilitator, chains and ledger. Give the new gate's
     /// layer whatever comes from now on; sentences for the operator come with it.
     ///
+    /// What the builder does not say is off: hooks, `on_event`, access, page and
+    /// discovery are the new builder's only, so say them again.
+    ///
     /// Tokens are signed with the new keys from then on. The keys of tokens that are
     /// out must be among them.
     ///

@@ -84,13 +84,14 @@ pub(super) async fn serve(mut work: Work, record: GrantRecord, active: Active) -
     }
 }
 
-/// What is left for the service behind: it must be done before the payment
-/// can no longer be settled.
+/// What is left for the service behind: it must be done, and the seller's own code
+/// after it, before the payment can no longer be settled.
 pub(super) fn time_to_serve(gate: &Inner, purchase: &Purchase) -> Duration {
-    let left = purchase
-        .intent
-        .deadline
-        .since(gate.now().plus(SETTLE_MARGIN));
+    let after = match gate.hooks {
+        Some(_) => SETTLE_MARGIN + gate.limits.hook_wait,
+        None => SETTLE_MARGIN,
+    };
+    let left = purchase.intent.deadline.since(gate.now().plus(after));
     left.min(gate.limits.upstream_timeout)
 }
 

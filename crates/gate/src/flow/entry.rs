@@ -6,10 +6,10 @@
 
 use http::{Response, StatusCode};
 use tollway_core::wire::SettleResponse;
-use tollway_core::{Refusal, codes};
+use tollway_core::{PaymentFlow, Refusal, codes};
 use tollway_ledger::GrantRecord;
 
-use super::authorization::{give_back, keep_receipt, refuse};
+use super::authorization::{give_back, keep_receipt, refuse, time_to_serve};
 use super::ledger_failed;
 use super::settle::Order;
 use crate::access::Denied;
@@ -54,6 +54,13 @@ fn denied(gate: &Inner, purchase: &Purchase) -> Option<Denied> {
         false => guard.is_let_in(payer, gate.now()),
     };
     let_in.err()
+}
+
+/// Whether no time is left for the service behind, where it is asked before the money
+/// moves.
+pub(super) fn ends_too_soon(gate: &Inner, purchase: &Purchase) -> bool {
+    let serves_first = purchase.flow == PaymentFlow::Authorization && purchase.rate().is_none();
+    serves_first && time_to_serve(gate, purchase).is_zero()
 }
 
 /// One more payment that was verified.

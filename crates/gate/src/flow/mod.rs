@@ -222,6 +222,13 @@ async fn verify(gate: &Inner, purchase: &Purchase) -> Result<(), Response<Body>>
     .await;
     match verdict {
         Ok(Ok(verdict)) if verdict.is_valid => {
+            if entry::ends_too_soon(gate, purchase) {
+                let why = Refusal::new(
+                    codes::CANNOT_SETTLE_IN_TIME,
+                    "The authorization ends too soon to serve and to settle; sign one that holds as long as the terms say.",
+                );
+                return Err(not_taken(gate, purchase, why));
+            }
             gate.emit(&Event::Verified {
                 route: purchase.sale.pattern.clone(),
                 payer: purchase.intent.identity.payer.to_string(),

@@ -78,13 +78,13 @@ async fn paid(
 ) -> Result<(Evidence, SettleResponse), Response<Body>> {
     let settled = match settled {
         Settled::Yes { evidence, receipt } => {
-            let kept = settled_first(gate, record, &evidence, &receipt).await;
-            if !matches!(kept, Ok(false)) {
-                is_paid(gate, purchase, &receipt);
-            }
-            match kept {
-                Ok(true) => return Ok((evidence, receipt)),
+            match settled_first(gate, record, &evidence, &receipt).await {
+                Ok(true) => {
+                    is_paid(gate, purchase, &receipt);
+                    return Ok((evidence, receipt));
+                }
                 Ok(false) => Settled::anothers(&record.id, &receipt),
+                // Told when it is written down: by the repeat, or by the keeper.
                 Err(_) => return Err(answer::pending(purchase.version, &receipt)),
             }
         }

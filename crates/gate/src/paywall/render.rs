@@ -214,13 +214,33 @@ fn offers(sale: &Sale, payable: &[Payable]) -> String {
     format!("<fieldset><legend>Pay one of</legend>{choices}</fieldset>")
 }
 
-/// What a program is told to do, for any shell that knows single quotes.
+/// What a program is told to do, for any shell: whoever made the link wrote its query.
 fn command(sale: &Sale, url: &str) -> String {
     let most = sale.offers.first().map_or_else(String::new, |offer| {
         offer.terms().amount.to_decimal(offer.decimals())
     });
-    let url = url.replace('\'', "%27");
-    format!("tollway pay '{url}' --max {most}")
+    format!("tollway pay \"{}\" --max {most}", quotable(url))
+}
+
+/// A URL as it may stand in double quotes, where POSIX shells, PowerShell and cmd.exe
+/// each leave something of their own at work. What is encoded means the same.
+fn quotable(url: &str) -> String {
+    let mut quotable = String::with_capacity(url.len());
+    let mut rest = url.chars();
+    while let Some(c) = rest.next() {
+        let after = rest.as_str().as_bytes();
+        let is_encoded =
+            matches!(after, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+        match c {
+            // A variable's name, between two of them.
+            '%' if !is_encoded => quotable.push_str("%25"),
+            '"' | '\'' | '$' | '`' | '\\' | '!' | '^' | '|' | '<' | '>' => {
+                quotable.push_str(&format!("%{:02X}", u32::from(c)));
+            }
+            other => quotable.push(other),
+        }
+    }
+    quotable
 }
 
 /// Text as it may stand in an element or in a quoted attribute.

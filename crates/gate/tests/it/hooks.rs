@@ -9,7 +9,7 @@ use tollway_core::wire::{SettleResponse, VerifyResponse};
 use tollway_core::{PaymentFlow, Refusal};
 use tollway_gate::{HookedPayment, Hooks, Route, Step};
 
-use crate::support::{Say, World, price};
+use crate::support::{Payment, Say, World, price};
 
 /// Writes down what it is told, and refuses at a step.
 #[derive(Default)]
@@ -178,4 +178,42 @@ async fn a_failure_is_told_with_its_step_and_changes_nothing() {
     diary
         .told("Settle failed: invalid_exact_evm_insufficient_balance")
         .await;
+}
+
+#[tokio::test]
+async fn money_that_moved_is_told_once_though_the_ledger_failed_between() {
+    let (world, diary) = shop(PaymentFlow::Upfront, None).await;
+    world.store.fail("settled_first", 1);
+    let payment = world.payment("/paid/x").await.named(&"a".repeat(32));
+    let first = world.send(payment.get("/paid/x")).await;
+    assert!(!first.has_secret(), "{first:?}");
+    let again = world.send(payment.get("/paid/x")).await;
+    assert!(again.has_secret(), "{again:?}");
+    diary.told("after settle").await;
+    world.gate.drain(Duration::from_secs(5)).await;
+    let told = diary.told("after settle").await;
+    let settled = told.iter().filter(|told| *told == "after settle");
+    assert_eq!(settled.count(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn the_time_of_the_sellers_own_code_is_kept_free_before_the_deadline() {
+    let ends_in = |payment: &mut Payment, left: u64| {
+        let now = tollway_core::Clock::now(&tollway_core::SystemClock).secs();
+        payment.payload.payload["authorization"]["validBefore"] = (now + left).to_string().into();
+    };
+    let (ruled, _) = shop(PaymentFlow::Authorization, None).await;
+    let plain = World::new().await;
+    for (world, too_few, enough) in [(&plain, 7, 14), (&ruled, 17, 24)] {
+        let mut short = world.payment("/paid/x").await;
+        ends_in(&mut short, too_few);
+        let refused = world.send(short.get("/paid/x")).await;
+        assert_eq!(refused.status, StatusCode::PAYMENT_REQUIRED, "{refused:?}");
+        assert_eq!(refused.code(), "cannot_settle_in_time");
+        assert_eq!(world.upstream.count(), 0, "nothing is done for nothing");
+        assert!(!world.kinds().contains(&"claimed"));
+        let mut long = world.payment("/paid/x").await;
+        ends_in(&mut long, enough);
+        assert!(world.send(long.get("/paid/x")).await.has_secret());
+    }
 }

@@ -202,7 +202,11 @@ async fn the_page_says_the_price_in_words_and_how_a_program_pays() {
         .describe("A report", "application/json");
     let world = World::with(|gate| gate.route(route).page(Page::new())).await;
     let answer = world
-        .send(asked("GET", "/paid/it's?a='b'&c=%3Cd%3E", &BROWSER))
+        .send(asked(
+            "GET",
+            "/paid/it's?a='b'&c=%3Cd%3E&$HOME=`x`!|%PATH%^",
+            &BROWSER,
+        ))
         .await;
     let html = text(&answer);
     assert!(html.contains("<h1>A report</h1>"));
@@ -210,7 +214,8 @@ async fn the_page_says_the_price_in_words_and_how_a_program_pays() {
     let command = between(&html, "<code id=\"command\" tabindex=\"0\">", "</code>");
     assert_eq!(
         command,
-        "tollway pay &#39;https://api.example/paid/it%27s?a=%27b%27&amp;c=%3Cd%3E&#39; --max 0.01"
+        "tollway pay &quot;https://api.example/paid/it%27s?a=%27b%27&amp;c=%3Cd%3E&amp;%24HOME=%60x%60%21%7C%25PATH%25%5E&quot; --max 0.01",
+        "no shell runs what the link says"
     );
     // One price by two methods is one choice; the domain is that of our table.
     let sold = sold(&answer);
