@@ -13,12 +13,15 @@ use tollway_core::{Finality, Timestamp, codes};
 
 use crate::builder::GateBuilder;
 use crate::gate::{Gate, Inner, Sale};
+use crate::limits::MAX_ROUTES;
 use crate::purchase::Rejection;
 use crate::route::{Decision, Route, decide};
 use crate::{BuildError, StartError};
 
-/// Changes that are remembered, each with all that was sold before it.
-const MAX_FORMER: usize = 16;
+/// Most routes that are remembered as they were sold before, over all changes.
+const MAX_FORMER_ROUTES: usize = 16 * MAX_ROUTES;
+/// Most changes that are remembered, each with all that was sold before it.
+const MAX_FORMER: usize = 1024;
 
 /// Why a gate cannot take other settings: it goes on with those that it has.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,24 @@ pub(crate) struct ByFormer {
 }
 
 impl Former {
+    /// Whether a payment by the one is a payment by the other.
+    fn sells_as(&self, other: &Self) -> bool {
+        let of_routes = |former: &Self| {
+            let routes = former.routes.iter();
+            let routes = routes.map(|route| (route.pattern.clone(), route.finality));
+            routes.collect::<Vec<_>>()
+        };
+        let are_alike = |(one, other): (&Option<Arc<Sale>>, &Option<Arc<Sale>>)| match (one, other)
+        {
+            (Some(one), Some(other)) => {
+                one.offers == other.offers && one.pass == other.pass && one.meter == other.meter
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        of_routes(self) == of_routes(other) && self.sales.iter().zip(&other.sales).all(are_alike)
+    }
+
     fn sale(&self, method: &Method, path: &str) -> Option<&Arc<Sale>> {
         let patterns = self.routes.iter().map(|route| &route.pattern);
         match decide(patterns, method, path) {
@@ -95,11 +116,17 @@ impl Inner {
             sales: sales.clone(),
             until: now,
         };
-        let earlier = self.former.iter().filter(remembered).cloned();
-        std::iter::once(last)
-            .chain(earlier)
-            .take(MAX_FORMER)
-            .collect()
+        // What is sold again, or was not changed at all, is remembered once.
+        let earlier = self.former.iter().filter(remembered);
+        let earlier = earlier.filter(|former| !former.sells_as(&last)).cloned();
+        let mut room = MAX_FORMER_ROUTES;
+        let fits = |former: &Former| {
+            let left = room.checked_sub(former.routes.len());
+            room = left.unwrap_or_default();
+            left.is_some()
+        };
+        let all = std::iter::once(last.clone()).chain(earlier);
+        all.take(MAX_FORMER).take_while(fits).collect()
     }
 
     /// What a request was sold by before, the latest first, where a payment does not

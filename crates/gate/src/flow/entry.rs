@@ -63,14 +63,12 @@ pub(super) fn ends_too_soon(gate: &Inner, purchase: &Purchase) -> bool {
     serves_first && time_to_serve(gate, purchase).is_zero()
 }
 
-/// One more payment that was verified.
-pub(super) fn counted(gate: &Inner, purchase: &Purchase) -> Result<(), Response<Body>> {
-    let Some(guard) = gate.guard.as_ref().filter(|_| !purchase.is_proof()) else {
-        return Ok(());
-    };
+/// One more payment that was verified; the answer where it is one too many.
+pub(super) fn counted(gate: &Inner, purchase: &Purchase) -> Option<Response<Body>> {
+    let guard = gate.guard.as_ref().filter(|_| !purchase.is_proof())?;
     let payer = purchase.intent.identity.payer.as_str();
-    let counted = guard.count(payer, gate.now());
-    counted.map_err(|denied| kept_out(gate, purchase, &denied))
+    let denied = guard.count(payer, gate.now()).err()?;
+    Some(kept_out(gate, purchase, &denied))
 }
 
 /// The answer to who is not let in; it holds no terms.

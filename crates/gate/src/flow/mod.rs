@@ -236,7 +236,7 @@ async fn verify(gate: &Inner, purchase: &Purchase) -> Result<(), Response<Body>>
                 amount: purchase.terms.amount,
             });
             hooks::verified(gate, purchase);
-            entry::counted(gate, purchase)
+            entry::counted(gate, purchase).map_or(Ok(()), Err)
         }
         Ok(Ok(verdict)) => Err(invalid(gate, purchase, verdict)),
         Ok(Err(error)) => Err(no_verdict(&error)),

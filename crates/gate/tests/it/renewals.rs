@@ -178,3 +178,21 @@ async fn a_pass_is_given_again_though_its_route_sells_none_any_more() {
         assert!(answer.has_secret() && answer.header("tollway-pass").is_empty());
     }
 }
+
+#[tokio::test]
+async fn however_often_settings_are_read_anew_what_was_told_is_honoured() {
+    for changes in [false, true] {
+        let mut world = world(&Arc::default()).await;
+        let told = world.payment("/paid/x").await;
+        for n in 0..60 {
+            let price = match changes {
+                true => format!("$0.{:02}", 10 + n),
+                false => "$0.05".to_owned(),
+            };
+            let route = paid("/paid/*", &price);
+            world.renewed(|gate| gate.route(route)).await;
+        }
+        let answer = world.send(told.get("/paid/x")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{changes}: {answer:?}");
+    }
+}
