@@ -36,6 +36,9 @@ const NOT_AGAIN: Duration = Duration::from_secs(24 * 3600);
 /// How often a transaction is looked for.
 const HELPER_POLL: Duration = Duration::from_millis(250);
 
+/// Why nothing came of a helping transaction.
+const NOT_TAKEN: &str = "the node did not take the helping account's transaction";
+
 /// The helping account, and whom it may call.
 pub(super) struct Helper {
     account: Option<HelperAccount>,
@@ -46,6 +49,14 @@ pub(super) struct Helper {
     funded: Mutex<Recent<Account, Timestamp>>,
     /// Wallets that could not be deployed as was said, and when.
     undeployable: Mutex<Recent<(Account, B256), Timestamp>>,
+}
+
+/// The right to send one transaction, under the nonce that was next before anything was
+/// looked at: what an earlier one did meanwhile, such as a dead process's, is not done
+/// twice, since the chain takes one of them.
+struct Turn<'a> {
+    nonce: u64,
+    _alone: tokio::sync::MutexGuard<'a, ()>,
 }
 
 impl Helper {
@@ -152,16 +163,18 @@ impl EvmChain {
         if self.failed_lately(&key) {
             return Err(undeployable().into());
         }
-        let _turn = self.helpers_turn().await?;
+        let turn = self.helpers_turn().await?;
         if !self.code(payer).await?.is_empty() {
             return Ok(());
         }
         let gas = self.limits.deployment_gas;
         self.try_alone(factory, deployment, gas).await?;
         let taken = self.afford(payer, gas, U256::ZERO).await?;
-        let helped = self
-            .help(taken, factory, deployment.clone(), (U256::ZERO, gas))
-            .await;
+        let call = (factory, deployment.clone());
+        let helped = self.help(&turn, taken, call, (U256::ZERO, gas)).await;
+        if matches!(helped, Ok(false)) {
+            return Err(unhelped(NOT_TAKEN));
+        }
         if helped.is_ok() && !self.code(payer).await?.is_empty() {
             return Ok(());
         }
@@ -220,10 +233,16 @@ impl EvmChain {
 
     /// The helping account's one transaction at a time. Nobody waits for longer than
     /// one may take.
-    async fn helpers_turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ChainError> {
+    async fn helpers_turn(&self) -> Result<Turn<'_>, ChainError> {
         let turn = tokio::time::timeout(self.limits.helper_wait, self.helper.turn.lock());
-        turn.await
-            .map_err(|_| unhelped("the helping account is busy for too long"))
+        let busy = |_| unhelped("the helping account is busy for too long");
+        let alone = turn.await.map_err(busy)?;
+        let account = self.helper.address();
+        let account = account.ok_or_else(|| unhelped("no helping account"))?;
+        Ok(Turn {
+            nonce: self.transaction_count(account).await?,
+            _alone: alone,
+        })
     }
 
     /// A payment that brings its own approval. Where the allowance is there
@@ -249,6 +268,29 @@ impl EvmChain {
         }
         require_deployed(trial.token)?;
         require_funds(trial, self.balance_of(trial).await?)?;
+        if let Err(why) = self.lacks_approval(trial, approval).await {
+            // Whoever else was shown this payment may have sent the approval since.
+            return match self.allowance_of(trial).await? >= trial.value {
+                true => self.simulate_alone(trial).await,
+                false => Err(why),
+            };
+        }
+        if trial.phase == Phase::Verify {
+            return Ok(Tried {
+                gas: self.limits.payment_gas,
+                by_contract: false,
+            });
+        }
+        self.send_approval(trial, approval).await?;
+        self.simulate_alone(trial).await
+    }
+
+    /// Whether the approval is all that is missing, and can be sent.
+    async fn lacks_approval(
+        &self,
+        trial: &Trial<'_>,
+        approval: &SponsoredApproval,
+    ) -> Result<(), ChainError> {
         if self.transaction_count(trial.payer).await? != approval.nonce {
             return Err(refuse(
                 codes::ERC20_APPROVAL_TX_FAILED,
@@ -259,17 +301,10 @@ impl EvmChain {
         // The permit's own parts: all but the allowance.
         match self.why(trial, "before the approval").await {
             ChainError::Refused(refusal) if refusal.code() == codes::PERMIT2_ALLOWANCE_REQUIRED => {
+                Ok(())
             }
-            why => return Err(why),
+            why => Err(why),
         }
-        if trial.phase == Phase::Verify {
-            return Ok(Tried {
-                gas: self.limits.payment_gas,
-                by_contract: false,
-            });
-        }
-        self.send_approval(trial, approval).await?;
-        self.simulate_alone(trial).await
     }
 
     /// What is paid for is little: no more than the cap, and no more than twice
@@ -295,7 +330,7 @@ impl EvmChain {
         trial: &Trial<'_>,
         approval: &SponsoredApproval,
     ) -> Result<(), ChainError> {
-        self.fund(trial.payer, approval.cost).await?;
+        self.fund(trial.payer, approval).await?;
         // Nobody waits behind a stranger's transaction.
         let raw = Raw {
             hash: TxHash::new(&format!("{:#x}", approval.hash)),
@@ -316,19 +351,29 @@ impl EvmChain {
         }
     }
 
-    /// Gives a payer what it lacks of a cost.
-    async fn fund(&self, payer: Account, cost: U256) -> Result<(), ChainError> {
-        let _turn = self.helpers_turn().await?;
+    /// Gives a payer what it lacks of an approval's cost.
+    async fn fund(&self, payer: Account, approval: &SponsoredApproval) -> Result<(), ChainError> {
+        let turn = self.helpers_turn().await?;
+        if self.transaction_count(payer).await? != approval.nonce {
+            // It was sent while somebody else had the turn, and what it cost is spent.
+            return Ok(());
+        }
         let held: U256 = ask(&self.rpc, "eth_getBalance", (payer, LATEST)).await?;
-        let lacks = cost.saturating_sub(held);
+        let lacks = approval.cost.saturating_sub(held);
         if lacks.is_zero() {
             return Ok(());
         }
         self.may_fund(payer)?;
         let taken = self.afford(payer, FUNDING_GAS, lacks).await?;
         locked(&self.helper.funded).insert(payer, self.now());
-        self.help(taken, payer, Bytes::new(), (lacks, FUNDING_GAS))
-            .await
+        let gift = (payer, Bytes::new());
+        match self.help(&turn, taken, gift, (lacks, FUNDING_GAS)).await? {
+            true => Ok(()),
+            false => {
+                locked(&self.helper.funded).remove(&payer);
+                Err(unhelped(NOT_TAKEN))
+            }
+        }
     }
 
     /// A payer is given money for gas once a day: it could use it otherwise.
@@ -343,22 +388,22 @@ impl EvmChain {
         }
     }
 
-    /// One transaction of the helping account, included. Whoever calls holds its turn,
-    /// and took out of the budget what it may cost.
+    /// One transaction of the helping account; whether it is included. If not, it never
+    /// will be. Whoever calls took out of the budget what it may cost.
     async fn help(
         &self,
+        turn: &Turn<'_>,
         taken: Taken,
-        to: Account,
-        input: Bytes,
+        (to, input): (Account, Bytes),
         (value, gas_limit): (U256, u64),
-    ) -> Result<(), ChainError> {
+    ) -> Result<bool, ChainError> {
         let Some(HelperAccount { signer, purse }) = &self.helper.account else {
             return Err(unhelped("no helping account"));
         };
         let fees = self.current_fees().await?;
         let transaction = TxEip1559 {
             chain_id: self.chain_id,
-            nonce: self.transaction_count(signer.address()).await?,
+            nonce: turn.nonce,
             gas_limit,
             max_fee_per_gas: fees.max_fee,
             max_priority_fee_per_gas: fees.priority,
@@ -368,14 +413,14 @@ impl EvmChain {
             ..TxEip1559::default()
         };
         match self.until_included(&signed(transaction, signer)).await? {
-            Inclusion::Included(_) => return Ok(()),
-            Inclusion::Refused => {}
+            Inclusion::Included(_) => Ok(true),
+            Inclusion::Refused => Ok(false),
             // Such as where an earlier one waits under the same nonce.
-            Inclusion::NeverTaken => purse.give_back(taken).await?,
+            Inclusion::NeverTaken => {
+                purse.give_back(taken).await?;
+                Ok(false)
+            }
         }
-        Err(unhelped(
-            "the node did not take the helping account's transaction",
-        ))
     }
 
     /// Sends, and waits for a block.

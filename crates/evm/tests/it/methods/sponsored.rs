@@ -3,8 +3,9 @@
 use alloy_primitives::{B256, U256, hex};
 use alloy_sol_types::SolCall;
 use serde_json::{Value, json};
-use tollway_core::Phase;
 use tollway_core::wire::Object;
+use tollway_core::{ChainError, Phase};
+use tollway_devnet::Mining;
 use tollway_evm::{EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING};
 
 use super::*;
@@ -154,6 +155,35 @@ async fn an_approval_that_a_payer_without_gas_signed_is_paid_for_sent_and_used()
     assert!(!settled.by_third_party);
     assert_eq!(world.devnet.nonce(payer.address()), 1);
     assert_eq!(world.devnet.nonce(key(4).address()), 1);
+}
+
+#[tokio::test]
+async fn a_payer_whom_the_node_kept_from_being_helped_is_helped_later() {
+    let world = World::new().await;
+    let chain = helped(&world).await;
+    let payer = world.payer(PRICE);
+    let terms = exact(&world, "permit2");
+    let payment = sponsored(
+        &world,
+        payer.clone(),
+        &terms,
+        ERC20_APPROVAL_GAS_SPONSORING,
+        |_| {},
+    );
+    let intent = inspect(&chain, &terms, &payment.await).unwrap();
+    // Another transaction waits under the helping account's nonce, and offers more.
+    world.devnet.set_mining(Mining::Manual);
+    send(&world, &key(4), key(3).address(), Vec::new());
+    for _ in 0..2 {
+        let unhelped = verify(&chain, &intent, Phase::Settle).await;
+        let Err(ChainError::Unavailable { .. }) = unhelped else {
+            panic!("{unhelped:?}");
+        };
+    }
+    world.devnet.set_mining(Mining::Automine);
+    world.devnet.mine(1).unwrap();
+    settles(&world, &chain, &intent, PRICE).await;
+    assert_eq!(world.devnet.nonce(key(4).address()), 2);
 }
 
 #[tokio::test]
