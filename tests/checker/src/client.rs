@@ -18,6 +18,8 @@ pub enum Door {
     Gate,
     /// A gate's door of tokens.
     Token,
+    /// A route that is paid by a meter.
+    Meter,
 }
 
 /// What was signed.
@@ -25,14 +27,59 @@ pub enum Door {
 pub struct Signed {
     /// Who pays.
     pub payer: String,
-    /// The authorization's nonce.
+    /// The authorization's nonce: hex in the token, decimal in Permit2.
     pub nonce: String,
     /// Who is paid.
     pub to: String,
-    /// Atomic units.
+    /// Atomic units; where a meter counts, at most.
     pub amount: u128,
     /// Until when it is valid, in Unix seconds.
     pub valid_before: u64,
+    /// How the amount is counted, where it is.
+    #[serde(default)]
+    pub meter: Option<Meter>,
+}
+
+impl Signed {
+    /// Whether so much may have moved by it.
+    pub fn allows(&self, amount: u128) -> bool {
+        match self.meter {
+            None => amount == self.amount,
+            Some(_) => amount <= self.amount,
+        }
+    }
+}
+
+/// What a metered answer costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meter {
+    /// Atomic units for each that is begun.
+    pub price: u128,
+    /// How many of them may leave before they are recorded.
+    pub piece: u64,
+}
+
+/// How a metered answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamEnd {
+    /// As it should.
+    Whole,
+    /// It broke off.
+    Broke,
+    /// The client hung up.
+    Left,
+}
+
+/// What came of a metered answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stream {
+    /// Units that came, each at least in part.
+    pub units: u64,
+    /// How it ended.
+    pub end: StreamEnd,
+    /// The transaction that its end named as the one that paid for it.
+    pub transaction: Option<String>,
 }
 
 /// An answer as it was read.
@@ -79,6 +126,15 @@ pub struct Use {
     pub goods: bool,
 }
 
+/// An answer that a pass is taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// Which.
+    pub pass: String,
+    /// When the answer came, in Unix milliseconds.
+    pub at: u64,
+}
+
 /// A line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,6 +151,10 @@ pub enum What {
     Token(Token),
     /// A token was shown, and an answer came, whole.
     Used(Use),
+    /// What was paid for by a meter came, or a part of it.
+    Streamed(Stream),
+    /// The seller took the pass back.
+    Revoked(Revoked),
 }
 
 /// A line and the authorization that it is about.
@@ -154,6 +214,10 @@ pub struct Lived {
     pub tokens: Vec<Token>,
     /// What was asked for with them, and answered.
     pub uses: Vec<Use>,
+    /// Metered answers that came.
+    pub streams: Vec<Stream>,
+    /// Passes that were taken back.
+    pub revoked: Vec<Revoked>,
 }
 
 /// A client's whole record.
@@ -192,6 +256,8 @@ impl Client {
             What::Broke(_) => lived.broke += 1,
             What::Token(token) => lived.tokens.push(token),
             What::Used(used) => lived.uses.push(used),
+            What::Streamed(stream) => lived.streams.push(stream),
+            What::Revoked(revoked) => lived.revoked.push(revoked),
         }
     }
 }
@@ -243,6 +309,11 @@ impl Lived {
     /// Every answer's meaning, in order.
     pub fn verdicts(&self) -> impl Iterator<Item = Verdict> + '_ {
         self.answers.iter().map(|(_, answer)| answer.verdict())
+    }
+
+    /// Units of metered answers that came.
+    pub fn streamed(&self) -> u64 {
+        self.streams.iter().map(|stream| stream.units).sum()
     }
 
     /// Whether it was ever told no for good.

@@ -54,6 +54,21 @@ pub struct Grant {
     pub reclaimable: bool,
     /// It pays for a pass.
     pub sells_pass: bool,
+    /// What may be lost with it: network, asset and payer.
+    pub purse: Purse,
+    /// Atomic units: the price, or what a meter counted.
+    pub amount: u128,
+    /// What may be charged of it, where a meter counts; written when it is promised.
+    pub meter: Option<Promise>,
+}
+
+/// What was promised of a metered answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Promise {
+    /// Atomic units at most.
+    pub permitted: u128,
+    /// It is still to be paid.
+    pub is_open: bool,
 }
 
 /// A gate's pass.
@@ -75,6 +90,8 @@ pub struct Pass {
     pub settled: bool,
     /// Its promise counts as lost.
     pub lost: bool,
+    /// The seller took it back.
+    pub withdrawn: bool,
 }
 
 /// Network, asset and payer; nobody for the sum of all.
@@ -123,6 +140,9 @@ pub struct Ledger {
     pub exposures: Vec<(Purse, u128)>,
     /// What it says was promised and never paid, of all days.
     pub losses: Vec<(Purse, u128)>,
+    /// What it says that helping payers may have cost, of all days: wei, by payer,
+    /// and of nobody for the sum.
+    pub help: Vec<(String, u128)>,
     /// The story, by writer and number.
     pub events: Vec<Event>,
     /// Who wrote it.
@@ -135,13 +155,16 @@ const SLOTS: &str = "SELECT signer, CAST(nonce AS TEXT), CAST(closed AS TEXT), p
     ORDER BY network, signer, slots.nonce";
 const RAWS: &str = "SELECT signer, CAST(nonce AS TEXT), hash FROM slot_raws
     ORDER BY signer, slot_raws.nonce, position";
-const GRANTS: &str = "SELECT payer, nonce, state, CAST(reclaimable AS TEXT), id, pass FROM grants
-    ORDER BY seq";
+const GRANTS: &str =
+    "SELECT payer, nonce, state, CAST(reclaimable AS TEXT), id, pass, network, asset,
+    amount FROM grants ORDER BY seq";
+const METERS: &str = "SELECT grant_id, permitted, CAST(is_promised AS TEXT) FROM meters";
 const PASSES: &str = "SELECT id, grant_id, network, asset, payer, amount, CAST(quota AS TEXT),
-    CAST(uses_left AS TEXT), status, CAST(is_settled AS TEXT), CAST(lost_on AS TEXT) FROM passes
-    ORDER BY id";
+    CAST(uses_left AS TEXT), status, CAST(is_settled AS TEXT), CAST(lost_on AS TEXT),
+    CAST(is_withdrawn AS TEXT) FROM passes ORDER BY id";
 const EXPOSURES: &str = "SELECT network, asset, payer, amount FROM exposures";
 const LOSSES: &str = "SELECT network, asset, payer, amount FROM losses";
+const HELP: &str = "SELECT payer, fee FROM gas WHERE payer = 'help' OR payer LIKE 'help:%'";
 const EVENTS: &str = "SELECT writer, CAST(seq AS TEXT), CAST(at AS TEXT), subject, kind, data, hash
     FROM events ORDER BY writer, events.seq";
 const WRITERS: &str = "SELECT writer, follows_hash FROM writers ORDER BY opened_at";
@@ -153,26 +176,29 @@ impl Ledger {
     /// If it is not a ledger that can be read.
     pub async fn read(url: &str) -> Result<Self, String> {
         let queries = [
-            PAYMENTS, SLOTS, RAWS, GRANTS, PASSES, EXPOSURES, LOSSES, EVENTS, WRITERS,
+            PAYMENTS, SLOTS, RAWS, GRANTS, METERS, PASSES, EXPOSURES, LOSSES, HELP, EVENTS, WRITERS,
         ];
         let [
             payments,
             slots,
             raws,
             grants,
+            meters,
             passes,
             exposures,
             losses,
+            help,
             events,
             writers,
         ] = tables(url, queries).await?;
         Ok(Self {
             payments: payments.iter().map(payment).collect(),
             slots: slots.iter().map(|row| slot(row, &raws)).collect(),
-            grants: grants.iter().map(grant).collect(),
+            grants: grants.iter().map(|row| grant(row, &meters)).collect(),
             passes: passes.iter().map(pass).collect(),
             exposures: exposures.iter().map(sum).collect(),
             losses: losses.iter().map(sum).collect(),
+            help: help.iter().map(helped).collect(),
             events: events.iter().map(event).collect(),
             writers: writers.iter().map(writer).collect(),
         })
@@ -228,13 +254,20 @@ fn slot(row: &Texts, raws: &[Texts]) -> Slot {
     }
 }
 
-fn grant(row: &Texts) -> Grant {
+fn grant(row: &Texts, meters: &[Texts]) -> Grant {
+    let meter = meters.iter().find(|meter| meter[0] == row[4]);
     Grant {
         auth: authorization(&column(row, 0), &column(row, 1)),
         state: column(row, 2),
         reclaimable: column(row, 3) == "1",
         id: column(row, 4),
         sells_pass: !column(row, 5).is_empty(),
+        purse: (column(row, 6), column(row, 7), column(row, 0)),
+        amount: column(row, 8).parse().unwrap_or_default(),
+        meter: meter.map(|meter| Promise {
+            permitted: column(meter, 1).parse().unwrap_or_default(),
+            is_open: column(meter, 2) == "1",
+        }),
     }
 }
 
@@ -249,12 +282,20 @@ fn pass(row: &Texts) -> Pass {
         failed: column(row, 8) == "revoked",
         settled: column(row, 9) == "1",
         lost: !column(row, 10).is_empty(),
+        withdrawn: column(row, 11) == "1",
     }
 }
 
 fn sum(row: &Texts) -> (Purse, u128) {
     let purse = (column(row, 0), column(row, 1), column(row, 2));
     (purse, column(row, 3).parse().unwrap_or_default())
+}
+
+fn helped(row: &Texts) -> (String, u128) {
+    let name = column(row, 0).to_lowercase();
+    let payer = name.trim_start_matches("help").trim_start_matches(':');
+    let cost = column(row, 1).parse().unwrap_or_default();
+    (payer.to_owned(), cost)
 }
 
 fn event(row: &Texts) -> Event {

@@ -1,7 +1,7 @@
 //! `tollway-checker`: names every promise that was broken; exit code 1 if any was.
 //!
 //! ```text
-//! tollway-checker --rpc URL --asset ADDRESS --signer ADDRESS… --ledger sqlite:PATH… --client FILE
+//! tollway-checker --rpc URL --asset ADDRESS --signer ADDRESS… [--helper ADDRESS…] --ledger sqlite:PATH… --client FILE
 //! ```
 
 use std::path::Path;
@@ -16,6 +16,7 @@ struct Arguments {
     rpc: String,
     asset: String,
     signers: Vec<String>,
+    helpers: Vec<String>,
     ledgers: Vec<String>,
     client: String,
 }
@@ -30,6 +31,7 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Strin
             "--rpc" => found.rpc = value,
             "--asset" => found.asset = value.to_lowercase(),
             "--signer" => found.signers.push(value.to_lowercase()),
+            "--helper" => found.helpers.push(value.to_lowercase()),
             "--ledger" => found.ledgers.push(value),
             "--client" => found.client = value,
             _ => return Err(format!("{flag} is not a flag of this program")),
@@ -49,6 +51,7 @@ async fn evidence(arguments: &Arguments) -> Result<Evidence, String> {
         url: &arguments.rpc,
         asset: &arguments.asset,
         signers: &arguments.signers,
+        helpers: &arguments.helpers,
         auths: &auths,
     };
     let chain = Chain::read(&question).await?;

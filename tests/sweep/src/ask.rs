@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -31,23 +32,49 @@ pub enum Asked {
     Replied(Reply),
 }
 
-/// Sends a request to `host` (`ADDRESS:PORT`).
+/// How asking began.
+pub enum Opened {
+    /// Nothing was sent.
+    Unreachable,
+    /// It was sent, and nothing came.
+    Broke,
+    /// Status and headers came, and a body comes.
+    Answered(Response<Incoming>),
+}
+
+/// Sends a request to `host` (`ADDRESS:PORT`), and reads the answer.
 pub async fn ask(host: &str, request: Request<Full<Bytes>>) -> Asked {
-    let Ok(stream) = TcpStream::connect(host).await else {
-        return Asked::Unreachable;
-    };
-    match tokio::time::timeout(PATIENCE, exchange(stream, request)).await {
-        Ok(Some(reply)) => Asked::Replied(reply),
-        Ok(None) | Err(_) => Asked::Broke,
+    match open(host, request).await {
+        Opened::Unreachable => Asked::Unreachable,
+        Opened::Broke => Asked::Broke,
+        Opened::Answered(answer) => {
+            let read = tokio::time::timeout(PATIENCE, read(answer)).await;
+            read.ok().flatten().map_or(Asked::Broke, Asked::Replied)
+        }
     }
 }
 
-async fn exchange(stream: TcpStream, request: Request<Full<Bytes>>) -> Option<Reply> {
+/// Sends a request to `host` (`ADDRESS:PORT`).
+pub async fn open(host: &str, request: Request<Full<Bytes>>) -> Opened {
+    let Ok(stream) = TcpStream::connect(host).await else {
+        return Opened::Unreachable;
+    };
+    match tokio::time::timeout(PATIENCE, begin(stream, request)).await {
+        Ok(Some(answer)) => Opened::Answered(answer),
+        Ok(None) | Err(_) => Opened::Broke,
+    }
+}
+
+async fn begin(stream: TcpStream, request: Request<Full<Bytes>>) -> Option<Response<Incoming>> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .ok()?;
     tokio::spawn(connection);
-    let answer = sender.send_request(request).await.ok()?;
+    sender.send_request(request).await.ok()
+}
+
+/// The whole of an answer.
+pub async fn read(answer: Response<Incoming>) -> Option<Reply> {
     let (head, body) = answer.into_parts();
     let body = body.collect().await.ok()?.to_bytes();
     Some(Reply {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718 as _;
-use alloy_primitives::{Signature, TxKind, U256};
+use alloy_primitives::{Address, Signature, TxKind, U256};
 use alloy_sol_types::{SolCall as _, sol};
 use tollway_devnet::{DevAccount, Devnet};
 use tollway_evm::{EvmSigner, SignedAuthorization};
@@ -77,13 +77,25 @@ impl Stranger {
             .nonce
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let sent = self.send(chain, *nonce, ASSET, data);
+        *nonce += u64::from(sent);
+        sent
+    }
+
+    /// Uses its next nonce for nothing; whether the pool took that.
+    pub(crate) fn waste(&self, chain: &Devnet) -> bool {
+        let own = self.signer.address();
+        self.send(chain, chain.nonce(own), own, Vec::new())
+    }
+
+    fn send(&self, chain: &Devnet, nonce: u64, to: Address, data: Vec<u8>) -> bool {
         let transaction = TxEip1559 {
             chain_id: CHAIN,
-            nonce: *nonce,
+            nonce,
             gas_limit: 200_000,
             max_fee_per_gas: 900_000_000_000,
             max_priority_fee_per_gas: 500_000_000_000,
-            to: TxKind::Call(ASSET),
+            to: TxKind::Call(to),
             value: U256::ZERO,
             access_list: Default::default(),
             input: data.into(),
@@ -93,9 +105,7 @@ impl Stranger {
             return false;
         };
         let envelope = TxEnvelope::Eip1559(transaction.into_signed(signature));
-        let sent = chain.send_raw(&envelope.encoded_2718()).is_ok();
-        *nonce += u64::from(sent);
-        sent
+        chain.send_raw(&envelope.encoded_2718()).is_ok()
     }
 
     /// Plays the tricks whose payments are in the pool; the others stay.

@@ -25,7 +25,7 @@ pub const PRICE: u64 = 10_000;
 
 /// A payer.
 pub struct Buyer {
-    signer: EvmSigner,
+    pub(crate) signer: EvmSigner,
 }
 
 /// A payment that is signed.
@@ -35,10 +35,16 @@ pub struct Payment {
     pub auth: String,
     /// What was signed, for the record.
     pub signed: Signed,
-    /// The signed authorization.
-    pub authorization: SignedAuthorization,
+    /// Its nonce as the call that settles it holds it.
+    pub nonce: [u8; 32],
+    /// The signed authorization, where the token itself settles it.
+    pub authorization: Option<SignedAuthorization>,
     /// `payload` on the wire.
     pub payload: Value,
+    /// What the terms say of its method.
+    pub extra: Value,
+    /// What comes along with it, if anything.
+    pub extensions: Option<Value>,
     /// Idempotency key or payment identifier, if it has one.
     pub key: Option<String>,
 }
@@ -74,8 +80,8 @@ impl Buyer {
             valid_before: U256::from(valid_before),
             nonce,
         };
-        let domain = Domain::new("USDC", "2", CHAIN, ASSET);
-        let authorization = sign_authorization(&self.signer, &domain, authorization);
+        let authorization = sign_authorization(&self.signer, &domain(), authorization);
+        let bytes = nonce.0;
         let (payer, nonce) = (format!("{:#x}", self.account()), format!("{nonce:#x}"));
         let key = chance
             .coin()
@@ -89,8 +95,12 @@ impl Buyer {
                 to: format!("{to:#x}"),
                 amount: u128::from(PRICE),
                 valid_before,
+                meter: None,
             },
-            authorization,
+            nonce: bytes,
+            authorization: Some(authorization),
+            extra: json!({ "name": "USDC", "version": "2" }),
+            extensions: None,
             key,
         }
     }
@@ -102,8 +112,13 @@ pub fn now() -> u64 {
     since.unwrap_or_default().as_secs()
 }
 
-/// What a facilitator is asked to settle for.
-pub fn requirements() -> Value {
+/// The dollar's own.
+pub fn domain() -> Domain {
+    Domain::new("USDC", "2", CHAIN, ASSET)
+}
+
+/// What a facilitator is asked to settle a payment for.
+pub fn requirements(payment: &Payment) -> Value {
     json!({
         "scheme": "exact",
         "network": NETWORK,
@@ -111,6 +126,6 @@ pub fn requirements() -> Value {
         "asset": ASSET.to_checksum(None),
         "payTo": PAYEE.to_checksum(None),
         "maxTimeoutSeconds": 300,
-        "extra": { "name": "USDC", "version": "2" },
+        "extra": payment.extra,
     })
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use serde_json::Value;
-use tollway_checker::client::{Door, Token, Use, Verdict, What};
+use tollway_checker::client::{Door, Revoked, Token, Use, Verdict, What};
 
 use crate::Failure;
 use crate::ask::{Asked, Reply, ask};
@@ -21,6 +21,11 @@ use crate::world::{BROKEN, GOODS};
 const MOST_USE: Duration = Duration::from_secs(20);
 /// How often it is used at least.
 const LEAST_USES: usize = 5;
+/// Every so-manieth pass is taken back by the seller, after so many uses at most.
+const TAKEN_BACK: u8 = 4;
+const USES_BEFORE: usize = 3;
+/// How long a pass that was taken back is still shown.
+const SHOWN_AFTER: Duration = Duration::from_secs(2);
 /// Every so-manieth request asks for what the service behind cannot serve.
 const NOW_AND_THEN: usize = 3;
 
@@ -43,7 +48,7 @@ impl Purchase {
             is_counted: true,
         };
         let door = Door::Token;
-        match payment.authorization.authorization.nonce.0[0] % 4 {
+        match payment.nonce[0] % 4 {
             0 => by_header,
             1 => Self {
                 door,
@@ -132,32 +137,87 @@ impl Shop {
         bought: &Bought,
     ) -> Result<(), Failure> {
         let began = Instant::now();
+        let mut taking = TakingBack::of(payment);
         for n in 1.. {
             let Some(host) = self.open().await else {
                 return Ok(());
             };
+            if taking.is_due(n) && self.take_back(payment, bought).await? {
+                taking = TakingBack::Done(Instant::now());
+            }
             let path = match purchase.is_counted && n % NOW_AND_THEN == 0 {
                 true => BROKEN,
                 false => purchase.path,
             };
             let sent_at = now();
+            let mut is_closed = false;
             if let Asked::Replied(reply) = ask(&host, shown(path, &bought.bearer)?).await {
                 let used = used(&reply, sent_at);
-                let is_closed = used.status == 402;
+                is_closed = used.status == 402;
                 self.add(payment, What::Used(used))?;
-                if is_closed {
-                    return Ok(());
-                }
             }
-            let is_over = !purchase.is_counted
-                && n >= LEAST_USES
-                && (began.elapsed() > MOST_USE || bought.has_settled(&host).await);
+            let is_over = match taking {
+                TakingBack::After(_) => false,
+                TakingBack::Done(since) => since.elapsed() > SHOWN_AFTER,
+                TakingBack::Never if purchase.is_counted => is_closed,
+                TakingBack::Never => {
+                    let is_used = n >= LEAST_USES;
+                    let is_late = began.elapsed() > MOST_USE;
+                    is_closed || is_used && (is_late || bought.has_settled(&host).await)
+                }
+            };
             if is_over {
                 return Ok(());
             }
             tokio::time::sleep(PAUSE).await;
         }
         Ok(())
+    }
+}
+
+/// Whether the seller takes a pass back: by chance, but always the same for one
+/// payment.
+#[derive(Clone, Copy)]
+enum TakingBack {
+    Never,
+    /// When it was shown so often.
+    After(usize),
+    /// He did, and it is shown for a while to see that it opens nothing.
+    Done(Instant),
+}
+
+impl TakingBack {
+    fn of(payment: &Payment) -> Self {
+        match payment.nonce[1] % TAKEN_BACK {
+            0 => Self::After(usize::from(payment.nonce[2]) % USES_BEFORE + 1),
+            _ => Self::Never,
+        }
+    }
+
+    const fn is_due(self, n: usize) -> bool {
+        matches!(self, Self::After(uses) if n > uses)
+    }
+}
+
+impl Shop {
+    /// The seller takes the pass back; whether he was told that it is.
+    async fn take_back(&mut self, payment: &Payment, bought: &Bought) -> Result<bool, Failure> {
+        let Some(host) = self.admin.borrow().clone() else {
+            return Ok(false);
+        };
+        let pass = bought.token.pass.clone();
+        let request = Request::post(format!("/passes/{pass}/revoke"))
+            .header("host", "shop")
+            .header("authorization", format!("Bearer {}", self.admin_token));
+        let request = request.body(Full::default()).map_err(|e| e.to_string())?;
+        match ask(&host, request).await {
+            Asked::Replied(reply) if reply.status == 200 => {
+                let at = now();
+                self.add(payment, What::Revoked(Revoked { pass, at }))?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 }
 

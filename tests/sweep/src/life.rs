@@ -42,6 +42,8 @@ pub struct Life<'a> {
     pub chance: Chance,
     /// Tells clients where the server is.
     pub host: watch::Sender<Option<String>>,
+    /// Tells whoever takes passes back where to ask.
+    pub admin: watch::Sender<Option<String>>,
     /// Tells the others where the one is that does not die.
     pub other: watch::Sender<Option<String>>,
     /// Where it listens.
@@ -141,6 +143,7 @@ impl Life<'_> {
         let chain = &self.world.chain;
         let payer = self.world.poor.first().ok_or("nobody is poor")?;
         let robbed = payer.sign(ELSEWHERE, 300, &mut self.chance).authorization;
+        let robbed = robbed.ok_or("nothing is robbed")?;
         let server = self.start(None).await?;
         let server = server.ok_or("the server died by itself")?;
         let client = tokio::spawn(shop.clone().show(payment));
@@ -183,6 +186,7 @@ impl Life<'_> {
         match Server::start(self.tools, home, &args, death).await? {
             Started::Died => Ok(None),
             Started::Up(server) => {
+                self.admin.send_replace(server.admin.clone());
                 self.host.send_replace(Some(server.host.clone()));
                 Ok(Some(server))
             }

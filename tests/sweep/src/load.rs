@@ -35,6 +35,10 @@ pub struct Shop {
     pub terms: Option<Value>,
     /// Payments that have not ended.
     pub left: Arc<AtomicUsize>,
+    /// Where the seller takes passes back, while the server lives, and by which token.
+    pub admin: watch::Receiver<Option<String>>,
+    /// What the seller shows there.
+    pub admin_token: String,
 }
 
 impl Shop {
@@ -42,6 +46,7 @@ impl Shop {
         match self.setup {
             Setup::Facilitator | Setup::Pair | Setup::Takeover => Door::Settle,
             Setup::Gate | Setup::Upfront | Setup::Passes => Door::Gate,
+            Setup::Meter => Door::Meter,
         }
     }
 
@@ -59,6 +64,7 @@ impl Shop {
     pub async fn show(mut self, payment: Payment) -> Result<(), Failure> {
         let shown = match self.setup {
             Setup::Passes => self.hold(payment).await,
+            Setup::Meter => self.stream(payment).await,
             _ => self.show_on(payment).await,
         };
         self.left.fetch_sub(1, Ordering::Relaxed);
@@ -95,7 +101,7 @@ impl Shop {
     pub(crate) fn request(&self, payment: &Payment) -> Result<Request<Full<Bytes>>, Failure> {
         let built = match &self.terms {
             None => settling(payment),
-            Some(terms) => buying(terms, payment),
+            Some(terms) => buying(wares(self.setup), terms, payment),
         };
         built.map_err(|e| e.to_string())
     }
@@ -104,7 +110,7 @@ impl Shop {
         let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
         let told = match self.setup {
             Setup::Facilitator | Setup::Pair | Setup::Takeover => body.clone(),
-            Setup::Gate | Setup::Upfront | Setup::Passes => receipt(reply),
+            Setup::Gate | Setup::Upfront | Setup::Passes | Setup::Meter => receipt(reply),
         };
         let word = |value: &Value| value.as_str().filter(|t| !t.is_empty()).map(str::to_owned);
         let goods = reply.status == 200 && reply.body == GOODS;
@@ -122,8 +128,8 @@ impl Shop {
 
 /// `POST /settle`.
 fn settling(payment: &Payment) -> http::Result<Request<Full<Bytes>>> {
-    let requirements = requirements();
-    let body = json!({
+    let requirements = requirements(payment);
+    let mut body = json!({
         "x402Version": 2,
         "paymentPayload": {
             "x402Version": 2,
@@ -133,6 +139,9 @@ fn settling(payment: &Payment) -> http::Result<Request<Full<Bytes>>> {
         },
         "paymentRequirements": requirements,
     });
+    if let Some(extensions) = &payment.extensions {
+        body["paymentPayload"]["extensions"] = extensions.clone();
+    }
     let mut request = Request::post("/settle")
         .header("host", "facilitator")
         .header("content-type", "application/json");
@@ -143,9 +152,9 @@ fn settling(payment: &Payment) -> http::Result<Request<Full<Bytes>>> {
 }
 
 /// `GET` of a priced path.
-fn buying(terms: &Value, payment: &Payment) -> http::Result<Request<Full<Bytes>>> {
+fn buying(path: &str, terms: &Value, payment: &Payment) -> http::Result<Request<Full<Bytes>>> {
     let payload = presented(terms, payment);
-    Request::get("/paid/weather")
+    Request::get(path)
         .header("host", "shop")
         .header("payment-signature", STANDARD.encode(payload.to_string()))
         .body(Full::default())
@@ -177,9 +186,17 @@ fn decoded(reply: &Reply, header: &str) -> Option<Value> {
     serde_json::from_slice(&text).ok()
 }
 
+/// What a gate is asked for.
+const fn wares(setup: Setup) -> &'static str {
+    match setup {
+        Setup::Meter => "/events/weather",
+        _ => "/paid/weather",
+    }
+}
+
 /// Asks a gate what it wants.
-pub async fn terms(host: &str) -> Result<Value, Failure> {
-    let request = Request::get("/paid/weather")
+pub async fn terms(host: &str, setup: Setup) -> Result<Value, Failure> {
+    let request = Request::get(wares(setup))
         .header("host", "shop")
         .body(Full::default());
     match ask(host, request.map_err(|e| e.to_string())?).await {

@@ -14,10 +14,22 @@ pub enum Setup {
     /// A gate that sells passes: by header, and at its door of tokens before their
     /// payments settle.
     Passes,
+    /// A gate that sells what is streamed, by a meter.
+    Meter,
     /// A facilitator without a signer, beside one that has it, over one database.
     Pair,
     /// The same, and the one that has the signer is the one that dies, for good.
     Takeover,
+}
+
+impl Setup {
+    /// Whether it is a gate, which has terms.
+    pub const fn is_gate(self) -> bool {
+        matches!(
+            self,
+            Self::Gate | Self::Upfront | Self::Passes | Self::Meter
+        )
+    }
 }
 
 /// How the server dies.
@@ -54,6 +66,9 @@ pub enum Scene {
     /// A nonce that was used is free again, by a block that is replaced while
     /// nobody runs.
     Freed,
+    /// Also payers who bring an approval, and need help with the gas of it from an
+    /// account that is not always free to help.
+    Helped,
 }
 
 /// A round.

@@ -23,7 +23,7 @@ use crate::weather::Weather;
 use crate::world::{Tools, World};
 
 /// Payments that are in flight at once.
-const IN_FLIGHT: usize = 32;
+pub const IN_FLIGHT: usize = 32;
 /// How long an authorization is valid.
 const VALID_SECONDS: u64 = 290;
 /// Every so-manieth payment is shown by two clients at once.
@@ -53,7 +53,7 @@ pub async fn play(tools: &Tools, plan: &Plan) -> Result<Round, Failure> {
     let world = World::build(tools, plan, &mut chance).await?;
     let partner = partner(tools, plan, &world).await?;
     let (shop, other, mut life) = open_shop(tools, plan, &world).await?;
-    let (payments, tricks) = sign(&world, &shop, plan.scene, &mut chance)?;
+    let (payments, tricks) = sign(&world, &shop, plan, &mut chance)?;
     let began = Instant::now();
     let mut payments = payments.into_iter().enumerate().peekable();
     if plan.scene == Scene::Freed
@@ -167,20 +167,23 @@ async fn open_shop<'a>(
             return Err("the server died by itself".into());
         };
         listen = first.host.clone();
-        if matches!(plan.setup, Setup::Gate | Setup::Upfront | Setup::Passes) {
-            wanted = Some(terms(&first.host).await?);
+        if plan.setup.is_gate() {
+            wanted = Some(terms(&first.host, plan.setup).await?);
         }
         first.kill().await;
     }
     let recorder = Recorder::create(&world.path("client.jsonl"));
     let (host, seen) = watch::channel(None);
     let (other, seen_other) = watch::channel(None);
+    let (admin, seen_admin) = watch::channel(None);
     let shop = Shop {
         host: seen,
         recorder: Arc::new(recorder.map_err(|e| e.to_string())?),
         setup: plan.setup,
         terms: wanted,
         left: Arc::new(AtomicUsize::new(IN_FLIGHT + IN_FLIGHT / TWICE + 1)),
+        admin: seen_admin,
+        admin_token: world.admin_token.clone(),
     };
     let beside = match plan.setup {
         Setup::Takeover => Shop {
@@ -195,6 +198,7 @@ async fn open_shop<'a>(
         world,
         chance: Chance::new(plan.seed ^ 2),
         host,
+        admin,
         other,
         listen,
         left: Arc::clone(&shop.left),
@@ -209,9 +213,10 @@ async fn open_shop<'a>(
 fn sign(
     world: &World,
     shop: &Shop,
-    scene: Scene,
+    plan: &Plan,
     chance: &mut Chance,
 ) -> Result<(Vec<Payment>, Vec<Trick>), Failure> {
+    let scene = plan.scene;
     let mut payments = Vec::new();
     let mut tricks = Vec::new();
     let seconds = match scene {
@@ -219,7 +224,7 @@ fn sign(
         _ => VALID_SECONDS,
     };
     let robbed = match scene {
-        Scene::Robbed => world.poor.len(),
+        Scene::Robbed | Scene::Helped => world.poor.len(),
         // By the prelude.
         Scene::Freed => 1,
         _ => 0,
@@ -227,15 +232,21 @@ fn sign(
     for n in 0..IN_FLIGHT {
         let poor = world.poor[..robbed].get(n);
         let buyer = poor.unwrap_or(&world.buyers[n % world.buyers.len()]);
-        let payment = buyer.sign(PAYEE, seconds, chance);
+        let payment = match poor {
+            _ if plan.setup == Setup::Meter => buyer.permit_by_meter(seconds, chance),
+            Some(helped) if scene == Scene::Helped => {
+                helped.permit_with_approval(&world.chain, seconds, chance)?
+            }
+            _ => buyer.sign(PAYEE, seconds, chance),
+        };
         match poor {
             Some(robbed) if scene == Scene::Robbed => {
                 let by = robbed.sign(ELSEWHERE, VALID_SECONDS, chance).authorization;
-                let nonce = payment.authorization.authorization.nonce.0;
-                tricks.push(Trick::Robbed { nonce, by });
+                let nonce = payment.nonce;
+                tricks.extend(by.map(|by| Trick::Robbed { nonce, by }));
             }
             None if n % 11 == 10 && scene != Scene::Replaced => {
-                tricks.push(Trick::Ahead(payment.authorization.clone()));
+                tricks.extend(payment.authorization.clone().map(Trick::Ahead));
             }
             _ => {}
         }

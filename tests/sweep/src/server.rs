@@ -25,6 +25,8 @@ pub struct Server {
     child: Child,
     /// `ADDRESS:PORT`.
     pub host: String,
+    /// The same where its operator asks, if it listens there.
+    pub admin: Option<String>,
     stderr: tokio::task::JoinHandle<String>,
 }
 
@@ -74,8 +76,12 @@ impl Server {
         });
         let stdout = child.stdout.take().ok_or("no stdout")?;
         let mut lines = BufReader::new(stdout).lines();
+        let mut admin = None;
         let said = tokio::time::timeout(READY, async {
             while let Ok(Some(line)) = lines.next_line().await {
+                if let Some((_, url)) = line.split_once("admin on http://") {
+                    admin = Some(url.trim().to_owned());
+                }
                 if let Some((_, url)) = line.split_once("listening on http://") {
                     return Some(url.trim().to_owned());
                 }
@@ -89,6 +95,7 @@ impl Server {
                 Ok(Started::Up(Box::new(Self {
                     child,
                     host,
+                    admin,
                     stderr,
                 })))
             }

@@ -10,7 +10,7 @@ use tollway_checker::Ledger;
 use crate::Failure;
 use crate::buyer::ASSET;
 use crate::plan::Scene;
-use crate::world::{Tools, World};
+use crate::world::{HELPER, Tools, World};
 
 /// How long everything may take to end after the last start: the promise is a
 /// minute.
@@ -82,6 +82,7 @@ pub async fn judge(tools: &Tools, world: &World) -> Result<Vec<String>, Failure>
         .args(["--rpc", &world.rpc()])
         .args(["--asset", &format!("{ASSET:#x}")])
         .args(["--signer", &World::signer()])
+        .args(["--helper", &format!("{:#x}", HELPER.address)])
         .args(["--ledger", &world.ledger()])
         .args([
             "--client",

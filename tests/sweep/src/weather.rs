@@ -12,6 +12,7 @@ use tollway_devnet::{DEV_ACCOUNTS, Devnet};
 use crate::bot::{Stranger, Trick};
 use crate::buyer::PAYEE;
 use crate::plan::{Chance, Scene};
+use crate::world::HELPER;
 
 /// Times that a scene's trouble comes.
 const TROUBLES: usize = 6;
@@ -21,6 +22,8 @@ const TAKEN: usize = 3;
 const DEEPEST: u64 = 30;
 /// How long blocks come after the last that was replaced.
 const SEEN: Duration = Duration::from_millis(1_500);
+/// How long the helping account is busy: until somebody needs it.
+const BUSY: Duration = Duration::from_millis(400);
 /// Longest wait for what the trouble needs.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -49,6 +52,7 @@ impl Weather {
         match self.scene {
             Scene::Taken => self.take_nonces(until).await,
             Scene::Replaced => self.replace_blocks(until).await,
+            Scene::Helped => self.keep_helper_busy(until).await,
             Scene::Busy
             | Scene::Robbed
             | Scene::Expiring
@@ -90,6 +94,26 @@ impl Weather {
                 taken += 1;
             }
             let _ = self.chain.mine(1);
+        }
+    }
+
+    /// Now and then a transaction of the helping account's own takes the place of its
+    /// next one, for as long as several blocks take.
+    async fn keep_helper_busy(&mut self, until: Instant) {
+        let Ok(helper) = Stranger::new(&HELPER) else {
+            return;
+        };
+        for _ in 0..TROUBLES {
+            if self.open() == 0 || Instant::now() > until {
+                break;
+            }
+            let is_free = waits_of(&self.chain, HELPER.address).is_none();
+            if is_free && helper.waste(&self.chain) {
+                tokio::time::sleep(BUSY).await;
+            }
+            for _ in 0..self.chance.between(1, 4) {
+                self.block().await;
+            }
         }
     }
 
@@ -137,12 +161,16 @@ impl Weather {
 
 /// A transaction of the settling account that waits.
 pub fn waiting(chain: &Devnet) -> Option<B256> {
+    waits_of(chain, DEV_ACCOUNTS[0].address)
+}
+
+fn waits_of(chain: &Devnet, account: Address) -> Option<B256> {
     let pool = chain.request("tollway_pool", serde_json::json!([]));
     let pool = pool.unwrap_or_default();
-    let ours = |tx: &&Value| {
+    let its = |tx: &&Value| {
         let from: Option<Address> = tx["from"].as_str().and_then(|from| from.parse().ok());
-        from == Some(DEV_ACCOUNTS[0].address)
+        from == Some(account)
     };
-    let found = pool.as_array()?.iter().find(ours)?;
+    let found = pool.as_array()?.iter().find(its)?;
     found["hash"].as_str()?.parse().ok()
 }

@@ -1,18 +1,26 @@
 //! A chain, keys, a place on disk, and a seller's server.
 
+use std::convert::Infallible;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use alloy_primitives::U256;
+use bytes::Bytes;
+use hyper::body::Frame;
 use tempfile::TempDir;
-use tollway_devnet::{DEV_ACCOUNTS, Devnet, DevnetServer, Mining, Preset};
+use tollway_devnet::{DEV_ACCOUNTS, DevAccount, Devnet, DevnetServer, Mining, Preset};
 use tollway_test_postgres::Postgres;
 
 use crate::Failure;
 use crate::buyer::{Buyer, NETWORK, PAYEE, PRICE};
+use crate::permits::METERED_ROUTE;
 use crate::plan::{Chance, Plan, Scene, Setup};
+use crate::round::IN_FLIGHT;
 
 /// What only who paid may read.
 pub const GOODS: &str = "sunny, 24 degrees";
@@ -20,12 +28,25 @@ pub const GOODS: &str = "sunny, 24 degrees";
 pub const BROKEN: &str = "/paid/broken";
 const CALLS_ROUTE: &str = "GET /paid/*=$0.01; pass=4; audience=calls";
 const HOUR_ROUTE: &str = "GET /hours/*=$0.01; pass=1h; audience=hour";
-/// Payers; each signs several payments.
+/// The account that helps payers.
+pub const HELPER: DevAccount = DEV_ACCOUNTS[4];
+/// What it may spend a day, in the chain's coin: more than is needed.
+const HELP_PER_DAY: &str = "1";
+/// Most that is streamed at once; more than can be paid for now and then.
+const MOST_EVENTS: usize = 120;
+/// From one event to the next.
+const EVENT_PAUSE: Duration = Duration::from_millis(3);
+/// Payers; each signs several payments, where the chain says which one moved.
 const BUYERS: usize = 8;
 /// Blocks above the payers' money before anything begins.
 const FOUNDATION: u64 = 40;
+/// Empty blocks until gas costs next to nothing: what was signed for it is not too
+/// much later.
+const CHEAP: u64 = 200;
 /// Payers who can pay once.
 const POOR: usize = 4;
+/// Payers who can pay once, and need help.
+const HELPED: usize = 8;
 
 /// The programs that a round runs.
 #[derive(Clone, Debug)]
@@ -52,9 +73,12 @@ pub struct World {
     pub poor: Vec<Buyer>,
     /// From one block to the next.
     pub pause: Duration,
+    /// Shows that whoever has it runs the server.
+    pub admin_token: String,
     node: DevnetServer,
     upstream: String,
     database: Option<String>,
+    has_helper: bool,
 }
 
 impl World {
@@ -73,21 +97,32 @@ impl World {
         let chain = chain.build().map_err(|e| e.to_string())?;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let node = chain.serve(listener.map_err(text)?).map_err(text)?;
-        let buyers: Result<Vec<_>, _> = (0..BUYERS).map(|_| Buyer::by(chance)).collect();
+        let is_metered = plan.setup == Setup::Meter;
+        let buyers = if is_metered { IN_FLIGHT } else { BUYERS };
+        let buyers: Result<Vec<_>, _> = (0..buyers).map(|_| Buyer::by(chance)).collect();
         let buyers = buyers?;
-        let poor: Result<Vec<_>, _> = (0..POOR).map(|_| Buyer::by(chance)).collect();
+        let has_helper = plan.scene == Scene::Helped;
+        let poor = if has_helper { HELPED } else { POOR };
+        let poor: Result<Vec<_>, _> = (0..poor).map(|_| Buyer::by(chance)).collect();
         let poor = poor?;
         for (all, payments) in [(&buyers, 1_000), (&poor, 1)] {
             for buyer in all {
                 let minted = chain.mint(buyer.account(), U256::from(payments * PRICE));
                 minted.map_err(|e| e.to_string())?;
+                if is_metered {
+                    buyer.allow(&chain)?;
+                }
             }
         }
         // So deep that no replacement of blocks takes the money back.
-        chain.mine(FOUNDATION).map_err(|e| e.to_string())?;
+        let foundation = if has_helper { CHEAP } else { FOUNDATION };
+        chain.mine(foundation).map_err(|e| e.to_string())?;
         let signer = DEV_ACCOUNTS[0].key.to_string();
         write_key(&dir.path().join("signer.key"), &signer).map_err(text)?;
         write_key(&dir.path().join("hook.key"), &signer).map_err(text)?;
+        write_key(&dir.path().join("helper.key"), &HELPER.key.to_string()).map_err(text)?;
+        let admin_token = format!("{:032x}{:032x}", chance.any(), chance.any());
+        write_key(&dir.path().join("admin.token"), &admin_token).map_err(text)?;
         let upstream = upstream().await.map_err(text)?;
         let database = match plan.setup {
             Setup::Pair | Setup::Takeover => {
@@ -101,9 +136,11 @@ impl World {
             buyers,
             poor,
             pause,
+            admin_token,
             node,
             upstream,
             database,
+            has_helper,
         })
     }
 
@@ -152,10 +189,12 @@ impl World {
             ],
             Setup::Gate => gate("after", "GET /paid/*=$0.01"),
             Setup::Upfront => gate("before", "GET /paid/*=$0.01"),
+            Setup::Meter => gate("after", METERED_ROUTE),
             Setup::Passes => {
                 let mut args = gate("after", CALLS_ROUTE);
                 let hook = format!("{}/hook", self.upstream);
                 let hook_key = self.path("hook.key").display().to_string();
+                let admin_token = self.path("admin.token").display().to_string();
                 let more = [
                     "--route",
                     HOUR_ROUTE,
@@ -163,6 +202,10 @@ impl World {
                     &hook,
                     "--webhook-key-file",
                     &hook_key,
+                    "--admin-listen",
+                    "127.0.0.1:0",
+                    "--admin-token-file",
+                    &admin_token,
                 ];
                 args.extend(more.map(str::to_owned));
                 args
@@ -179,6 +222,16 @@ impl World {
             &ledger,
         ];
         args.extend(common.map(str::to_owned));
+        if self.has_helper {
+            let key = self.path("helper.key").display().to_string();
+            let help = [
+                "--helper-key-file",
+                &key,
+                "--max-help-per-day",
+                HELP_PER_DAY,
+            ];
+            args.extend(help.map(str::to_owned));
+        }
         args
     }
 
@@ -211,11 +264,52 @@ async fn upstream() -> std::io::Result<String> {
         GOODS
     };
     let broken = || async { http::StatusCode::INTERNAL_SERVER_ERROR };
+    let asked = Arc::new(AtomicUsize::new(1));
+    let events = move || async move {
+        let n = asked.fetch_add(1, Ordering::Relaxed);
+        let kind = [("content-type", "text/event-stream")];
+        let events = Events::new(n * 37 % MOST_EVENTS + 1);
+        (kind, axum::body::Body::new(events))
+    };
     let app = axum::Router::new()
         .route(BROKEN, axum::routing::any(broken))
+        .route("/events/{*which}", axum::routing::get(events))
         .fallback(goods);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, app).await });
     Ok(url)
+}
+
+/// An answer that comes bit by bit.
+struct Events {
+    left: usize,
+    pause: tokio::time::Interval,
+}
+
+impl Events {
+    fn new(left: usize) -> Self {
+        Self {
+            left,
+            pause: tokio::time::interval(EVENT_PAUSE),
+        }
+    }
+}
+
+impl hyper::body::Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        ready!(self.pause.poll_tick(cx));
+        self.left -= 1;
+        let event = Bytes::from(format!("data: {GOODS}\n\n"));
+        Poll::Ready(Some(Ok(Frame::data(event))))
+    }
 }

@@ -16,11 +16,12 @@ use crate::build;
 /// Rounds that are played again for one that did not come to its place.
 const MOST_TRIES: u32 = 8;
 /// Who settles in rounds that die at random times.
-const SETUPS: [Setup; 6] = [
+const SETUPS: [Setup; 7] = [
     Setup::Facilitator,
     Setup::Gate,
     Setup::Upfront,
     Setup::Passes,
+    Setup::Meter,
     Setup::Pair,
     Setup::Takeover,
 ];
@@ -79,7 +80,7 @@ pub async fn run(arguments: &Arguments) -> Result<bool, String> {
     let mut places = places::all(&build::root())?;
     places.retain(|place| {
         let only = arguments.only.as_ref();
-        needs::is_served(place) && only.is_none_or(|only| place.contains(only.as_str()))
+        only.is_none_or(|only| place.contains(only.as_str()))
     });
     let mut sweep = Sweep::new(arguments, &places);
     sweep.play(tools, arguments.jobs).await?;

@@ -2,19 +2,8 @@
 
 use tollway_sweep::{Scene, Setup};
 
-/// Steps that no server here takes: what is metered, whose own stories end gates,
-/// what a helping account spends, which none has, and what an operator revokes.
-const ELSEWHERE: [&str; 7] = [
-    "grant::metered::",
-    "grant::promised::",
-    "saga::help::",
-    "saga::meter::",
-    "saga::metered::",
-    "saga::revoke::",
-    "saga::unhelp::",
-];
 /// Steps of a gate that sells passes.
-const PASSES: [&str; 8] = [
+const PASSES: [&str; 9] = [
     "::issue::",
     "::issued::",
     "::use_pass::",
@@ -22,8 +11,13 @@ const PASSES: [&str; 8] = [
     "::take_notices::",
     "::told::",
     "::forget_passes::",
+    "::revoke::",
     "::sign_with::",
 ];
+/// Steps of a gate that sells what is streamed, by a meter.
+const METERS: [&str; 3] = ["::promised::", "::meter::", "::metered::"];
+/// Steps of who helps payers.
+const HELPERS: [&str; 2] = ["::help::", "::unhelp::"];
 /// Steps that a life takes once, or that a scene leads to once.
 const RARE: [&str; 22] = [
     "::expired::",
@@ -64,11 +58,6 @@ const GATES: [&str; 9] = [
 /// Steps of whoever has the signer.
 const SIGNERS: [&str; 5] = ["allocate", "store_raw", "submitted", "settled", "closed"];
 
-/// Whether a gate or a facilitator ever comes there.
-pub fn is_served(place: &str) -> bool {
-    !ELSEWHERE.iter().any(|step| place.starts_with(step))
-}
-
 /// Whether to ask for its first time only.
 pub fn is_rare(place: &str) -> bool {
     RARE.iter().any(|step| place.contains(step))
@@ -85,6 +74,10 @@ fn setups(place: &str) -> &'static [Setup] {
     let is_gates = place.starts_with("grant::") || GATES.iter().any(has);
     if PASSES.iter().any(has) {
         &[Setup::Passes]
+    } else if METERS.iter().any(has) {
+        &[Setup::Meter]
+    } else if HELPERS.iter().any(has) {
+        &[Setup::Facilitator]
     } else if place.contains("::take_over::") {
         &[Setup::Passes, Setup::Gate, Setup::Upfront]
     } else if is_given_up(place) {
@@ -107,6 +100,8 @@ fn scene(place: &str, n: u32) -> Scene {
     let has = |step: &str| place.contains(step);
     if has("expired") {
         Scene::Expiring
+    } else if HELPERS.iter().any(|step| has(step)) {
+        Scene::Helped
     } else if has("::take_over::") {
         Scene::Orphaned
     } else if has("take_back") || has("taken_back") {
@@ -143,7 +138,12 @@ mod tests {
         let heir = settings("saga::submitted::before_send", 2);
         assert_eq!(heir, (Setup::Takeover, Scene::Robbed));
         assert!(is_rare("saga::join::after_write"));
-        assert!(!is_served("saga::revoke::before_write"));
+        let revoked = settings("saga::revoke::before_write", 0);
+        assert_eq!(revoked, (Setup::Passes, Scene::Busy));
+        let streamed = settings("grant::metered::before_write", 2);
+        assert_eq!(streamed, (Setup::Meter, Scene::Robbed));
+        let helped = settings("saga::unhelp::before_write", 1);
+        assert_eq!(helped, (Setup::Facilitator, Scene::Helped));
         let sold = settings("grant::issued::before_write", 1);
         assert_eq!(sold, (Setup::Passes, Scene::Replaced));
         let left = settings("saga::take_over::after_write", 0);

@@ -37,7 +37,8 @@ pub(super) fn payer_is_served(evidence: &Evidence, breaches: &mut Breaches<'_>) 
         let Some(transfer) = evidence.chain.of(auth).next() else {
             continue;
         };
-        let is_served = !lived.tokens.is_empty() || lived.verdicts().any(|v| v == Verdict::Success);
+        let has_goods = !lived.tokens.is_empty() || !lived.streams.is_empty();
+        let is_served = has_goods || lived.verdicts().any(|v| v == Verdict::Success);
         if lived.sent.is_empty() || is_served {
             continue;
         }

@@ -1,8 +1,9 @@
 //! Each promise can be seen broken: sound evidence, doctored in one place.
 
 use super::{check, promises};
-use crate::client::{Answer, Door, Lived, Signed, Token, Use};
-use crate::ledger::{Event, Grant, Pass, Payment, Slot, Writer};
+use crate::chain::Helped;
+use crate::client::{Answer, Door, Lived, Meter, Revoked, Signed, Stream, StreamEnd, Token, Use};
+use crate::ledger::{Event, Grant, Pass, Payment, Promise, Slot, Writer};
 use crate::{Chain, Client, Evidence, Ledger, authorization};
 
 const PAYEE: &str = "0x00000000000000000000000000000000000000ee";
@@ -23,6 +24,21 @@ fn signed(n: u64) -> Signed {
         to: PAYEE.into(),
         amount: 100,
         valid_before: 1_000,
+        meter: None,
+    }
+}
+
+/// Ten for each, and two at most on the way.
+const METER: Meter = Meter {
+    price: 10,
+    piece: 2,
+};
+
+fn streamed(units: u64, end: StreamEnd) -> Stream {
+    Stream {
+        units,
+        end,
+        transaction: None,
     }
 }
 
@@ -91,6 +107,22 @@ fn grant(n: u64, state: &str) -> Grant {
         state: state.into(),
         reclaimable: false,
         sells_pass: true,
+        purse: purse("0xaa"),
+        amount: 100,
+        meter: None,
+    }
+}
+
+/// A hundred at most, of which thirty are charged.
+fn metered(n: u64, state: &str) -> Grant {
+    Grant {
+        sells_pass: false,
+        amount: 30,
+        meter: Some(Promise {
+            permitted: 100,
+            is_open: false,
+        }),
+        ..grant(n, state)
     }
 }
 
@@ -161,14 +193,19 @@ fn events() -> Vec<Event> {
 
 /// 1: settled, with a key, after an answer that was lost. 2: settled, without.
 /// 3: reverted under nonce 2, settled under nonce 3. 4: refused. 5: expired.
-/// 1 bought a pass for five requests and made three; 4 one that died with it.
-/// 6: settled, success lost, told as a duplicate.
+/// 1 bought a pass for five requests and made three until it was taken back; 4 one
+/// that died with it. 6: settled, success lost, told as a duplicate. 7: three units
+/// were streamed, and paid for. Their payer was helped with gas.
 fn sound() -> Evidence {
     let mut client = Client::default();
     let mut lost = lived(1, vec![told(1, "settlement_pending"), answer(1, Some("k"))]);
     lost.broke = 1;
     lost.tokens = vec![token(1, Some(5))];
     lost.uses = [7, 8, 9_000].map(opened).into();
+    lost.revoked = vec![Revoked {
+        pass: "pas_1".into(),
+        at: 9_001,
+    }];
     client.payments.insert(auth(1), lost);
     client
         .payments
@@ -188,17 +225,32 @@ fn sound() -> Evidence {
     let mut repeat = lived(6, vec![told(6, "duplicate_settlement")]);
     repeat.broke = 1;
     client.payments.insert(auth(6), repeat);
+    let mut by_meter = lived(7, Vec::new());
+    by_meter.signed.as_mut().unwrap().meter = Some(METER);
+    by_meter.sent = vec![Door::Meter];
+    by_meter.streams = vec![Stream {
+        transaction: Some(tx(7)),
+        ..streamed(3, StreamEnd::Whole)
+    }];
+    client.payments.insert(auth(7), by_meter);
+    let mut transfers: Vec<_> = [1, 2, 3, 6, 7].map(transfer).into();
+    transfers[4].amount = 30;
     let chain = Chain {
-        transfers: [1, 2, 3, 6].map(transfer).into(),
+        transfers,
         mined: vec![
             mined(0, 1, 10),
             mined(1, 2, 10),
             mined(2, 33, 10),
             mined(3, 3, 11),
             mined(4, 6, 12),
+            mined(5, 7, 13),
         ],
-        nonces: [(SIGNER.to_owned(), 5)].into(),
-        used: [1, 2, 3, 6].map(auth).into(),
+        nonces: [(SIGNER.to_owned(), 6)].into(),
+        used: [1, 2, 3, 6, 7].map(auth).into(),
+        helped: vec![Helped {
+            to: "0xaa".into(),
+            wei: 5,
+        }],
         time: 2_000,
     };
     let ledger = Ledger {
@@ -209,6 +261,10 @@ fn sound() -> Evidence {
             payment(4, "refused"),
             payment(5, "expired"),
             payment(6, "settled"),
+            Payment {
+                amount: 30,
+                ..payment(7, "settled")
+            },
         ],
         slots: vec![
             slot(0, 1, 1),
@@ -216,12 +272,18 @@ fn sound() -> Evidence {
             slot(2, 33, 3),
             slot(3, 3, 3),
             slot(4, 6, 6),
+            slot(5, 7, 7),
         ],
-        grants: vec![grant(1, "released"), grant(4, "refused")],
+        grants: vec![
+            grant(1, "released"),
+            grant(4, "refused"),
+            metered(7, "released"),
+        ],
         passes: vec![
             Pass {
                 quota: Some((5, 1)),
                 settled: true,
+                withdrawn: true,
                 ..pass(1)
             },
             Pass {
@@ -232,6 +294,7 @@ fn sound() -> Evidence {
         ],
         exposures: Vec::new(),
         losses: vec![(purse("0xaa"), 100), (purse(""), 100)],
+        help: vec![(String::new(), 5), ("0xaa".into(), 7)],
         events: events(),
         writers: vec![Writer {
             name: "w".into(),
@@ -261,7 +324,7 @@ fn client(evidence: &mut Evidence, n: u64) -> &mut Lived {
 #[test]
 fn sound_evidence_breaks_no_promise() {
     assert_eq!(check(&sound()), []);
-    assert_eq!(promises().count(), 21);
+    assert_eq!(promises().count(), 26);
 }
 
 #[test]
@@ -275,6 +338,14 @@ fn money_that_moved_twice_is_seen() {
         });
     });
     assert_eq!(unexplained, ["moved_once"]);
+}
+
+#[test]
+fn money_that_moved_by_no_permit_is_seen() {
+    let unused = broken(|e| {
+        e.chain.used.remove(&auth(7));
+    });
+    assert_eq!(unused, ["moved_once"]);
 }
 
 #[test]
@@ -462,7 +533,7 @@ fn a_pass_that_was_paid_and_is_lost_is_seen() {
     let gone = broken(|e| {
         e.ledgers[0].passes.remove(0);
     });
-    assert_eq!(gone, ["quota_holds", "pass_is_kept"]);
+    assert_eq!(gone, ["quota_holds", "pass_is_kept", "revoked_is_closed"]);
     let dead = broken(|e| e.ledgers[0].passes[0].failed = true);
     assert_eq!(dead, ["pass_is_kept"]);
     let two = broken(|e| client(e, 4).tokens.push(token(1, None)));
@@ -475,6 +546,117 @@ fn a_promise_that_is_not_counted_is_seen() {
     assert_eq!(forgotten, ["exposure_is_conserved"]);
     let kept = broken(|e| e.ledgers[0].exposures.push((purse("0xaa"), 100)));
     assert_eq!(kept, ["exposure_is_conserved"]);
+    let streaming = broken(|e| {
+        if let Some(promise) = &mut e.ledgers[0].grants[2].meter {
+            promise.is_open = true;
+        }
+    });
+    assert_eq!(streaming, ["exposure_is_conserved"]);
+    let unpaid = broken(|e| {
+        e.chain.transfers.remove(4);
+        e.ledgers[0].payments[6].state = "refused".into();
+        e.ledgers[0].payments[6].handed_out = false;
+        e.ledgers[0].grants[2].state = "refused".into();
+        client(e, 7).streams[0].transaction = None;
+    });
+    assert_eq!(unpaid, ["exposure_is_conserved"]);
+}
+
+#[test]
+fn a_pass_that_was_taken_back_and_opens_is_seen() {
+    let late = broken(|e| client(e, 1).uses.push(opened(9_002)));
+    assert_eq!(late, ["revoked_is_closed"]);
+    let good = broken(|e| e.ledgers[0].passes[0].withdrawn = false);
+    assert_eq!(good, ["revoked_is_closed"]);
+    let of_time = |after: u64| {
+        broken(|e| {
+            e.ledgers[0].passes[0].quota = None;
+            let lived = client(e, 1);
+            lived.tokens[0].quota = None;
+            lived.uses.push(opened(9_001 + after));
+        })
+    };
+    assert_eq!(of_time(1_000), [""; 0]);
+    assert_eq!(of_time(1_001), ["revoked_is_closed"]);
+}
+
+#[test]
+fn goods_of_a_meter_without_a_promise_are_seen() {
+    let nothing = broken(|e| e.ledgers[0].grants[2].meter = None);
+    assert_eq!(nothing, ["metered_is_promised", "metered_is_charged"]);
+    let less = broken(|e| {
+        if let Some(promise) = &mut e.ledgers[0].grants[2].meter {
+            promise.permitted = 99;
+        }
+    });
+    assert_eq!(less, ["metered_is_promised"]);
+}
+
+#[test]
+fn a_charge_that_is_not_what_came_is_seen() {
+    let other = |units, end| {
+        broken(|e| {
+            let stream = &mut client(e, 7).streams[0];
+            (stream.units, stream.end) = (units, end);
+        })
+    };
+    let wrong = ["metered_is_charged"];
+    assert_eq!(other(4, StreamEnd::Whole), wrong);
+    assert_eq!(other(2, StreamEnd::Whole), wrong);
+    assert_eq!(other(6, StreamEnd::Broke), wrong, "given away");
+    assert_eq!(other(0, StreamEnd::Broke), wrong, "never came");
+    for units in 1..=5 {
+        assert_eq!(other(units, StreamEnd::Broke), [""; 0]);
+        assert_eq!(other(units, StreamEnd::Left), [""; 0]);
+    }
+    assert_eq!(other(6, StreamEnd::Left), wrong);
+    assert_eq!(other(0, StreamEnd::Left), [""; 0]);
+    let moved = broken(|e| {
+        e.chain.transfers[4].amount = 40;
+        e.ledgers[0].payments[6].amount = 40;
+    });
+    assert_eq!(moved, wrong);
+    let too_much = broken(|e| {
+        e.chain.transfers[4].amount = 110;
+        e.ledgers[0].payments[6].amount = 110;
+        e.ledgers[0].grants[2].amount = 110;
+        client(e, 7).streams[0].units = 11;
+    });
+    assert_eq!(too_much, wrong);
+    let again = broken(|e| client(e, 7).streams.push(streamed(1, StreamEnd::Left)));
+    assert!(again.contains(&"one_grant"), "{again:?}");
+    let elsewhere = broken(|e| client(e, 7).streams[0].transaction = Some(tx(6)));
+    assert_eq!(elsewhere, ["success_is_paid"]);
+}
+
+#[test]
+fn what_costs_nothing_may_end_without_money() {
+    let free = broken(|e| {
+        e.chain.transfers.remove(4);
+        e.ledgers[0].payments[6].amount = 0;
+        e.ledgers[0].grants[2].amount = 0;
+        client(e, 7).streams = vec![streamed(0, StreamEnd::Broke)];
+    });
+    assert_eq!(free, [""; 0]);
+}
+
+#[test]
+fn help_that_is_not_counted_or_given_twice_is_seen() {
+    for page in [0, 1] {
+        let less = broken(|e| e.ledgers[0].help[page].1 = 4);
+        assert_eq!(less, ["help_is_counted"]);
+    }
+    let twice = broken(|e| {
+        let again = e.chain.helped[0].clone();
+        e.chain.helped.push(Helped { wei: 0, ..again });
+    });
+    assert_eq!(twice, ["help_once"]);
+    let for_nothing = broken(|e| {
+        let mut no = told(5, "erc20_approval_tx_failed");
+        no.transaction = None;
+        client(e, 5).answers.push((Door::Settle, no));
+    });
+    assert_eq!(for_nothing, ["help_once"]);
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub(super) fn ends_are_true(evidence: &Evidence, breaches: &mut Breaches<'_>) {
         let moved = evidence.chain.of(&payment.auth).next();
         match payment.state.as_str() {
             "settled" => match moved {
+                // Nothing is what costs nothing.
+                None if payment.amount == 0 => {}
                 None => breaches.add(&payment.id, "is settled, and nothing moved"),
                 Some(transfer) if transfer.to != payment.to => {
                     breaches.add(&payment.id, "is settled, and somebody else was paid");
@@ -84,13 +86,17 @@ pub(super) fn one_grant(evidence: &Evidence, breaches: &mut Breaches<'_>) {
         if unnamed.count() > 1 {
             breaches.add(auth, "fetched its goods twice without a name");
         }
+        if lived.streams.iter().filter(|s| s.units > 0).count() > 1 {
+            breaches.add(auth, "was streamed its goods twice");
+        }
     }
 }
 
 pub(super) fn released_is_paid(evidence: &Evidence, breaches: &mut Breaches<'_>) {
     for grant in evidence.ledgers.iter().flat_map(|ledger| &ledger.grants) {
         let moved = evidence.chain.of(&grant.auth).next().is_some();
-        if grant.state == "released" && !moved {
+        let is_free = grant.meter.is_some() && grant.amount == 0;
+        if grant.state == "released" && !moved && !is_free {
             breaches.add(&grant.auth, "its grant is released, and nothing moved");
         }
         if grant.state == "refused" && !grant.reclaimable && moved {

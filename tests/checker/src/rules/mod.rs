@@ -2,6 +2,8 @@
 
 mod answers;
 mod ends;
+mod help;
+mod meters;
 mod money;
 mod nonces;
 mod passes;
@@ -130,6 +132,31 @@ const RULES: &[(&str, &str, Rule)] = &[
         "exposure_is_conserved",
         "what is promised or lost is what its passes say",
         passes::exposure_is_conserved,
+    ),
+    (
+        "revoked_is_closed",
+        "what was taken back opens nothing more",
+        passes::revoked_is_closed,
+    ),
+    (
+        "metered_is_promised",
+        "no part of a metered answer leaves before its payment is promised",
+        meters::metered_is_promised,
+    ),
+    (
+        "metered_is_charged",
+        "what a metered answer costs is what was handed out",
+        meters::metered_is_charged,
+    ),
+    (
+        "help_is_counted",
+        "no more is spent on help than is counted",
+        help::help_is_counted,
+    ),
+    (
+        "help_once",
+        "a payer is helped once, and pays then",
+        help::help_once,
     ),
     (
         "story_holds",

@@ -22,6 +22,9 @@ pub(super) fn moved_once(evidence: &Evidence, breaches: &mut Breaches<'_>) {
         if times > 1 {
             breaches.add(auth, format!("moved money {times} times"));
         }
+        if evidence.client.payments.contains_key(auth) && !evidence.chain.used.contains(auth) {
+            breaches.add(auth, "moved money, and its nonce is not used");
+        }
     }
 }
 
@@ -46,7 +49,7 @@ pub(super) fn success_is_paid(evidence: &Evidence, breaches: &mut Breaches<'_>) 
             };
             let signed = lived.signed.as_ref();
             if signed.is_some_and(|signed| {
-                signed.amount != transfer.amount || !signed.to.eq_ignore_ascii_case(&transfer.to)
+                !signed.allows(transfer.amount) || !signed.to.eq_ignore_ascii_case(&transfer.to)
             }) {
                 breaches.add(auth, "moved another amount or to somebody else");
             }
@@ -56,6 +59,12 @@ pub(super) fn success_is_paid(evidence: &Evidence, breaches: &mut Breaches<'_>) 
                     auth,
                     format!("was told {told}, and moved in {}", transfer.transaction),
                 );
+            }
+        }
+        for told in lived.streams.iter().filter_map(|s| s.transaction.as_ref()) {
+            let moved = evidence.chain.of(auth).next();
+            if moved.is_none_or(|moved| !told.eq_ignore_ascii_case(&moved.transaction)) {
+                breaches.add(auth, format!("was told {told}, in which nothing moved"));
             }
         }
     }
@@ -68,6 +77,7 @@ pub(super) fn paid_is_settled(evidence: &Evidence, breaches: &mut Breaches<'_>) 
             continue;
         };
         let only_refused = lived.tokens.is_empty()
+            && lived.streams.is_empty()
             && lived.broke == 0
             && lived.verdicts().all(|verdict| verdict == Verdict::Refused);
         if only_refused {

@@ -1,4 +1,4 @@
-//! Passes, their tokens, and what is promised with them.
+//! Passes, their tokens, and what is promised with them and with metered answers.
 
 use std::collections::BTreeMap;
 
@@ -42,6 +42,31 @@ pub(super) fn token_dies_with_payment(evidence: &Evidence, breaches: &mut Breach
                 breaches.add(
                     &grant.auth,
                     format!("its token opened something {after} ms after it failed"),
+                );
+            }
+        }
+    }
+}
+
+/// The seller was told that a pass is taken back: it is, for ever.
+pub(super) fn revoked_is_closed(evidence: &Evidence, breaches: &mut Breaches<'_>) {
+    for (auth, lived) in &evidence.client.payments {
+        for revoked in &lived.revoked {
+            let mut passes = evidence.ledgers.iter().flat_map(|ledger| &ledger.passes);
+            let pass = passes.find(|pass| pass.id == revoked.pass);
+            if pass.is_none_or(|pass| !pass.withdrawn) {
+                breaches.add(auth, "was taken back, and its pass is good");
+            }
+            // One that counts requests is read at each.
+            let is_counted = pass.is_some_and(|pass| pass.quota.is_some());
+            let grace = if is_counted { 0 } else { GRACE };
+            let closed = revoked.at + grace;
+            let late = lived.uses.iter().filter(|u| u.goods && u.sent_at > closed);
+            for used in late {
+                let after = used.sent_at - revoked.at;
+                breaches.add(
+                    auth,
+                    format!("its token opened something {after} ms after it was taken back"),
                 );
             }
         }
@@ -110,9 +135,15 @@ pub(super) fn pass_is_kept(evidence: &Evidence, breaches: &mut Breaches<'_>) {
 pub(super) fn exposure_is_conserved(evidence: &Evidence, breaches: &mut Breaches<'_>) {
     for ledger in &evidence.ledgers {
         let open = ledger.passes.iter().filter(|p| !p.settled && !p.failed);
-        let open = sums(open.map(|pass| (&pass.purse, pass.amount)));
+        let open = open.map(|pass| (&pass.purse, pass.amount));
         let lost = ledger.passes.iter().filter(|p| p.lost);
-        let lost = sums(lost.map(|pass| (&pass.purse, pass.amount)));
+        let lost = lost.map(|pass| (&pass.purse, pass.amount));
+        let metered = || ledger.grants.iter().filter_map(|g| Some((g, g.meter?)));
+        let streaming = metered().filter(|(_, promise)| promise.is_open);
+        let streaming = streaming.map(|(grant, promise)| (&grant.purse, promise.permitted));
+        let unpaid = metered().filter(|(g, promise)| !promise.is_open && g.state == "refused");
+        let unpaid = unpaid.map(|(grant, _)| (&grant.purse, grant.amount));
+        let (open, lost) = (sums(open.chain(streaming)), sums(lost.chain(unpaid)));
         for (what, counted, true_sums) in [
             ("promised", &ledger.exposures, open),
             ("lost", &ledger.losses, lost),
