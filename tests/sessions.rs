@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollway_core::{Amount, Clock, GasPurse as _};
 use tollway_ledger::{DailyPurse, Store};
-use tollway_test_starknet::{ETH, Funded, Node, World, address, network};
+use tollway_starknet::{Call, Felt, OutsideExecution, SignedExecution, StarkKey, felt, selectors};
+use tollway_test_starknet::{ETH, Funded, Node, World, address, network, number};
 
 use crate::harness::program::{Finished, Program, run, tollway};
 use crate::harness::raw;
@@ -306,20 +307,17 @@ async fn what_a_limit_forbids_the_owner_does_not_pay_either() {
         .exits(0);
     refused(&[], "session_policy_exceeded").await;
     assert_eq!(place.earned().await, before);
-    // Whoever is paid is compared as a number.
+    // Without its policy it would be bound by its calls alone: that is asked for.
+    let remove = ["session", "policy", "remove", "agent"];
+    let by_owner = ["--owner-key-file", "owner.key", "--max-fee", MAX_FEE];
+    let told = place.run(&[&remove[..], &by_owner].concat()).await.exits(2);
+    assert!(told.stderr.contains("--everything"), "{}", told.stderr);
+    refused(&[], "session_policy_exceeded").await;
     place
-        .run(&[
-            "session",
-            "policy",
-            "remove",
-            "agent",
-            "--owner-key-file",
-            "owner.key",
-            "--max-fee",
-            MAX_FEE,
-        ])
+        .run(&[&remove[..], &["--everything"], &by_owner].concat())
         .await
         .exits(0);
+    // Whoever is paid is compared as a number.
     let padded = PAYEE.replace("0x", "0x0");
     place
         .run(&["pay", &url, "--session", "agent", "--payee", &padded])
@@ -386,6 +384,39 @@ async fn a_session_that_is_over_is_paid_for_by_the_owner_and_renewed() {
         .exits(0);
     let gone = place.run(&["session", "status", "agent"]).await.exits(2);
     assert!(gone.stderr.contains("no session agent"), "{}", gone.stderr);
+}
+
+#[tokio::test]
+async fn a_renewal_whose_answer_was_lost_is_found_by_the_next_and_ended_with_the_session() {
+    let place = Place::new().await;
+    let sessions = place.dir.path().join("tollway-home/sessions");
+    place.session("agent", "5", "6h").await;
+    // Fresh keys that the account knows, as a renewal leaves them that never heard so.
+    for (name, staged) in [("one", "0000000000000001"), ("two", "0000000000000002")] {
+        place.session(name, "5", "6h").await;
+        let kept = std::fs::read_to_string(sessions.join(format!("{name}.json"))).unwrap();
+        place.write(&format!("tollway-home/sessions/.agent.{staged}.new"), &kept);
+    }
+    let by_owner = ["--owner-key-file", "owner.key", "--max-fee", MAX_FEE];
+    let renew = ["session", "renew", "agent"];
+    let renewed = place.run(&[&renew[..], &by_owner].concat()).await.exits(0);
+    assert!(renewed.stderr.contains("after all"), "{}", renewed.stderr);
+    let key = async |name: &str| place.status(name).await["publicKey"].clone();
+    let (now, one, two) = (key("agent").await, key("one").await, key("two").await);
+    assert!(now == one || now == two, "{now}");
+    // The other one goes with the session.
+    let revoke = ["session", "revoke", "agent"];
+    place.run(&[&revoke[..], &by_owner].concat()).await.exits(0);
+    for name in ["one", "two"] {
+        assert_eq!(place.status(name).await["standing"], "revoked", "{name}");
+    }
+    let left = std::fs::read_dir(&sessions).unwrap();
+    let left: Vec<_> = left.map(|file| file.unwrap().file_name()).collect();
+    assert!(
+        left.iter()
+            .all(|name| !name.to_string_lossy().contains("agent")),
+        "{left:?}"
+    );
 }
 
 #[tokio::test]
@@ -647,6 +678,58 @@ async fn a_sponsor_sends_for_known_callers_only_what_is_listed() {
         .exits(0);
 }
 
+/// What the payer's owner lets the sponsor send: some dust, under a nonce.
+fn dust(place: &Place, from: &str, nonce: u8, amount: u8) -> SignedExecution {
+    let execution = OutsideExecution {
+        caller: number(&place.world.stranger.address),
+        nonce: Felt::from(nonce),
+        execute_after: 1,
+        execute_before: u128::from(tollway_core::SystemClock.now().secs() + 600),
+        calls: vec![Call {
+            to: number(ETH),
+            selector: selectors::TRANSFER,
+            calldata: vec![number(PAYEE), Felt::from(amount), Felt::ZERO],
+        }],
+    };
+    let key = StarkKey::from_hex(&place.world.payer.key).unwrap();
+    let chain_id = felt::chain_id(&network()).unwrap();
+    let signature = key.sign(&execution.hash(&chain_id, &number(from))).unwrap();
+    SignedExecution {
+        from: number(from),
+        execution,
+        signature: signature.to_vec(),
+    }
+}
+
+#[tokio::test]
+async fn a_sponsor_sends_for_session_accounts_and_tells_each_execution_apart() {
+    let place = Place::new().await;
+    let (_program, url) = sponsor(&place).await;
+    let key = std::fs::read_to_string(place.dir.path().join("acme.key")).unwrap();
+    let chain_id = felt::chain_id(&network()).unwrap();
+    let ask = async |signed: &SignedExecution| -> Value {
+        let execution = signed.to_payload(&chain_id);
+        let body = json!({ "network": network(), "execution": execution });
+        let asked = raw::client().post(format!("{url}/sponsor"));
+        let asked = asked.bearer_auth(key.trim()).body(body.to_string());
+        let answer = asked.send().await.unwrap().bytes().await.unwrap();
+        serde_json::from_slice(&answer).unwrap()
+    };
+    let payer = place.world.payer.address.clone();
+    let before = place.earned().await;
+    let first = dust(&place, &payer, 7, 1);
+    let sent = ask(&first).await;
+    assert_eq!(sent["success"], true, "{sent}");
+    assert_eq!(ask(&first).await["transaction"], sent["transaction"]);
+    // Another execution under the same nonce is not the one that was sent.
+    let other = ask(&dust(&place, &payer, 7, 2)).await;
+    assert_eq!(other["errorReason"], "simulation_failed", "{other}");
+    assert_eq!(place.earned().await - before, 1);
+    // A contract that is no such account may do anything with what it is called with.
+    let foreign = ask(&dust(&place, ETH, 8, 1)).await;
+    assert_eq!(foreign["errorReason"], "sponsor_not_allowed", "{foreign}");
+}
+
 #[tokio::test]
 async fn what_a_session_executes_counts_against_its_limits_on_our_side_too() {
     let place = Place::new().await;
@@ -788,8 +871,8 @@ async fn oe_calldata(place: &Place, requirement: &Value) -> Vec<String> {
     };
     let wallet = place.world.owner_wallet(&place.world.payer);
     let prepared = wallet.prepare(&terms, &limits).await.unwrap();
-    let chain_id = tollway_starknet::felt::chain_id(&network()).unwrap();
-    let signed = tollway_starknet::SignedExecution::parse(&prepared.payload, &chain_id).unwrap();
+    let chain_id = felt::chain_id(&network()).unwrap();
+    let signed = SignedExecution::parse(&prepared.payload, &chain_id).unwrap();
     let calldata = signed.execution.calldata(&signed.signature);
-    tollway_starknet::felt::texts(&calldata)
+    felt::texts(&calldata)
 }

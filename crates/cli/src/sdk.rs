@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tollway_core::wire::{PaymentRequired, Version};
@@ -80,18 +80,14 @@ fn payment(
     header::payment(Version::V2, &payment)
 }
 
-/// The same question, to hear the terms.
+/// The same question by nobody in particular, to hear the terms: without a body, and
+/// without a pass or whatever else of the asker's opens the route.
 fn without_payment(request: &Request<Body>) -> Request<Body> {
     let mut bare = Request::new(empty());
     *bare.method_mut() = request.method().clone();
     *bare.uri_mut() = request.uri().clone();
-    *bare.headers_mut() = request.headers().clone();
-    for name in [
-        &header::X_PAYMENT,
-        &header::PAYMENT_SIGNATURE,
-        &CONTENT_LENGTH,
-    ] {
-        bare.headers_mut().remove(name);
+    if let Some(host) = request.headers().get(HOST) {
+        bare.headers_mut().insert(HOST, host.clone());
     }
     bare
 }
@@ -126,6 +122,21 @@ fn told(answer: Response<Body>, terms: &PaymentRequired, error: &str) -> Respons
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_terms_are_asked_for_with_nothing_that_opens_the_route() {
+        let shown = Request::builder().method("POST").uri("/paid/1");
+        let shown = shown.header("host", "shop.example").header("cookie", "a=b");
+        let shown = shown.header("authorization", "Bearer pass");
+        let shown = shown.header("x-payment", "{}").header("content-length", 2);
+        let bare = without_payment(&shown.body(full("{}")).unwrap());
+        assert_eq!(
+            (bare.method().as_str(), bare.uri().path()),
+            ("POST", "/paid/1")
+        );
+        let names: Vec<_> = bare.headers().keys().collect();
+        assert_eq!(names, [HOST]);
+    }
 
     #[test]
     fn a_route_before_one_of_the_sdk_stays_the_standards() {

@@ -108,9 +108,9 @@ impl OwnerSender {
         &self.chain_id
     }
 
-    /// Whether the account's contract is there.
-    pub(crate) async fn is_deployed(&self, number: &Felt) -> Result<bool, ChainError> {
-        is_deployed(&self.rpc, number).await
+    /// The class of an account, if it is there.
+    pub(crate) async fn class_of(&self, number: &Felt) -> Result<Option<Felt>, ChainError> {
+        class_of(&self.rpc, number).await
     }
 
     /// Deploys the account itself, out of the STRK that its address holds.
@@ -273,10 +273,14 @@ pub async fn wait(rpc: &RpcClient, hash: &TxHash, most: Duration) -> Result<(), 
 /// # Errors
 /// Unavailable where the node fails.
 pub async fn is_deployed(rpc: &RpcClient, number: &Felt) -> Result<bool, ChainError> {
+    Ok(class_of(rpc, number).await?.is_some())
+}
+
+async fn class_of(rpc: &RpcClient, number: &Felt) -> Result<Option<Felt>, ChainError> {
     let params = json!([LATEST, felt::text(number)]);
     match rpc.call::<Num>("starknet_getClassHashAt", params).await {
-        Ok(_) => Ok(true),
-        Err(error) if refused_with(&error) == Some(code::CONTRACT_NOT_FOUND) => Ok(false),
+        Ok(class) => Ok(Some(class.0)),
+        Err(error) if refused_with(&error) == Some(code::CONTRACT_NOT_FOUND) => Ok(None),
         Err(error) => Err(unavailable("starknet_getClassHashAt")(error)),
     }
 }

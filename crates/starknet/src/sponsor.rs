@@ -22,6 +22,7 @@ use crate::payload::SignedExecution;
 use crate::refusal::refuse;
 use crate::selectors;
 use crate::sender::OwnerSender;
+use crate::session::SESSION_CLASSES;
 
 /// Longest time that an execution may still be sent.
 const LONGEST: u64 = 900;
@@ -39,7 +40,7 @@ const MAX_WAITING: usize = 16;
 pub struct SponsorRules {
     /// Entry points that executions may call, of whatever contract.
     pub entrypoints: Vec<Felt>,
-    /// Classes of which accounts are deployed.
+    /// Classes of which accounts are deployed, and sent for beside the published ones.
     pub classes: Vec<Felt>,
 }
 
@@ -84,6 +85,7 @@ pub struct Sponsor {
     waiting: Semaphore,
 }
 
+/// By account and what it allowed.
 #[derive(Default)]
 struct Sent {
     hashes: HashMap<(Felt, Felt), TxHash>,
@@ -160,7 +162,8 @@ impl Sponsor {
         let (id, call) = match asked {
             Sponsored::Execution(signed) => {
                 self.check(signed)?;
-                ((signed.from, signed.execution.nonce), signed.call())
+                let hash = signed.execution.hash(self.sender.chain_id(), &signed.from);
+                ((signed.from, hash), signed.call())
             }
             Sponsored::Deployment(new) => {
                 self.check_class(new)?;
@@ -177,10 +180,16 @@ impl Sponsor {
         if let Some(hash) = sent.hashes.get(&id) {
             return Ok(hash.clone());
         }
-        if let Sponsored::Deployment(new) = asked
-            && self.sender.is_deployed(&new.address()).await?
-        {
-            return Err(not_allowed("the account is there already").into());
+        let class = self.sender.class_of(&id.0).await?;
+        match asked {
+            Sponsored::Deployment(_) if class.is_some() => {
+                return Err(not_allowed("the account is there already").into());
+            }
+            // Another contract may do anything with what it is called with.
+            Sponsored::Execution(_) if !class.is_some_and(|class| self.keeps_its_word(&class)) => {
+                return Err(not_allowed("ask for an account of a session class").into());
+            }
+            _ => {}
         }
         let sealed = self.sender.seal(&[call]).await?;
         let most = Amount::from_atomic(sealed.most);
@@ -232,6 +241,13 @@ impl Sponsor {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// Whether accounts of a class make the calls that their executions list.
+    fn keeps_its_word(&self, class: &Felt) -> bool {
+        let published = SESSION_CLASSES.iter();
+        let mut published = published.filter_map(|(_, hash)| felt::parse(hash).ok());
+        self.rules.classes.contains(class) || published.any(|known| known == *class)
     }
 
     fn check_class(&self, new: &NewAccount) -> Result<(), Refusal> {

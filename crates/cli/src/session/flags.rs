@@ -237,13 +237,16 @@ pub enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Remove it: a session without any may move every token.
+    /// Remove it: a session without any may move all of every token.
     Remove {
         /// The session's name.
         name: String,
         /// Of what [default: what the session pays with].
         #[arg(long, value_name = "TOKEN")]
         token: Option<String>,
+        /// Consent to that: without its last policy a session may move all of every token.
+        #[arg(long)]
+        everything: bool,
         /// Who signs, and who pays.
         #[command(flatten)]
         owner: Owner,

@@ -42,6 +42,13 @@ impl Acting {
         })
     }
 
+    /// Whether the account lets a session pay, or would but for its limits.
+    async fn is_registered(&self, session: &KeptSession) -> Result<bool, Failure> {
+        let account = self.account.number();
+        let status = SessionStatus::read(&self.rpc, account, public(session)?, None).await;
+        Ok(status.map_err(failed)?.data.valid_until != 0)
+    }
+
     async fn make(&self, session: &KeptSession, calls: Vec<Call>) -> Result<(), Failure> {
         let sent = self
             .sender
@@ -81,9 +88,23 @@ pub async fn renew(args: &RenewArgs, environment: &Environment) -> Result<(), Fa
         SealedSession::seal(&key, &passphrase, KdfCost::Interactive).map_err(|r| refused(&r))?;
     let acting = Acting::begin(&old, &args.owner, environment).await?;
     let account = acting.account.number();
+    for (staged, kept) in sessions.staged(&args.name)? {
+        if kept.key.valid_until <= SystemClock.now().secs() {
+            staged.discard();
+            continue;
+        }
+        if acting.is_registered(&kept).await? {
+            let end = kept.key.valid_until;
+            staged.promote()?;
+            eprintln!(
+                "An earlier renewal had happened after all: session {} may pay until {end}.",
+                args.name
+            );
+            return Ok(());
+        }
+    }
     let mut calls = allowing(&fresh, account, key.public())?;
-    let status = SessionStatus::read(&acting.rpc, account, public(&old)?, None).await;
-    if status.map_err(failed)?.data.valid_until != 0 {
+    if acting.is_registered(&old).await? {
         calls.push(session::revoke(account, public(&old)?));
     }
     let staged = sessions.stage(&args.name, &fresh)?;
@@ -95,7 +116,7 @@ pub async fn renew(args: &RenewArgs, environment: &Environment) -> Result<(), Fa
         }
         Err(failure) => {
             eprintln!(
-                "tollway: the fresh key may count all the same; it is kept in {}. Put that file in the old one's place if the old session is over, else renew again.",
+                "tollway: the fresh key may count all the same; it is kept in {}. Renew again once you know that the transaction is in a block or cannot be: what happened is taken over.",
                 staged.fresh.display()
             );
             return Err(failure);
@@ -111,13 +132,20 @@ pub async fn revoke(args: &OwnerArgs, environment: &Environment) -> Result<(), F
     let kept = sessions.read(&args.name)?;
     let acting = Acting::begin(&kept, &args.owner, environment).await?;
     let account = acting.account.number();
-    let status = SessionStatus::read(&acting.rpc, account, public(&kept)?, None).await;
-    match status.map_err(failed)?.data.valid_until {
-        0 => eprintln!("The account knows no such session; only its key is removed."),
-        _ => {
-            let calls = vec![session::revoke(account, public(&kept)?)];
-            acting.make(&kept, calls).await?;
+    // With whatever was to take its place.
+    let staged = sessions.staged(&args.name)?;
+    let mut calls = Vec::new();
+    for one in std::iter::once(&kept).chain(staged.iter().map(|(_, fresh)| fresh)) {
+        if acting.is_registered(one).await? {
+            calls.push(session::revoke(account, public(one)?));
         }
+    }
+    match calls.is_empty() {
+        true => eprintln!("The account knows no such session; only its key is removed."),
+        false => acting.make(&kept, calls).await?,
+    }
+    for (one, _) in staged {
+        one.discard();
     }
     sessions.remove(&args.name)?;
     eprintln!("Session {} is over.", args.name);
@@ -130,9 +158,19 @@ pub async fn policy(command: &PolicyCommand, environment: &Environment) -> Resul
         PolicyCommand::Set {
             name, token, owner, ..
         }
-        | PolicyCommand::Remove { name, token, owner } => (name, token, owner),
+        | PolicyCommand::Remove {
+            name, token, owner, ..
+        } => (name, token, owner),
         PolicyCommand::Get { .. } => return Ok(()),
     };
+    if let PolicyCommand::Remove {
+        everything: false, ..
+    } = command
+    {
+        return Err(Failure::usage(
+            "A session without its last policy may move all of every token that its entry points reach; add --everything if that is meant, or set another policy with `tollway session policy set`.",
+        ));
+    }
     let kept = sessions(environment)?.read(name)?;
     let token = token_of(&kept, named.as_deref(), environment)?;
     let acting = Acting::begin(&kept, owner, environment).await?;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tollway_core::{ChainError, Clock, Network, SystemClock, TxHash, codes};
 use tollway_rpc::RpcClient;
 use tollway_starknet::{
-    Call, Felt, NewAccount, OwnerSender, SignedExecution, StarkKey, StarknetAccount, felt, wait,
+    ANY_CALLER, Call, Felt, NewAccount, OwnerSender, SignedExecution, StarkKey, StarknetAccount,
+    felt, wait,
 };
 use url::Url;
 use zeroize::Zeroizing;
@@ -200,11 +201,12 @@ impl SponsorClient {
         let caller = entries
             .filter(|entry| entry["network"] == network.as_str())
             .find_map(|entry| felt::parse(entry["caller"].as_str()?).ok());
-        client.caller = caller.ok_or_else(|| {
+        let caller = caller.ok_or_else(|| {
             Failure::usage(format!(
                 "This sponsor does not send on {network}; name another one."
             ))
         })?;
+        client.caller = somebody(caller)?;
         Ok(client)
     }
 
@@ -280,6 +282,16 @@ impl SponsorClient {
     }
 }
 
+/// A caller that is one account: what is signed for anybody, anybody sends.
+fn somebody(caller: Felt) -> Result<Felt, Failure> {
+    match caller == Felt::ZERO || caller == ANY_CALLER {
+        true => Err(Failure::usage(
+            "This sponsor names no account of its own, so that anybody could send what is signed for it; name another one.",
+        )),
+        false => Ok(caller),
+    }
+}
+
 fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
@@ -322,6 +334,13 @@ mod tests {
             assert!(!sponsor.never_sent(&failure(code)), "{code}");
         }
         assert!(!sponsor.never_sent(&Failure::new("")));
+    }
+
+    #[test]
+    fn nothing_is_signed_for_a_sponsor_that_is_anybody() {
+        assert!(somebody(Felt::ZERO).is_err());
+        assert!(somebody(ANY_CALLER).is_err());
+        assert_eq!(somebody(Felt::TWO).unwrap(), Felt::TWO);
     }
 
     #[tokio::test]

@@ -117,6 +117,27 @@ impl Sessions {
         Ok(Staged { fresh, path })
     }
 
+    /// What was to take a session's place, and of which nobody knows whether it did.
+    pub fn staged(&self, name: &str) -> Result<Vec<(Staged, KeptSession)>, Failure> {
+        let path = self.path(name)?;
+        let before = format!(".{name}.");
+        let mut staged = Vec::new();
+        for file in self.files()? {
+            let Some(rest) = file.strip_prefix(&before) else {
+                continue;
+            };
+            // A name may have no dot: what follows is the number of a staged file.
+            if rest.len() != "0123456789abcdef.new".len() || !rest.ends_with(".new") {
+                continue;
+            }
+            let fresh = self.directory.join(&file);
+            let kept = read(&fresh)?;
+            let path = path.clone();
+            staged.push((Staged { fresh, path }, kept));
+        }
+        Ok(staged)
+    }
+
     /// Reads a session.
     pub fn read(&self, name: &str) -> Result<KeptSession, Failure> {
         let path = self.path(name)?;
@@ -125,12 +146,7 @@ impl Sessions {
                 "There is no session {name}; see `tollway session list`, or make it with `tollway session create {name}`."
             )));
         }
-        serde_json::from_str(&keys::read_private(&path)?).map_err(|e| {
-            Failure::usage(format!(
-                "{} is no session of ours ({e}); restore it, or remove it and create another one.",
-                path.display()
-            ))
-        })
+        read(&path)
     }
 
     /// Forgets a session's key.
@@ -144,23 +160,36 @@ impl Sessions {
         })
     }
 
-    /// All of them, by name. What is none is left out.
-    pub fn list(&self) -> Result<Vec<(String, KeptSession)>, Failure> {
+    fn files(&self) -> Result<Vec<String>, Failure> {
         let entries = fs::read_dir(&self.directory).map_err(|e| {
             Failure::new(format!(
                 "{} cannot be read: {e}; check it.",
                 self.directory.display()
             ))
         })?;
-        let name = |entry: fs::DirEntry| {
-            let name = entry.file_name().into_string().ok()?;
-            name.strip_suffix(".json").map(str::to_owned)
-        };
-        let mut names: Vec<String> = entries.filter_map(|entry| name(entry.ok()?)).collect();
+        let name =
+            |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+        Ok(entries.filter_map(name).collect())
+    }
+
+    /// All of them, by name. What is none is left out.
+    pub fn list(&self) -> Result<Vec<(String, KeptSession)>, Failure> {
+        let files = self.files()?.into_iter();
+        let name = |file: String| file.strip_suffix(".json").map(str::to_owned);
+        let mut names: Vec<String> = files.filter_map(name).collect();
         names.sort();
         let read = |name: String| Some((name.clone(), self.read(&name).ok()?));
         Ok(names.into_iter().filter_map(read).collect())
     }
+}
+
+fn read(path: &Path) -> Result<KeptSession, Failure> {
+    serde_json::from_str(&keys::read_private(path)?).map_err(|e| {
+        Failure::usage(format!(
+            "{} is no session of ours ({e}); restore it, or remove it and create another one.",
+            path.display()
+        ))
+    })
 }
 
 /// A session on disk that has not its name yet.

@@ -210,7 +210,7 @@ impl SessionWallet {
 
     /// Whether the session's limits let a payment go that the owner's key is to sign.
     async fn check_limits(&self, terms: &Terms) -> Result<(), WalletError> {
-        let budget = self.budget.as_ref().filter(|b| b.token == terms.asset);
+        let budget = self.budget.as_ref();
         if budget.is_some_and(|budget| terms.amount > budget.max_per_payment) {
             return Err(refuse(
                 codes::SESSION_POLICY_EXCEEDED,
@@ -268,7 +268,11 @@ impl Wallet for SessionWallet {
     }
 
     fn supports(&self, terms: &Terms) -> bool {
-        terms.network == self.network && self.session.supports(terms)
+        // Its limits are of one token, and say nothing about another.
+        let is_its_token = |budget: &Budget| budget.token == terms.asset;
+        terms.network == self.network
+            && self.budget.as_ref().is_none_or(is_its_token)
+            && self.session.supports(terms)
     }
 
     async fn balance(
@@ -280,10 +284,7 @@ impl Wallet for SessionWallet {
     }
 
     fn limited_key(&self, terms: &Terms) -> Option<LimitedKey> {
-        let budget = self.budget.as_ref().filter(|_| self.supports(terms))?;
-        let mut key = self.limits()?;
-        key.total = key.total.filter(|_| budget.token == terms.asset);
-        Some(key)
+        self.limits().filter(|_| self.supports(terms))
     }
 
     async fn prepare_offered(

@@ -257,6 +257,19 @@ async fn the_owner_pays_where_the_session_cannot_and_never_where_a_limit_said_no
 }
 
 #[tokio::test]
+async fn a_session_with_limits_for_one_token_pays_in_no_other() {
+    let account = Account::new().await;
+    let of = |token: &str| {
+        let most = Amount::from_atomic(PRICE.into());
+        account.with_owner().with_budget(3, address(token), most)
+    };
+    let (terms, other) = (account.terms(), "0x1234");
+    assert!(of(USDC).supports(&terms) && of(USDC).limited_key(&terms).is_some());
+    assert!(!of(other).supports(&terms));
+    assert!(of(other).limited_key(&terms).is_none());
+}
+
+#[tokio::test]
 async fn what_the_policy_forbids_nobody_pays_however_else_the_session_is_kept_from_it() {
     let account = Account::new().await;
     let budget = |wallet: SessionWallet, most: u64| {
