@@ -1,11 +1,9 @@
-//! `tollway init` writes what `tollway gate` starts with; and the page about selling
-//! says only what works.
+//! `tollway init` writes what `tollway gate` starts with.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::harness::Program;
-use crate::harness::program::run;
 use crate::harness::town::{NETWORK, PAYEE, Town, strings};
 
 fn mode(path: &Path) -> u32 {
@@ -159,99 +157,5 @@ async fn nothing_is_overwritten_and_nothing_half_is_written() {
         std::fs::read_dir(town.home()).unwrap().count(),
         before,
         "a refused init left something"
-    );
-}
-
-/// The commands of the page's blocks that follow a mark.
-fn commands(page: &str, mark: &str) -> Vec<String> {
-    let blocks = page.split(mark).skip(1);
-    let blocks = blocks.filter_map(|rest| rest.split_once("```console\n")?.1.split_once("```"));
-    let lines = blocks.flat_map(|(block, _)| block.lines());
-    lines
-        .filter_map(|line| line.strip_prefix("$ "))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// What the page's commands stand in: its ports are free ones, and whoever serves in the
-/// background is waited for.
-const STAGE: &str = r#"set -euo pipefail
-trap 'kill $(jobs -p) 2>/dev/null' EXIT
-tollway() {
-  if [ "$1" = devnet ]; then set -- devnet --listen "127.0.0.1:$CHAIN"; fi
-  if [ "$BASHPID" != "$$" ]; then exec "$BINARY" "$@"; fi
-  "$BINARY" "$@"
-  if [ "$1" = init ]; then sed -i "s/:8545/:$CHAIN/; s/:4021/:$GATE/; s/:3000/:$SERVER/" tollway.toml; fi
-}
-open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-wait_for() { for _ in $(seq 200); do open "$1" && return; sleep 0.1; done; echo "nobody at $1"; exit 1; }
-"#;
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-#[tokio::test]
-async fn the_page_about_selling_does_what_it_says() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let page = std::fs::read_to_string(root.join("docs/selling.md")).unwrap();
-    let commands = commands(&page, "<!-- run by a test -->");
-    assert!(commands.len() >= 8, "{commands:?}");
-    let ports = [
-        ("3000", "SERVER", free_port()),
-        ("8545", "CHAIN", free_port()),
-        ("4021", "GATE", free_port()),
-    ];
-    let mut script = STAGE.to_owned();
-    for command in &commands {
-        let mut text = command.clone();
-        for (port, _, free) in &ports {
-            text = text.replace(&format!(":{port}"), &format!(":{free}"));
-            text = text.replace(
-                &format!("http.server {port}"),
-                &format!("http.server {free}"),
-            );
-        }
-        script.push_str(&format!("echo '$ {}'\n{text}\n", text.replace('\'', "")));
-        let served = [
-            ("http.server", ports[0].2),
-            ("tollway devnet", ports[1].2),
-            ("tollway gate", ports[2].2),
-        ];
-        if let Some((_, port)) = served
-            .iter()
-            .find(|(what, _)| text.contains(what) && text.ends_with('&'))
-        {
-            script.push_str(&format!("wait_for {port}\n"));
-        }
-    }
-    let home = tempfile::TempDir::with_prefix("tollway-story-").unwrap();
-    let mut bash = tokio::process::Command::new("bash");
-    crate::harness::program::dressed(&mut bash, home.path());
-    bash.arg("-c")
-        .arg(script)
-        .env("BINARY", env!("CARGO_BIN_EXE_tollway"));
-    for (_, name, port) in &ports {
-        bash.env(name, port.to_string());
-    }
-    let done = run(bash).await.exits(0);
-    assert!(
-        done.stdout.contains("All green"),
-        "{}\n{}",
-        done.stdout,
-        done.stderr
-    );
-    assert!(
-        done.stdout.contains("sunny"),
-        "{}\n{}",
-        done.stdout,
-        done.stderr
-    );
-    assert!(
-        done.stderr.contains("paid 0.01 USDC"),
-        "{}\n{}",
-        done.stdout,
-        done.stderr
     );
 }

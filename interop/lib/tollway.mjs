@@ -95,6 +95,16 @@ export class Tollway {
     return { url: await server.ready(), process: server, ledger };
   }
 
+  /** `tollway mcp-gate` before a program that serves tools; it settles by itself. */
+  async mcpGate({ payTo, tools, command, env }) {
+    const signer = await this.test.chain.signer();
+    const args = ["--listen", "127.0.0.1:0", "--pay-to", payTo, "--facilitator", "local", ...this.#network()];
+    args.push("--signer-key-file", keyFile(this.test.directory, signer.key), ...this.#ledger("gate"));
+    args.push(...tools.flatMap((tool) => ["--tool", tool]), "--", ...command);
+    const server = this.#start("mcp-gate", args, env);
+    return { url: await server.ready(), process: server };
+  }
+
   /** `tollway ledger VERB …` of a ledger's flags, to its end: what it printed. */
   async ledger(verb, ledger, ...args) {
     const { code, stdout, stderr } = await this.#start("ledger", [verb, ...ledger, ...args]).result(PAY_TIMEOUT_MS);
@@ -103,9 +113,9 @@ export class Tollway {
   }
 
   /** `tollway pay URL`: its exit code, and what a shell would see on stdout and stderr. */
-  async pay(url, { key, max = "0.02", flags = [] }) {
+  async pay(url, { key, max = "0.02", flags = [], ledger = this.#ledger("payer") }) {
     const args = [url, "--max", max, "--key-file", keyFile(this.test.directory, key)];
-    args.push(...this.#network(), ...this.#ledger("payer"), ...flags);
+    args.push(...this.#network(), ...ledger, ...flags);
     return this.#start("pay", args).result(PAY_TIMEOUT_MS);
   }
 

@@ -3,9 +3,11 @@
 use rmcp::model::{CallToolRequestParams, CallToolResult};
 use rmcp::service::{RoleClient, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::{ServiceError, ServiceExt as _};
 use serde_json::Value;
 
+use super::raw;
 use super::town::{Town, strings};
 
 /// A client of a server of tools.
@@ -67,7 +69,8 @@ impl Agent {
 
     /// A client that pays nothing, of a server over HTTP.
     pub async fn plain(url: &str) -> Client {
-        let transport = StreamableHttpClientTransport::from_uri(url);
+        let config = StreamableHttpClientTransportConfig::with_uri(url);
+        let transport = StreamableHttpClientTransport::with_client(raw::client(), config);
         ().serve(transport).await.unwrap()
     }
 

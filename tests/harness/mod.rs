@@ -9,6 +9,7 @@ pub mod program;
 pub mod raw;
 pub mod town;
 pub mod upstream;
+pub mod walk;
 
 use std::time::{Duration, Instant};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tollway_core::assets::AssetTable;
 use tollway_core::{Address, Chain, Family, Finality, Network, Wallet};
-use tollway_evm::{EvmSigner, EvmWallet};
+use tollway_evm::{EvmSigner, EvmStatements, EvmWallet};
 use tollway_ledger::Store;
 use tollway_payer::{
     ChainReconciler, PayMethod, Payer, Policy, RemoteWallet, TokenDirectory, UnitPrice,
@@ -15,7 +15,7 @@ use crate::agent::Agent;
 use crate::assets;
 use crate::chains::{ServedChain, Signers};
 use crate::cli::BuyerArgs;
-use crate::commands::{pay, permission};
+use crate::commands::{pay, permission, receipt};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::keys::{self, Keystore};
@@ -87,6 +87,10 @@ pub async fn open(
             ))
         })?;
         builder = builder.tokens(Arc::new(tokens));
+        let receipts = receipt::directory(&home);
+        builder = builder.receipts(Arc::new(EvmStatements), move |kept| {
+            receipt::keep(&receipts, kept);
+        });
     }
     let payer = builder.build().map_err(|error| pay::failure(&error))?;
     Ok(OpenBuyer { payer, ledger })

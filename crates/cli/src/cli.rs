@@ -15,6 +15,7 @@ use crate::logs::Format;
 pub use crate::session::flags::SessionCommand;
 use crate::signer::flags::SignerCommand;
 use crate::storefront::{About, AccessSettings, DiscoverySettings, PageSettings};
+pub use crate::tools::flags::McpGateArgs;
 use crate::{environment, exit};
 
 /// HTTP 402 payments: put a price on any route, pay it within limits, settle it on chain.
@@ -54,8 +55,12 @@ pub enum Command {
     Pay(PayArgs),
     /// Say what a URL would cost; nothing is signed.
     Inspect(InspectArgs),
+    /// Say whose signature a kept receipt has, and what it proves.
+    Receipt(ReceiptArgs),
     /// Give an agent tools to pay with, within its budget (Model Context Protocol).
     Mcp(McpArgs),
+    /// Put prices on the tools of a server of the Model Context Protocol.
+    McpGate(Box<McpGateArgs>),
     /// Look at and set what a named agent may spend.
     #[command(subcommand)]
     Budget(BudgetCommand),
@@ -164,7 +169,8 @@ After the prices a route may say `; finality=safe` (or finalized, or a number of
 Starknet session SDK on the route, and no other.
 `; pass=1h`, `; pass=100` or `; pass=100/1h` sells a pass, for a time or a number of requests: the answer
 to its payment carries an access token (Tollway-Pass), and so does POST /token. `; audience=NAME` opens all
-routes of that name with it. `; methods=eip3009,permit2,erc7710,eip2612,txid` says how it can be paid;
+routes of that name with it. `; returning=1h` gives what was paid for again, for an hour, to who signs in with the
+account that paid (extension sign-in-with-x). `; methods=eip3009,permit2,erc7710,eip2612,txid` says how it can be paid;
 txid is a transaction that the buyer made and shows, signed for. `unsigned-txid` takes its hash alone, as some
 demonstrations send it: whoever shows a transfer to the payee first then gets the goods.
 
@@ -269,6 +275,13 @@ pub struct GateArgs {
     /// marks (file with mode 0600; made if it is missing) [default: ~/.tollway/proof.keys].
     #[arg(long, value_name = "FILE")]
     pub proof_key_file: Option<PathBuf>,
+    /// Key that signs the offers of every 402 answer, and a receipt with every paid answer (file with
+    /// mode 0600); best that of --pay-to, which buyers can tell by itself [default: none is signed].
+    #[arg(long, value_name = "FILE")]
+    pub receipt_key_file: Option<PathBuf>,
+    /// Signed receipts name the payment's transaction.
+    #[arg(long)]
+    pub receipt_transactions: bool,
     /// Start though the ledger's tokens are signed with a key that the file does not have; they
     /// open nothing any more. For a key that is lost.
     #[arg(long)]
@@ -646,6 +659,22 @@ Fields with --json, one object on stdout:
     scheme, method   exact or upto; eip3009, permit2, upto, erc7710, eip2612 or txid
     words, symbol, asset, network, payer, payee, url, version, transaction, explorer, spend, shown, took_ms
   pass          null, or the access token that opened it: spend, origin, expires_at (never the token itself)";
+
+/// `tollway receipt`
+#[derive(Args)]
+#[command(after_help = "Examples:
+  tollway receipt spd_0123456789abcdef0123456789abcdef
+  tollway receipt receipt.json --json
+
+Receipts that sellers signed are kept in ~/.tollway/receipts, one file for each payment. Exits with 0 if the
+receipt is the seller's and about this payment, with 1 if it proves nothing.")]
+pub struct ReceiptArgs {
+    /// The payment's record (spd_…), or a file.
+    pub receipt: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// `tollway inspect`
 #[derive(Args)]

@@ -32,6 +32,7 @@ mod signer;
 mod sponsor;
 mod storefront;
 mod story;
+mod tools;
 mod traces;
 mod wiring;
 
@@ -91,7 +92,9 @@ async fn dispatch(command: Command, environment: &Environment) -> Result<Exit, F
         Command::ApiKey(args) => commands::api_key::run(&args),
         Command::Pay(args) => commands::pay::run(args, environment).await,
         Command::Inspect(args) => commands::inspect::run(args).await,
+        Command::Receipt(args) => commands::receipt::run(&args, environment),
         Command::Mcp(args) => agent::mcp::run(args, environment).await,
+        Command::McpGate(args) => tools::run(*args, environment).await,
         Command::Budget(command) => agent::budget::run(command, environment).await,
         Command::Wallet(command) => commands::wallet::run(command, environment).await,
         Command::Signer(command) => signer::run(command, environment).await,

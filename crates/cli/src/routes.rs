@@ -26,6 +26,8 @@ pub struct RouteSetting {
     pub starknet_sdk: bool,
     /// The pass that it sells.
     pub pass: Option<PassOffer>,
+    /// For how long who paid gets it again by signing in.
+    pub returning: Option<Duration>,
     /// What it charges for what it streams.
     pub meter: Option<Meter>,
     /// How it can be paid; empty: by the usual method.
@@ -96,6 +98,7 @@ pub fn parse(text: &str) -> Result<RouteSetting, Failure> {
         starknet_sdk: false,
         pass: None,
         meter: None,
+        returning: None,
         methods: Vec::new(),
     };
     let mut audience = None;
@@ -110,6 +113,13 @@ pub fn parse(text: &str) -> Result<RouteSetting, Failure> {
                 route.pass = Some(parse_pass(pass.trim()).ok_or_else(|| {
                     bad(&format!(
                         "`{option}` is no pass; write pass=1h, pass=100 or pass=100/1h"
+                    ))
+                })?);
+            }
+            Some(("returning", within)) => {
+                route.returning = Some(parse_time(within.trim()).ok_or_else(|| {
+                    bad(&format!(
+                        "`{option}` is no time; write returning=1h or returning=7d"
                     ))
                 })?);
             }
@@ -136,7 +146,7 @@ pub fn parse(text: &str) -> Result<RouteSetting, Failure> {
             }
             _ => {
                 return Err(bad(&format!(
-                    "`{option}` is none of finality=…, single, starknet-sdk, meter=…, pass=…, audience=… and methods=…"
+                    "`{option}` is none of finality=…, single, starknet-sdk, meter=…, pass=…, audience=…, returning=… and methods=…"
                 )));
             }
         }

@@ -172,6 +172,8 @@ impl GateArgs {
             token_key_file: self.token_key_file.or(file.token_key_file),
             proof_key_file: self.proof_key_file.or(file.proof_key_file),
             new_token_keys: self.new_token_keys || file.new_token_keys,
+            receipt_key_file: self.receipt_key_file.or(file.receipt_key_file),
+            receipt_transactions: self.receipt_transactions || file.receipt_transactions,
             exposure_per_payer: self.exposure_per_payer.or(file.exposure_per_payer),
             exposure: self.exposure.or(file.exposure),
             webhook: self.webhook.or(file.webhook),

@@ -172,6 +172,9 @@ fn sentence(event: &Event) -> Option<String> {
             via: Via::Token,
             ..
         } => format!("→ the permit, to the token endpoint, attempt {attempt}"),
+        Event::SignedIn { account, .. } => {
+            format!("→ the same request, signed in as {account}, who paid for it before")
+        }
         Event::Presented { attempt: 1, .. } => "→ the same request, with the payment".to_owned(),
         Event::Presented { attempt, .. } => {
             format!("→ the same request and payment again, attempt {attempt}")

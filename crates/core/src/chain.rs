@@ -484,6 +484,15 @@ impl ChainError {
     }
 }
 
+/// What made the signature of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignedWith {
+    /// The account's own key, which is its key on every network of the family.
+    Key,
+    /// The code of the account on this network.
+    Code,
+}
+
 /// One network, seen from the facilitator. Never writes state.
 #[async_trait]
 pub trait Chain: Send + Sync {
@@ -599,6 +608,25 @@ pub trait Chain: Send + Sync {
     ) -> Result<Outcome, ChainError> {
         let _ = (transaction, identity, expected, finality);
         Ok(Outcome::Unknown)
+    }
+
+    /// What signed a text as this account (EVM: EIP-191, by key or by EIP-1271); `None`
+    /// if nothing of the account's did.
+    ///
+    /// # Errors
+    /// [`ChainError::Unavailable`] if the account's code would have to be asked and cannot
+    /// be, or where accounts sign no texts.
+    async fn message_signer(
+        &self,
+        account: &Address,
+        message: &str,
+        signature: &str,
+    ) -> Result<Option<SignedWith>, ChainError> {
+        let _ = (account, message, signature);
+        Err(ChainError::unavailable(format!(
+            "no signed texts are read on {}",
+            self.network()
+        )))
     }
 
     /// The signer's next nonce by confirmed transactions.

@@ -41,20 +41,14 @@ impl Timestamp {
     /// `1970-01-01T00:00:00.000Z`.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
-        // Days into years of 400-year cycles that begin in March (Howard Hinnant,
-        // "chrono-compatible low-level date algorithms").
-        let (days, seconds) = (self.secs() / 86_400, self.secs() % 86_400);
-        let shifted = days + 719_468;
-        let (era, day) = (shifted / 146_097, shifted % 146_097);
-        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-        let day = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day + 2) / 153;
-        let day = day - (153 * month + 2) / 5 + 1;
-        let month = if month < 10 { month + 3 } else { month - 9 };
-        let year = era * 400 + year + u64::from(month <= 2);
-        let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-        let millis = self.0 % 1000;
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+        crate::calendar::rfc3339(self)
+    }
+
+    /// Earlier by a duration, at most the beginning of time.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(millis))
     }
 
     /// Later by a duration, at most the end of time.

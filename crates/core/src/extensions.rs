@@ -1,7 +1,9 @@
 //! Extensions: `extensions[key] = {info, schema}`, and what may happen to them
 //! on the way to the buyer and back (x402 v2 §extensions).
 
+pub mod offer_receipt;
 mod payment_identifier;
+pub mod sign_in;
 
 pub use payment_identifier::{
     PAYMENT_IDENTIFIER, PaymentIdentifierId, attach, declare, read, requires,

@@ -16,6 +16,7 @@
 mod address;
 mod amount;
 pub mod assets;
+pub mod calendar;
 mod chain;
 mod clock;
 pub mod codes;
@@ -42,7 +43,7 @@ pub use amount::{Amount, AmountError};
 pub use chain::{
     Broadcast, Chain, ChainError, Charge, Expected, Finality, Head, Health, Identity, Intent,
     Lookup, Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Settled, Settlement, Sight,
-    SignerState, Slot, TxHash, Verified, Watch, Watched,
+    SignedWith, SignerState, Slot, TxHash, Verified, Watch, Watched,
 };
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::Refusal;

@@ -148,6 +148,22 @@ pub trait Wallet: Send + Sync {
         .into())
     }
 
+    /// The account as messages spell it, where that is not its canonical text.
+    fn spelled(&self, network: &Network) -> Option<String> {
+        let _ = network;
+        None
+    }
+
+    /// Signs a text as the account on a network (EVM: EIP-191); `None` if it signs none.
+    async fn sign_message(
+        &self,
+        network: &Network,
+        message: &str,
+    ) -> Result<Option<String>, WalletError> {
+        let _ = (network, message);
+        Ok(None)
+    }
+
     /// Sends a prepared transaction and waits until it is included. Wallets
     /// whose methods have none never see this called.
     async fn broadcast(&self, network: &Network, raw: &Raw) -> Result<(), ChainError> {

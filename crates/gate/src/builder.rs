@@ -7,6 +7,7 @@ use http::HeaderValue;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tollway_core::extensions::offer_receipt::Notary;
 use tollway_core::money::Decimal;
 use tollway_core::{Chain, Clock, Facilitator, Finality, SystemClock};
 use tollway_ledger::{GrantStore, SettlementStore};
@@ -21,6 +22,7 @@ use crate::hooks::Hooks;
 use crate::limits::{MAX_ASKERS, MAX_ROUTES};
 use crate::pass::{Passes, SETTLEMENTS_PATH};
 use crate::paywall::{Page, Paywall};
+use crate::statements::Statements;
 use crate::tally::Counts;
 use crate::{BuildError, Discovery, Limits, Route, TokenKeys};
 
@@ -48,6 +50,7 @@ pub struct GateBuilder {
     discovery: Option<Discovery>,
     access: Option<Access>,
     hooks: Option<Arc<dyn Hooks>>,
+    statements: Option<Statements>,
 }
 
 impl GateBuilder {
@@ -79,6 +82,7 @@ impl GateBuilder {
             discovery: None,
             access: None,
             hooks: None,
+            statements: None,
         }
     }
 
@@ -226,6 +230,19 @@ impl GateBuilder {
         self
     }
 
+    /// Signs the offers of every 402 answer, and a receipt with every answer that is
+    /// paid for and delivered (extension `offer-receipt`; default: neither is signed).
+    /// Receipts name the payment's transaction if `names_transaction`; without it
+    /// whoever is shown one cannot look the payment up.
+    #[must_use]
+    pub fn statements(mut self, notary: Arc<dyn Notary>, names_transaction: bool) -> Self {
+        self.statements = Some(Statements {
+            notary,
+            names_transaction,
+        });
+        self
+    }
+
     /// Calls a function at every event. It must not block.
     #[must_use]
     pub fn on_event(mut self, call: impl Fn(&Event) + Send + Sync + 'static) -> Self {
@@ -330,6 +347,7 @@ impl GateBuilder {
             cors: self.origin.map(|o| cors(&o)).transpose()?,
             guard: self.access.map(Guard::new),
             hooks: self.hooks,
+            statements: self.statements,
             discovery: self.discovery,
             documents: RwLock::default(),
             paywall: self.page.map(Paywall::new),

@@ -276,7 +276,7 @@ fn sentence(offers: &[Offer]) -> String {
 
 /// The terms, for a request without payment.
 pub(crate) fn unpaid(gate: &Inner, sale: &Sale, path: &str) -> Response<Body> {
-    match sale.is_stamped {
+    match sale.is_stamped || sale.is_told_anew {
         false => sale.challenge.kept_answer(path),
         true => fresh(gate, sale, path, None),
     }
@@ -291,17 +291,22 @@ fn fresh(gate: &Inner, sale: &Sale, path: &str, reason: Option<Reason<'_>>) -> R
             "The terms cannot be made now; ask again later.",
         );
     };
-    let told = |reason| {
+    let signed = gate.told_extensions(&sale.extensions, sale.returning.is_some(), &offers, path);
+    let told = |extensions, reason| {
         Challenge::with_reason(
             &gate.base_url,
             &sale.resource,
             &offers,
-            &sale.extensions,
+            extensions,
             sale.extras.as_ref(),
             reason,
         )
     };
-    match told(reason).or_else(|_| told(None)) {
+    // A long path makes signed offers long: the terms count without them too.
+    let made = told(&signed, reason)
+        .or_else(|_| told(&signed, None))
+        .or_else(|_| told(&sale.extensions, None));
+    match made {
         Ok(challenge) => challenge.answer(path),
         Err(_) => sale.challenge.answer(path),
     }

@@ -91,6 +91,14 @@ pub enum BuildError {
         /// What to change.
         why: &'static str,
     },
+    /// A route that cannot be opened again by signing in.
+    #[error("the route `{route}` cannot be opened by signing in: {why}")]
+    Returning {
+        /// The route's pattern.
+        route: String,
+        /// What to change.
+        why: &'static str,
+    },
     /// A webhook that is not https to somebody or http to this machine.
     #[error("{0} cannot be told of events; name an https URL without user, password and query")]
     Webhook(String),

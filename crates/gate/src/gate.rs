@@ -1,5 +1,6 @@
 //! The gate: what all clones of its service share.
 
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, btree_map};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -34,6 +35,7 @@ use crate::redeemers;
 use crate::renew::Former;
 use crate::route::{Decision, Pricing, Quote, Route, decide};
 use crate::service::GateLayer;
+use crate::statements::Statements;
 use crate::tally::{Count, Counts};
 use crate::telemetry::{self, Challenges};
 use crate::{BuildError, Limits, Meter, Offer, StartError, TokenKeys};
@@ -187,11 +189,15 @@ pub(crate) struct Sale {
     pub offers: Vec<Offer>,
     /// Whether its terms differ from answer to answer: it takes signed proofs.
     pub is_stamped: bool,
+    /// Whether each 402 answer says something of its own beside the terms.
+    pub is_told_anew: bool,
     /// What its price was asked for, where that is more than the route: method,
     /// path and query.
     pub asked: String,
     pub pass: Option<SoldPass>,
     pub meter: Option<Meter>,
+    /// For how long who paid gets it again by signing in.
+    pub returning: Option<Duration>,
     /// What its 402 body says of tokens, where it sells a pass.
     pub extras: Option<Extras>,
     pub challenge: Challenge,
@@ -229,6 +235,8 @@ pub(crate) struct Inner {
     pub cors: Option<Cors>,
     /// Who may pay, and how often.
     pub guard: Option<Guard>,
+    /// What signs offers and receipts.
+    pub statements: Option<Statements>,
     /// The seller's own code at each step.
     pub hooks: Option<Arc<dyn Hooks>>,
     /// What programs that look for services are told, and as they are told it.
@@ -396,8 +404,17 @@ impl Inner {
             &extensions,
             extras.as_ref(),
         )?;
+        self.check_returning(route, &offers)?;
+        let is_returning = route.returning.is_some();
+        let told = self.told_extensions(&extensions, is_returning, &shown, "/");
+        let is_signed = matches!(told, Cow::Owned(_));
+        if is_signed {
+            let (base, resource) = (&self.base_url, &route.resource);
+            Challenge::new(base, resource, &shown, &told, extras.as_ref())?;
+        }
         Ok(Sale {
             is_stamped: offers.iter().any(proof::is_signed),
+            is_told_anew: is_signed,
             asked: String::new(),
             pattern,
             resource: route.resource.clone(),
@@ -405,6 +422,7 @@ impl Inner {
             offers,
             pass,
             meter: route.meter,
+            returning: route.returning,
             extras,
             challenge,
             challenges: Challenges::default(),
@@ -496,7 +514,7 @@ impl Inner {
             .iter()
             .map(|route| match &route.pricing {
                 Pricing::Fixed(offers) => self.sale(route, offers).map(|s| Some(Arc::new(s))),
-                Pricing::Asked(_) => Ok(None),
+                Pricing::Asked(_) => self.check_returning(route, &[]).map(|()| None),
             })
             .collect::<Result<Vec<_>, _>>()?;
         if let Some(discovery) = &self.discovery {

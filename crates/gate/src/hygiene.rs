@@ -19,7 +19,8 @@ const OVERRIDES: [&str; 6] = [
 ];
 
 /// The payment and what belongs to it: for the gate, not for the service behind.
-const PAYMENT: [&str; 7] = [
+const PAYMENT: [&str; 8] = [
+    "sign-in-with-x",
     "payment-signature",
     "payment-required",
     "payment-response",

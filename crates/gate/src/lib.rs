@@ -66,6 +66,8 @@ mod remote;
 mod renew;
 mod route;
 mod service;
+mod sign_in;
+mod statements;
 mod tally;
 mod telemetry;
 mod tools;

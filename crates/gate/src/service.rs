@@ -10,7 +10,8 @@ use http::header::{AUTHORIZATION, VARY, WWW_AUTHENTICATE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
-use tollway_core::{Refusal, codes, header};
+use tollway_core::extensions::sign_in::SIGN_IN_HEADER;
+use tollway_core::{Address, Refusal, codes, header};
 use tollway_ledger::PassId;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
@@ -28,7 +29,7 @@ use crate::pass::{self, Admission, Opened, Passes};
 use crate::proxy::MayHaveActed;
 use crate::purchase::{Purchase, Rejection, Target};
 use crate::route::{Decision, PathError};
-use crate::{answer, challenge};
+use crate::{answer, challenge, sign_in};
 
 /// Puts a [`Gate`] before a service.
 #[derive(Clone, Debug)]
@@ -162,6 +163,7 @@ impl<S> GateService<S> {
         }
         if let Some(sale) = self.gate.fixed_sale(route)
             && (!has_payment(&request) || request.method() == Method::HEAD)
+            && sign_in::shown(&sale, request.headers()).is_none()
             && (sale.pass.is_none() || pass::bearer(request.headers()).is_none())
         {
             let asked = Asked::new(request.method(), request.headers(), request.uri());
@@ -339,14 +341,28 @@ where
             closed => return Ok(decorated(&gate, not_opened(&gate, &sale, &path, closed))),
         }
     }
+    if let Some(shown) = sign_in::shown(&sale, &parts.headers) {
+        match gate.signed_in(&sale, (&parts.method, &path), shown).await {
+            Ok(payer) => {
+                return opened_again(&gate, &payer, Request::from_parts(parts, body), call).await;
+            }
+            Err(_) if pays(&parts.headers) => {}
+            Err(why) => {
+                return Ok(decorated(
+                    &gate,
+                    challenge::rejected(&gate, &sale, &path, &why),
+                ));
+            }
+        }
+    }
     let upstream: Upstream = Box::new(move |request| {
         let told = |error: E| UpstreamError::new(error.into().as_ref());
         let asking = call(request).map_err(told);
         Box::pin(asking.instrument(tracing::info_span!("upstream", otel.kind = "client")))
     });
     let request = Request::from_parts(parts, body);
-    let answer = match bought(&gate, sale, path, request, upstream).await {
-        Ok(answer) | Err(answer) => answer,
+    let answer = match bought(&gate, sale, path.clone(), request, upstream).await {
+        Ok(answer) | Err(answer) => gate.receipted(&path, answer),
     };
     Ok(decorated(&gate, answer))
 }
@@ -418,6 +434,33 @@ where
     answer
         .headers_mut()
         .append(VARY, HeaderValue::from_static("Authorization"));
+    Ok(decorated(gate, answer))
+}
+
+/// Asks the service behind for who paid before, and signed in.
+async fn opened_again<E>(
+    gate: &Inner,
+    payer: &Address,
+    mut request: Request<Body>,
+    call: Call<E>,
+) -> Result<Response<Body>, E> {
+    let listed = gate
+        .guard
+        .as_ref()
+        .map(|guard| guard.is_listed(payer.as_str()));
+    if let Some(Err(denied)) = listed {
+        return Ok(decorated(gate, denied.answer()));
+    }
+    sign_in::admit(request.headers_mut(), payer);
+    pass::keep_to_ourselves(gate, request.headers_mut());
+    request
+        .extensions_mut()
+        .remove::<hyper::upgrade::OnUpgrade>();
+    let mut answer = call(request).await?;
+    hygiene::clean_answer(answer.headers_mut());
+    answer
+        .headers_mut()
+        .append(VARY, HeaderValue::from_name(SIGN_IN_HEADER));
     Ok(decorated(gate, answer))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tollway_core::{Amount, Expected, GrantId, Identity, Timestamp, TxHash};
+use tollway_core::{Address, Amount, Expected, GrantId, Identity, Network, Timestamp, TxHash};
 
 use crate::{ExposureCap, LedgerError, NewPass, Outstanding, PassRecord};
 
@@ -178,6 +178,23 @@ pub enum Claim {
     IdentifierTaken(GrantRecord),
 }
 
+/// A payment that is looked for, by who made it and for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaidBefore {
+    /// Who paid.
+    pub payer: Address,
+    /// Where, if not anywhere.
+    pub network: Option<Network>,
+    /// The route's pattern.
+    pub route: String,
+    /// HTTP method.
+    pub method: String,
+    /// Canonical URL without its query.
+    pub resource: String,
+    /// Claimed at this moment or later.
+    pub since: Timestamp,
+}
+
 /// What the gate writes.
 #[async_trait]
 pub trait GrantStore: Send + Sync {
@@ -291,6 +308,18 @@ pub trait GrantStore: Send + Sync {
 
     /// What a grant of the flow `background` or `metered` still has to settle.
     async fn outstanding(&self, id: &GrantId) -> Result<Option<Outstanding>, LedgerError>;
+
+    /// Whether an account paid for a resource since a moment, and its answer left.
+    async fn paid_before(&self, asked: &PaidBefore) -> Result<bool, LedgerError>;
+
+    /// Uses a message that a payer signed to come back: false if it was used before.
+    /// It is known as used until `keep_until` at least.
+    async fn use_sign_in(
+        &self,
+        nonce: &str,
+        keep_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError>;
 
     /// The stored answer, if it is still kept.
     async fn answer(&self, id: &GrantId) -> Result<Option<StoredAnswer>, LedgerError>;

@@ -33,8 +33,8 @@ pub use audit::{ChainReport, FAULTS_TOLD, Fault, Progress, RowReport};
 pub use error::LedgerError;
 pub use figures::{GasDay, Listing, Payer, Refusals, Side, Takings, Tally, Unfinished, Window};
 pub use grant::{
-    Claim, Evidence, GrantRecord, GrantState, GrantStore, MeterRecord, NewGrant, Release,
-    StoredAnswer,
+    Claim, Evidence, GrantRecord, GrantState, GrantStore, MeterRecord, NewGrant, PaidBefore,
+    Release, StoredAnswer,
 };
 pub use health::LedgerHealth;
 pub use ledger::Ledger;

@@ -6,7 +6,7 @@ use crate::LedgerError;
 use crate::failure::fatal;
 
 /// The schema that this program writes.
-pub const SCHEMA_VERSION: u64 = 10;
+pub const SCHEMA_VERSION: u64 = 11;
 
 /// The detail of the error that an older program's ledger is not read.
 pub const OLDER_SCHEMA: &str = "older schema";

@@ -291,6 +291,9 @@ pub trait SpendStore: Send + Sync {
     /// Spends of one agent, newest first, at most `limit` (at most 1000).
     async fn spends_of(&self, agent: &str, limit: u32) -> Result<Vec<SpendRecord>, LedgerError>;
 
+    /// The latest spend of an agent at a URL whose money moved.
+    async fn paid_at(&self, agent: &str, url: &str) -> Result<Option<SpendRecord>, LedgerError>;
+
     /// What an agent paid before where it would pay now.
     async fn precedent(
         &self,

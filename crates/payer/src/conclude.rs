@@ -416,6 +416,7 @@ impl Engine {
             payee: shown.terms.pay_to.clone(),
             explorer: transaction.as_ref().and_then(|tx| network.explorer_tx(tx)),
             transaction,
+            receipt: None,
             shown: shown.attempts,
             took_ms: u64::try_from(shown.began.elapsed().as_millis()).unwrap_or(u64::MAX),
         }

@@ -21,6 +21,8 @@ use crate::ready::Next;
 use crate::reconcile::Reconciler;
 use crate::request::PayRequest;
 use crate::settings::Patience;
+use crate::sign_in::SignedIn;
+use crate::statements::Statements;
 use crate::token::{KeptToken, Pass, TokenPurchase, TokenStore, Visits};
 use crate::transport::{Incoming, Transport};
 
@@ -40,6 +42,8 @@ pub(crate) struct Engine {
     pub(crate) meter: Meter,
     pub(crate) story: Option<Story>,
     pub(crate) on_payment: Option<OnPayment>,
+    /// Reads and keeps what sellers sign.
+    pub(crate) statements: Option<Statements>,
     /// Digests of the requests that are being paid for right now.
     pub(crate) busy: Mutex<HashSet<String>>,
     pub(crate) tokens: Arc<dyn TokenStore>,
@@ -124,7 +128,12 @@ impl Engine {
         incoming: Incoming,
         refused: Option<KeptToken>,
     ) -> Result<Bought, PayError> {
-        let asked = self.asked(request, incoming).await?;
+        let mut asked = self.asked(request, incoming).await?;
+        match self.sign_in(transport, request, &asked).await? {
+            SignedIn::No => {}
+            SignedIn::Opened(bought) => return Ok(bought),
+            SignedIn::Asked(anew) => asked = *anew,
+        }
         if let Some(token) = &refused {
             self.turned_away(token, request).await?;
         }
@@ -160,6 +169,8 @@ impl Engine {
                     shown = self.present(transport, request, &again, began).await;
                 }
                 let (mut response, payment) = shown?;
+                let payload = signed.map(|signed| &signed.payload);
+                let payment = self.with_receipt(payment, payload, response.headers());
                 let pass = self.pass_beside(request, &payment, &mut response).await;
                 Ok(Bought {
                     response,

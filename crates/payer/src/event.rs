@@ -104,6 +104,13 @@ pub enum Event {
         /// From then on it opens nothing.
         expires_at: Timestamp,
     },
+    /// The account that paid before signs in, instead of paying again.
+    SignedIn {
+        /// The record of what was paid.
+        spend: SpendId,
+        /// Who signs.
+        account: Address,
+    },
     /// The payment leaves.
     Presented {
         /// The record of it.

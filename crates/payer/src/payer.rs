@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
+use tollway_core::extensions::offer_receipt::StatementReader;
 use tollway_core::{Clock, Refusal, SpendId, SystemClock, Wallet};
 use tollway_ledger::{Limit, SpendStore};
 use url::Url;
@@ -24,6 +25,7 @@ use crate::present::Shown;
 use crate::reconcile::{Reconciled, Reconciler};
 use crate::request::{PayRequest, public_url};
 use crate::settings::Patience;
+use crate::statements::{KeptReceipt, Statements};
 use crate::token::{KeptToken, MemoryTokens, Pass, TokenStore, Visits};
 use crate::transport::{Clients, Direct, Incoming, redirect_target, redirected, send_within};
 
@@ -63,6 +65,7 @@ pub struct PayerBuilder {
     patience: Patience,
     story: Option<Story>,
     on_payment: Option<OnPayment>,
+    statements: Option<Statements>,
     client: Option<reqwest::Client>,
     tokens: Arc<dyn TokenStore>,
 }
@@ -83,6 +86,7 @@ impl Payer {
             patience: Patience::default(),
             story: None,
             on_payment: None,
+            statements: None,
             client: None,
             tokens: Arc::new(MemoryTokens::default()),
         }
@@ -431,6 +435,21 @@ impl PayerBuilder {
         self
     }
 
+    /// Reads the receipts that sellers sign, and hands each to whoever keeps it, with
+    /// what it is compared with ([`KeptReceipt::worth`]). Called on the paying task.
+    #[must_use]
+    pub fn receipts(
+        mut self,
+        reader: Arc<dyn StatementReader>,
+        keep: impl Fn(&KeptReceipt) + Send + Sync + 'static,
+    ) -> Self {
+        self.statements = Some(Statements {
+            reader,
+            keep: Arc::new(keep),
+        });
+        self
+    }
+
     /// Another client for URLs that the caller gives, made with [`client_builder`].
     #[must_use]
     pub fn client(mut self, client: reqwest::Client) -> Self {
@@ -468,6 +487,7 @@ impl PayerBuilder {
             meter: Meter::default(),
             story: self.story,
             on_payment: self.on_payment,
+            statements: self.statements,
             busy: Mutex::new(HashSet::new()),
             tokens: self.tokens,
             visits: Visits::default(),

@@ -4,6 +4,7 @@ use serde::Serialize;
 use tollway_core::{Address, Amount, Network, SpendId, TxHash};
 
 use crate::method::PayMethod;
+use crate::statements::ReceiptWorth;
 
 /// What is known about whether the money moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -61,6 +62,9 @@ pub struct Payment {
     pub transaction: Option<TxHash>,
     /// Where people can look at it.
     pub explorer: Option<String>,
+    /// What the seller's signed receipt is worth, where one came and is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptWorth>,
     /// How often the payment was shown in this call.
     pub shown: u32,
     /// From the terms to the answer, milliseconds.

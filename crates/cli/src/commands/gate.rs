@@ -12,6 +12,7 @@ use tollway_core::assets::{AssetTable, Method};
 use tollway_core::money::Decimal;
 use tollway_core::wire::PaymentRequirements;
 use tollway_core::{Chain, Facilitator, Family, Finality, Network, PaymentFlow, Refusal};
+use tollway_evm::EvmNotary;
 use tollway_facilitator::Engine;
 use tollway_gate::{
     Access, Discovery, Gate, GateBuilder, Offer, Page, Passes, Pattern, Proxy, RemoteFacilitator,
@@ -229,6 +230,53 @@ impl Opened {
     }
 }
 
+/// A gate with nobody's server behind it: what it sells is called, not forwarded.
+pub struct Till {
+    /// It.
+    pub gate: Gate,
+    settler: Settler,
+    ledger: Store,
+    part: TakesPart,
+}
+
+impl Till {
+    /// Opens ledger and chains, and ends what a dead process left.
+    pub async fn open(
+        args: &GateArgs,
+        base_url: &str,
+        environment: &Environment,
+    ) -> Result<Self, Failure> {
+        let args = args.clone().complete(environment)?;
+        let settings = Settings::read(&args, environment)?;
+        let ledger = wiring::ledger(args.ledger.as_deref(), "gate.db", environment).await?;
+        let settler = Settler::start(&args, &settings, &ledger, environment).await?;
+        let part = TakesPart::begin(&ledger, "gate").await?;
+        let gate = build(base_url, &settings, &settler, &ledger, &part, None)?;
+        let report = gate.start().await.map_err(not_started)?;
+        for warning in &report.warnings {
+            logs::say(warning);
+        }
+        Ok(Self {
+            gate,
+            settler,
+            ledger,
+            part,
+        })
+    }
+
+    /// Lets payments in flight end.
+    pub async fn close(self) {
+        self.gate.drain(serve::DRAIN_TIME).await;
+        if let Some(engine) = self.settler.engine()
+            && !engine.drain(serve::DRAIN_TIME).await
+        {
+            logs::say("some payments are still open; they go on at the next start.");
+        }
+        self.part.end().await;
+        self.ledger.close().await;
+    }
+}
+
 /// Why a gate could not be started.
 pub fn not_started(error: StartError) -> Failure {
     match error {
@@ -263,6 +311,8 @@ pub struct Settings {
     passes: Option<PassSettings>,
     /// What marks the offers of transaction proofs, where a route takes them.
     proof_keys: Option<TokenKeys>,
+    /// What signs offers and receipts, and whether these name transactions.
+    notary: Option<(EvmNotary, bool)>,
     /// What a person gets in a browser.
     page: Option<Page>,
     /// What programs that look for services are told.
@@ -379,6 +429,20 @@ fn proof_keys(
     shared_keys(&file, "transaction proofs").map(Some)
 }
 
+/// What signs offers and receipts, where that is asked for.
+fn notary(args: &GateArgs) -> Result<Option<(EvmNotary, bool)>, Failure> {
+    match &args.receipt_key_file {
+        Some(file) => {
+            let signer = keys::signer_from_file(file)?;
+            Ok(Some((EvmNotary::new(signer), args.receipt_transactions)))
+        }
+        None if args.receipt_transactions => Err(Failure::usage(
+            "--receipt-transactions is there and no receipt is signed; add --receipt-key-file FILE.",
+        )),
+        None => Ok(None),
+    }
+}
+
 /// Keys that all gates of a seller share; a fresh one where there is no such file.
 fn shared_keys(file: &Path, of: &str) -> Result<TokenKeys, Failure> {
     if !file.exists() {
@@ -428,6 +492,7 @@ impl Settings {
             exposure: exposure(args)?,
             passes: None,
             proof_keys: None,
+            notary: notary(args)?,
             page: args.page.page(args.no_page)?,
             discovery: args.discovery.discovery(args.no_discovery),
             access: args.access.access()?,
@@ -818,6 +883,9 @@ pub(super) fn builder(
     if let Some(passes) = &settings.passes {
         builder = builder.passes(passes.passes(ledger)?);
     }
+    if let Some((notary, names_transaction)) = &settings.notary {
+        builder = builder.statements(Arc::new(notary.clone()), *names_transaction);
+    }
     if let Some(keys) = &settings.proof_keys {
         builder = builder.proofs(keys.clone());
     }
@@ -836,6 +904,9 @@ pub(super) fn builder(
         }
         if let Some(pass) = &setting.pass {
             route = route.pass(pass.clone());
+        }
+        if let Some(within) = setting.returning {
+            route = route.returning(within);
         }
         if let Some(meter) = setting.meter {
             // What it comes to is known only afterwards, whatever the others do.

@@ -84,6 +84,8 @@ fn fixed(args: &GateArgs) -> Vec<(&'static str, String)> {
         token_key_file: _,
         proof_key_file: _,
         new_token_keys: _,
+        receipt_key_file: _,
+        receipt_transactions: _,
         exposure_per_payer: _,
         exposure: _,
         webhook: _,

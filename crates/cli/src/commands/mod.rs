@@ -22,5 +22,6 @@ mod permission_grant;
 mod permission_page;
 mod permission_request;
 mod permission_revoke;
+pub mod receipt;
 pub mod reference;
 pub mod wallet;

@@ -279,6 +279,9 @@ fn receipt(payment: Option<&Payment>, pass: Option<&Pass>) {
     if let Some(link) = &payment.explorer {
         eprintln!("{link}");
     }
+    if let Some(worth) = &payment.receipt {
+        eprintln!("{}", super::receipt::sentence(worth));
+    }
     if let Standing::Held { reason } = &payment.standing {
         eprintln!(
             "the receipt is not credible ({reason}); the amount stays reserved until it is clear"

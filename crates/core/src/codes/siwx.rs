@@ -16,4 +16,5 @@ codes! {
     INVALID_SIWX_SIGNATURE = "invalid_siwx_signature": "The signature is not the account's.",
     INVALID_SIWX_UNSUPPORTED_CHAIN = "invalid_siwx_unsupported_chain": "The chain is not one that was offered.",
     INVALID_SIWX_VERIFIER_ERROR = "invalid_siwx_verifier_error": "The signature could not be checked; try again.",
+    SIGN_IN_NOT_PAID = "sign_in_not_paid": "The account that signed in has not paid for it in the time that the seller grants.",
 }

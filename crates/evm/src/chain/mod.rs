@@ -21,6 +21,7 @@ mod head;
 mod helper;
 mod look;
 mod lookup;
+mod message;
 mod outcome;
 mod payers;
 mod permission;
@@ -430,6 +431,15 @@ impl Chain for EvmChain {
     ) -> Result<Outcome, ChainError> {
         self.observe_transaction(transaction, identity, expected, finality)
             .await
+    }
+
+    async fn message_signer(
+        &self,
+        account: &tollway_core::Address,
+        message: &str,
+        signature: &str,
+    ) -> Result<Option<tollway_core::SignedWith>, ChainError> {
+        self.signer_of_message(account, message, signature).await
     }
 
     async fn confirmed_nonce(&self, signer: &Address) -> Result<u64, ChainError> {

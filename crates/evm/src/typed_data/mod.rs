@@ -4,10 +4,12 @@
 //! Written out by hand over fixed buffers, since every payment is hashed: the
 //! type hashes are constants and a domain is hashed once ([`Domain`]).
 
+mod message;
 mod permit;
 mod permit2;
 mod proof;
 
+pub use message::message_digest;
 pub use permit::{PERMIT_TYPE_HASH, Permit};
 pub use permit2::{EXACT_PERMIT_TYPE_HASH, Permit2Transfer, UPTO_PERMIT_TYPE_HASH, Witness};
 pub use proof::{PROOF_TYPE, TransactionProof};
@@ -142,7 +144,7 @@ impl Authorization {
 }
 
 /// `keccak256` over at most twelve words.
-fn hash_words(words: &[B256]) -> B256 {
+pub(crate) fn hash_words(words: &[B256]) -> B256 {
     let mut bytes = [0_u8; 12 * 32];
     write_words(&mut bytes, words);
     keccak256(bytes.get(..words.len() * 32).unwrap_or_default())

@@ -31,7 +31,7 @@ use crate::methods::{Payment, Way};
 use crate::node::{CallRequest, LATEST};
 use crate::refusal::refuse;
 use crate::signer::EvmSigner;
-use crate::typed_data::{Authorization, Domain};
+use crate::typed_data::{Authorization, Domain, message_digest};
 
 /// A key that pays by EIP-3009, Permit2 (also `upto`), EIP-2612 and transactions
 /// of its own, on any EVM network of our own asset table. What a server says about
@@ -230,6 +230,22 @@ impl Wallet for EvmWallet {
                     .ok()
             })
             .flatten()
+    }
+
+    fn spelled(&self, network: &Network) -> Option<String> {
+        (network.family() == Family::Evm).then(|| self.signer.address().to_string())
+    }
+
+    async fn sign_message(
+        &self,
+        network: &Network,
+        message: &str,
+    ) -> Result<Option<String>, WalletError> {
+        if network.family() != Family::Evm {
+            return Ok(None);
+        }
+        let signature = self.signer.sign(message_digest(message));
+        Ok(Some(format!("0x{}", hex::encode(signature))))
     }
 
     fn supports(&self, terms: &Terms) -> bool {

@@ -1,6 +1,7 @@
 //! A route with its prices.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::request::Parts;
@@ -51,6 +52,8 @@ pub struct Route {
     pub(crate) settles_alone: bool,
     pub(crate) pass: Option<PassOffer>,
     pub(crate) meter: Option<Meter>,
+    /// For how long who paid gets it again by signing in.
+    pub(crate) returning: Option<Duration>,
     /// What it tells programs that look for services.
     pub(crate) usage: Option<Usage>,
 }
@@ -70,6 +73,7 @@ impl Route {
             settles_alone: false,
             pass: None,
             meter: None,
+            returning: None,
             usage: None,
         })
     }
@@ -139,6 +143,15 @@ impl Route {
     #[must_use]
     pub fn meter(mut self, meter: Meter) -> Self {
         self.meter = Some(meter);
+        self
+    }
+
+    /// Opens what was paid for again to who signs in with the account that paid, for so
+    /// long after the payment, as often as it signs in (extension `sign-in-with-x`). It
+    /// opens the same method and path, whatever the query and the body.
+    #[must_use]
+    pub fn returning(mut self, within: Duration) -> Self {
+        self.returning = Some(within);
         self
     }
 

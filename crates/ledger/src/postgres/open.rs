@@ -41,6 +41,7 @@ static SCHEMA: Schema = Schema {
         (include_str!("../../migrations/0008_looks.sql"), ""),
         (include_str!("../../migrations/0009_dashboard.sql"), ""),
         (include_str!("../../migrations/0010_calls.sql"), ""),
+        (include_str!("../../migrations/0011_sign_ins.sql"), ""),
     ],
     translate: Some(translated),
     place: "database",

@@ -12,6 +12,7 @@ pub(crate) mod passes;
 pub(crate) mod payments;
 pub(crate) mod precedents;
 pub(crate) mod replicas;
+pub(crate) mod sign_ins;
 pub(crate) mod slots;
 pub(crate) mod spend_rows;
 pub(crate) mod spends;

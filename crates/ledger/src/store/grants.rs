@@ -8,10 +8,10 @@ use tollway_core::{Amount, GrantId, Identity, Timestamp};
 use super::{Step, Store, step_name};
 use crate::sql::{by_seq, millis, sql};
 use crate::steps::grant_rows::{answer, by_id, by_identifier, by_identity, open, record};
-use crate::steps::{grants as steps, meters, passes};
+use crate::steps::{grants as steps, meters, passes, sign_ins};
 use crate::{
     Claim, Evidence, ExposureCap, GrantRecord, GrantStore, LedgerError, MeterRecord, NewGrant,
-    Outstanding, Release, StoredAnswer,
+    Outstanding, PaidBefore, Release, StoredAnswer,
 };
 
 /// Answers forgotten in one step, so that the steps of others get in between.
@@ -191,6 +191,28 @@ impl GrantStore for Store {
             Some(pass) => Ok(pass.outstanding),
             None => Ok(self.meter_of(id).await?.and_then(|meter| meter.outstanding)),
         }
+    }
+
+    async fn paid_before(&self, asked: &PaidBefore) -> Result<bool, LedgerError> {
+        for row in self.list(sign_ins::of(asked)).await? {
+            if sign_ins::is_paid(&record(&row)?, asked) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn use_sign_in(
+        &self,
+        nonce: &str,
+        keep_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        let nonce = nonce.to_owned();
+        self.write(step_name!("use_sign_in"), async move |step: &mut Step| {
+            sign_ins::use_once(step, &nonce, keep_until, now).await
+        })
+        .await
     }
 
     async fn answer(&self, id: &GrantId) -> Result<Option<StoredAnswer>, LedgerError> {

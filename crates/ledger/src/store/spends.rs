@@ -121,6 +121,15 @@ impl SpendStore for Store {
         rows.iter().map(record).collect()
     }
 
+    async fn paid_at(&self, agent: &str, url: &str) -> Result<Option<SpendRecord>, LedgerError> {
+        let last = sql(
+            "SELECT * FROM spends WHERE agent = $1 AND url = $2 AND state = 'paid'
+             ORDER BY seq DESC LIMIT 1",
+        );
+        let row = self.find(last.bind(agent.to_owned()).bind(url.to_owned()));
+        row.await?.as_ref().map(record).transpose()
+    }
+
     async fn precedent(
         &self,
         agent: &str,

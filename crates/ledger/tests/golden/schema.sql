@@ -53,6 +53,8 @@ CREATE INDEX payments_watched ON payments (network, id) WHERE is_watched = 1;
 
 CREATE INDEX revocations_expired ON revocations (expires_at);
 
+CREATE INDEX sign_ins_kept ON sign_ins (kept_until);
+
 CREATE INDEX slots_open ON slots (network, signer, nonce) WHERE closed = 0;
 
 CREATE INDEX spends_at_host ON spends (agent, host, seq);
@@ -283,6 +285,11 @@ CREATE TABLE revocations (
     pass       TEXT NOT NULL,
     expires_at INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE sign_ins (
+    nonce      TEXT NOT NULL PRIMARY KEY,
+    kept_until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE slot_raws (
     network  TEXT NOT NULL,

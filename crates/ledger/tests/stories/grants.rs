@@ -4,7 +4,7 @@ use serde_json::json;
 use tollway_core::GrantId;
 use tollway_ledger::{
     Acceptance, Claim, Conclusion, Evidence, GrantRecord, GrantState, GrantStore, LedgerError,
-    NewGrant, PaymentState, Release, SettlementStore, StoryStore,
+    NewGrant, PaidBefore, PaymentState, Release, SettlementStore, StoryStore,
 };
 
 use tollway_test_records::{answer, at, grant, hash, identity, payment, settled};
@@ -382,4 +382,99 @@ pub async fn who_takes_over_from_the_dead_is_the_owner(store: impl GrantStore) {
     let second = claimed(&store, grant(2)).await;
     assert_conflict(heir.settling(&second.id, at(8)).await);
     assert_conflict(heir.refuse(&second.id, "c", "m", true, at(8)).await);
+}
+
+pub async fn who_paid_for_a_resource_is_found_by_account_route_and_time(store: impl GrantStore) {
+    let asked = PaidBefore {
+        payer: grant(1).expected.from,
+        network: None,
+        route: "GET /paid/*".to_owned(),
+        method: "GET".to_owned(),
+        resource: "https://shop.example/paid/1".to_owned(),
+        since: at(1),
+    };
+    let is_paid = async |asked: &PaidBefore| store.paid_before(asked).await.unwrap();
+    let mut new = grant(1);
+    new.url = "https://shop.example/paid/1?page=2".to_owned();
+    let claim = claimed(&store, new).await;
+    assert!(!is_paid(&asked).await, "a claim pays nothing");
+    store.served(&claim.id, None, None, at(2)).await.unwrap();
+    store.settling(&claim.id, at(3)).await.unwrap();
+    assert!(!is_paid(&asked).await, "settling is not settled");
+    released(&store, &claim.id).await.unwrap();
+    assert!(is_paid(&asked).await);
+    let own = Some(grant(1).identity.network);
+    assert!(
+        is_paid(&PaidBefore {
+            network: own,
+            ..asked.clone()
+        })
+        .await
+    );
+    let another = "eip155:8453".parse().unwrap();
+    for other in [
+        PaidBefore {
+            network: Some(another),
+            ..asked.clone()
+        },
+        PaidBefore {
+            route: "GET /paid/other".to_owned(),
+            ..asked.clone()
+        },
+        PaidBefore {
+            method: "POST".to_owned(),
+            ..asked.clone()
+        },
+        PaidBefore {
+            resource: "https://shop.example/paid".to_owned(),
+            ..asked.clone()
+        },
+        PaidBefore {
+            resource: "https://shop.example/paid/12".to_owned(),
+            ..asked.clone()
+        },
+        PaidBefore {
+            payer: grant(1).expected.to,
+            ..asked.clone()
+        },
+        PaidBefore {
+            since: at(2),
+            ..asked.clone()
+        },
+    ] {
+        assert!(!is_paid(&other).await, "{other:?}");
+    }
+    // What was owed nothing for was not paid.
+    let free = claimed(
+        &store,
+        NewGrant {
+            url: "https://shop.example/paid/9".to_owned(),
+            ..grant(2)
+        },
+    )
+    .await;
+    store.served(&free.id, None, None, at(2)).await.unwrap();
+    store.settling(&free.id, at(3)).await.unwrap();
+    let (rests_on, told) = (Evidence::Nothing, receipt());
+    let nothing = store.release(&free.id, &rests_on, &told, at(9)).await;
+    assert_eq!(nothing.unwrap(), Release::Released(None));
+    let free = PaidBefore {
+        resource: "https://shop.example/paid/9".to_owned(),
+        ..asked
+    };
+    assert!(!is_paid(&free).await);
+}
+
+pub async fn a_message_is_used_once(store: impl GrantStore) {
+    let used = async |nonce: &str, now: u64| {
+        store
+            .use_sign_in(nonce, at(now + 100), at(now))
+            .await
+            .unwrap()
+    };
+    assert!(used("a", 1).await);
+    assert!(!used("a", 2).await);
+    assert!(used("b", 3).await);
+    assert!(!used("a", 101).await, "it is kept as long as was said");
+    assert!(used("a", 102).await, "and forgotten then");
 }

@@ -114,7 +114,9 @@ mod told {
             only_the_dead_leave_orphans,
             who_takes_over_from_the_dead_is_the_owner,
             what_came_to_nothing_is_forgotten_without_a_trace,
-            what_was_paid_or_served_has_its_whole_story;
+            what_was_paid_or_served_has_its_whole_story,
+            who_paid_for_a_resource_is_found_by_account_route_and_time,
+            a_message_is_used_once;
         meters:
             what_is_handed_out_is_charged_and_never_more_than_was_permitted,
             what_began_to_leave_is_never_claimed_again,

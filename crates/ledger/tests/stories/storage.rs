@@ -355,6 +355,9 @@ async fn no_everyday_question_scans_a_table() {
     let conn = raw_connection(&path);
     for question in [
         "SELECT * FROM payments WHERE identity = $1",
+        "SELECT * FROM grants g WHERE g.from_account = $1 AND g.claimed_at >= $2 AND g.state = 'released' AND g.route = $3 AND g.method = $4 ORDER BY g.claimed_at DESC, g.seq DESC LIMIT $5",
+        "SELECT nonce FROM sign_ins WHERE kept_until < $1 ORDER BY kept_until LIMIT $2",
+        "SELECT * FROM spends WHERE agent = $1 AND url = $2 AND state = 'paid' ORDER BY seq DESC LIMIT 1",
         "SELECT * FROM payments WHERE is_open = 1",
         "SELECT * FROM payments WHERE is_open = 1 AND replica = $1",
         "UPDATE payments SET replica = NULL WHERE is_open = 1 AND slot_network = $1 AND slot_signer = $2 AND replica = $3",

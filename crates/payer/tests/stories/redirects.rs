@@ -1,7 +1,12 @@
-use tollway_payer::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::net::TcpListener;
+use tollway_payer::{ErrorKind, Policy};
 
 use crate::bench::{Buyer, text};
 use crate::seller::*;
+use crate::wallet::FakeWallet;
 
 #[tokio::test]
 async fn a_redirect_within_the_origin_is_followed_and_paid_where_it_ends() {
@@ -36,27 +41,121 @@ async fn a_redirect_to_another_origin_is_not_paid_and_not_asked_inside_our_netwo
     assert_eq!(buyer.wallet.signed(), 0);
 }
 
-#[tokio::test]
-async fn no_spelling_of_an_inner_address_is_followed() {
-    for to in [
-        "http://2130706433:1/",
-        "//127.1:1/",
-        "http://[::ffff:127.0.0.1]:1/",
-        "https://169.254.169.254/latest/meta-data",
-        "https://localhost:1/",
-        "https://10.0.0.1/",
-        "file:///etc/passwd",
-        "gopher://127.0.0.1:1/",
-        "https://user@[::1]:1/",
-    ] {
-        let seller = Seller::start(move |_| Reply::status(301).with_text("location", to)).await;
-        assert_eq!(
-            Buyer::new().await.refusal(&seller.url).await,
-            "policy_redirect",
-            "{to}"
-        );
-        assert_eq!(seller.seen().len(), 1);
+/// Addresses of our own network, however they are spelled; `{p}` is a port at which
+/// somebody listens on this machine.
+const INNER: [&str; 44] = [
+    "http://127.0.0.1:{p}/",
+    "http://127.1:{p}/",
+    "http://127.0.1:{p}/",
+    "http://2130706433:{p}/",
+    "http://0x7f000001:{p}/",
+    "http://0x7f.0.0.1:{p}/",
+    "http://0177.0.0.1:{p}/",
+    "http://017700000001:{p}/",
+    "http://127.255.255.254:{p}/",
+    "http://0:{p}/",
+    "http://0.0.0.0:{p}/",
+    "http://１２７.0.0.1:{p}/",
+    "http://127.0.0.1.:{p}/",
+    "http://user@127.0.0.1:{p}/",
+    "http://localhost:{p}/",
+    "http://LOCALHOST.:{p}/",
+    "http://a.localhost:{p}/",
+    "http://[::1]:{p}/",
+    "http://[0:0:0:0:0:0:0:1]:{p}/",
+    "http://[::]:{p}/",
+    "http://[::ffff:127.0.0.1]:{p}/",
+    "http://[::ffff:7f00:1]:{p}/",
+    "http://[::127.0.0.1]:{p}/",
+    "http://[64:ff9b::7f00:1]:{p}/",
+    "http://[64:ff9b:1::7f00:1]:{p}/",
+    "http://[2002:7f00:1::]:{p}/",
+    "http://[2001:0:1:1:1:1:80ff:fffe]:{p}/",
+    "http://10.0.0.8/",
+    "http://172.16.0.1/",
+    "http://172.31.255.255/",
+    "http://192.168.1.1/",
+    "http://169.254.169.254/latest/meta-data",
+    "http://[::ffff:a9fe:a9fe]/latest/meta-data",
+    "http://[fd00:ec2::254]/latest/meta-data",
+    "http://100.64.0.1/",
+    "http://192.0.0.192/",
+    "http://198.18.0.1/",
+    "http://224.0.0.1/",
+    "http://255.255.255.255/",
+    "http://[fe80::1]/",
+    "http://[fc00::1]/",
+    "file:///etc/passwd",
+    "gopher://127.0.0.1:{p}/",
+    "ftp://127.0.0.1:{p}/",
+];
+
+/// Somebody who listens on this machine, and whom nobody may reach; and how many did.
+async fn inner() -> (u16, Arc<AtomicUsize>) {
+    let reached: Arc<AtomicUsize> = Arc::default();
+    let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = first.local_addr().unwrap().port();
+    let second = TcpListener::bind(("::1", port)).await.ok();
+    for listener in [Some(first), second].into_iter().flatten() {
+        let reached = Arc::clone(&reached);
+        tokio::spawn(async move {
+            while let Ok(_caller) = listener.accept().await {
+                reached.fetch_add(1, Ordering::SeqCst);
+            }
+        });
     }
+    (port, reached)
+}
+
+#[tokio::test]
+async fn no_spelling_of_an_inner_address_is_followed_and_nobody_there_is_connected_to() {
+    let (port, reached) = inner().await;
+    // Headers are ASCII.
+    for to in INNER.into_iter().filter(|to| to.is_ascii()) {
+        let to = to.replace("{p}", &port.to_string());
+        for scheme in ["http://", "https://"] {
+            let to = to.replace("http://", scheme);
+            let shown = to.clone();
+            let seller =
+                Seller::start(move |_| Reply::status(301).with_text("location", &to)).await;
+            let refusal = Buyer::new().await.refusal(&seller.url).await;
+            assert_eq!(refusal, "policy_redirect", "{shown}");
+            assert_eq!(seller.seen().len(), 1);
+        }
+    }
+    assert_eq!(
+        reached.load(Ordering::SeqCst),
+        0,
+        "somebody was connected to"
+    );
+}
+
+/// A URL that a program chose, as an agent's tools get it.
+#[tokio::test]
+async fn an_agent_reaches_no_inner_address_by_any_spelling() {
+    let (port, reached) = inner().await;
+    let buyer = Buyer::with(FakeWallet::default(), |builder| {
+        builder.policy(Policy {
+            guard_urls: true,
+            allow_insecure: true,
+            ..Policy::default()
+        })
+    })
+    .await;
+    for url in INNER {
+        let url = url.replace("{p}", &port.to_string());
+        let Ok(url) = url.parse::<url::Url>() else {
+            continue;
+        };
+        let refused = buyer.get(&url).await;
+        assert!(refused.is_err(), "{url} was fetched");
+    }
+    assert_eq!(
+        reached.load(Ordering::SeqCst),
+        0,
+        "somebody was connected to"
+    );
+    assert_eq!(buyer.wallet.signed(), 0);
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ pub struct FakeWallet {
     pub prefix: String,
     /// Takes so long to sign.
     pub slow: Duration,
+    /// The messages that it signed.
+    pub messages: std::sync::Mutex<Vec<String>>,
     pub seen: std::sync::Mutex<Vec<(Terms, Limits)>>,
 }
 
@@ -45,6 +47,15 @@ impl Wallet for FakeWallet {
 
     async fn balance(&self, _: &Network, _: &Address) -> Result<Option<Amount>, ChainError> {
         Ok(self.balance)
+    }
+
+    async fn sign_message(
+        &self,
+        _: &Network,
+        message: &str,
+    ) -> Result<Option<String>, WalletError> {
+        self.messages.lock().unwrap().push(message.to_owned());
+        Ok(Some("0xsigned".to_owned()))
     }
 
     async fn prepare(&self, terms: &Terms, limits: &Limits) -> Result<Prepared, WalletError> {

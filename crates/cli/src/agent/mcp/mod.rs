@@ -6,7 +6,7 @@
 //! its own, marked as theirs.
 
 mod http;
-mod remote;
+pub mod remote;
 mod tools;
 mod words;
 

@@ -111,14 +111,14 @@ impl Remote {
         move |call| {
             let peer = peer.clone();
             Box::pin(async move {
-                let called = tokio::time::timeout(PATIENCE, send(&peer, call)).await;
+                let called = tokio::time::timeout(PATIENCE, self::call(&peer, call)).await;
                 called.unwrap_or_else(|_| Err("the tool does not answer".into()))
             })
         }
     }
 }
 
-async fn send(peer: &Peer<RoleClient>, call: ToolCall) -> Result<Value, BoxError> {
+async fn call(peer: &Peer<RoleClient>, call: ToolCall) -> Result<Value, BoxError> {
     let ToolCall {
         name,
         arguments,
@@ -131,6 +131,11 @@ async fn send(peer: &Peer<RoleClient>, call: ToolCall) -> Result<Value, BoxError
     if !meta.is_empty() {
         params.insert("_meta".to_owned(), Value::Object(meta));
     }
+    send(peer, params).await
+}
+
+/// Calls a tool, once, by the parameters of `tools/call`.
+pub async fn send(peer: &Peer<RoleClient>, params: Map<String, Value>) -> Result<Value, BoxError> {
     let params: CallToolRequestParams = serde_json::from_value(Value::Object(params))?;
     match peer.call_tool_once(params).await {
         Ok(CallToolResponse::Complete(result)) => Ok(serde_json::to_value(result)?),

@@ -3,7 +3,7 @@
 
 use alloy_primitives::{Address as Account, B256, Bytes, U256};
 use alloy_sol_types::{SolCall, SolValue, sol};
-use tollway_core::{Chain, Outcome, Phase};
+use tollway_core::{Chain, Outcome, Phase, SignedWith};
 use tollway_devnet::Contract;
 use tollway_evm::{EvmChain, SignedPermit2, permit2_domain};
 
@@ -420,4 +420,49 @@ async fn a_contract_is_asked_as_the_account_that_settles_now() {
         assert!(!asked.is_empty());
         assert!(asked.iter().all(|from| from == signers[preferred].as_str()));
     }
+}
+
+#[tokio::test]
+async fn a_message_is_signed_by_the_accounts_key_or_by_its_code_and_by_nobody_else() {
+    let world = World::new().await;
+    let (wallet, owner) = (EvmSigner::random().unwrap(), EvmSigner::random().unwrap());
+    let plain = EvmSigner::random().unwrap();
+    let text = "api.example wants you to sign in";
+    let signature = |signer: &EvmSigner, text: &str| {
+        let digest = tollway_evm::typed_data::message_digest(text);
+        Bytes::copy_from_slice(&signer.sign(digest)).to_string()
+    };
+    let whose = async |account: Account, signature: String| {
+        let network = world.chain.network();
+        let account = network.address(&account.to_string()).unwrap();
+        let signer = world.chain.message_signer(&account, text, &signature);
+        signer.await.unwrap()
+    };
+    let own = signature(&plain, text);
+    assert_eq!(
+        whose(plain.address(), own.clone()).await,
+        Some(SignedWith::Key)
+    );
+    assert_eq!(whose(owner.address(), own).await, None);
+    assert_eq!(
+        whose(plain.address(), signature(&plain, "another")).await,
+        None
+    );
+    for garbage in ["", "0x", "0xzz", &format!("0x{}", "00".repeat(9000))] {
+        assert_eq!(whose(plain.address(), garbage.to_owned()).await, None);
+    }
+    place(&world, wallet.address(), Contract::SmartWallet);
+    let initialize = Owned::initializeCall {
+        owner: owner.address(),
+    };
+    world
+        .devnet
+        .system_call(wallet.address(), initialize.abi_encode().into())
+        .unwrap();
+    let by_owner = signature(&owner, text);
+    assert_eq!(
+        whose(wallet.address(), by_owner).await,
+        Some(SignedWith::Code)
+    );
+    assert_eq!(whose(wallet.address(), signature(&plain, text)).await, None);
 }

@@ -12,7 +12,7 @@ use tollway_core::wire::{PaymentPayload, SupportedKind};
 use tollway_core::{
     Address, Amount, Broadcast, Chain, ChainError, Expected, Finality, Head, Health, Identity,
     Intent, Lookup, Network, Outcome, Phase, Plan, PlannedPayment, Proof, Raw, Refusal, Settled,
-    Settlement, Sight, SignerState, Slot, Terms, Timestamp, TxHash, Verified, Watch,
+    Settlement, Sight, SignedWith, SignerState, Slot, Terms, Timestamp, TxHash, Verified, Watch,
 };
 
 pub struct FakeChain {
@@ -181,6 +181,22 @@ impl Chain for FakeChain {
             payload: payload.clone(),
             terms: terms.clone(),
         })
+    }
+
+    /// A signature says by its words what made it.
+    async fn message_signer(
+        &self,
+        account: &Address,
+        message: &str,
+        signature: &str,
+    ) -> Result<Option<SignedWith>, ChainError> {
+        match signature {
+            "0xnode" => Err(ChainError::unavailable("no node")),
+            _ if !message.contains(account.as_str()) => Ok(None),
+            "0xkey" => Ok(Some(SignedWith::Key)),
+            "0xcode" => Ok(Some(SignedWith::Code)),
+            _ => Ok(None),
+        }
     }
 
     /// A gate asks only whether a payer has code.

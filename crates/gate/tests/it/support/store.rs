@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tollway_core::{Amount, GrantId, Identity, Timestamp};
 use tollway_ledger::{
     Claim, Evidence, ExposureCap, GrantRecord, GrantStore, LedgerError, MeterRecord, NewGrant,
-    Outstanding, Release, SqliteLedger, StoredAnswer,
+    Outstanding, PaidBefore, Release, SqliteLedger, StoredAnswer,
 };
 
 pub struct UnsteadyStore {
@@ -104,6 +104,21 @@ impl GrantStore for UnsteadyStore {
     ) -> Result<(), LedgerError> {
         self.well("metered")?;
         self.ledger.metered(id, charged, now).await
+    }
+
+    async fn paid_before(&self, asked: &PaidBefore) -> Result<bool, LedgerError> {
+        self.well("paid_before")?;
+        self.ledger.paid_before(asked).await
+    }
+
+    async fn use_sign_in(
+        &self,
+        nonce: &str,
+        keep_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        self.well("use_sign_in")?;
+        self.ledger.use_sign_in(nonce, keep_until, now).await
     }
 
     async fn meter_of(&self, id: &GrantId) -> Result<Option<MeterRecord>, LedgerError> {
