@@ -102,7 +102,7 @@ export class Tollway {
     args.push("--signer-key-file", keyFile(this.test.directory, signer.key), ...this.#ledger("gate"));
     args.push(...tools.flatMap((tool) => ["--tool", tool]), "--", ...command);
     const server = this.#start("mcp-gate", args, env);
-    return { url: await server.ready(), process: server };
+    return { url: `${await server.ready()}/mcp`, process: server };
   }
 
   /** `tollway ledger VERB …` of a ledger's flags, to its end: what it printed. */

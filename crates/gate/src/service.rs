@@ -444,11 +444,11 @@ async fn opened_again<E>(
     mut request: Request<Body>,
     call: Call<E>,
 ) -> Result<Response<Body>, E> {
-    let listed = gate
-        .guard
-        .as_ref()
-        .map(|guard| guard.is_listed(payer.as_str()));
-    if let Some(Err(denied)) = listed {
+    let let_in = gate.guard.as_ref().map_or(Ok(()), |guard| {
+        guard.is_let_in(payer.as_str(), gate.now())?;
+        guard.count(payer.as_str(), gate.now())
+    });
+    if let Err(denied) = let_in {
         return Ok(decorated(gate, denied.answer()));
     }
     sign_in::admit(request.headers_mut(), payer);

@@ -225,6 +225,24 @@ async fn who_may_not_pay_may_not_come_back_either_and_a_dead_ledger_opens_nothin
     let sign_in = signed(&world, "/paid/x").await;
     assert!(!world.send(with("/paid/x", &sign_in)).await.has_secret());
 
+    // Coming back counts as paying does, where that has a rate.
+    let world = World::with(|gate| {
+        gate.route(returning(HOUR))
+            .access(Access::new().per_payer(3))
+    })
+    .await;
+    paid(&world, "/paid/x").await;
+    let mut opened = 0;
+    for _ in 0..4 {
+        let sign_in = signed(&world, "/paid/x").await;
+        let answer = world.send(with("/paid/x", &sign_in)).await;
+        match answer.has_secret() {
+            true => opened += 1,
+            false => assert_eq!(answer.code(), "payer_rate_limited"),
+        }
+    }
+    assert_eq!(opened, 2);
+
     let world = shop(HOUR).await;
     paid(&world, "/paid/x").await;
     for step in ["paid_before", "use_sign_in"] {
