@@ -131,7 +131,7 @@ impl Engine {
         let mut asked = self.asked(request, incoming).await?;
         match self.sign_in(transport, request, &asked).await? {
             SignedIn::No => {}
-            SignedIn::Opened(bought) => return Ok(bought),
+            SignedIn::Opened(bought) => return Ok(*bought),
             SignedIn::Asked(anew) => asked = *anew,
         }
         if let Some(token) = &refused {

@@ -23,7 +23,7 @@ pub(crate) enum SignedIn {
     /// Nothing: it is not offered, or nothing was paid for here.
     No,
     /// The answer.
-    Opened(Bought),
+    Opened(Box<Bought>),
     /// The seller asks for payment all the same.
     Asked(Box<Asked>),
 }
@@ -64,11 +64,11 @@ impl Engine {
             let asked = self.asked(request, incoming).await?;
             return Ok(SignedIn::Asked(Box::new(asked)));
         }
-        Ok(SignedIn::Opened(Bought {
+        Ok(SignedIn::Opened(Box::new(Bought {
             response: incoming.response,
             payment: None,
             pass: None,
-        }))
+        })))
     }
 
     /// The latest payment for a URL whose money moved.
