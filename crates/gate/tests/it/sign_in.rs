@@ -136,7 +136,8 @@ async fn a_signature_is_for_its_origin_its_resource_its_time_and_its_signer() {
     let world = shop(HOUR).await;
     paid(&world, "/paid/x").await;
     paid(&world, "/paid/y").await;
-    let changed: [(&str, fn(&mut SignIn)); 11] = [
+    type Change = fn(&mut SignIn);
+    let changed: [(&str, Change); 11] = [
         ("invalid_siwx_domain_mismatch", |s| {
             s.info.domain = "evil.example".into()
         }),
