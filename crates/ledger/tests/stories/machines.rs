@@ -469,7 +469,7 @@ async fn a_database_of_the_first_format_is_brought_up_to_date() {
          ALTER TABLE grants DROP COLUMN pass;
          ALTER TABLE writers DROP COLUMN checkpoints; DROP INDEX grants_newest; DROP INDEX spends_newest;
          DROP INDEX payments_settled; DROP INDEX payments_of_payer; DROP INDEX grants_released; DROP INDEX grants_refused;
-         DROP INDEX grants_of_payer; DROP INDEX grants_of_route; DROP TABLE tallies;
+         DROP INDEX grants_of_payer; DROP INDEX grants_of_route; DROP TABLE tallies; DROP TABLE sign_ins;
          DELETE FROM meta WHERE name = 'revocations';
          UPDATE meta SET value = 1 WHERE name = 'schema';
          UPDATE meta SET value = value + 1 WHERE name = 'schema_fingerprint'";
