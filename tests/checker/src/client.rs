@@ -315,9 +315,4 @@ impl Lived {
     pub fn streamed(&self) -> u64 {
         self.streams.iter().map(|stream| stream.units).sum()
     }
-
-    /// Whether it was ever told no for good.
-    pub fn was_refused(&self) -> bool {
-        self.verdicts().any(|verdict| verdict == Verdict::Refused)
-    }
 }

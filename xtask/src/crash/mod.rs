@@ -138,6 +138,9 @@ impl Sweep {
                 tries: 0,
             });
         }
+        // What waits for long waits beside the others.
+        let is_quick = |wish: &Wish| !needs::is_long(wish.place.as_deref(), wish.plan.setup);
+        waiting.make_contiguous().sort_by_key(is_quick);
         Self {
             waiting,
             hits: places.iter().map(|place| (place.clone(), 0)).collect(),
@@ -214,7 +217,7 @@ impl Sweep {
             wish.tries += 1;
             (wish.plan.setup, wish.plan.scene) = needs::settings(&place, wish.tries);
             wish.plan.seed = self.chance.any();
-            self.waiting.push_back(wish);
+            self.waiting.push_front(wish);
         }
     }
 

@@ -63,6 +63,14 @@ pub fn is_rare(place: &str) -> bool {
     RARE.iter().any(|step| place.contains(step))
 }
 
+/// Whether a round is long, for what its server waits for: that another one's lease
+/// runs out, or that the chain is deep or late enough.
+pub fn is_long(place: Option<&str>, setup: Setup) -> bool {
+    let waits = ["tally", "final", "expired", "lease_signer", "take_over"];
+    let leads = |place: &str| waits.iter().any(|step| place.contains(step));
+    matches!(setup, Setup::Takeover | Setup::Pair) || place.is_some_and(leads)
+}
+
 /// Who settles, and what goes on, in the n-th round for a place.
 pub fn settings(place: &str, n: u32) -> (Setup, Scene) {
     let setups = setups(place);

@@ -24,10 +24,22 @@ pub(super) fn success_once(evidence: &Evidence, breaches: &mut Breaches<'_>) {
 
 pub(super) fn refusal_holds(evidence: &Evidence, breaches: &mut Breaches<'_>) {
     for (auth, lived) in &evidence.client.payments {
-        if lived.was_refused() && evidence.chain.of(auth).next().is_some() {
+        // Whose pass its seller took back has paid, and gets no token any more.
+        let is_refused = lived.answers.iter().any(|(_, answer)| {
+            let is_closed = answer.code.as_deref() == Some("token_revoked");
+            answer.verdict() == Verdict::Refused && !(is_closed && is_withdrawn(evidence, auth))
+        });
+        if is_refused && evidence.chain.of(auth).next().is_some() {
             breaches.add(auth, "was refused for good, and money moved");
         }
     }
+}
+
+fn is_withdrawn(evidence: &Evidence, auth: &str) -> bool {
+    evidence.ledgers.iter().any(|ledger| {
+        let mut grants = ledger.grants.iter().filter(|grant| grant.auth == *auth);
+        grants.any(|grant| ledger.pass(grant).is_some_and(|pass| pass.withdrawn))
+    })
 }
 
 /// The last word to who paid is success, or the transaction's name where the

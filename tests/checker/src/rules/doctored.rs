@@ -442,6 +442,18 @@ fn a_refusal_of_what_was_paid_is_seen() {
     let no = told(2, "insufficient_funds");
     let refused = broken(|e| client(e, 2).answers.insert(0, (Door::Settle, no)));
     assert_eq!(refused, ["refusal_holds"]);
+    let taken_back = |is_withdrawn: bool| {
+        broken(|e| {
+            let no = told(1, "token_revoked");
+            client(e, 1).answers.insert(0, (Door::Token, no));
+            if !is_withdrawn {
+                e.ledgers[0].passes[0].withdrawn = false;
+                client(e, 1).revoked.clear();
+            }
+        })
+    };
+    assert_eq!(taken_back(true), [""; 0]);
+    assert_eq!(taken_back(false), ["refusal_holds"]);
 }
 
 #[test]
