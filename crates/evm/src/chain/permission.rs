@@ -1,7 +1,7 @@
 //! Would redeeming this permission make exactly the transfer that is asked, and no
 //! other? And is that still so with all that is under way?
 
-use alloy_primitives::{Address as Account, B256, Bytes, U256};
+use alloy_primitives::{Address as Account, B256, Bytes, U256, keccak256};
 use alloy_sol_types::SolCall;
 use serde_json::Value;
 use tollway_core::wire::Object;
@@ -25,6 +25,20 @@ struct Remaining<'a> {
     delegation: &'a Delegation,
     terms: CaveatTerms,
     takes: U256,
+}
+
+impl Remaining<'_> {
+    /// What the enforcer counts by: the delegation, and for a number that its
+    /// delegator may use once, that number, in whatever delegation.
+    fn counted_by(&self) -> B256 {
+        match self.terms {
+            CaveatTerms::Id(number) => {
+                let delegator = self.delegation.delegator.into_word();
+                keccak256([delegator.0, number.to_be_bytes::<32>()].concat())
+            }
+            _ => self.delegation.hash(),
+        }
+    }
 }
 
 /// For how long a verification holds a part of an allowance, in seconds: its seller
@@ -224,6 +238,10 @@ impl EvmChain {
 
     /// What the chain says that a caveat still lets through.
     async fn remaining(&self, manager: Account, one: &Remaining<'_>) -> Result<U256, ChainError> {
+        // It was just seen to be unused.
+        if let CaveatTerms::Id(_) = one.terms {
+            return Ok(U256::ONE);
+        }
         let hash = one.delegation.hash();
         let enforcer = one.terms.enforcer().address();
         let question = question(manager, hash, &one.terms);
@@ -298,7 +316,7 @@ fn text_of(account: &Account) -> Value {
 fn counted(chain: &[Delegation], value: U256) -> Vec<Remaining<'_>> {
     let takes = |terms: &CaveatTerms| match terms.enforcer() {
         Enforcer::TransferAmount | Enforcer::PeriodTransfer | Enforcer::Streaming => Some(value),
-        Enforcer::LimitedCalls => Some(U256::ONE),
+        Enforcer::LimitedCalls | Enforcer::Id => Some(U256::ONE),
         _ => None,
     };
     let mut counted = Vec::new();
@@ -319,7 +337,7 @@ fn counted(chain: &[Delegation], value: U256) -> Vec<Remaining<'_>> {
 fn holds_of(manager: Account, counted: &[Remaining<'_>]) -> Vec<Hold> {
     let hold = |one: &Remaining<'_>| Hold {
         manager,
-        delegation: one.delegation.hash(),
+        delegation: one.counted_by(),
         enforcer: one.terms.enforcer(),
         takes: one.takes,
     };
@@ -338,6 +356,35 @@ fn held_until(phase: Phase, ends: u64, now: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A number is used up for all that its delegator signed with it.
+    #[test]
+    fn delegations_that_share_a_number_share_what_is_left_of_it() {
+        let signed = |delegator: u8, salt: u64, terms: CaveatTerms| Delegation {
+            delegate: Account::ZERO,
+            delegator: Account::with_last_byte(delegator),
+            authority: B256::repeat_byte(0xff),
+            caveats: vec![terms.caveat().unwrap()],
+            salt: U256::from(salt),
+            signature: Bytes::new(),
+        };
+        let places = |chain: &[Delegation]| -> Vec<B256> {
+            let counted = counted(chain, U256::from(10));
+            let holds = holds_of(Account::ZERO, &counted);
+            holds.iter().map(|hold| hold.delegation).collect()
+        };
+        let number = || CaveatTerms::Id(U256::from(7));
+        let one = places(&[signed(1, 1, number())]);
+        assert_eq!(one.len(), 1);
+        assert_eq!(one, places(&[signed(1, 2, number())]));
+        assert_ne!(one, places(&[signed(2, 1, number())]));
+        assert_ne!(one, places(&[signed(1, 1, CaveatTerms::Id(U256::ONE))]));
+        let calls = CaveatTerms::LimitedCalls(U256::ONE);
+        assert_ne!(
+            places(&[signed(1, 1, calls.clone())]),
+            places(&[signed(1, 2, calls)])
+        );
+    }
 
     #[test]
     fn who_only_asks_holds_nothing_for_long() {
