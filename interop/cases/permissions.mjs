@@ -329,24 +329,6 @@ async function twoAgainstOneAllowance(test) {
   assert.equal(third.success, true, JSON.stringify(third));
 }
 
-/** Two grants that share a number, which the chain takes once: one is held for, the other is refused before anything is sent. */
-async function sharedNumber(test) {
-  const s = await scene(test);
-  const payments = await Promise.all(
-    [0, 1].map(async () => {
-      const root = await s.grant({ more: [caveats.id(7n)] });
-      return s.payload([await s.leaf(root), root]);
-    }),
-  );
-  assert.equal((await s.client.verify(payments[0], s.terms())).isValid, true);
-  const second = await s.client.verify(payments[1], s.terms());
-  assert.deepEqual([second.isValid, second.invalidReason], [false, `${PREFIX}allowance_exceeded`]);
-  assert.equal((await s.client.settle(payments[0], s.terms())).success, true);
-  const late = await s.client.verify(payments[1], s.terms());
-  assert.deepEqual([late.isValid, late.invalidReason], [false, `${PREFIX}already_used`]);
-  await expectBalances(test, { buyer: s.buyer, spent: price.atomic });
-}
-
 /** The grant is revoked between verify and settle: refused, and nothing moves. */
 const revoked = (revocation, code) => async (test) => {
   const s = await scene(test);
@@ -811,7 +793,6 @@ export const cases = [
   permissionCase("permission-attack-replayed-leaf", replayedLeaf),
   permissionCase("permission-attack-over-the-period", overThePeriod),
   permissionCase("permission-attack-two-payments-one-allowance", twoAgainstOneAllowance),
-  permissionCase("permission-attack-shared-number", sharedNumber),
   permissionCase("permission-attack-disabled-between-verify-and-settle", revoked(disableCall, "disabled")),
   permissionCase("permission-attack-nonce-bumped", revoked(bumpNonceCall, "nonce")),
   permissionCase("permission-attack-other-effect", otherEffects),

@@ -114,7 +114,6 @@ export const caveats = {
   payee: (payTo) => caveat("AllowedCalldataEnforcer", concat([word(4), pad(payTo)])),
   value: (most = 0n) => caveat("ValueLteEnforcer", word(most)),
   nonce: (nonce) => caveat("NonceEnforcer", word(nonce)),
-  id: (number) => caveat("IdEnforcer", word(number)),
 };
 
 function caveat(enforcer, terms) {
