@@ -10,7 +10,7 @@ use crate::cli::FacilitatorArgs;
 use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::logs::{self, LogSettings};
-use crate::operate::{Renews, fixed_changed};
+use crate::operate::{Renews, fixed_changed, fixed_settings};
 use crate::serve::{self, Tls};
 use crate::wiring;
 
@@ -77,86 +77,51 @@ impl FacilitatorRenewal {
 /// What counts as long as a facilitator runs, by name. Every setting is here or is
 /// read anew.
 fn fixed(args: &FacilitatorArgs) -> Vec<(&'static str, String)> {
-    let FacilitatorArgs {
-        // Read anew.
-        callers: _,
-        tls_key: _,
-        log: _,
-        config: _,
-        // Fixed.
-        listen,
-        networks,
-        signer_key_files,
-        starknet_accounts,
-        starknet_max_fee,
-        add_assets,
-        ledger,
-        finality,
-        max_finality,
-        batch,
-        max_gas_per_day,
-        max_lost_gas_per_payer,
-        helper_key_file,
-        max_help_per_day,
-        wallet_factories,
-        settlers_for,
-        min_amount,
-        sponsor_account,
-        sponsor_entrypoints,
-        sponsor_fees_per_day,
-        self_calls,
-        delegation_managers,
-        open_upto,
-        min_validity,
-        allow_http,
-        tls_cert,
-        log_format,
-        admin_listen,
-        admin_token_file,
-        drain_delay,
-        otlp_endpoint,
-        dashboard,
-        dashboard_token_file,
-    } = args;
-    vec![
-        ("listen", format!("{listen:?}")),
-        ("network", format!("{networks:?}")),
-        ("signer-key-file", format!("{signer_key_files:?}")),
-        ("starknet-account", format!("{starknet_accounts:?}")),
-        ("starknet-max-fee", format!("{starknet_max_fee:?}")),
-        ("add-asset", format!("{add_assets:?}")),
-        ("ledger", format!("{ledger:?}")),
-        ("finality", format!("{finality:?}")),
-        ("max-finality", format!("{max_finality:?}")),
-        ("batch", format!("{batch:?}")),
-        ("max-gas-per-day", format!("{max_gas_per_day:?}")),
-        (
-            "max-lost-gas-per-payer",
-            format!("{max_lost_gas_per_payer:?}"),
-        ),
-        ("helper-key-file", format!("{helper_key_file:?}")),
-        ("max-help-per-day", format!("{max_help_per_day:?}")),
-        ("wallet-factory", format!("{wallet_factories:?}")),
-        ("settler-for", format!("{settlers_for:?}")),
-        ("min-amount", format!("{min_amount:?}")),
-        ("sponsor-account", format!("{sponsor_account:?}")),
-        ("sponsor-entrypoint", format!("{sponsor_entrypoints:?}")),
-        ("sponsor-fees-per-day", format!("{sponsor_fees_per_day:?}")),
-        ("self-calls", format!("{self_calls:?}")),
-        ("delegation-manager", format!("{delegation_managers:?}")),
-        ("open-upto", format!("{open_upto:?}")),
-        ("min-validity", format!("{min_validity:?}")),
-        ("allow-http", format!("{allow_http:?}")),
-        (
-            "tls-cert (whether https is served)",
-            tls_cert.is_some().to_string(),
-        ),
-        ("log-format", format!("{log_format:?}")),
-        ("admin-listen", format!("{admin_listen:?}")),
-        ("admin-token-file", format!("{admin_token_file:?}")),
-        ("drain-delay", format!("{drain_delay:?}")),
-        ("otlp-endpoint", format!("{otlp_endpoint:?}")),
-        ("dashboard", format!("{dashboard:?}")),
-        ("dashboard-token-file", format!("{dashboard_token_file:?}")),
-    ]
+    let mut all = fixed_settings!(args, FacilitatorArgs {
+        read anew: [
+            callers,
+            tls_key,
+            log,
+            config,
+            tls_cert,
+        ],
+        fixed: [
+            listen: "listen",
+            networks: "network",
+            signer_key_files: "signer-key-file",
+            starknet_accounts: "starknet-account",
+            starknet_max_fee: "starknet-max-fee",
+            add_assets: "add-asset",
+            ledger: "ledger",
+            finality: "finality",
+            max_finality: "max-finality",
+            batch: "batch",
+            max_gas_per_day: "max-gas-per-day",
+            max_lost_gas_per_payer: "max-lost-gas-per-payer",
+            helper_key_file: "helper-key-file",
+            max_help_per_day: "max-help-per-day",
+            wallet_factories: "wallet-factory",
+            settlers_for: "settler-for",
+            min_amount: "min-amount",
+            sponsor_account: "sponsor-account",
+            sponsor_entrypoints: "sponsor-entrypoint",
+            sponsor_fees_per_day: "sponsor-fees-per-day",
+            self_calls: "self-calls",
+            delegation_managers: "delegation-manager",
+            open_upto: "open-upto",
+            min_validity: "min-validity",
+            allow_http: "allow-http",
+            log_format: "log-format",
+            admin_listen: "admin-listen",
+            admin_token_file: "admin-token-file",
+            drain_delay: "drain-delay",
+            otlp_endpoint: "otlp-endpoint",
+            dashboard: "dashboard",
+            dashboard_token_file: "dashboard-token-file",
+        ],
+    });
+    // Another certificate is read anew; none where there was one is not.
+    let is_https = args.tls_cert.is_some().to_string();
+    all.push(("tls-cert (whether https is served)", is_https));
+    all
 }

@@ -6,5 +6,6 @@ mod renewal;
 mod state;
 
 pub use admin::{Admin, AdminSettings, Health};
+pub(crate) use renewal::fixed_settings;
 pub use renewal::{Asks, Hangups, Renews, fixed_changed, keep_reading};
 pub use state::State;

@@ -92,6 +92,19 @@ pub async fn keep_reading(
     }
 }
 
+/// The settings of `$args` that count only from the start on, with the names of their
+/// flags. Every field is in one of the two lists, or it does not compile.
+macro_rules! fixed_settings {
+    ($args:expr, $Args:ident {
+        read anew: [$($anew:ident),* $(,)?],
+        fixed: [$($field:ident: $flag:literal),* $(,)?],
+    }) => {{
+        let $Args { $($anew: _,)* $($field,)* } = $args;
+        vec![$(($flag, format!("{:?}", $field))),*]
+    }};
+}
+pub(crate) use fixed_settings;
+
 /// Refuses settings of which some count only from the start on, by their names.
 pub fn fixed_changed(
     began: &[(&'static str, String)],
