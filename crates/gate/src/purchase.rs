@@ -208,19 +208,24 @@ impl Purchase {
     /// The answer to terms that are not told any more and whose time is over: those
     /// that are told now.
     pub(crate) fn outdated(&self, gate: &Inner) -> Option<Response<Body>> {
-        let changed = match (self.is_only_known, self.is_proof()) {
-            // Who shows a transaction has paid.
-            (true, true) => unknown_reference(),
-            (false, true) => return None,
-            (true, false) => no_match_because(CHANGED),
-            (false, false) => {
-                let former = self.former.as_ref()?;
-                let time = Duration::from_secs(self.terms.wire.max_timeout_seconds);
-                if gate.now() < former.until.plus(time) {
-                    return None;
-                }
-                no_match_because(CHANGED)
+        let proof = self.terms.wire.proof_profile();
+        if !self.is_only_known {
+            // What is signed holds when its terms were told.
+            if proof == Some(ProofProfile::Signed) {
+                return None;
             }
+            let former = self.former.as_ref()?;
+            let time = Duration::from_secs(self.terms.wire.max_timeout_seconds);
+            // As long to pay as was said; a transaction is shown after that.
+            let time = if proof.is_some() { time * 2 } else { time };
+            if gate.now() < former.until.plus(time) {
+                return None;
+            }
+        }
+        let changed = match proof {
+            // Who shows a transaction has paid.
+            Some(_) => unknown_reference(),
+            None => no_match_because(CHANGED),
         };
         Some(challenge::rejected(
             gate,
@@ -354,7 +359,14 @@ fn matching(
         let can_be_accepted = presented.version == Version::V2 || v1::can_be_accepted(wire);
         presented.matches(wire) && can_be_accepted
     };
-    sale.offers.iter().find(fits).cloned().ok_or_else(no_match)
+    let found = sale.offers.iter().find(fits).cloned();
+    found.ok_or_else(|| match &presented.payload {
+        // Whoever shows a transaction has paid, and is not told to pay again.
+        Presentation::V2(payment) if payment.accepted.proof_profile().is_some() => {
+            unknown_reference()
+        }
+        _ => no_match(),
+    })
 }
 
 /// Another replica, or this one with other keys, may know it.

@@ -103,7 +103,10 @@ impl Engine {
         let spends = self.spends()?;
         let mut done = Reconciled::default();
         for account in self.accounts() {
-            for record in spends.open_spends(&account).await? {
+            for listed in spends.open_spends(&account).await? {
+                // Those before it took their time: it may be signed anew by now.
+                let record = spends.spend(&listed.id).await?.filter(is_open);
+                let Some(record) = record else { continue };
                 match self.decide(&record).await? {
                     Fate::Paid => done.paid += 1,
                     Fate::Released => done.released += 1,
@@ -151,9 +154,16 @@ impl Engine {
                 spends.paid(&record.id, amount, None, now).await?;
                 Ok(Fate::Paid)
             }
+            // A transaction of the account's own that failed moved nothing.
+            Lookup::Spent if signed.transaction.is_some() => {
+                spends
+                    .release(&record.id, "cancelled_on_chain", now)
+                    .await?;
+                Ok(Fate::Released)
+            }
             // The goods are still to be had with it: closed, the next equal
             // request would not find it and pay again.
-            Lookup::Settled(_)
+            Lookup::Settled(_) | Lookup::Spent
                 if !dead && !matches!(note, Some(Note::Delivered(_) | Note::Accepted(_))) =>
             {
                 Ok(Fate::Held)
@@ -163,11 +173,12 @@ impl Engine {
                 spends.paid(&record.id, settled.amount, tx, now).await?;
                 Ok(Fate::Paid)
             }
+            // What was signed was used, by whomever it was handed to: that could be a
+            // contract which moves the money so that nobody recognises it.
             Lookup::Spent => {
-                spends
-                    .release(&record.id, "cancelled_on_chain", now)
-                    .await?;
-                Ok(Fate::Released)
+                let amount = record.spend.amount;
+                spends.paid(&record.id, amount, None, now).await?;
+                Ok(Fate::Paid)
             }
             // By the chain's time, which is what the authorization is compared
             // with: a chain that stands still may yet take it.
@@ -230,6 +241,10 @@ impl Engine {
             }
         }
     }
+}
+
+fn is_open(record: &SpendRecord) -> bool {
+    !matches!(record.state, SpendState::Paid | SpendState::Released)
 }
 
 /// Whether an authorization is past its validity by our clock, with a margin: not

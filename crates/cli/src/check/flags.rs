@@ -26,7 +26,7 @@ pub struct CheckArgs {
     pub paths: Vec<String>,
     /// Also send other spellings of POST, PUT, PATCH and DELETE routes: one that is
     /// not priced reaches the server behind, which acts on it.
-    #[arg(long, conflicts_with = "url")]
+    #[arg(long)]
     pub try_changes: bool,
     /// Print one JSON object instead of lines.
     #[arg(long)]

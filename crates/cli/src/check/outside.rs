@@ -44,7 +44,7 @@ pub async fn look(
     let assets = assets::table(&args.gate.add_assets, environment)?;
     // A mistake in a flag is told before anything is asked.
     wiring::networks(&args.gate.networks, environment)?;
-    let resource = resource(&request);
+    let resource = resource(&request, args.try_changes);
     report.about(&format!("{} {}", resource.method, resource.url));
     terms::transport(report, &request.url);
     let mut wire = Wire::to(&request.url).map_err(Failure::new)?;
@@ -123,7 +123,7 @@ fn own_flags_only(args: &CheckArgs) -> Result<(), Failure> {
     }
 }
 
-fn resource(request: &PayRequest) -> Resource {
+fn resource(request: &PayRequest, try_changes: bool) -> Resource {
     let mut url = request.url.clone();
     url.set_fragment(None);
     let path = match url.query() {
@@ -135,7 +135,7 @@ fn resource(request: &PayRequest) -> Resource {
         methods.push(Method::HEAD);
     }
     Resource {
-        try_spellings: true,
+        try_spellings: try_changes || matches!(request.method, Method::GET | Method::HEAD),
         method: request.method.clone(),
         methods,
         path,

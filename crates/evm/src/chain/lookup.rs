@@ -148,8 +148,8 @@ impl EvmChain {
             }
             effect.at_most = true;
             let part = self.look_for_permit2(&effect, newest, finality).await?;
-            return Ok(match part {
-                Lookup::Settled(_) => part,
+            return Ok(match (&whole, &part) {
+                (_, Lookup::Settled(_)) | (Lookup::Spent, _) => part,
                 _ => whole,
             });
         }

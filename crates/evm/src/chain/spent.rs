@@ -261,14 +261,14 @@ fn calls(contracts: &Contracts, effect: &Effect, sent: &Sent, transfers: usize) 
     let Some(to) = sent.to else {
         return Calls::Unclear;
     };
-    // Less than was signed for can only be what the proxy of `upto` was told, and
-    // nobody but the account that is named calls it.
+    // Less than was signed for can only be what the proxy of `upto` was told, by the
+    // account that is named.
     if effect.at_most {
         return match named(to, &sent.input) {
-            Some(called) if to == contracts.upto_proxy && called == (effect.from, nonce) => {
-                Calls::This
-            }
-            _ => Calls::Others,
+            Some(called) if called != (effect.from, nonce) => Calls::Others,
+            Some(_) if to == contracts.upto_proxy => Calls::This,
+            // That account may be a contract.
+            _ => Calls::Unclear,
         };
     }
     if contracts.is_proxy(to) {
@@ -281,11 +281,15 @@ fn calls(contracts: &Contracts, effect: &Effect, sent: &Sent, transfers: usize) 
     let Ok(batch) = Multicall3::aggregate3Call::abi_decode(&sent.input) else {
         return Calls::Unclear;
     };
+    // Whatever else it calls may call a proxy in its turn.
     let clear = to == contracts.multicall3
         && batch
             .calls
             .iter()
-            .all(|call| contracts.is_proxy(call.target) || is_authorization(&call.callData));
+            .all(|call| match contracts.is_proxy(call.target) {
+                true => named(call.target, &call.callData).is_some(),
+                false => call.target == effect.asset && is_authorization(&call.callData),
+            });
     let own: Vec<_> = batch
         .calls
         .iter()
@@ -303,4 +307,117 @@ fn calls(contracts: &Contracts, effect: &Effect, sent: &Sent, transfers: usize) 
 fn is_authorization(data: &[u8]) -> bool {
     data.starts_with(&Abi::transferWithAuthorization_0Call::SELECTOR)
         || data.starts_with(&Abi::transferWithAuthorization_1Call::SELECTOR)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{U256, address};
+    use alloy_sol_types::SolCall as _;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::abi::Multicall3::Call3;
+
+    const DOLLAR: Address = address!("0x036CbD53842c5426634e7929541eC2318f3dCF7e");
+    const STRANGER: Address = address!("0x00000000000000000000000000000000000be115");
+
+    /// What a facilitator calls a proxy with, and the payment that it settles.
+    fn settling(scheme: &str) -> (Vec<u8>, Effect) {
+        let file = include_str!("../../tests/vectors/permit2.json");
+        let file: Value = serde_json::from_str(file).unwrap();
+        let calls = file["cases"].as_array().unwrap().iter();
+        let calls = calls.filter_map(|case| case["expected"]["settle_calldata"].as_str());
+        let calls = calls.map(|text| alloy_primitives::hex::decode(text).unwrap());
+        let is_upto = |call: &Vec<u8>| {
+            use crate::abi::UptoProxy;
+            let selector = UptoProxy::settleCall::SELECTOR;
+            call.starts_with(&selector)
+        };
+        let mut calls = calls.filter(|call| is_upto(call) == (scheme == "upto"));
+        let call = calls.next().unwrap();
+        let (from, nonce) = SignedPermit2::nonce_of_call(&call).unwrap();
+        let effect = Effect {
+            asset: DOLLAR,
+            from,
+            to: STRANGER,
+            value: U256::from(10_000),
+            at_most: scheme == "upto",
+            key: Key::Permit2(Address::ZERO, nonce),
+        };
+        (call, effect)
+    }
+
+    fn sent(to: Address, input: Vec<u8>) -> Sent {
+        Sent {
+            to: Some(to),
+            input: input.into(),
+            hash: B256::ZERO,
+        }
+    }
+
+    fn batch(all: Vec<(Address, Vec<u8>)>) -> Sent {
+        let calls = all.into_iter().map(|(target, data)| Call3 {
+            target,
+            allowFailure: true,
+            callData: data.into(),
+        });
+        let call = Multicall3::aggregate3Call {
+            calls: calls.collect(),
+        };
+        sent(Contracts::default().multicall3, call.abi_encode())
+    }
+
+    /// Whoever was handed a payment may settle it by a contract of his own.
+    #[test]
+    fn a_call_that_hides_whom_it_settles_for_is_not_taken_for_anothers() {
+        let contracts = Contracts::default();
+        let of = |effect: &Effect, sent: &Sent| calls(&contracts, effect, sent, 1);
+        let (call, effect) = settling("upto");
+        assert_eq!(
+            of(&effect, &sent(contracts.upto_proxy, call.clone())),
+            Calls::This
+        );
+        assert_eq!(of(&effect, &sent(STRANGER, call.clone())), Calls::Unclear);
+        let other = Effect {
+            key: Key::Permit2(Address::ZERO, U256::from(7)),
+            ..effect
+        };
+        assert_eq!(of(&other, &sent(contracts.upto_proxy, call)), Calls::Others);
+
+        let (call, effect) = settling("exact");
+        let proxy = contracts.exact_proxy;
+        let authorized = Abi::transferWithAuthorization_0Call::SELECTOR.to_vec();
+        let disguised = [authorized.clone(), call.clone()].concat();
+        let other = Effect {
+            key: Key::Permit2(Address::ZERO, U256::from(7)),
+            ..effect
+        };
+        for (effect, sent, is) in [
+            (&effect, batch(vec![(proxy, call.clone())]), Calls::This),
+            (&other, batch(vec![(proxy, call.clone())]), Calls::Others),
+            (
+                &other,
+                batch(vec![(proxy, call.clone()), (DOLLAR, authorized.clone())]),
+                Calls::Others,
+            ),
+            (
+                &effect,
+                batch(vec![(STRANGER, disguised.clone())]),
+                Calls::Unclear,
+            ),
+            (
+                &other,
+                batch(vec![(proxy, call.clone()), (STRANGER, disguised)]),
+                Calls::Unclear,
+            ),
+            (
+                &other,
+                batch(vec![(proxy, call[..40].to_vec())]),
+                Calls::Unclear,
+            ),
+            (&effect, batch(Vec::new()), Calls::Others),
+        ] {
+            assert_eq!(of(effect, &sent), is, "{sent:?}");
+        }
+    }
 }

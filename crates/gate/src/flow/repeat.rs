@@ -24,6 +24,8 @@ use crate::gate::{Active, Inner};
 use crate::pass::TOLLWAY_PASS;
 use crate::purchase::Purchase;
 
+/// From a claim in the ledger to the task that works on it.
+const ABOUT_TO_BEGIN: Duration = Duration::from_millis(10);
 /// How often the ledger is read while another process works on a grant.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -58,7 +60,7 @@ pub(super) async fn known(
             GrantState::Refused => return Ok(Known::Answer(refused(gate, purchase, &record))),
             _ if !may_be_paid(&record) || gate.is_active(&record.id) => Next::Wait,
             // Its own terms are nobody's: whoever ends it goes by the ledger's.
-            _ if purchase.is_only_known => Next::Wait,
+            _ if purchase.is_only_known => hand_over(gate, purchase, &record).await?,
             _ => go_on(gate, purchase, &record).await?,
         };
         match next {
@@ -91,6 +93,13 @@ pub(super) async fn wait(gate: &Inner, record: &GrantRecord, until: Instant) -> 
             let _ = tokio::time::timeout_at(until, ending.changed()).await;
         }
         None => {
+            // One of ours: the task that claimed it is about to begin.
+            if record.grant.owner == gate.owner {
+                tokio::time::sleep(ABOUT_TO_BEGIN).await;
+                if gate.is_active(&record.id) {
+                    return true;
+                }
+            }
             let Ok(_turn) = gate.askers.try_acquire() else {
                 return false;
             };
@@ -136,6 +145,33 @@ async fn go_on(
     }
     let settling = go_on_settling(gate, purchase, record, active);
     Ok(settling.map_or(Next::Wait, Next::Known))
+}
+
+/// Goods that were paid for first, and that nobody was served: nothing more is decided
+/// about the payment, and the request is the one that was paid for.
+async fn hand_over(
+    gate: &Arc<Inner>,
+    purchase: &Purchase,
+    record: &GrantRecord,
+) -> Result<Next, LedgerError> {
+    let is_owed = |record: &GrantRecord| {
+        settles_first(record)
+            && !record.has_answer
+            && success(record).is_some()
+            && record.grant.payload_digest == purchase.payload_digest
+            && purchase.is_same_request(&record.grant)
+    };
+    if !is_owed(record) {
+        return Ok(Next::Wait);
+    }
+    Ok(match taken(gate, &record.id).await? {
+        None => Next::Wait,
+        Some((record, _)) if has_ended(&record) => Next::Ended,
+        Some((record, active)) if is_owed(&record) => {
+            Next::Known(Known::Settled(Box::new(record), active))
+        }
+        Some(_) => Next::Wait,
+    })
 }
 
 /// By identifier, else by what makes the payment unique. A grant that may be

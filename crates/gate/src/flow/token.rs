@@ -159,12 +159,11 @@ impl Sale {
         }
     }
 
-    /// Once its money moved, what was signed can be read on the chain by anybody:
-    /// from then on only the very bytes that were posted get the token once more.
-    /// Clients put a time or a name of their own into them, which no chain shows.
+    /// What was signed can be read by anybody as soon as it is sent, before any block
+    /// holds it: only the very bytes that were posted get the token once more. Clients
+    /// put a time or a name of their own into them, which no chain shows.
     fn again(&self, record: &GrantRecord, pass: &PassRecord) -> Response<Body> {
-        let same_bytes = record.grant.body_digest == self.purchase.body_digest;
-        let is_own = !pass.is_settled || same_bytes;
+        let is_own = record.grant.body_digest == self.purchase.body_digest;
         match pass.end(self.gate.now()) {
             None | Some(PassEnd::UsedUp) if !is_own => self.duplicate(record),
             Some(PassEnd::InDoubt) => {

@@ -58,7 +58,7 @@ async fn one_authorization_opens_one_grant_however_often_it_is_shown() {
             served += 1;
             continue;
         }
-        assert_eq!(answer.code(), "duplicate_settlement");
+        assert_eq!(answer.code(), "duplicate_settlement", "{answer:?}");
         assert!(!answer.receipt().transaction.is_empty());
         assert!(!answer.has_terms());
     }

@@ -208,7 +208,8 @@ async fn terms_that_the_gate_did_not_make_are_not_taken() {
     let extra = bare.payload.accepted.extra.as_mut().unwrap();
     extra.insert("proofProfile".to_owned(), "unsigned".into());
     let answer = world.send(bare.get("/paid/x")).await;
-    assert_eq!(answer.code(), "No matching payment requirements");
+    assert_eq!(answer.code(), wrong);
+    assert!(!answer.has_terms(), "who paid is told to pay again");
     assert_eq!(world.upstream.count(), 1);
 }
 

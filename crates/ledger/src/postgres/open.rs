@@ -21,7 +21,9 @@ use crate::store::{Connection, Step, Trouble, Writer};
 const OPEN_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a change of tables waits for those who use them: who comes after it
 /// waits behind it.
-const MOST_LOCKED: &str = "2s";
+const MOST_LOCKED: &str = "300ms";
+/// How long it leaves those alone who were kept waiting.
+const PAUSE: Duration = Duration::from_millis(1_500);
 /// Statements kept prepared, more than there are.
 const STATEMENTS: usize = 256;
 
@@ -128,7 +130,7 @@ async fn migrate(options: &PgConnectOptions) -> Result<(), LedgerError> {
         if Instant::now() >= patience {
             return Err(trouble.into_error());
         }
-        sleep(Duration::from_millis(50)).await;
+        sleep(PAUSE).await;
     }
 }
 

@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::error::{ErrorKind, PayError};
 use crate::offer::Offer;
 use crate::ready::Held;
+use crate::reconcile::is_dead;
 use crate::request::public_url;
 use crate::sign::{SIGNING, not_in_time};
 
@@ -25,6 +26,10 @@ use crate::sign::{SIGNING, not_in_time};
 const NO_VERSION: u64 = 2;
 /// Longest name of a request.
 const MAX_ID_BYTES: usize = 64;
+/// Longest URL that is paid for.
+const MAX_URL_BYTES: usize = 2 * 1024;
+/// Most bytes of terms, of what is said of the resource, and of extensions.
+const MAX_SAID_BYTES: usize = 16 * 1024;
 
 impl Engine {
     /// Answers one question.
@@ -177,6 +182,14 @@ impl Engine {
         };
         let record = self.open_here(&ask.identity.payer, is_it).await?;
         let _turn = self.turn(&record.spend.request).await;
+        let signed = record.signed.as_ref().ok_or_else(not_here)?;
+        // What is over may be given back at this moment.
+        if is_dead(signed, self.clock.now()) {
+            return Ok(Answer::Nothing);
+        }
+        // The policy of today: its owner may have tightened it.
+        let terms = &signed.payload.accepted;
+        self.policy.appraise(terms).map_err(PayError::declined)?;
         let again = self.sign_record_again(&record).await?;
         let again = again.and_then(|record| Some((record.signed?, record.spend.amount)));
         Ok(again.map_or(Answer::Nothing, |(signed, amount)| {
@@ -232,6 +245,18 @@ fn named(ask: &AskSign) -> Result<Url, PayError> {
     if !(1..=MAX_ID_BYTES).contains(&id.len()) || !id.bytes().all(fits) {
         return Err(PayError::invalid(
             "The request's name is not of 1 to 64 letters, digits, - and _; give it another.",
+        ));
+    }
+    let bytes = |what: Result<String, _>| what.map_or(usize::MAX, |text: String| text.len());
+    let said = [
+        bytes(serde_json::to_string(&ask.resource)),
+        bytes(serde_json::to_string(&ask.terms)),
+        bytes(serde_json::to_string(&ask.extensions)),
+    ];
+    // It is kept with each payment, and payments may cost next to nothing.
+    if ask.url.len() > MAX_URL_BYTES || said.iter().any(|bytes| *bytes > MAX_SAID_BYTES) {
+        return Err(PayError::invalid(
+            "What is said of the payment is too long for the signer's record; ask with a URL of at most 2 KiB, and terms of at most 16 KiB.",
         ));
     }
     let url = Url::parse(&ask.url).ok().filter(Url::has_host);
