@@ -134,13 +134,11 @@ impl Inner {
         let account = network.address(&sign_in.address);
         let account =
             account.map_err(|_| Rejection::terms(again(codes::INVALID_SIWX_SIGNATURE)))?;
-        let signer = self.signer_of(&network, &account, &sign_in).await;
-        let with = signer.map_err(Rejection::terms)?;
         let now = self.now();
-        let asked = PaidBefore {
+        // What was paid in another money, such as a testnet's, opens nothing here.
+        let mut asked = PaidBefore {
             payer: account.clone(),
-            // A contract's word on one chain says nothing of who has its address on another.
-            network: (with == SignedWith::Code).then(|| network.clone()),
+            networks: signing_networks(&sale.offers).cloned().collect(),
             route: sale.pattern.clone(),
             method: method.as_str().to_owned(),
             resource: format!("{}{path}", self.base_url),
@@ -154,12 +152,26 @@ impl Inner {
                 "The sign-in cannot be looked up now; ask again later.",
             ))
         };
-        let paid = self.noted(self.grants.paid_before(&asked).await);
-        if !paid.map_err(unwritten)? {
-            return Err(Rejection::terms(Refusal::new(
+        let not_paid = || {
+            Rejection::terms(Refusal::new(
                 codes::SIGN_IN_NOT_PAID,
                 "This account has not paid for it in the time that the seller grants; pay.",
-            )));
+            ))
+        };
+        // First, since a contract's signature costs a call of the node: nobody has one
+        // made for nothing.
+        let paid = self.noted(self.grants.paid_before(&asked).await);
+        if !paid.map_err(unwritten)? {
+            return Err(not_paid());
+        }
+        let signer = self.signer_of(&network, &account, &sign_in).await;
+        if signer.map_err(Rejection::terms)? == SignedWith::Code {
+            // A contract's word on one chain says nothing of who has its address on another.
+            asked.networks = vec![network];
+            let paid = self.noted(self.grants.paid_before(&asked).await);
+            if !paid.map_err(unwritten)? {
+                return Err(not_paid());
+            }
         }
         let keep_until = now.plus(Duration::from_secs(2 * MAX_AGE_SECONDS));
         let nonce = format!("{} {}", account.as_str(), sign_in.info.nonce);

@@ -183,8 +183,8 @@ pub enum Claim {
 pub struct PaidBefore {
     /// Who paid.
     pub payer: Address,
-    /// Where, if not anywhere.
-    pub network: Option<Network>,
+    /// Where: on one of these.
+    pub networks: Vec<Network>,
     /// The route's pattern.
     pub route: String,
     /// HTTP method.

@@ -281,9 +281,8 @@ impl Settling {
         response.error_message = None;
         // What the facilitator's extensions say is for the seller.
         response.extensions = None;
-        response
-            .payer
-            .get_or_insert_with(|| self.order.intent.identity.payer.to_string());
+        // Whose payment it is was verified; receipts are signed for that one.
+        response.payer = Some(self.order.intent.identity.payer.to_string());
         self.check(response).await
     }
 

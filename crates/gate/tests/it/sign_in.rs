@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::{HeaderValue, Request, StatusCode};
 use tollway_core::extensions::sign_in::{SIGN_IN_HEADER, SignIn, SignInOffer};
 use tollway_core::{Timestamp, header};
-use tollway_gate::{Access, Body, BuildError, GateBuilder, Meter, Quote, Route};
+use tollway_gate::{Access, Body, BuildError, GateBuilder, Meter, Offer, Quote, Route};
 
-use crate::support::{Answer, BASE, World, price, request, terms_of};
+use crate::support::{Answer, BASE, PAYEE, World, price, request, terms_of};
 
 /// Who pays in these stories, as the chain spells it.
 const PAYER: &str = "0x857b06519e91e3a54538791bdbb0e22373e36b66";
@@ -101,6 +101,13 @@ async fn who_has_not_paid_for_it_gets_the_terms() {
         &world.send(with("/paid/x", &early)).await,
         "sign_in_not_paid",
     );
+    // No node is asked about a signature of who has not paid.
+    let mut by_code = early.clone();
+    by_code.signature = "0xnode".to_owned();
+    refused(
+        &world.send(with("/paid/x", &by_code)).await,
+        "sign_in_not_paid",
+    );
     paid(&world, "/paid/x").await;
     let elsewhere = signed(&world, "/paid/y").await;
     refused(
@@ -188,6 +195,24 @@ async fn a_signature_is_for_its_origin_its_resource_its_time_and_its_signer() {
         let answer = world.send(asked).await;
         assert!(!answer.has_secret() && answer.status == StatusCode::PAYMENT_REQUIRED);
     }
+}
+
+/// Such as test dollars, at the same route before it was sold for real ones.
+#[tokio::test]
+async fn what_was_paid_on_another_network_opens_nothing() {
+    let world = shop(HOUR).await;
+    paid(&world, "/paid/x").await;
+    let live = World::on(world.ledger.clone(), world.chain.clone(), |gate| {
+        let real = Offer::new("$0.01", "base", PAYEE).unwrap();
+        let route = Route::new("GET /paid/*").unwrap().offer(real);
+        gate.route(route.returning(HOUR))
+    });
+    let sign_in = signed(&live, "/paid/x").await;
+    assert_eq!(sign_in.chain_id, "eip155:8453");
+    refused(
+        &live.send(with("/paid/x", &sign_in)).await,
+        "sign_in_not_paid",
+    );
 }
 
 #[tokio::test]

@@ -31,10 +31,7 @@ pub(crate) fn of(asked: &PaidBefore) -> Statement {
 /// Whether a grant was paid for, where it was asked.
 pub(crate) fn is_paid(grant: &GrantRecord, asked: &PaidBefore) -> bool {
     let identity = &grant.grant.identity;
-    let is_there = asked
-        .network
-        .as_ref()
-        .is_none_or(|network| *network == identity.network);
+    let is_there = asked.networks.contains(&identity.network);
     let moved = grant
         .evidence
         .as_ref()
