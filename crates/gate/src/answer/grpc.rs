@@ -5,11 +5,15 @@
 //! `grpc-status` and `grpc-message` as well. Terms and receipts are headers already,
 //! which such a client has as metadata. Source: gRPC over HTTP2, "Responses".
 
+mod web;
+
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tollway_core::header::PAYMENT_REQUIRED;
 
+use self::web::End;
 use super::Sentence;
 use crate::body::Body;
 
@@ -26,18 +30,27 @@ const LATER: u8 = 14;
 
 /// Whether a message is of gRPC, of any kind.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    kind(headers).is_some_and(|kind| kind.starts_with("application/grpc"))
+    kind(headers).is_some()
 }
 
-/// Whether an answer is of gRPC itself, which ends with a status; gRPC-Web has it in
-/// the body.
-fn ends_with_status(headers: &HeaderMap) -> bool {
-    let after = kind(headers).and_then(|kind| kind.strip_prefix("application/grpc"));
-    after.is_some_and(|after| !after.starts_with('-'))
+/// How the end of a gRPC answer is told.
+enum Kind {
+    /// By headers or trailers.
+    Trailers,
+    /// gRPC-Web: by a frame of the body, which may be base64.
+    Frame { is_text: bool },
 }
 
-fn kind(headers: &HeaderMap) -> Option<&str> {
-    headers.get(CONTENT_TYPE)?.to_str().ok()
+fn kind(headers: &HeaderMap) -> Option<Kind> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let value = value.trim().to_ascii_lowercase();
+    let after = value.strip_prefix("application/grpc")?;
+    Some(match after.strip_prefix("-web") {
+        Some(web) => Kind::Frame {
+            is_text: web.starts_with("-text"),
+        },
+        None => Kind::Trailers,
+    })
 }
 
 /// Whether an answer names no failure at its beginning. Only gRPC answers have a
@@ -47,14 +60,32 @@ pub(crate) fn begins_well(headers: &HeaderMap) -> bool {
 }
 
 /// Whether a whole answer succeeded: one of gRPC says so, or it broke off.
-pub(crate) fn ended_well(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> bool {
-    let told = [Some(headers), trailers];
-    let mut told = told.into_iter().flatten();
-    if !is_grpc(headers) {
+pub(crate) fn ended_well(headers: &HeaderMap, body: &Bytes, trailers: Option<&HeaderMap>) -> bool {
+    let Some(kind) = kind(headers) else {
         return true;
+    };
+    let mut told = [Some(headers), trailers].into_iter().flatten();
+    if !told.clone().all(names_no_failure) {
+        return false;
     }
-    let well = told.clone().all(names_no_failure);
-    well && (!ends_with_status(headers) || told.any(|told| told.contains_key(STATUS)))
+    let is_told = told.any(|told| told.contains_key(STATUS));
+    match kind {
+        Kind::Trailers => is_told,
+        Kind::Frame { is_text } => {
+            let end = End::of(body, is_text);
+            end.map_or(is_told && body.is_empty(), |end| end.is_well())
+        }
+    }
+}
+
+/// What of the body of an answer that failed says so.
+pub(crate) fn failure(headers: &HeaderMap, body: &Bytes) -> Bytes {
+    match kind(headers) {
+        Some(Kind::Frame { is_text }) => {
+            End::of(body, is_text).map_or_else(Bytes::new, End::into_body)
+        }
+        Some(Kind::Trailers) | None => Bytes::new(),
+    }
 }
 
 fn names_no_failure(headers: &HeaderMap) -> bool {
@@ -112,26 +143,46 @@ mod tests {
 
     #[test]
     fn an_answer_of_grpc_succeeded_only_if_it_says_so() {
+        let none = Bytes::new();
         let zero = headers(&[("grpc-status", "0")]);
         let failed = headers(&[("grpc-status", "13")]);
         for kind in [
             "application/grpc",
             "application/grpc+proto",
             "application/grpc;x=y",
+            "Application/GRPC",
         ] {
             let head = headers(&[("content-type", kind)]);
-            assert!(ended_well(&head, Some(&zero)), "{kind}");
-            assert!(!ended_well(&head, Some(&failed)), "{kind}");
-            assert!(!ended_well(&head, None), "{kind} that broke off");
+            assert!(ended_well(&head, &none, Some(&zero)), "{kind}");
+            assert!(!ended_well(&head, &none, Some(&failed)), "{kind}");
+            assert!(!ended_well(&head, &none, None), "{kind} that broke off");
             assert!(begins_well(&head), "{kind}");
             let only = headers(&[("content-type", kind), ("grpc-status", "5")]);
-            assert!(!ended_well(&only, None) && !begins_well(&only), "{kind}");
-            assert!(!ended_well(&only, Some(&zero)), "{kind}");
+            assert!(
+                !ended_well(&only, &none, None) && !begins_well(&only),
+                "{kind}"
+            );
+            assert!(!ended_well(&only, &none, Some(&zero)), "{kind}");
         }
-        let web = headers(&[("content-type", "application/grpc-web+proto")]);
-        assert!(ended_well(&web, None), "its status is in the body");
+        for kind in ["application/grpc-web+proto", "Application/gRPC-Web"] {
+            let web = headers(&[("content-type", kind)]);
+            let end = |status: &str| {
+                let text = format!("grpc-status:{status}\r\n");
+                let length = u8::try_from(text.len()).unwrap();
+                Bytes::from([&[0x80, 0, 0, 0, length], text.as_bytes()].concat())
+            };
+            assert!(ended_well(&web, &end("0"), None), "{kind}");
+            assert!(!ended_well(&web, &end("13"), None), "{kind}");
+            assert!(!ended_well(&web, &none, None), "{kind} that broke off");
+            assert_eq!(failure(&web, &end("13")), end("13"));
+            let only = headers(&[("content-type", kind), ("grpc-status", "0")]);
+            assert!(ended_well(&only, &none, None), "{kind} of headers only");
+        }
         let page = headers(&[("content-type", "text/html"), ("grpc-status", "5")]);
-        assert!(ended_well(&page, Some(&failed)), "a page is none of gRPC");
+        assert!(
+            ended_well(&page, &none, Some(&failed)),
+            "a page is none of gRPC"
+        );
     }
 
     #[test]

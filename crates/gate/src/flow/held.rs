@@ -161,7 +161,7 @@ impl Held {
     /// Whether it is one that is charged for, now that its trailers are known.
     pub(super) fn is_chargeable(&self, base_url: &str) -> bool {
         is_chargeable(base_url, self.status, &self.headers)
-            && grpc::ended_well(&self.headers, self.trailers.as_ref())
+            && grpc::ended_well(&self.headers, &self.body, self.trailers.as_ref())
     }
 
     /// What of the maximum is charged for it; `None` for all of it.
@@ -176,7 +176,7 @@ impl Held {
     /// made before it failed stays behind.
     pub(super) fn into_failure(mut self) -> Response<Body> {
         if self.status.as_u16() < 300 {
-            self.body = Bytes::new();
+            self.body = grpc::failure(&self.headers, &self.body);
             self.headers.remove(CONTENT_LENGTH);
         }
         self.into_response()

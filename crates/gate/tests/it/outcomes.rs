@@ -258,6 +258,14 @@ async fn a_grpc_failure_brings_no_goods_and_costs_nothing() {
     assert!(!failed.has_secret());
     assert_eq!(failed.header("grpc-status"), "5");
     assert_eq!(world.facilitator.settlements(), 1);
+
+    // gRPC-Web says how it ended at the end of its body, and this one does not.
+    let kind = http::HeaderValue::from_static("application/grpc-web+proto");
+    let web = http::HeaderMap::from_iter([(http::header::CONTENT_TYPE, kind)]);
+    *world.upstream.headers.lock().unwrap() = web;
+    let payment = world.payment("/paid/x").await;
+    assert!(!world.send(payment.get("/paid/x")).await.has_secret());
+    assert_eq!(world.facilitator.settlements(), 1);
 }
 
 #[tokio::test]

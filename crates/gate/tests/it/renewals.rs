@@ -184,7 +184,8 @@ async fn however_often_settings_are_read_anew_what_was_told_is_honoured() {
     for changes in [false, true] {
         let mut world = world(&Arc::default()).await;
         let told = world.payment("/paid/x").await;
-        for n in 0..60 {
+        let times = if changes { 60 } else { 1_100 };
+        for n in 0..times {
             let price = match changes {
                 true => format!("$0.{:02}", 10 + n),
                 false => "$0.05".to_owned(),
