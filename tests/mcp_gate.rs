@@ -190,7 +190,7 @@ async fn what_is_missing_is_said_before_anything_is_opened() {
                 "--network",
                 "base-sepolia",
             ],
-            "write for example",
+            "--tool 'search=cheap': `cheap`: `cheap` is not a price",
         ),
         (&["--tool", "search=free"], "No tool costs anything"),
         (&["--tool", "search=$0.01"], "--pay-to is missing"),

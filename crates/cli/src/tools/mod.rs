@@ -28,7 +28,8 @@ const MAX_REQUEST_BYTES: usize = 2 << 20;
 /// Runs it.
 pub async fn run(args: McpGateArgs, environment: &Environment) -> Result<Exit, Failure> {
     let prices = Price::all(&args.tools)?;
-    let till = Till::open(&settings(&args, &prices), mcp::RESOURCE, environment).await?;
+    let till = Till::open(&settings(&args, &prices), mcp::RESOURCE, environment).await;
+    let till = till.map_err(of_a_tool)?;
     let upstream = Upstream::connect(&args).await?;
     let ended = upstream.ended();
     let shop = Shop::new(till.gate.clone(), upstream, prices).await?;
@@ -64,6 +65,12 @@ fn settings(args: &McpGateArgs, prices: &[Price]) -> GateArgs {
         allow_http: args.allow_http,
         ..GateArgs::default()
     }
+}
+
+/// A failure in the words of the flag that was given.
+fn of_a_tool(failure: Failure) -> Failure {
+    let message = failure.message.replace("--route 'POST /", "--tool '");
+    Failure { message, ..failure }
 }
 
 async fn serve(args: &McpGateArgs, shop: Shop) -> Result<(), Failure> {

@@ -24,8 +24,10 @@ use crate::gate::{Active, Inner};
 use crate::pass::TOLLWAY_PASS;
 use crate::purchase::Purchase;
 
-/// From a claim in the ledger to the task that works on it.
+/// From a claim in the ledger to the task that works on it, and how often it is looked
+/// for: a busy machine takes longer.
 const ABOUT_TO_BEGIN: Duration = Duration::from_millis(10);
+const MOST_LOOKS: u32 = 20;
 /// How often the ledger is read while another process works on a grant.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -94,11 +96,8 @@ pub(super) async fn wait(gate: &Inner, record: &GrantRecord, until: Instant) -> 
         }
         None => {
             // One of ours: the task that claimed it is about to begin.
-            if record.grant.owner == gate.owner {
-                tokio::time::sleep(ABOUT_TO_BEGIN).await;
-                if gate.is_active(&record.id) {
-                    return true;
-                }
+            if record.grant.owner == gate.owner && begins(gate, record).await {
+                return true;
             }
             let Ok(_turn) = gate.askers.try_acquire() else {
                 return false;
@@ -108,6 +107,17 @@ pub(super) async fn wait(gate: &Inner, record: &GrantRecord, until: Instant) -> 
         }
     }
     true
+}
+
+/// Whether the task that works on a grant of this process comes soon.
+async fn begins(gate: &Inner, record: &GrantRecord) -> bool {
+    for _ in 0..MOST_LOOKS {
+        tokio::time::sleep(ABOUT_TO_BEGIN).await;
+        if gate.is_active(&record.id) {
+            return true;
+        }
+    }
+    false
 }
 
 /// What a repeat does about a grant that has not ended.

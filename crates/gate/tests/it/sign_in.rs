@@ -1,5 +1,6 @@
 //! Who paid before signs in and gets it again; nobody else does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Request, StatusCode};
@@ -7,7 +8,7 @@ use tollway_core::extensions::sign_in::{SIGN_IN_HEADER, SignIn, SignInOffer};
 use tollway_core::{Timestamp, header};
 use tollway_gate::{Access, Body, BuildError, GateBuilder, Meter, Offer, Quote, Route};
 
-use crate::support::{Answer, BASE, PAYEE, World, price, request, terms_of};
+use crate::support::{Answer, BASE, FakeChain, PAYEE, World, price, request, terms_of};
 
 /// Who pays in these stories, as the chain spells it.
 const PAYER: &str = "0x857b06519e91e3a54538791bdbb0e22373e36b66";
@@ -204,8 +205,9 @@ async fn what_was_paid_on_another_network_opens_nothing() {
     paid(&world, "/paid/x").await;
     let live = World::on(world.ledger.clone(), world.chain.clone(), |gate| {
         let real = Offer::new("$0.01", "base", PAYEE).unwrap();
+        let chain = FakeChain::of(real.terms().network.clone());
         let route = Route::new("GET /paid/*").unwrap().offer(real);
-        gate.route(route.returning(HOUR))
+        gate.chain(Arc::new(chain)).route(route.returning(HOUR))
     });
     let sign_in = signed(&live, "/paid/x").await;
     assert_eq!(sign_in.chain_id, "eip155:8453");

@@ -387,7 +387,7 @@ pub async fn who_takes_over_from_the_dead_is_the_owner(store: impl GrantStore) {
 pub async fn who_paid_for_a_resource_is_found_by_account_route_and_time(store: impl GrantStore) {
     let asked = PaidBefore {
         payer: grant(1).expected.from,
-        networks: vec!["eip155:8453".parse().unwrap(), network()],
+        networks: vec!["eip155:8453".parse().unwrap(), grant(1).identity.network],
         route: "GET /paid/*".to_owned(),
         method: "GET".to_owned(),
         resource: "https://shop.example/paid/1".to_owned(),

@@ -46,6 +46,14 @@ impl Default for FakeChain {
 }
 
 impl FakeChain {
+    /// Another network's.
+    pub fn of(network: Network) -> Self {
+        Self {
+            network,
+            ..Self::default()
+        }
+    }
+
     /// A chain that outlives processes, in a file.
     pub fn kept_in(file: &Path) -> Self {
         let kept = std::fs::read(file).unwrap_or_else(|_| b"[{}, {}]".to_vec());
