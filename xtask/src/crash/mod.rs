@@ -80,7 +80,7 @@ pub async fn run(arguments: &Arguments) -> Result<bool, String> {
     let mut places = places::all(&build::root())?;
     places.retain(|place| {
         let only = arguments.only.as_ref();
-        only.is_none_or(|only| place.contains(only.as_str()))
+        needs::is_served(place) && only.is_none_or(|only| place.contains(only.as_str()))
     });
     let mut sweep = Sweep::new(arguments, &places);
     sweep.play(tools, arguments.jobs).await?;

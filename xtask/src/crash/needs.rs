@@ -2,6 +2,8 @@
 
 use tollway_sweep::{Scene, Setup};
 
+/// What no client here does: it signs in with nothing, and a sign-in moves no money.
+const ELSEWHERE: [&str; 1] = ["saga::use_sign_in::"];
 /// Steps of a gate that sells passes.
 const PASSES: [&str; 9] = [
     "::issue::",
@@ -57,6 +59,11 @@ const GATES: [&str; 9] = [
 ];
 /// Steps of whoever has the signer.
 const SIGNERS: [&str; 5] = ["allocate", "store_raw", "submitted", "settled", "closed"];
+
+/// Whether a server here ever comes there.
+pub fn is_served(place: &str) -> bool {
+    !ELSEWHERE.iter().any(|step| place.starts_with(step))
+}
 
 /// Whether to ask for its first time only.
 pub fn is_rare(place: &str) -> bool {
@@ -139,6 +146,8 @@ mod tests {
 
     #[test]
     fn a_place_is_died_at_where_something_leads_to_it() {
+        assert!(is_served("saga::revoke::before_write"));
+        assert!(!is_served("saga::use_sign_in::before_write"));
         let freed = settings("saga::reopen_slot::before_write", 0);
         assert_eq!(freed, (Setup::Facilitator, Scene::Freed));
         let taken = settings("saga::reopened::after_write", 1);
