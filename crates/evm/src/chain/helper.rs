@@ -20,7 +20,7 @@ use super::config::HelperAccount;
 use super::diagnose::number_of;
 use super::recent::Recent;
 use super::seal::signed;
-use super::simulate::{Trial, Tried, require_deployed, require_funds, require_key};
+use super::simulate::{Trial, Tried, require_deployed, require_key};
 use super::{EvmChain, account_text};
 use crate::abi::{Allowances, Token as Abi};
 use crate::methods::sponsoring::{MAX_APPROVAL_GAS, SponsoredApproval};
@@ -35,6 +35,9 @@ const NOT_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// How often a transaction is looked for.
 const HELPER_POLL: Duration = Duration::from_millis(250);
+/// How long a transaction whose nonce is used is still looked for: a node may know the
+/// nonce of a block before it knows its receipts.
+const LATE_RECEIPT: Duration = Duration::from_secs(2);
 
 /// Why nothing came of a helping transaction.
 const NOT_TAKEN: &str = "the node did not take the helping account's transaction";
@@ -108,7 +111,8 @@ impl EvmChain {
             return Err(undeployed().into());
         }
         require_deployed(trial.token)?;
-        require_funds(trial, self.balance_of(trial).await?)?;
+        let balance = self.balance_of(trial).await?;
+        self.require_untried_funds(trial, balance).await?;
         self.try_deployed(trial, (*factory, deployment.clone()))
             .await?;
         if trial.phase == Phase::Settle {
@@ -126,7 +130,8 @@ impl EvmChain {
     }
 
     async fn simulate_deployed(&self, trial: &Trial<'_>) -> Result<Tried, ChainError> {
-        require_funds(trial, self.balance_of(trial).await?)?;
+        let balance = self.balance_of(trial).await?;
+        self.require_untried_funds(trial, balance).await?;
         self.simulate_contract_payer(trial).await
     }
 
@@ -267,13 +272,18 @@ impl EvmChain {
             return Err(self.allowance_required(trial).into());
         }
         require_deployed(trial.token)?;
-        require_funds(trial, self.balance_of(trial).await?)?;
+        let balance = self.balance_of(trial).await?;
+        self.require_untried_funds(trial, balance).await?;
         if let Err(why) = self.lacks_approval(trial, approval).await {
             // Whoever else was shown this payment may have sent the approval since.
-            return match self.allowance_of(trial).await? >= trial.value {
-                true => self.simulate_alone(trial).await,
-                false => Err(why),
-            };
+            if self.allowance_of(trial).await? >= trial.value {
+                return self.simulate_alone(trial).await;
+            }
+            // Or settled the payment too, and that used the allowance up.
+            return Err(match self.why(trial, "without an allowance").await {
+                ChainError::Refused(refusal) if is_unallowed(&refusal) => why,
+                now => now,
+            });
         }
         if trial.phase == Phase::Verify {
             return Ok(Tried {
@@ -300,9 +310,7 @@ impl EvmChain {
         }
         // The permit's own parts: all but the allowance.
         match self.why(trial, "before the approval").await {
-            ChainError::Refused(refusal) if refusal.code() == codes::PERMIT2_ALLOWANCE_REQUIRED => {
-                Ok(())
-            }
+            ChainError::Refused(refusal) if is_unallowed(&refusal) => Ok(()),
             why => Err(why),
         }
     }
@@ -343,22 +351,26 @@ impl EvmChain {
                 "approve Permit2 yourself, once, and pay again",
             )
             .into()),
-            Inclusion::Refused | Inclusion::NeverTaken => Err(refuse(
+            Inclusion::NeverTaken => Err(refuse(
                 codes::ERC20_APPROVAL_BROADCAST_FAILED,
                 "sign it again with the account's next nonce",
             )
             .into()),
+            // Who asks again is told by the nonce and the allowance what became of it.
+            Inclusion::Refused => Err(unhelped("another transaction has the approval's nonce")),
         }
     }
 
     /// Gives a payer what it lacks of an approval's cost.
     async fn fund(&self, payer: Account, approval: &SponsoredApproval) -> Result<(), ChainError> {
         let turn = self.helpers_turn().await?;
+        // What it holds is read before whether the approval was sent: in between it may
+        // be, and then what is left afterwards must not look like too little for it.
+        let held: U256 = ask(&self.rpc, "eth_getBalance", (payer, LATEST)).await?;
         if self.transaction_count(payer).await? != approval.nonce {
             // It was sent while somebody else had the turn, and what it cost is spent.
             return Ok(());
         }
-        let held: U256 = ask(&self.rpc, "eth_getBalance", (payer, LATEST)).await?;
         let lacks = approval.cost.saturating_sub(held);
         if lacks.is_zero() {
             return Ok(());
@@ -427,6 +439,7 @@ impl EvmChain {
     async fn until_included(&self, raw: &Raw) -> Result<Inclusion, ChainError> {
         let until = Instant::now() + self.limits.helper_wait;
         let mut is_taken = false;
+        let mut used_since = None;
         loop {
             let said = self.send_raw(raw).await?;
             let receipt: Option<Receipt> =
@@ -444,7 +457,11 @@ impl EvmChain {
                     });
                 }
                 (None, Broadcast::Underpriced) if !is_taken => return Ok(Inclusion::NeverTaken),
-                (None, Broadcast::NonceUsed) => return Ok(Inclusion::Refused),
+                (None, Broadcast::NonceUsed)
+                    if used_since.get_or_insert_with(Instant::now).elapsed() >= LATE_RECEIPT =>
+                {
+                    return Ok(Inclusion::Refused);
+                }
                 (None, _) if Instant::now() >= until => {
                     return Err(unhelped("a helping transaction was not included in time"));
                 }
@@ -490,6 +507,11 @@ enum Inclusion {
     Refused,
     /// No node ever had it.
     NeverTaken,
+}
+
+/// Whether only the allowance is missing.
+fn is_unallowed(refusal: &Refusal) -> bool {
+    refusal.code() == codes::PERMIT2_ALLOWANCE_REQUIRED
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -87,7 +87,7 @@ impl EvmChain {
         }
         match answer {
             Answer::Seen(seen) if seen.payer_has_code => {
-                require_funds(trial, seen.balance)?;
+                self.require_untried_funds(trial, seen.balance).await?;
                 Box::pin(self.simulate_contract_payer(trial)).await
             }
             Answer::Seen(seen) => {
@@ -147,7 +147,7 @@ impl EvmChain {
         if !plain {
             let code = answers.next().ok_or_else(missing)?;
             if !code.map_err(unavailable("eth_getCode"))?.is_empty() {
-                require_funds(trial, funds)?;
+                self.require_untried_funds(trial, funds).await?;
                 return Box::pin(self.simulate_contract_payer(trial)).await;
             }
             self.payers.saw_plain(payer, self.now());
@@ -204,6 +204,24 @@ impl EvmChain {
         }
     }
 
+    /// Money for it, before it is tried at all. Where there is too little, it may be the
+    /// payment itself that took it: one whose nonce is used is said to be.
+    pub(super) async fn require_untried_funds(
+        &self,
+        trial: &Trial<'_>,
+        balance: U256,
+    ) -> Result<(), ChainError> {
+        let Err(too_little) = require_funds(trial, balance) else {
+            return Ok(());
+        };
+        Err(match Box::pin(self.why(trial, "too little money")).await {
+            ChainError::Refused(refusal) if refusal.code() == trial.words.fails => {
+                too_little.into()
+            }
+            why => why,
+        })
+    }
+
     /// The call as the account that will send it would.
     fn settle_request<'a>(&self, trial: &'a Trial<'_>) -> CallRequest<'a> {
         let call = &trial.call;
@@ -240,7 +258,7 @@ fn selector_and_payer(call: &Bytes, payer: Account) -> Bytes {
 }
 
 /// Money for this payment and for what is promised already.
-pub(super) fn require_funds(trial: &Trial<'_>, balance: U256) -> Result<(), Refusal> {
+fn require_funds(trial: &Trial<'_>, balance: U256) -> Result<(), Refusal> {
     let needed = trial.value.saturating_add(trial.held);
     if balance < needed {
         return Err(too_little(trial));

@@ -3,7 +3,7 @@
 
 use alloy_primitives::{Address as Account, B256, Bytes, U256};
 use alloy_sol_types::{SolCall, SolValue, sol};
-use tollway_core::{Chain, Outcome, Phase, SignedWith};
+use tollway_core::{Amount, Chain, Outcome, Phase, SignedWith};
 use tollway_devnet::Contract;
 use tollway_evm::{EvmChain, SignedPermit2, permit2_domain};
 
@@ -109,6 +109,27 @@ async fn a_smart_wallet_pays_by_its_code_and_never_by_a_key_of_the_same_address(
     // The account's own key, which once was all there was.
     let own = permit_of(&world, &world.chain, wallet.address(), &wallet, |s| s).await;
     assert_eq!(world.refusal(&own).await, "invalid_permit2_signature");
+}
+
+#[tokio::test]
+async fn a_wallets_payment_that_somebody_settled_is_said_to_be_used_and_not_to_lack_money() {
+    let world = World::new().await;
+    let (wallet, owner) = (Account::repeat_byte(0x51), EvmSigner::random().unwrap());
+    place(&world, wallet, Contract::SmartWallet);
+    let initialize = Owned::initializeCall {
+        owner: owner.address(),
+    };
+    world
+        .devnet
+        .system_call(wallet, initialize.abi_encode().into())
+        .unwrap();
+    let intent = permit_of(&world, &world.chain, wallet, &owner, |s| s).await;
+    // All that it has is promised to others.
+    let promised = Amount::from(U256::from(10 * PRICE));
+    let ask = || world.chain.verify(intent.clone(), Phase::Settle, promised);
+    assert_eq!(code(&ask().await), "permit2_insufficient_balance");
+    front_run(&world, &intent).await;
+    assert_eq!(code(&ask().await), "permit2_invalid_nonce");
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! Payers that have not approved Permit2, and what they bring instead.
 
-use alloy_primitives::{B256, U256, hex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use alloy_primitives::{B256, U256, hex, keccak256};
 use alloy_sol_types::SolCall;
 use serde_json::{Value, json};
 use tollway_core::wire::Object;
@@ -9,6 +12,7 @@ use tollway_devnet::Mining;
 use tollway_evm::{EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING};
 
 use super::*;
+use crate::support::fake_node::behind;
 use crate::support::world::{NOW, code, helper};
 
 fn declared(key: &str) -> Object {
@@ -418,4 +422,113 @@ async fn a_payer_is_given_gas_money_once_a_day() {
         "erc20_approval_tx_failed"
     );
     assert_eq!(world.devnet.nonce(key(4).address()), 1);
+}
+
+/// A payer's approval as its payment carries it.
+fn approval_of(payment: &PaymentPayload) -> Vec<u8> {
+    let extensions = payment.extensions.as_ref().unwrap();
+    let info = &extensions[ERC20_APPROVAL_GAS_SPONSORING]["info"];
+    hex::decode(info["signedTransaction"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn an_approval_that_lands_while_it_is_asked_what_its_payer_lacks_needs_no_second_gift() {
+    let world = World::new().await;
+    let payer = world.payer(PRICE);
+    let terms = exact(&world, "permit2");
+    let key_ = ERC20_APPROVAL_GAS_SPONSORING;
+    let payment = sponsored(&world, payer.clone(), &terms, key_, |_| {}).await;
+    let approval = approval_of(&payment);
+    let sent = json!([hex::encode_prefixed(&approval)]);
+    let whose = json!(payer.address());
+    // First no node takes the approval, when its payer has the gas money already. Then
+    // somebody else's request has it sent between the questions about the payer.
+    let (refusing, asked) = (Arc::new(AtomicBool::new(true)), AtomicUsize::new(0));
+    let is_refusing = Arc::clone(&refusing);
+    let devnet = world.devnet.clone();
+    let rpc = behind(&world.devnet, move |method, params| {
+        let refused = is_refusing.load(Ordering::SeqCst);
+        match method {
+            "eth_sendRawTransaction" if refused && *params == sent => {
+                Some(Err((-32000, "intrinsic gas too low".to_owned())))
+            }
+            "eth_getTransactionCount" | "eth_getBalance" if !refused && params[0] == whose => {
+                // The second of the two that the gift depends on, when it is settled.
+                let asked = 1 + asked.fetch_add(1, Ordering::SeqCst);
+                if asked == 4 {
+                    devnet.send_raw(&approval).unwrap();
+                }
+                None
+            }
+            _ => None,
+        }
+    });
+    let mut config = world.config(rpc.await);
+    config.helper = Some(helper(4, 10_u128.pow(18)));
+    let chain = EvmChain::connect(config).await.unwrap();
+    let intent = inspect(&chain, &terms, &payment).unwrap();
+    assert_eq!(
+        code(&verify(&chain, &intent, Phase::Settle).await),
+        "erc20_approval_broadcast_failed"
+    );
+    assert_eq!(world.devnet.nonce(key(4).address()), 1, "the gift is given");
+    refusing.store(false, Ordering::SeqCst);
+    settles(&world, &chain, &intent, PRICE).await;
+    assert_eq!(world.devnet.nonce(key(4).address()), 1);
+    assert_eq!(world.devnet.nonce(payer.address()), 1);
+}
+
+#[tokio::test]
+async fn a_payment_that_somebody_settled_with_its_own_approval_is_said_to_be_used() {
+    let world = World::new().await;
+    let chain = helped(&world).await;
+    let payer = world.payer(PRICE);
+    let terms = exact(&world, "permit2");
+    let key_ = ERC20_APPROVAL_GAS_SPONSORING;
+    let dollar = world.devnet.dollar().address;
+    let approve = Erc20::approveCall {
+        spender: PERMIT2,
+        amount: U256::from(PRICE),
+    };
+    // An allowance of just this payment: nothing of it is left when it has settled.
+    let just = signed_call(&world, &payer, dollar, approve.abi_encode(), 0);
+    let payment = sponsored(&world, payer.clone(), &terms, key_, |info| {
+        info["signedTransaction"] = just;
+        info["amount"] = json!(PRICE.to_string());
+    })
+    .await;
+    let intent = inspect(&chain, &terms, &payment).unwrap();
+    let ether = U256::from(10).pow(U256::from(18));
+    world.devnet.set_balance(payer.address(), ether);
+    world.devnet.send_raw(&approval_of(&payment)).unwrap();
+    front_run(&world, &intent).await;
+    for phase in [Phase::Verify, Phase::Settle] {
+        let said = verify(&chain, &intent, phase).await;
+        assert_eq!(code(&said), "permit2_invalid_nonce", "{phase:?}");
+    }
+    let Lookup::Settled(settled) = lookup(&chain, &intent).await else {
+        panic!("it has settled");
+    };
+    assert!(settled.by_third_party);
+}
+
+#[tokio::test]
+async fn an_approval_whose_receipt_is_late_is_waited_for() {
+    let world = World::new().await;
+    let payer = world.payer(PRICE);
+    let terms = exact(&world, "permit2");
+    let key_ = ERC20_APPROVAL_GAS_SPONSORING;
+    let payment = sponsored(&world, payer, &terms, key_, |_| {}).await;
+    let hash = json!([keccak256(approval_of(&payment))]);
+    let asked = AtomicUsize::new(0);
+    let rpc = behind(&world.devnet, move |method, params| {
+        // Its nonce is used by then.
+        let is_late = method == "eth_getTransactionReceipt" && *params == hash;
+        (is_late && asked.fetch_add(1, Ordering::SeqCst) < 3).then_some(Ok(Value::Null))
+    });
+    let mut config = world.config(rpc.await);
+    config.helper = Some(helper(4, 10_u128.pow(18)));
+    let chain = EvmChain::connect(config).await.unwrap();
+    let intent = inspect(&chain, &terms, &payment).unwrap();
+    settles(&world, &chain, &intent, PRICE).await;
 }
