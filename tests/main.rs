@@ -23,6 +23,8 @@ mod duplicates;
 mod first_payment;
 mod front_runner;
 mod init;
+#[cfg(feature = "aws-kms")]
+mod kms;
 mod mcp;
 mod mcp_gate;
 mod methods;

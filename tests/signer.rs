@@ -354,6 +354,17 @@ async fn a_signer_or_a_payer_with_a_bad_flag_does_not_start() {
             "name a readable file",
         ),
         (changed("--serve-user", "root"), 2, "--serve-user"),
+        (
+            changed("--key-file", "aws-kms:"),
+            2,
+            "aws-kms:alias/tollway",
+        ),
+        #[cfg(not(feature = "aws-kms"))]
+        (
+            changed("--key-file", "aws-kms:alias/x"),
+            2,
+            "--features aws-kms",
+        ),
         (changed("--wallet", "agent"), 2, "cannot be used with"),
         (without(&good, "--socket"), 2, "--socket"),
         (without(&good, "--agent"), 2, "--agent"),

@@ -14,7 +14,7 @@ use rmcp::transport::streamable_http_server::session::local::LocalSessionManager
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::{Value, json};
 use tollway_core::mcp;
-use tollway_evm::{EvmChain, EvmConfig};
+use tollway_evm::{EvmChain, EvmConfig, EvmSigner};
 use tollway_gate::{Gate, Offer, RemoteFacilitator, Route, ToolCall};
 use tollway_ledger::SqliteLedger;
 use tollway_rpc::{RpcClient, RpcConfig};
@@ -36,7 +36,7 @@ impl Shop {
         let ledger = SqliteLedger::open(&town.ledger("gate.db")).await.unwrap();
         let cent = || Offer::new("$0.01", NETWORK, PAYEE).unwrap();
         let node = RpcClient::new(RpcConfig::new(vec![town.rpc().parse().unwrap()])).unwrap();
-        let looks = EvmConfig::new(NETWORK.parse().unwrap(), node, Vec::new());
+        let looks = EvmConfig::new(NETWORK.parse().unwrap(), node, Vec::<EvmSigner>::new());
         let chain = Arc::new(EvmChain::new(looks).unwrap());
         let gate = Gate::builder(mcp::RESOURCE, Arc::new(settles), Arc::new(ledger));
         let mut gate = gate.checking_chain(chain);

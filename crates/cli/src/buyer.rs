@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tollway_core::assets::AssetTable;
 use tollway_core::{Address, Chain, Family, Finality, Network, Wallet};
-use tollway_evm::{EvmSigner, EvmStatements, EvmWallet};
+use tollway_evm::{EvmStatements, EvmWallet, SigningKey};
 use tollway_ledger::Store;
 use tollway_payer::{
     ChainReconciler, PayMethod, Payer, Policy, RemoteWallet, TokenDirectory, UnitPrice,
@@ -19,6 +19,7 @@ use crate::commands::{pay, permission, receipt};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::keys::{self, Keystore};
+use crate::kms;
 use crate::purse::{self, Purse};
 use crate::session;
 use crate::session::wallet::PayingSession;
@@ -58,7 +59,7 @@ pub async fn open(
             let spent = permission::permissions(environment)?.unlock(name, &passphrase)?;
             purse::of_permission(spent, &buyer.networks, &buyer.assets, args.allow_http)?
         }
-        None => Purse::without_limits(buyer.wallet(args, environment)?),
+        None => Purse::without_limits(buyer.wallet(args, environment).await?),
     };
     if let Some(agent) = agent {
         purse.agent.clone_from(&agent.name);
@@ -152,7 +153,7 @@ impl Buyer {
         })
     }
 
-    fn wallet(
+    async fn wallet(
         &self,
         args: &BuyerArgs,
         environment: &Environment,
@@ -168,7 +169,8 @@ impl Buyer {
         if let Some(owner) = owner {
             return session::wallet::owner(owner, &self.networks, &self.assets, self.allow_http);
         }
-        let mut wallet = EvmWallet::new(key(args, environment)?).with_assets(self.assets.clone());
+        let mut wallet =
+            EvmWallet::new(key(args, environment).await?).with_assets(self.assets.clone());
         for setting in self.networks.iter().filter(|setting| has_node(setting)) {
             let node = wiring::node(setting, self.allow_http)?;
             wallet = wallet.with_node(setting.network.clone(), node);
@@ -299,7 +301,7 @@ fn methods(flags: &[String]) -> Result<Vec<PayMethod>, Failure> {
     Ok(PayMethod::preferring(&named?))
 }
 
-fn key(args: &BuyerArgs, environment: &Environment) -> Result<EvmSigner, Failure> {
+async fn key(args: &BuyerArgs, environment: &Environment) -> Result<SigningKey, Failure> {
     let flagged = args.key_file.is_some() || args.wallet.is_some();
     let from_environment = |name: &str| if flagged { None } else { environment.get(name) };
     let key_file = args
@@ -307,10 +309,11 @@ fn key(args: &BuyerArgs, environment: &Environment) -> Result<EvmSigner, Failure
         .as_deref()
         .or_else(|| from_environment("TOLLWAY_KEY_FILE").map(Path::new));
     if let Some(path) = key_file {
-        return keys::signer_from_file(path);
+        return kms::signing_key(path).await;
     }
     let wallet = args.wallet.as_deref().or_else(|| from_environment("TOLLWAY_WALLET")).ok_or_else(|| {
         Failure::usage("Nothing to pay with; add --key-file FILE or --wallet NAME (`tollway wallet new NAME` makes one), or --session NAME, or --signer unix:PATH.")
     })?;
-    Keystore::unlocked(wallet, args.passphrase_file.as_deref(), environment)
+    let unlocked = Keystore::unlocked(wallet, args.passphrase_file.as_deref(), environment);
+    unlocked.map(SigningKey::from)
 }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use tollway_core::assets::AssetTable;
 use tollway_core::money::Decimal;
 use tollway_core::{Address, Chain, Family, Network};
-use tollway_evm::{BatchWay, EvmChain, EvmConfig, EvmSigner};
+use tollway_evm::{BatchWay, EvmChain, EvmConfig, SigningKey};
 use tollway_rpc::RpcClient;
 use tollway_starknet::{StarkKey, StarknetAccount, StarknetChain, StarknetConfig};
 
 use crate::exit::Failure;
 use crate::help::Beside;
 use crate::wiring::{self, NetworkSetting};
-use crate::{keys, logs};
+use crate::{keys, kms, logs};
 
 /// Most STRK that one transaction may cost, unless it is said.
 const MAX_FEE: &str = "1";
@@ -25,7 +25,7 @@ const STRK_DECIMALS: u8 = 18;
 /// The accounts that settle, by family.
 #[derive(Default)]
 pub struct Signers {
-    evm: Vec<EvmSigner>,
+    evm: Vec<SigningKey>,
     starknet: Vec<StarknetAccount>,
     /// Most fri that one transaction on Starknet may cost.
     max_fee: Option<u128>,
@@ -46,7 +46,7 @@ impl Signers {
 
     /// From the flags, each family's where one of its networks is served; those of
     /// EVM networks only where anything is sent.
-    pub fn read(
+    pub async fn read(
         networks: &[NetworkSetting],
         key_files: &[PathBuf],
         sends: bool,
@@ -69,7 +69,7 @@ impl Signers {
             );
         }
         Ok(Self {
-            evm: evm_signers(key_files)?,
+            evm: evm_signers(key_files).await?,
             starknet: starknet_accounts(accounts)?,
             max_fee: Some(strk(max_fee, "--starknet-max-fee")?),
             beside: Beside::default(),
@@ -77,11 +77,11 @@ impl Signers {
     }
 }
 
-fn evm_signers(files: &[PathBuf]) -> Result<Vec<EvmSigner>, Failure> {
-    let mut signers: Vec<EvmSigner> = Vec::new();
+async fn evm_signers(files: &[PathBuf]) -> Result<Vec<SigningKey>, Failure> {
+    let mut signers: Vec<SigningKey> = Vec::new();
     for file in files {
-        let signer = keys::signer_from_file(file)?;
-        let known = |known: &EvmSigner| known.address() == signer.address();
+        let signer = kms::signing_key(file).await?;
+        let known = |known: &SigningKey| known.address() == signer.address();
         if signers.iter().any(known) {
             return Err(twice("--signer-key-file", &file.display().to_string()));
         }

@@ -87,7 +87,7 @@ impl Help<'_> {
         let per_payer = per_day.share(1, HELP_PARTS).unwrap_or_default();
         let clock = Arc::new(SystemClock);
         Ok(Some(HelperAccount {
-            signer: keys::signer_from_file(file)?,
+            signer: keys::signer_from_file(file)?.into(),
             purse: Arc::new(DailyPurse::new(ledger.clone(), clock, per_day, per_payer)),
         }))
     }

@@ -16,6 +16,7 @@ mod environment;
 mod exit;
 mod help;
 mod keys;
+mod kms;
 mod logs;
 mod metrics;
 mod operate;

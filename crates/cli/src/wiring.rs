@@ -352,7 +352,8 @@ impl EngineSettings<'_> {
             self.sends,
             self.starknet_accounts,
             self.starknet_max_fee,
-        )?
+        )
+        .await?
         .beside(beside);
         let lock = ledger
             .lock_engine()

@@ -16,7 +16,7 @@ use crate::commands::gate::Settings;
 use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::routes::RouteSetting;
-use crate::{keys, wiring};
+use crate::{kms, wiring};
 
 /// Looks at it.
 ///
@@ -57,7 +57,7 @@ pub async fn look(
             networks.join(", ")
         ),
     );
-    let owner = Owner::read(report, &args, &settings);
+    let owner = Owner::read(report, &args, &settings).await;
     for setting in &settings.networks {
         let payee = settings.payee(&setting.network);
         payees::look(
@@ -71,7 +71,7 @@ pub async fn look(
     let offered = offered(report, &settings);
     ledger::look(report, args.ledger.as_deref(), environment).await;
     report.about("Money");
-    let chains = owner.chains(report, &args, &settings);
+    let chains = owner.chains(report, &args, &settings).await;
     money(report, &args, &settings, &owner, &offered, &chains).await;
     let told = match settings.facilitator.as_str() {
         "local" => Told::local(&chains),
@@ -129,7 +129,7 @@ struct Owner {
 }
 
 impl Owner {
-    fn read(report: &mut Report, args: &GateArgs, settings: &Settings) -> Self {
+    async fn read(report: &mut Report, args: &GateArgs, settings: &Settings) -> Self {
         let is_local = settings.facilitator == "local";
         let mut owner = Self {
             is_local,
@@ -153,7 +153,7 @@ impl Owner {
             );
         }
         for file in &args.signer_key_files {
-            match keys::signer_from_file(file) {
+            match kms::signing_key(file).await {
                 Ok(signer) => owner.signers.push(signer.address().to_string()),
                 Err(failure) => {
                     owner.is_sound = false;
@@ -172,7 +172,7 @@ impl Owner {
     }
 
     /// The chains as the gate holds them: with its signers, if it settles by itself.
-    fn chains(
+    async fn chains(
         &self,
         report: &mut Report,
         args: &GateArgs,
@@ -180,13 +180,16 @@ impl Owner {
     ) -> Vec<ServedChain> {
         let signers = match self.is_local && self.is_sound {
             false => Ok(Signers::none()),
-            true => Signers::read(
-                &settings.networks,
-                &args.signer_key_files,
-                settings.routes.iter().any(RouteSetting::costs_gas),
-                &args.starknet_accounts,
-                args.starknet_max_fee.as_deref(),
-            ),
+            true => {
+                Signers::read(
+                    &settings.networks,
+                    &args.signer_key_files,
+                    settings.routes.iter().any(RouteSetting::costs_gas),
+                    &args.starknet_accounts,
+                    args.starknet_max_fee.as_deref(),
+                )
+                .await
+            }
         };
         let signers = signers.unwrap_or_else(|failure| {
             report.red_sentence("signer", &failure.message);

@@ -116,7 +116,9 @@ impl Payer<'_> {
             ));
         }
         let sender = self.gas.unwrap_or(self.wallet);
-        let raw = sender.upgrade_of(self.network, self.owner).await;
+        let raw = sender
+            .upgrade_of(self.network, &self.owner.clone().into())
+            .await;
         let raw = raw.map_err(|error| wallet_failed(&error))?;
         eprintln!(
             "Giving {} a delegator's code: transaction {}",

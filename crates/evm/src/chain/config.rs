@@ -7,7 +7,7 @@ use tollway_core::assets::AssetTable;
 use tollway_core::{Clock, GasPurse, Network, SystemClock};
 use tollway_rpc::RpcClient;
 
-use crate::EvmSigner;
+use crate::SigningKey;
 use crate::contracts::Contracts;
 
 /// One EVM network, as the operator wants it served.
@@ -17,7 +17,7 @@ pub struct EvmConfig {
     /// Its nodes.
     pub rpc: RpcClient,
     /// The accounts that settle and pay the gas; none to only verify.
-    pub signers: Vec<EvmSigner>,
+    pub signers: Vec<SigningKey>,
     /// Who deploys smart wallets that pay before they exist, from
     /// [`EvmConfig::wallet_factories`], and pays for and sends approvals that payers
     /// hand over (`erc20ApprovalGasSponsoring`). Without it neither is taken.
@@ -48,7 +48,7 @@ pub struct EvmConfig {
 #[derive(Clone)]
 pub struct HelperAccount {
     /// Its key.
-    pub signer: EvmSigner,
+    pub signer: SigningKey,
     /// What it may spend.
     pub purse: Arc<dyn GasPurse>,
 }
@@ -56,12 +56,12 @@ pub struct HelperAccount {
 impl EvmConfig {
     /// The built-in assets, the system's clock and the default limits.
     #[must_use]
-    pub fn new(network: Network, rpc: RpcClient, signers: Vec<EvmSigner>) -> Self {
+    pub fn new(network: Network, rpc: RpcClient, signers: Vec<impl Into<SigningKey>>) -> Self {
         let limits = EvmLimits::for_network(&network);
         Self {
             network,
             rpc,
-            signers,
+            signers: signers.into_iter().map(Into::into).collect(),
             helper: None,
             settler_payees: Vec::new(),
             wallet_factories: Vec::new(),

@@ -16,7 +16,7 @@ use tollway_rpc::{Batch, RpcError};
 use super::EvmChain;
 use super::config::BatchWay;
 use super::seal::{signature, signed};
-use crate::EvmSigner;
+use crate::SigningKey;
 use crate::contracts::{CREATE2_DEPLOYER, executor_address, executor_deployment, is_executor};
 use crate::node::{Block, LATEST, Receipt};
 
@@ -121,7 +121,7 @@ impl EvmChain {
         Ok(sent)
     }
 
-    async fn deploy_executor(&self, signer: &EvmSigner) -> Result<Option<TxHash>, ChainError> {
+    async fn deploy_executor(&self, signer: &SigningKey) -> Result<Option<TxHash>, ChainError> {
         if is_executor(&self.code(executor_address()).await?) {
             return Ok(None);
         }
@@ -136,12 +136,12 @@ impl EvmChain {
             input: executor_deployment(),
             ..TxEip1559::default()
         };
-        self.send_and_wait(signed(transaction, signer))
+        self.send_and_wait(signed(transaction, signer).await?)
             .await
             .map(Some)
     }
 
-    async fn delegate(&self, signer: &EvmSigner) -> Result<Option<TxHash>, ChainError> {
+    async fn delegate(&self, signer: &SigningKey) -> Result<Option<TxHash>, ChainError> {
         let account = signer.address();
         let code = self.code(account).await?;
         if is_delegated(&code) {
@@ -160,7 +160,7 @@ impl EvmChain {
             // The transaction itself takes the first.
             nonce: nonce + 1,
         };
-        let proof = signature(signer.sign(authorization.signature_hash()));
+        let proof = signature(signer.sign(authorization.signature_hash()).await?);
         let fees = self.current_fees().await?;
         let transaction = TxEip7702 {
             chain_id: self.chain_id,
@@ -172,7 +172,7 @@ impl EvmChain {
             authorization_list: vec![authorization.into_signed(proof)],
             ..TxEip7702::default()
         };
-        self.send_and_wait(signed(transaction, signer))
+        self.send_and_wait(signed(transaction, signer).await?)
             .await
             .map(Some)
     }

@@ -424,7 +424,8 @@ impl EvmChain {
             input,
             ..TxEip1559::default()
         };
-        match self.until_included(&signed(transaction, signer)).await? {
+        let raw = signed(transaction, signer).await?;
+        match self.until_included(&raw).await? {
             Inclusion::Included(_) => Ok(true),
             Inclusion::Refused => Ok(false),
             // Such as where an earlier one waits under the same nonce.

@@ -59,7 +59,7 @@ use tollway_rpc::{Probe, RpcClient};
 pub use config::{BatchWay, EvmConfig, EvmLimits, HelperAccount};
 pub use start::StartError;
 
-use crate::EvmSigner;
+use crate::SigningKey;
 use crate::contracts::Contracts;
 use crate::methods::Payment;
 use crate::methods::permit2::permit2_domain;
@@ -74,7 +74,7 @@ pub struct EvmChain {
     network: Network,
     chain_id: u64,
     rpc: RpcClient,
-    signers: Vec<EvmSigner>,
+    signers: Vec<SigningKey>,
     accounts: Vec<Address>,
     tokens: Tokens,
     clock: Arc<dyn Clock>,
@@ -143,7 +143,7 @@ impl EvmChain {
             .collect::<Result<_, _>>()
             .map_err(|_| StartError::NotEvm(config.network.to_string()))?;
         config.rpc.set_probe(probe_of(chain_id, &config.rpc));
-        let first = config.signers.first().map(EvmSigner::address);
+        let first = config.signers.first().map(SigningKey::address);
         Ok(Self {
             chain_id,
             window: window::Window::new(config.rpc.clone(), first, config.limits.payment_gas),
@@ -201,7 +201,7 @@ impl EvmChain {
         self.clock.now()
     }
 
-    fn signer(&self, address: &Address) -> Result<&EvmSigner, ChainError> {
+    fn signer(&self, address: &Address) -> Result<&SigningKey, ChainError> {
         self.accounts
             .iter()
             .position(|account| account == address)
@@ -218,7 +218,7 @@ impl EvmChain {
     fn preferred(&self) -> Option<Account> {
         let at = self.preferred.load(Ordering::Acquire);
         let signer = self.signers.get(at).or_else(|| self.signers.first());
-        signer.map(EvmSigner::address)
+        signer.map(SigningKey::address)
     }
 
     /// One of our accounts, as the engine names it.

@@ -10,7 +10,7 @@ use tollway_core::{
 use tollway_rpc::ask::ask;
 
 use super::EvmChain;
-use crate::EvmSigner;
+use crate::SigningKey;
 use crate::methods::identity::{Key, key_of};
 use crate::node::{Block, LATEST, Log, Receipt};
 use crate::receipt::{Effect, Uses};
@@ -153,7 +153,7 @@ impl EvmChain {
         ) else {
             return Ok(None);
         };
-        let ours = self.signers.iter().map(EvmSigner::address);
+        let ours = self.signers.iter().map(SigningKey::address);
         Ok(Some(Settled {
             transaction: hash_text(receipt.transaction_hash),
             block_number: number.to(),

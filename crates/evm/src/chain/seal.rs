@@ -14,7 +14,7 @@ use super::fees::Fees;
 use super::plan::is_permission;
 use super::presented::inner_signature;
 use super::rules::check_charge;
-use crate::EvmSigner;
+use crate::SigningKey;
 use crate::methods::Payment;
 use crate::methods::eip3009::transfer_call;
 use crate::methods::sponsoring::{Payer, SponsoredPermit};
@@ -42,7 +42,7 @@ impl EvmChain {
             access_list: alloy_eips::eip2930::AccessList::default(),
             input,
         };
-        Ok(signed(transaction, signer))
+        signed(transaction, signer).await
     }
 
     /// What the transaction calls: the token, several through a batch, or the
@@ -150,17 +150,17 @@ fn require_whole(whole: bool) -> Result<(), ChainError> {
 }
 
 /// Signs a transaction of whatever type.
-pub(crate) fn signed<T>(transaction: T, signer: &EvmSigner) -> Raw
+pub(crate) async fn signed<T>(transaction: T, signer: &SigningKey) -> Result<Raw, ChainError>
 where
     T: SignableTransaction<Signature>,
     TxEnvelope: From<alloy_consensus::Signed<T>>,
 {
-    let signature = signature(signer.sign(transaction.signature_hash()));
+    let signature = signature(signer.sign(transaction.signature_hash()).await?);
     let envelope = TxEnvelope::from(transaction.into_signed(signature));
-    Raw {
+    Ok(Raw {
         hash: TxHash::new(&format!("{:#x}", envelope.tx_hash())),
         bytes: envelope.encoded_2718(),
-    }
+    })
 }
 
 /// `r ‖ s ‖ v` as transactions and authorizations carry it.

@@ -116,7 +116,7 @@ impl EvmWallet {
             nonce: self.permit_nonce(terms).await?,
             deadline: permit.deadline,
         };
-        let signature = self.signer.sign(sponsored.digest(&domain));
+        let signature = self.signer.sign(sponsored.digest(&domain)).await?;
         Ok(permit_extension(
             declared,
             &sponsored,

@@ -9,7 +9,7 @@ use tollway_core::{Network, Raw, WalletError, codes};
 use tollway_rpc::ask::{ask, unavailable};
 
 use super::{EvmWallet, random_word};
-use crate::EvmSigner;
+use crate::SigningKey;
 use crate::abi::Account as AccountAbi;
 use crate::abi::delegation::NonceEnforcer;
 use crate::chain::diagnose::number_of;
@@ -100,7 +100,7 @@ impl EvmWallet {
     pub async fn upgrade_of(
         &self,
         network: &Network,
-        owner: &EvmSigner,
+        owner: &SigningKey,
     ) -> Result<Raw, WalletError> {
         let chain_id = network.chain_id().unwrap_or_default();
         let next = self.next(network).await?;
@@ -119,7 +119,7 @@ impl EvmWallet {
             address: STATELESS_DELEGATOR,
             nonce,
         };
-        let proof = signature(owner.sign(authorization.signature_hash()));
+        let proof = signature(owner.sign(authorization.signature_hash()).await?);
         let transaction = TxEip7702 {
             chain_id,
             nonce: next.nonce,
@@ -130,7 +130,7 @@ impl EvmWallet {
             authorization_list: vec![authorization.into_signed(proof)],
             ..TxEip7702::default()
         };
-        Ok(signed(transaction, &self.signer))
+        Ok(signed(transaction, &self.signer).await?)
     }
 
     /// Signs a root delegation with the caveats that wallets give such permissions.
@@ -168,7 +168,7 @@ impl EvmWallet {
         };
         let chain_id = network.chain_id().unwrap_or_default();
         let digest = root.digest(&delegation_domain(chain_id, manager));
-        root.signature = Bytes::copy_from_slice(&self.signer.sign(digest));
+        root.signature = Bytes::copy_from_slice(&self.signer.sign(digest).await?);
         self.require_owner(network, wish.payer, digest, &root.signature)
             .await?;
         Ok(root)
@@ -262,7 +262,7 @@ impl EvmWallet {
         };
         let chain_id = network.chain_id().unwrap_or_default();
         let digest = own.digest(&delegation_domain(chain_id, manager));
-        own.signature = Bytes::copy_from_slice(&self.signer.sign(digest));
+        own.signature = Bytes::copy_from_slice(&self.signer.sign(digest).await?);
         self.require_owner(network, account, digest, &own.signature)
             .await?;
         let context = encode_context(&[own]);

@@ -31,13 +31,14 @@ use crate::methods::{Payment, Way};
 use crate::node::{CallRequest, LATEST};
 use crate::refusal::refuse;
 use crate::signer::EvmSigner;
+use crate::signing_key::SigningKey;
 use crate::typed_data::{Authorization, Domain, message_digest};
 
 /// A key that pays by EIP-3009, Permit2 (also `upto`), EIP-2612 and transactions
 /// of its own, on any EVM network of our own asset table. What a server says about
 /// an asset is compared with the table, never used.
 pub struct EvmWallet {
-    signer: EvmSigner,
+    signer: SigningKey,
     assets: AssetTable,
     clock: Arc<dyn Clock>,
     nodes: HashMap<Network, RpcClient>,
@@ -57,9 +58,9 @@ impl std::fmt::Debug for EvmWallet {
 impl EvmWallet {
     /// A wallet with the built-in assets and the system's clock, that knows no node.
     #[must_use]
-    pub fn new(signer: EvmSigner) -> Self {
+    pub fn new(signer: impl Into<SigningKey>) -> Self {
         Self {
-            signer,
+            signer: signer.into(),
             assets: AssetTable::builtin(),
             clock: Arc::new(SystemClock),
             nodes: HashMap::new(),
@@ -299,7 +300,7 @@ impl Wallet for EvmWallet {
             return Err(refuse(codes::PRICE_ABOVE_LIMIT, "raise the limit to pay it").into());
         }
         match Way::of(terms)? {
-            Way::Eip3009 => self.authorize(terms, limits),
+            Way::Eip3009 => self.authorize(terms, limits).await,
             way @ (Way::Permit2 | Way::Upto) => {
                 self.permit_transfer(terms, limits, offered, way).await
             }

@@ -7,12 +7,13 @@ use alloy_sol_types::SolCall;
 use tollway_core::{Limits, Network, Offered, Prepared, Terms, Timestamp, WalletError, codes};
 use tollway_rpc::ask::ask;
 
-use super::{EvmWallet, random_word, sign_authorization};
+use super::{EvmWallet, random_word};
 use crate::abi::Allowances;
 use crate::chain::diagnose::number_of;
 use crate::chain::known_account;
 use crate::contracts::settler_address;
 use crate::methods::eip2612::SignedPermit;
+use crate::methods::eip3009::SignedAuthorization;
 use crate::methods::permit2::{SignedPermit2, permit2_domain};
 use crate::methods::{Payment, Way};
 use crate::node::{CallRequest, LATEST};
@@ -33,7 +34,7 @@ impl EvmWallet {
     }
 
     /// By EIP-3009.
-    pub(super) fn authorize(
+    pub(super) async fn authorize(
         &self,
         terms: &Terms,
         limits: &Limits,
@@ -48,7 +49,11 @@ impl EvmWallet {
             valid_before: U256::from(valid_before),
             nonce: random_word()?,
         };
-        let signed = sign_authorization(&self.signer, &domain, authorization);
+        let signature = self.signer.sign(authorization.digest(&domain)).await?;
+        let signed = SignedAuthorization {
+            authorization,
+            signature: Bytes::copy_from_slice(&signature),
+        };
         self.prepared(terms, Payment::Eip3009(signed))
     }
 
@@ -87,7 +92,7 @@ impl EvmWallet {
         let extensions = self.sponsoring(terms, &permit, offered).await?;
         let chain_id = terms.network.chain_id().unwrap_or_default();
         let domain = permit2_domain(chain_id, contracts.permit2);
-        let signature = self.signer.sign(permit.digest(&domain));
+        let signature = self.signer.sign(permit.digest(&domain)).await?;
         let signed = SignedPermit2 {
             from: self.signer.address(),
             permit,
@@ -141,7 +146,7 @@ impl EvmWallet {
             nonce: self.permit_nonce(terms).await?,
             deadline: U256::from(self.window(terms, limits).1),
         };
-        let signature = self.signer.sign(permit.digest(&domain));
+        let signature = self.signer.sign(permit.digest(&domain)).await?;
         let signed = SignedPermit {
             permit,
             signature: Bytes::copy_from_slice(&signature),

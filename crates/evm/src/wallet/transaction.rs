@@ -68,20 +68,20 @@ impl EvmWallet {
         let data = Bytes::from(transfer.abi_encode());
         let gas = self.estimate(terms, asset, &data).await?;
         let raw = self.transact(&terms.network, asset, data, gas).await?;
-        let proof = self.proof(terms, &raw, asked.reference, offered);
+        let proof = self.proof(terms, &raw, asked.reference, offered).await?;
         Ok(Prepared {
             transaction: Some(raw),
             ..self.prepared(terms, Payment::Txid(proof))?
         })
     }
 
-    fn proof(
+    async fn proof(
         &self,
         terms: &Terms,
         raw: &Raw,
         reference: Option<&str>,
         offered: Offered<'_>,
-    ) -> SignedProof {
+    ) -> Result<SignedProof, WalletError> {
         let mut proof = SignedProof {
             tx_hash: raw.hash.as_str().parse().unwrap_or(B256::ZERO),
             from: self.signer.address(),
@@ -95,9 +95,9 @@ impl EvmWallet {
         let statement = proof.statement(terms, resource);
         let digest = statement.map(|statement| statement.digest(chain_id));
         if let Some(digest) = digest.filter(|_| reference.is_some()) {
-            proof.signature = Bytes::copy_from_slice(&self.signer.sign(digest));
+            proof.signature = Bytes::copy_from_slice(&self.signer.sign(digest).await?);
         }
-        proof
+        Ok(proof)
     }
 
     /// A signed call under this account's next nonce. Only confirmed nonces are
@@ -121,7 +121,7 @@ impl EvmWallet {
             input,
             ..TxEip1559::default()
         };
-        Ok(signed(transaction, &self.signer))
+        Ok(signed(transaction, &self.signer).await?)
     }
 
     /// The next nonce and what gas costs, taken for one transaction.

@@ -342,7 +342,7 @@ async fn a_payment_that_a_stranger_submitted_first_still_counts() {
     world.devnet.set_mining(Mining::Manual);
     let intent = world.pay().await;
     let mut config = world.config(world.rpc.clone());
-    config.signers = vec![key(3)];
+    config.signers = vec![key(3).into()];
     let stranger = EvmChain::connect(config).await.unwrap();
     let slot = Slot {
         signer: stranger.signers().remove(0),

@@ -97,7 +97,7 @@ async fn what_cannot_be_paid_fails_alone() {
         let (_, watch) = world.send_together(&chain, &intents).await;
         // A stranger is faster with one of them.
         let mut config = world.config(world.rpc.clone());
-        config.signers = vec![key(3)];
+        config.signers = vec![key(3).into()];
         config.limits.min_priority_fee = 5_000_000_000;
         let stranger = EvmChain::connect(config).await.unwrap();
         let slot = tollway_core::Slot {

@@ -7,7 +7,7 @@ use tollway_core::assets::Method;
 use tollway_core::wire::PaymentRequirements;
 use tollway_core::{Clock, Finality, Network, PaymentFlow, SystemClock, Terms, Wallet as _};
 use tollway_devnet::{DEV_ACCOUNTS, Devnet};
-use tollway_evm::{EvmChain, EvmConfig};
+use tollway_evm::{EvmChain, EvmConfig, EvmSigner};
 use tollway_ledger::SpendState;
 use tollway_payer::{ChainReconciler, ErrorKind, Event, PayMethod, PayRequest, Standing};
 use tollway_rpc::RpcClient;
@@ -154,7 +154,7 @@ async fn send_another(node: RpcClient) {
 
 fn reconciler(node: RpcClient) -> Arc<ChainReconciler> {
     let network = Network::eip155(84532);
-    let chain = EvmChain::new(EvmConfig::new(network, node, Vec::new())).unwrap();
+    let chain = EvmChain::new(EvmConfig::new(network, node, Vec::<EvmSigner>::new())).unwrap();
     Arc::new(ChainReconciler::new(
         vec![Arc::new(chain)],
         Finality::Included,

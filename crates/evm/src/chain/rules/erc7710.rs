@@ -10,7 +10,7 @@ use alloy_sol_types::SolCall;
 use tollway_core::{Intent, Phase, Refusal, codes};
 
 use super::require_amount;
-use crate::EvmSigner;
+use crate::SigningKey;
 use crate::abi::Allowances;
 use crate::chain::{EvmChain, account};
 use crate::delegation::{CaveatError, CaveatTerms, Delegation, is_linked, transfer_execution};
@@ -146,7 +146,7 @@ impl EvmChain {
         asked: &Asked,
     ) -> Result<Bounds, Refusal> {
         let mut bounds = Bounds {
-            redeemers: self.signers.iter().map(EvmSigner::address).collect(),
+            redeemers: self.signers.iter().map(SigningKey::address).collect(),
             says_who: false,
             begins: 0,
         };

@@ -428,7 +428,7 @@ async fn a_contract_is_asked_as_the_account_that_settles_now() {
         None
     });
     let mut config = world.config(rpc.await);
-    config.signers = vec![key(2), key(4)];
+    config.signers = vec![key(2).into(), key(4).into()];
     let chain = EvmChain::connect(config).await.unwrap();
     let signers = chain.signers();
     for preferred in [1, 0] {

@@ -70,7 +70,7 @@ async fn nothing_used_is_nothing_sent_and_the_same_payment() {
 async fn it_is_settled_by_the_signer_that_is_named_and_shares_with_nobody() {
     let world = approved().await;
     let mut config = world.config(world.rpc.clone());
-    config.signers = vec![key(4), key(2)];
+    config.signers = vec![key(4).into(), key(2).into()];
     let two = EvmChain::connect(config).await.unwrap();
     let named = json!({"facilitatorAddress": key(2).address().to_checksum(None)});
     let terms = offer(&world, "upto", &named);
@@ -88,7 +88,7 @@ async fn it_is_settled_by_the_signer_that_is_named_and_shares_with_nobody() {
 async fn another_signer_than_the_one_that_is_named_signs_nothing() {
     let world = approved().await;
     let mut config = world.config(world.rpc.clone());
-    config.signers = vec![key(4), key(2)];
+    config.signers = vec![key(4).into(), key(2).into()];
     let two = EvmChain::connect(config).await.unwrap();
     let intent = paid(&world, &terms(&world)).await;
     let verified = verify(&two, &intent, Phase::Settle).await.unwrap();

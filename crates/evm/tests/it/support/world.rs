@@ -347,7 +347,7 @@ pub fn watched(intent: &Intent, finality: Finality) -> Watched {
 /// An account that helps, with so much to spend.
 pub fn helper(index: usize, wei: u128) -> HelperAccount {
     HelperAccount {
-        signer: key(index),
+        signer: key(index).into(),
         purse: Arc::new(Purse(Mutex::new(wei))),
     }
 }
