@@ -44,13 +44,29 @@ impl LogSettings {
         let text = self.filter.as_deref();
         let text = text.or_else(|| environment.get("TOLLWAY_LOG"));
         EnvFilter::try_new(text.unwrap_or("warn"))
-            .map(Filter)
+            .map(|filter| Filter(discreet(filter)))
             .map_err(|e| {
                 Failure::usage(format!(
                     "TOLLWAY_LOG or --log is not a log filter: {e}; write for example info."
                 ))
             })
     }
+}
+
+/// Libraries that would log whole answers of a key service, with the signatures in
+/// them, say no more than that something is wrong.
+fn discreet(filter: EnvFilter) -> EnvFilter {
+    let talkative = [
+        "aws_smithy_runtime",
+        "aws_smithy_runtime_api",
+        "aws_smithy_http_client",
+        "aws_runtime",
+        "aws_sigv4",
+        "aws_sdk_kms",
+    ];
+    let said = talkative.iter().filter(|_| cfg!(feature = "aws-kms"));
+    let directives = said.filter_map(|target| format!("{target}=warn").parse().ok());
+    directives.fold(filter, EnvFilter::add_directive)
 }
 
 /// A filter that was read.
