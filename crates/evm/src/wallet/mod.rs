@@ -245,7 +245,7 @@ impl Wallet for EvmWallet {
         if network.family() != Family::Evm {
             return Ok(None);
         }
-        let signature = self.signer.sign(message_digest(message));
+        let signature = self.signer.sign(message_digest(message)).await?;
         Ok(Some(format!("0x{}", hex::encode(signature))))
     }
 
