@@ -23,7 +23,7 @@ mod duplicates;
 mod first_payment;
 mod front_runner;
 mod init;
-#[cfg(feature = "aws-kms")]
+#[cfg(any(feature = "aws-kms", feature = "gcp-kms"))]
 mod kms;
 mod mcp;
 mod mcp_gate;

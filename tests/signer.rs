@@ -354,6 +354,7 @@ async fn a_signer_or_a_payer_with_a_bad_flag_does_not_start() {
             "name a readable file",
         ),
         (changed("--serve-user", "root"), 2, "--serve-user"),
+        #[cfg(feature = "aws-kms")]
         (
             changed("--key-file", "aws-kms:"),
             2,
@@ -365,6 +366,8 @@ async fn a_signer_or_a_payer_with_a_bad_flag_does_not_start() {
             2,
             "--features aws-kms",
         ),
+        #[cfg(not(feature = "gcp-kms"))]
+        (changed("--key-file", "gcp-kms:x"), 2, "--features gcp-kms"),
         (changed("--wallet", "agent"), 2, "cannot be used with"),
         (without(&good, "--socket"), 2, "--socket"),
         (without(&good, "--agent"), 2, "--agent"),

@@ -309,7 +309,7 @@ async fn key(args: &BuyerArgs, environment: &Environment) -> Result<SigningKey, 
         .as_deref()
         .or_else(|| from_environment("TOLLWAY_KEY_FILE").map(Path::new));
     if let Some(path) = key_file {
-        return kms::signing_key(path).await;
+        return kms::signing_key(path, environment).await;
     }
     let wallet = args.wallet.as_deref().or_else(|| from_environment("TOLLWAY_WALLET")).ok_or_else(|| {
         Failure::usage("Nothing to pay with; add --key-file FILE or --wallet NAME (`tollway wallet new NAME` makes one), or --session NAME, or --signer unix:PATH.")

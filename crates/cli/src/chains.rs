@@ -12,6 +12,7 @@ use tollway_evm::{BatchWay, EvmChain, EvmConfig, SigningKey};
 use tollway_rpc::RpcClient;
 use tollway_starknet::{StarkKey, StarknetAccount, StarknetChain, StarknetConfig};
 
+use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::help::Beside;
 use crate::wiring::{self, NetworkSetting};
@@ -52,6 +53,7 @@ impl Signers {
         sends: bool,
         accounts: &[String],
         max_fee: Option<&str>,
+        environment: &Environment,
     ) -> Result<Self, Failure> {
         let serves = |family| networks.iter().any(|n| n.network.family() == family);
         let missing =
@@ -69,7 +71,7 @@ impl Signers {
             );
         }
         Ok(Self {
-            evm: evm_signers(key_files).await?,
+            evm: evm_signers(key_files, environment).await?,
             starknet: starknet_accounts(accounts)?,
             max_fee: Some(strk(max_fee, "--starknet-max-fee")?),
             beside: Beside::default(),
@@ -77,10 +79,13 @@ impl Signers {
     }
 }
 
-async fn evm_signers(files: &[PathBuf]) -> Result<Vec<SigningKey>, Failure> {
+async fn evm_signers(
+    files: &[PathBuf],
+    environment: &Environment,
+) -> Result<Vec<SigningKey>, Failure> {
     let mut signers: Vec<SigningKey> = Vec::new();
     for file in files {
-        let signer = kms::signing_key(file).await?;
+        let signer = kms::signing_key(file, environment).await?;
         let known = |known: &SigningKey| known.address() == signer.address();
         if signers.iter().any(known) {
             return Err(twice("--signer-key-file", &file.display().to_string()));

@@ -210,9 +210,9 @@ pub struct GateArgs {
     /// When the money moves [default: after].
     #[arg(long, value_enum)]
     pub settle: Option<Settle>,
-    /// Key that pays for gas, with a local facilitator (file with mode 0600, or one in AWS KMS where this
-    /// program is built with it); may be repeated, the accounts then settle side by side.
-    #[arg(long = "signer-key-file", value_name = "FILE|aws-kms:KEY")]
+    /// Key that pays for gas, with a local facilitator (file with mode 0600, or one in AWS or Google
+    /// Cloud KMS where this program is built with it); may be repeated, the accounts then settle side by side.
+    #[arg(long = "signer-key-file", value_name = "FILE|aws-kms:KEY|gcp-kms:KEY")]
     #[serde(rename = "signer_key_file", deserialize_with = "one_or_many")]
     pub signer_key_files: Vec<PathBuf>,
     /// Account that settles on Starknet networks and pays the fees there, with the file (mode 0600)
@@ -407,9 +407,9 @@ pub struct FacilitatorArgs {
     )]
     #[serde(rename = "networks")]
     pub networks: Vec<String>,
-    /// Key that pays for gas (file with mode 0600, or one in AWS KMS where this program is built with it);
-    /// may be repeated, the accounts then settle side by side.
-    #[arg(long = "signer-key-file", value_name = "FILE|aws-kms:KEY")]
+    /// Key that pays for gas (file with mode 0600, or one in AWS or Google Cloud KMS where this program is
+    /// built with it); may be repeated, the accounts then settle side by side.
+    #[arg(long = "signer-key-file", value_name = "FILE|aws-kms:KEY|gcp-kms:KEY")]
     #[serde(rename = "signer_key_file", deserialize_with = "one_or_many")]
     pub signer_key_files: Vec<PathBuf>,
     /// Account that settles on Starknet networks and pays the fees there, with the file (mode 0600)

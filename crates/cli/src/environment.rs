@@ -11,6 +11,22 @@ use tollway_core::Network;
 use crate::exit::Failure;
 use crate::keys;
 
+/// Where Google Cloud KMS is asked, in place of its own host; as `gcloud` names it.
+pub const GCP_KMS_ENDPOINT: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS";
+/// An access token for Google's services.
+pub const GCP_ACCESS_TOKEN: &str = "CLOUDSDK_AUTH_ACCESS_TOKEN";
+/// The file that holds one.
+pub const GCP_ACCESS_TOKEN_FILE: &str = "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE";
+/// `HOST[:PORT]` of the metadata server, as Google's own libraries read it.
+pub const GCE_METADATA_HOST: &str = "GCE_METADATA_HOST";
+/// What Google Cloud KMS is found by; nobody else's business where it is left out.
+const OF_GOOGLE: [&str; 4] = [
+    GCP_KMS_ENDPOINT,
+    GCP_ACCESS_TOKEN,
+    GCP_ACCESS_TOKEN_FILE,
+    GCE_METADATA_HOST,
+];
+
 /// Documented variables, for `--help`.
 pub const TABLE: &str = "\
 Environment (also from a .env file with mode 0600 in the working directory):
@@ -38,14 +54,13 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the process's `TOLLWAY_*` variables, `HOME`, `NO_COLOR`, and `.env`.
+    /// Reads the process's `TOLLWAY_*` variables, `HOME`, `NO_COLOR`, those of key
+    /// services that this program is built with, and `.env`.
     pub fn read(directory: &Path) -> Result<Self, Failure> {
         let mut variables = read_dotenv(&directory.join(".env"))?;
         let ours = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| {
-                name.starts_with("TOLLWAY_") || name == "HOME" || name == "NO_COLOR"
-            });
+            .filter(|(name, _)| is_ours(name));
         variables.extend(ours);
         Ok(Self { variables })
     }
@@ -102,6 +117,11 @@ impl Environment {
         keys::private_directory(&home)?;
         Ok(home)
     }
+}
+
+fn is_ours(name: &str) -> bool {
+    let is_googles = cfg!(feature = "gcp-kms") && OF_GOOGLE.contains(&name);
+    name.starts_with("TOLLWAY_") || name == "HOME" || name == "NO_COLOR" || is_googles
 }
 
 /// `base-sepolia` is `TOLLWAY_RPC_BASE_SEPOLIA`.

@@ -352,6 +352,7 @@ impl EngineSettings<'_> {
             self.sends,
             self.starknet_accounts,
             self.starknet_max_fee,
+            environment,
         )
         .await?
         .beside(beside);

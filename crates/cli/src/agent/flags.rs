@@ -42,8 +42,12 @@ pub struct BuyerArgs {
     /// Neither buy nor show access tokens: pay for this answer alone.
     #[arg(long)]
     pub no_tokens: bool,
-    /// Key that pays (file with mode 0600), or one in AWS KMS where this program is built with it.
-    #[arg(long, value_name = "FILE|aws-kms:KEY", conflicts_with = "wallet")]
+    /// Key that pays (file with mode 0600), or one in AWS or Google Cloud KMS where this program is built with it.
+    #[arg(
+        long,
+        value_name = "FILE|aws-kms:KEY|gcp-kms:KEY",
+        conflicts_with = "wallet"
+    )]
     pub key_file: Option<PathBuf>,
     /// Wallet that pays (see `tollway wallet list`).
     #[arg(long, value_name = "NAME")]

@@ -57,7 +57,7 @@ pub async fn look(
             networks.join(", ")
         ),
     );
-    let owner = Owner::read(report, &args, &settings).await;
+    let owner = Owner::read(report, &args, &settings, environment).await;
     for setting in &settings.networks {
         let payee = settings.payee(&setting.network);
         payees::look(
@@ -71,7 +71,7 @@ pub async fn look(
     let offered = offered(report, &settings);
     ledger::look(report, args.ledger.as_deref(), environment).await;
     report.about("Money");
-    let chains = owner.chains(report, &args, &settings).await;
+    let chains = owner.chains(report, &args, &settings, environment).await;
     money(report, &args, &settings, &owner, &offered, &chains).await;
     let told = match settings.facilitator.as_str() {
         "local" => Told::local(&chains),
@@ -129,7 +129,12 @@ struct Owner {
 }
 
 impl Owner {
-    async fn read(report: &mut Report, args: &GateArgs, settings: &Settings) -> Self {
+    async fn read(
+        report: &mut Report,
+        args: &GateArgs,
+        settings: &Settings,
+        environment: &Environment,
+    ) -> Self {
         let is_local = settings.facilitator == "local";
         let mut owner = Self {
             is_local,
@@ -153,7 +158,7 @@ impl Owner {
             );
         }
         for file in &args.signer_key_files {
-            match kms::signing_key(file).await {
+            match kms::signing_key(file, environment).await {
                 Ok(signer) => owner.signers.push(signer.address().to_string()),
                 Err(failure) => {
                     owner.is_sound = false;
@@ -177,6 +182,7 @@ impl Owner {
         report: &mut Report,
         args: &GateArgs,
         settings: &Settings,
+        environment: &Environment,
     ) -> Vec<ServedChain> {
         let signers = match self.is_local && self.is_sound {
             false => Ok(Signers::none()),
@@ -187,6 +193,7 @@ impl Owner {
                     settings.routes.iter().any(RouteSetting::costs_gas),
                     &args.starknet_accounts,
                     args.starknet_max_fee.as_deref(),
+                    environment,
                 )
                 .await
             }

@@ -24,6 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Asks for the key's public half. It must be of secp256k1 and for signing.
 pub async fn open(id: &str) -> Result<SigningKey, Failure> {
+    if id.is_empty() {
+        return Err(Failure::usage(
+            "aws-kms: names no key; write the key's id, ARN or alias behind it, such as aws-kms:alias/tollway.",
+        ));
+    }
     let tls = Provider::Rustls(CryptoMode::Ring);
     let patience = TimeoutConfig::builder().operation_timeout(PATIENCE);
     let config = aws_config::defaults(BehaviorVersion::latest())

@@ -40,8 +40,12 @@ pub struct SignerServe {
     /// Serve programs of this user too, by number; everybody can knock then (folder of mode 0711). May be repeated.
     #[arg(long = "serve-user", value_name = "UID")]
     pub serve_users: Vec<u32>,
-    /// Key that signs (file with mode 0600), or one in AWS KMS where this program is built with it.
-    #[arg(long, value_name = "FILE|aws-kms:KEY", conflicts_with = "wallet")]
+    /// Key that signs (file with mode 0600), or one in AWS or Google Cloud KMS where this program is built with it.
+    #[arg(
+        long,
+        value_name = "FILE|aws-kms:KEY|gcp-kms:KEY",
+        conflicts_with = "wallet"
+    )]
     pub key_file: Option<PathBuf>,
     /// Wallet that signs (see `tollway wallet list`).
     #[arg(long, value_name = "NAME")]

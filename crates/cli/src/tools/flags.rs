@@ -40,8 +40,9 @@ pub struct McpGateArgs {
     /// Key that the facilitator asks for (file with mode 0600).
     #[arg(long, value_name = "FILE")]
     pub facilitator_key_file: Option<PathBuf>,
-    /// Key that pays for gas, with a local facilitator (file with mode 0600); may be repeated.
-    #[arg(long = "signer-key-file", value_name = "FILE")]
+    /// Key that pays for gas, with a local facilitator (file with mode 0600, or one in AWS or Google
+    /// Cloud KMS where this program is built with it); may be repeated.
+    #[arg(long = "signer-key-file", value_name = "FILE|aws-kms:KEY|gcp-kms:KEY")]
     pub signer_key_files: Vec<PathBuf>,
     /// An asset beside the built-in ones; may be repeated.
     #[arg(

@@ -1,34 +1,29 @@
-//! Keys in AWS KMS: nothing here has a key, and a stand-in on this machine has both.
+//! AWS KMS.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use alloy_primitives::{U256, uint};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use secp256k1::{Message, SECP256K1, SecretKey};
 use serde_json::{Value, json};
 use tollway_ledger::SpendState;
 
+use super::{Signatures, gate_args, keyless, pay_args, public};
 use crate::harness::program::{Finished, Program, run};
-use crate::harness::town::{BUYER, SIGNER, Town, set};
+use crate::harness::town::{BUYER, SIGNER, Town};
 use crate::harness::upstream::GOODS;
 
 const SECRET: &str = "canary-secret-access-key";
-/// What stands before a point in `SubjectPublicKeyInfo` of secp256k1.
-const SPKI: &str = "3056301006072a8648ce3d020106052b8104000a034200";
-const ORDER: U256 = uint!(0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141_U256);
 
 /// AWS KMS as far as two keys need it.
 #[derive(Default)]
 struct Kms {
     refuses: AtomicBool,
-    signed: AtomicUsize,
-    signatures: Mutex<Vec<String>>,
+    signatures: Signatures,
 }
 
 impl Kms {
@@ -62,56 +57,24 @@ async fn answer(
             Json(json!({ "__type": kind, "message": "no" })),
         )
     };
-    let key = match asked["KeyId"].as_str().unwrap() {
-        "alias/gas" => SIGNER.key,
-        "alias/buyer" => BUYER.key,
+    let account = match asked["KeyId"].as_str().unwrap() {
+        "alias/gas" => SIGNER,
+        "alias/buyer" => BUYER,
         _ => return refused("NotFoundException"),
     };
-    let key = SecretKey::from_byte_array(key.0).unwrap();
     if head("x-amz-target") == "TrentService.GetPublicKey" {
-        let point = key.public_key(SECP256K1).serialize_uncompressed();
-        let der = [&hex(SPKI)[..], &point].concat();
-        return (
-            StatusCode::OK,
-            Json(json!({ "PublicKey": STANDARD.encode(der) })),
-        );
+        let shown = json!({ "PublicKey": STANDARD.encode(public(&account)) });
+        return (StatusCode::OK, Json(shown));
     }
     assert_eq!(head("x-amz-target"), "TrentService.Sign");
     assert_eq!(asked["MessageType"], "DIGEST");
     if kms.refuses.load(Ordering::SeqCst) {
         return refused("AccessDeniedException");
     }
-    let digest = STANDARD.decode(asked["Message"].as_str().unwrap()).unwrap();
-    let message = Message::from_digest(digest.try_into().unwrap());
-    let compact = SECP256K1.sign_ecdsa(message, &key).serialize_compact();
-    let (r, s) = (
-        U256::from_be_slice(&compact[..32]),
-        U256::from_be_slice(&compact[32..]),
-    );
-    // The service does not care which of the two it gives: every other one is high.
-    let high = kms.signed.fetch_add(1, Ordering::SeqCst) % 2 == 0;
-    let signature = STANDARD.encode(der(&[r, if high { ORDER - s } else { s }]));
-    kms.signatures.lock().unwrap().push(signature.clone());
+    let signature = kms
+        .signatures
+        .sign(&account, asked["Message"].as_str().unwrap());
     (StatusCode::OK, Json(json!({ "Signature": signature })))
-}
-
-fn hex(digits: &str) -> Vec<u8> {
-    let pair = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-    (0..digits.len()).step_by(2).map(pair).collect()
-}
-
-/// A sequence of positive integers.
-fn der(numbers: &[U256]) -> Vec<u8> {
-    let mut inner = Vec::new();
-    for number in numbers {
-        let mut bytes = number.to_be_bytes_trimmed_vec();
-        if bytes[0] >= 0x80 {
-            bytes.insert(0, 0);
-        }
-        inner.extend([2, u8::try_from(bytes.len()).unwrap()]);
-        inner.extend(bytes);
-    }
-    [&[0x30, u8::try_from(inner.len()).unwrap()][..], &inner].concat()
 }
 
 /// The binary where the stand-in is AWS, talking as much as it can.
@@ -128,24 +91,9 @@ fn command(town: &Town, kms: &str, args: &[String]) -> tokio::process::Command {
     command
 }
 
-fn gate_args(town: &Town, key: &str) -> Vec<String> {
-    let mut args = town.gate_args("local", &town.rpc());
-    set(&mut args, "--signer-key-file", key);
-    args
-}
-
-fn pay_args(town: &Town, url: &str, key: &str) -> Vec<String> {
-    let mut args = town.pay_args(url, &[]);
-    set(&mut args, "--key-file", key);
-    args
-}
-
 #[tokio::test]
-async fn a_gate_settles_and_a_buyer_pays_with_keys_that_a_service_keeps() {
-    let town = Town::new().await;
-    for key in ["signer.key", "buyer.key"] {
-        std::fs::remove_file(town.path(key)).unwrap();
-    }
+async fn a_gate_settles_and_a_buyer_pays_with_keys_that_aws_keeps() {
+    let town = keyless().await;
     let (kms, aws) = Kms::start().await;
     let args = gate_args(&town, "aws-kms:alias/gas");
     let (gate, url) = Program::serve(command(&town, &aws, &args)).await;
@@ -157,20 +105,10 @@ async fn a_gate_settles_and_a_buyer_pays_with_keys_that_a_service_keeps() {
         assert_eq!(town.transfers().len(), n);
         said.push(done);
     }
-    assert!(
-        kms.signed.load(Ordering::SeqCst) >= 4,
-        "payments and transactions"
-    );
+    assert!(kms.signatures.count() >= 4, "payments and transactions");
     gate.signal("TERM").await;
     said.push(gate.end().await);
-    let signatures = kms.signatures.lock().unwrap().clone();
-    for done in &said {
-        assert!(done.stderr.len() > 1_000, "it was talkative");
-        for secret in signatures.iter().map(String::as_str).chain([SECRET]) {
-            let text = format!("{}{}", done.stdout, done.stderr);
-            assert!(!text.contains(secret), "{secret}");
-        }
-    }
+    kms.signatures.are_told_by_nobody(&said, &[SECRET]);
 }
 
 #[tokio::test]
