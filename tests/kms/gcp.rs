@@ -22,6 +22,9 @@ const TOKEN: &str = "ya29.canary-access-token-";
 const TOKEN_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
 const RING: &str = "projects/example/locations/europe-west3/keyRings/tollway/cryptoKeys";
 
+/// A variable of the environment.
+type Variable = (&'static str, &'static str);
+
 /// How the service is out of order.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Mood {
@@ -91,11 +94,13 @@ impl Google {
             _ => "EC_SIGN_SECP256K1_SHA256",
         };
         let sum = crc32c(pem.as_bytes());
-        Json(json!({
+        let shown = json!({
             "name": name, "algorithm": algorithm, "protectionLevel": "HSM",
             "pem": pem, "pemCrc32c": sum.to_string(),
-        }))
-        .into_response()
+        });
+        let padding = if mood == Mood::Endless { 1 << 20 } else { 0 };
+        let body = format!("{shown}{}", " ".repeat(padding));
+        ([("content-type", "application/json")], body).into_response()
     }
 
     fn signed(
@@ -168,7 +173,6 @@ async fn answer(
             let there = [("location", "https://example.com/")];
             return (StatusCode::TEMPORARY_REDIRECT, there).into_response();
         }
-        Mood::Endless => return vec![b' '; 1 << 20].into_response(),
         Mood::Restless if google.asked_busy.fetch_add(1, Ordering::SeqCst) == 0 => {
             return refused(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE");
         }
@@ -281,7 +285,7 @@ async fn a_key_that_cannot_be_used_stops_the_start_and_says_what_to_do() {
     let town = keyless().await;
     let (google, host) = Google::start().await;
     let elsewhere = "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS";
-    let cases: [(Mood, String, Option<(&str, &str)>, &str); 9] = [
+    let cases: [(Mood, String, Option<Variable>, &str); 9] = [
         (
             Mood::Rsa,
             gas(),
