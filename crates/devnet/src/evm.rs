@@ -12,7 +12,7 @@ use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::context_interface::either::Either;
 use revm::primitives::hardfork::SpecId;
 use revm::state::EvmState;
-use revm::{Context, Database, ExecuteEvm, MainBuilder, MainContext};
+use revm::{Context, Database, ExecuteEvm, InspectEvm, Inspector, MainBuilder, MainContext};
 
 use crate::error::RpcError;
 
@@ -72,6 +72,26 @@ pub(crate) fn execute<DB: Database>(
         .with_block(block.clone())
         .with_cfg(cfg.clone());
     context.build_mainnet().transact(tx)
+}
+
+/// Runs one transaction before the eyes of an inspector.
+pub(crate) fn inspect<DB: Database, I>(
+    db: DB,
+    cfg: &CfgEnv,
+    block: &BlockEnv,
+    tx: TxEnv,
+    inspector: I,
+) -> Result<Executed, EVMError<DB::Error>>
+where
+    I: Inspector<Context<BlockEnv, TxEnv, CfgEnv, DB>>,
+{
+    let context = Context::mainnet()
+        .with_db(db)
+        .with_block(block.clone())
+        .with_cfg(cfg.clone());
+    context
+        .build_mainnet_with_inspector(inspector)
+        .inspect_tx(tx)
 }
 
 /// A signed transaction in the EVM's terms.

@@ -33,6 +33,7 @@ mod rpc;
 mod server;
 mod simulate;
 mod state;
+mod trace;
 
 pub use builder::{Builder, Mining};
 pub use contracts::{

@@ -274,6 +274,11 @@ impl Chain {
         self.prune();
     }
 
+    /// The rules for transactions.
+    pub(crate) fn rules(&self) -> &CfgEnv {
+        &self.rules
+    }
+
     /// The rules for calls.
     pub(crate) fn call_rules(&self) -> &CfgEnv {
         &self.call_rules

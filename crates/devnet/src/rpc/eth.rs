@@ -15,6 +15,7 @@ use crate::chain::BlockId;
 use crate::error::RpcError;
 use crate::estimate::estimate;
 use crate::simulate::simulate;
+use crate::trace;
 
 type Answer = Result<Value, RpcError>;
 
@@ -62,9 +63,22 @@ pub(super) fn dispatch(devnet: &Devnet, method: &str, params: &Params<'_>) -> Op
         "eth_blobBaseFee" => Ok(json!("0x1")),
         "eth_feeHistory" => fees::fee_history(devnet, params),
         "eth_sendRawTransaction" => send_raw(devnet, params),
+        "debug_traceTransaction" => trace_transaction(devnet, params),
         _ => return None,
     };
     Some(answer)
+}
+
+/// Only what calls what, as `callTracer` tells it.
+fn trace_transaction(devnet: &Devnet, params: &Params<'_>) -> Answer {
+    let hash = params.hash(0)?;
+    if params.object(1)?.get("tracer").and_then(Value::as_str) != Some("callTracer") {
+        return Err(RpcError::params(
+            "this node traces calls only: give {\"tracer\": \"callTracer\"}",
+        ));
+    }
+    let calls = trace::calls(&devnet.read(), hash)?;
+    calls.ok_or_else(|| RpcError::server("transaction not found"))
 }
 
 fn get_balance(devnet: &Devnet, params: &Params<'_>) -> Answer {

@@ -1,6 +1,7 @@
 //! Looking back and going back: old states, snapshots, reorgs.
 
 use alloy_primitives::{Address, B256, U256};
+use alloy_sol_types::SolCall as _;
 use serde_json::{Value, json};
 use tollway_devnet::{DEV_ACCOUNTS, Devnet, Mining};
 
@@ -180,4 +181,67 @@ fn a_reorg_stops_at_genesis_and_at_the_horizon() {
     assert!(devnet.reorg(129, true).is_err());
     devnet.reorg(128, true).unwrap();
     assert_eq!(devnet.block_number(), 72);
+}
+
+/// Calls the address in its first word with the rest, and goes on where that fails.
+const FORWARDER: [u8; 18] = alloy_primitives::hex!("5f5f602036038060205f375f5f5f355af100");
+
+#[test]
+fn a_mined_transaction_is_run_again_on_what_came_before_it_and_tells_its_calls() {
+    let devnet = Devnet::builder()
+        .mining(Mining::Manual)
+        .fixed_time(NOW)
+        .build()
+        .unwrap();
+    let (dollar, forwarder) = (devnet.dollar().address, Address::repeat_byte(0x66));
+    devnet
+        .set_code(forwarder, FORWARDER.to_vec().into())
+        .unwrap();
+    devnet.mine(1).unwrap();
+    // In one block: the forwarder gets a dollar, gives it away, and has no other.
+    let transfer = |to, value| {
+        Token::transferCall {
+            to,
+            value: U256::from(value),
+        }
+        .abi_encode()
+    };
+    let give = [
+        dollar.into_word().to_vec(),
+        transfer(DEV_ACCOUNTS[3].address, 1),
+    ]
+    .concat();
+    let mut hashes = Vec::new();
+    for (nonce, to, data) in [
+        (0, dollar, transfer(forwarder, 1)),
+        (1, forwarder, give.clone()),
+        (2, forwarder, give),
+    ] {
+        let (hash, raw) = Key::dev(0).sign_tx(call_tx(nonce, to, data));
+        devnet.send_raw(&raw).unwrap();
+        hashes.push(hash);
+    }
+    devnet.mine(1).unwrap();
+    let traced = |hash: B256| {
+        let how = json!({"tracer": "callTracer"});
+        get(&devnet, "debug_traceTransaction", json!([hash, how]))
+    };
+    let gave = traced(hashes[1]);
+    assert_eq!(gave["type"], "CALL");
+    assert_eq!(gave["to"], json!(forwarder));
+    assert_eq!(gave["error"], Value::Null);
+    let inner = &gave["calls"][0];
+    assert_eq!(inner["to"], json!(dollar));
+    assert_eq!(inner["from"], json!(forwarder));
+    assert_eq!(inner["error"], Value::Null);
+    let broke = traced(hashes[2]);
+    assert_eq!(broke["error"], Value::Null);
+    assert_eq!(broke["calls"][0]["error"], "execution reverted");
+    let unknown = devnet.request(
+        "debug_traceTransaction",
+        json!([B256::ZERO, {"tracer": "callTracer"}]),
+    );
+    assert_eq!(unknown.unwrap_err().message, "transaction not found");
+    let steps = devnet.request("debug_traceTransaction", json!([hashes[1], {}]));
+    assert!(steps.unwrap_err().message.contains("callTracer"));
 }

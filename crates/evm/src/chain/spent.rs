@@ -4,6 +4,7 @@
 use alloy_primitives::{Address, B256, Bytes, U64};
 use alloy_sol_types::SolCall;
 use serde::Deserialize;
+use serde_json::json;
 use tollway_core::{ChainError, Finality, Lookup};
 use tollway_rpc::Batch;
 use tollway_rpc::ask::{ask, ask_all, typed, unavailable};
@@ -24,6 +25,20 @@ struct Sent {
     to: Option<Address>,
     input: Bytes,
     hash: B256,
+}
+
+/// A call in a transaction, as `callTracer` tells it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Frame {
+    #[serde(rename = "type")]
+    kind: String,
+    to: Option<Address>,
+    input: Bytes,
+    /// Why it failed.
+    error: Option<String>,
+    /// What it called in its turn.
+    calls: Vec<Frame>,
 }
 
 /// When a nonce was used first.
@@ -242,10 +257,28 @@ impl EvmChain {
         }
         let sent: Option<Sent> = ask(&self.rpc, "eth_getTransactionByHash", [hash]).await?;
         let count = uses.transfers(effect).count();
-        Ok(match sent.filter(|sent| sent.hash == hash) {
+        let calls = match sent.filter(|sent| sent.hash == hash) {
             Some(sent) => calls(&self.contracts, effect, &sent, count),
             None => Calls::Unclear,
+        };
+        Ok(match calls {
+            Calls::Unclear => self.traced(effect, hash, count).await,
+            clear => clear,
         })
+    }
+
+    /// What a contract of somebody's called in its turn, where the node can say: many
+    /// keep no traces, and then it stays unclear.
+    async fn traced(&self, effect: &Effect, hash: B256, transfers: usize) -> Calls {
+        let question = (hash, json!({ "tracer": "callTracer" }));
+        let trace = self.rpc.call::<Frame>("debug_traceTransaction", question);
+        match trace.await {
+            Ok(trace) => traced_calls(&self.contracts, effect, &trace, transfers),
+            Err(error) => {
+                tracing::debug!(network = %self.network, %error, "no trace of a settlement");
+                Calls::Unclear
+            }
+        }
     }
 }
 
@@ -255,7 +288,7 @@ fn calls(contracts: &Contracts, effect: &Effect, sent: &Sent, transfers: usize) 
         return Calls::Unclear;
     };
     let named = |target: Address, data: &[u8]| match contracts.is_proxy(target) {
-        true => SignedPermit2::nonce_of_call(data),
+        true => SignedPermit2::settled_by_call(data).map(|call| (call.payer, call.nonce)),
         false => None,
     };
     let Some(to) = sent.to else {
@@ -303,6 +336,46 @@ fn calls(contracts: &Contracts, effect: &Effect, sent: &Sent, transfers: usize) 
     }
 }
 
+/// The same by all the calls that it made, whoever made them.
+fn traced_calls(contracts: &Contracts, effect: &Effect, trace: &Frame, transfers: usize) -> Calls {
+    let Key::Permit2(_, nonce) = effect.key else {
+        return Calls::Unclear;
+    };
+    let mut own = Vec::new();
+    let mut waiting = vec![trace];
+    while let Some(frame) = waiting.pop() {
+        // What failed undid all that it had called.
+        if frame.error.is_some() {
+            continue;
+        }
+        waiting.extend(&frame.calls);
+        let proxy = frame.to.filter(|to| contracts.is_proxy(*to));
+        let Some(proxy) = proxy.filter(|_| frame.kind == "CALL") else {
+            continue;
+        };
+        match SignedPermit2::settled_by_call(&frame.input) {
+            Some(call) if call.payer == effect.from => own.push((proxy, call)),
+            Some(_) => {}
+            None => return Calls::Unclear,
+        }
+    }
+    // What moved so much of the asset to the payee; the trace is whole if it has all of it.
+    own.retain(|(_, call)| (call.token, call.payee) == (effect.asset, effect.to));
+    match own.as_slice() {
+        [(proxy, call)] if call.nonce == nonce && transfers == 1 => {
+            let fits = match effect.at_most {
+                true => *proxy == contracts.upto_proxy && call.amount <= effect.value,
+                false => call.amount == effect.value,
+            };
+            if fits { Calls::This } else { Calls::Unclear }
+        }
+        [_, ..] if own.len() == transfers && own.iter().all(|(_, call)| call.nonce != nonce) => {
+            Calls::Others
+        }
+        _ => Calls::Unclear,
+    }
+}
+
 /// Transfers by EIP-3009 say themselves whose they are.
 fn is_authorization(data: &[u8]) -> bool {
     data.starts_with(&Abi::transferWithAuthorization_0Call::SELECTOR)
@@ -317,6 +390,7 @@ mod tests {
 
     use super::*;
     use crate::abi::Multicall3::Call3;
+    use crate::methods::permit2::SettledByCall;
 
     const DOLLAR: Address = address!("0x036CbD53842c5426634e7929541eC2318f3dCF7e");
     const STRANGER: Address = address!("0x00000000000000000000000000000000000be115");
@@ -335,10 +409,10 @@ mod tests {
         };
         let mut calls = calls.filter(|call| is_upto(call) == (scheme == "upto"));
         let call = calls.next().unwrap();
-        let (from, nonce) = SignedPermit2::nonce_of_call(&call).unwrap();
+        let SettledByCall { payer, nonce, .. } = SignedPermit2::settled_by_call(&call).unwrap();
         let effect = Effect {
             asset: DOLLAR,
-            from,
+            from: payer,
             to: STRANGER,
             value: U256::from(10_000),
             at_most: scheme == "upto",
@@ -419,5 +493,64 @@ mod tests {
         ] {
             assert_eq!(of(effect, &sent), is, "{sent:?}");
         }
+    }
+
+    fn frame(kind: &str, to: Address, input: &[u8], calls: Vec<Frame>) -> Frame {
+        Frame {
+            kind: kind.to_owned(),
+            to: Some(to),
+            input: Bytes::copy_from_slice(input),
+            error: None,
+            calls,
+        }
+    }
+
+    #[test]
+    fn what_a_strangers_contract_settled_is_told_by_all_the_calls_that_it_made() {
+        let contracts = Contracts::default();
+        let (call, mut effect) = settling("exact");
+        let settled = SignedPermit2::settled_by_call(&call).unwrap();
+        (effect.asset, effect.to) = (settled.token, settled.payee);
+        effect.value = settled.amount;
+        let proxy = contracts.exact_proxy;
+        let by = |kind| {
+            frame(
+                "CALL",
+                STRANGER,
+                &[],
+                vec![frame(kind, proxy, &call, vec![])],
+            )
+        };
+        let of = |effect: &Effect, trace: &Frame, transfers| {
+            traced_calls(&contracts, effect, trace, transfers)
+        };
+        let plain = by("CALL");
+        assert_eq!(of(&effect, &plain, 1), Calls::This);
+        // Which of several transfers is its own cannot be told.
+        assert_eq!(of(&effect, &plain, 2), Calls::Unclear);
+        // Its own code, run by another, settles nothing of the proxy's.
+        assert_eq!(of(&effect, &by("DELEGATECALL"), 1), Calls::Unclear);
+        let mut undone = by("CALL");
+        undone.error = Some("execution reverted".to_owned());
+        let trace = frame("CALL", STRANGER, &[], vec![undone]);
+        assert_eq!(of(&effect, &trace, 1), Calls::Unclear);
+        let unreadable = frame("CALL", proxy, &call[..40], vec![]);
+        let trace = frame("CALL", STRANGER, &[], vec![by("CALL"), unreadable]);
+        assert_eq!(of(&effect, &trace, 1), Calls::Unclear);
+
+        let other = |change: &dyn Fn(&mut Effect)| {
+            let mut other = effect;
+            change(&mut other);
+            of(&other, &plain, 1)
+        };
+        let nonce = Key::Permit2(Address::ZERO, U256::from(7));
+        assert_eq!(other(&|e| e.key = nonce), Calls::Others);
+        // The same nonce, and something else that was signed for it.
+        assert_eq!(other(&|e| e.to = DOLLAR), Calls::Unclear);
+        assert_eq!(other(&|e| e.asset = STRANGER), Calls::Unclear);
+        assert_eq!(other(&|e| e.value += U256::from(1)), Calls::Unclear);
+        // A trace that does not hold what moved the money is not whole.
+        let bare = frame("CALL", STRANGER, &[], vec![]);
+        assert_eq!(of(&effect, &bare, 1), Calls::Unclear);
     }
 }

@@ -14,6 +14,17 @@ use crate::abi::{
 };
 use crate::typed_data::{Domain, Permit2Transfer, Witness};
 
+/// What a call of an x402 proxy settles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SettledByCall {
+    pub payer: Address,
+    pub payee: Address,
+    pub token: Address,
+    /// Atomic units that it moves.
+    pub amount: U256,
+    pub nonce: U256,
+}
+
 /// A permit and its signature, decoded and not yet believed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedPermit2 {
@@ -172,20 +183,28 @@ impl SignedPermit2 {
         data.into()
     }
 
-    /// Whose permit with which nonce a call of an x402 proxy settles.
-    pub(crate) fn nonce_of_call(data: &[u8]) -> Option<(Address, U256)> {
+    /// What a call of a proxy settles, if it is one that settles.
+    pub(crate) fn settled_by_call(data: &[u8]) -> Option<SettledByCall> {
+        let of = |permit: PermitTransferFrom, payer, payee, amount: Option<U256>| SettledByCall {
+            payer,
+            payee,
+            token: permit.permitted.token,
+            amount: amount.unwrap_or(permit.permitted.amount),
+            nonce: permit.nonce,
+        };
         if let Ok(call) = ExactProxy::settleCall::abi_decode(data) {
-            return Some((call.owner, call.permit.nonce));
+            return Some(of(call.permit, call.owner, call.witness.to, None));
         }
         if let Ok(call) = ExactProxy::settleWithPermitCall::abi_decode(data) {
-            return Some((call.owner, call.permit.nonce));
+            return Some(of(call.permit, call.owner, call.witness.to, None));
         }
         if let Ok(call) = UptoProxy::settleCall::abi_decode(data) {
-            return Some((call.owner, call.permit.nonce));
+            let amount = Some(call.amount);
+            return Some(of(call.permit, call.owner, call.witness.to, amount));
         }
-        UptoProxy::settleWithPermitCall::abi_decode(data)
-            .ok()
-            .map(|call| (call.owner, call.permit.nonce))
+        let call = UptoProxy::settleWithPermitCall::abi_decode(data).ok()?;
+        let amount = Some(call.amount);
+        Some(of(call.permit, call.owner, call.witness.to, amount))
     }
 }
 
@@ -214,7 +233,7 @@ mod tests {
             };
             let call = signed.settle_call(charge, &signed.signature, None);
             assert_eq!(hex::encode_prefixed(&call), calldata, "{}", case["name"]);
-            let named = SignedPermit2::nonce_of_call(&call);
+            let named = SignedPermit2::settled_by_call(&call).map(|call| (call.payer, call.nonce));
             assert_eq!(named, Some((signed.from, signed.permit.nonce)));
             seen += 1;
         }

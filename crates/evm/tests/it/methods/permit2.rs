@@ -1,6 +1,6 @@
 //! `exact` by Permit2, through the exact proxy.
 
-use alloy_primitives::{Bytes, U256};
+use alloy_primitives::{Bytes, U256, hex};
 use alloy_sol_types::SolCall;
 use serde_json::{Value, json};
 use tollway_core::{Amount, Chain, Finality, Lookup, Outcome, Phase, TxHash, Wallet};
@@ -8,6 +8,7 @@ use tollway_devnet::DEV_ACCOUNTS;
 use tollway_evm::{EXACT_PROXY, MULTICALL3, PERMIT2, UPTO_PROXY};
 
 use super::*;
+use crate::support::fake_node::behind;
 use crate::support::world::{NOW, code, planned, verify_all};
 
 #[tokio::test]
@@ -412,4 +413,33 @@ async fn a_burned_nonce_is_spent_only_at_the_depth_that_is_asked_for() {
     assert_eq!(lookup().await, Lookup::Unknown);
     world.devnet.mine(2).unwrap();
     assert_eq!(lookup().await, Lookup::Spent);
+}
+
+/// Calls the address in its first word with the rest.
+const FORWARDER: &[u8] = &hex!("5f5f602036038060205f375f5f5f355af16017575f5ffd5b00");
+
+#[tokio::test]
+async fn a_payment_that_a_strangers_contract_settled_is_found_where_the_node_tells_its_calls() {
+    let world = approved().await;
+    let terms = exact(&world, "permit2");
+    let intent = paid(&world, &terms).await;
+    let forwarder = Account::repeat_byte(0x66);
+    world.devnet.set_code(forwarder, FORWARDER.into()).unwrap();
+    world.devnet.mine(1).unwrap();
+    let (proxy, call) = settling_call(&world, &intent).await;
+    let input = [proxy.into_word().as_slice(), &call].concat();
+    let before = world.payee_has();
+    transact(&world, &key(3), forwarder, input);
+    assert_eq!(world.payee_has() - before, U256::from(PRICE));
+    let Lookup::Settled(settled) = lookup(&world.chain, &intent).await else {
+        panic!("the money moved");
+    };
+    assert!(settled.by_third_party);
+    // Many nodes tell no calls.
+    let silent = behind(&world.devnet, |method, _| {
+        let is_trace = method == "debug_traceTransaction";
+        is_trace.then(|| Err((-32601, "the method does not exist".to_owned())))
+    });
+    let silent = EvmChain::connect(world.config(silent.await)).await.unwrap();
+    assert!(matches!(lookup(&silent, &intent).await, Lookup::Unknown));
 }
