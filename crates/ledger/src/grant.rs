@@ -199,8 +199,8 @@ pub struct PaidBefore {
 #[async_trait]
 pub trait GrantStore: Send + Sync {
     /// The same store for one owner of grants: `served`, `settling`, `release`,
-    /// `refuse` and `remember_receipt` on a grant that is another owner's are a
-    /// [`LedgerError::Conflict`]. A process that slept, and was taken for dead,
+    /// `refuse`, `refuse_with_receipt` and `remember_receipt` on a grant that is
+    /// another owner's are a [`LedgerError::Conflict`]. A process that slept, and was taken for dead,
     /// so finds out before it delivers anything.
     fn owned_by(&self, owner: &str) -> Arc<dyn GrantStore>;
 
@@ -280,6 +280,18 @@ pub trait GrantStore: Send + Sync {
         code: &str,
         message: &str,
         reclaimable: bool,
+        now: Timestamp,
+    ) -> Result<(), LedgerError>;
+
+    /// [`GrantStore::refuse`] for what names a transaction: its receipt is kept in the
+    /// same commit, wherever the grant is.
+    async fn refuse_with_receipt(
+        &self,
+        id: &GrantId,
+        code: &str,
+        message: &str,
+        reclaimable: bool,
+        receipt: &serde_json::Value,
         now: Timestamp,
     ) -> Result<(), LedgerError>;
 

@@ -126,35 +126,42 @@ async fn store(
 
 /// Ends a grant for which nothing was submitted: the payment stays good.
 pub(super) async fn give_back(gate: &Inner, record: &GrantRecord, code: &str) {
-    refuse(
-        gate,
-        record,
-        code,
-        "Nothing was charged; ask again with the same payment.",
-        true,
-    )
-    .await;
+    let message = "Nothing was charged; ask again with the same payment.";
+    // A grant that cannot be refused now is nobody's work: the keeper refuses it.
+    let _ = refuse(gate, record, (code, message), true, None).await;
 }
 
+/// Ends a grant without its answer, in one step with the transaction that is known of
+/// it: a repeat is told the same.
 pub(super) async fn refuse(
     gate: &Inner,
     record: &GrantRecord,
-    code: &str,
-    message: &str,
+    why: (&str, &str),
     reclaimable: bool,
-) {
-    let refused = durably!(
-        "refused",
-        gate.grants
-            .refuse(&record.id, code, message, reclaimable, gate.now())
-    );
-    // A grant that cannot be refused now is nobody's work: the keeper refuses it.
-    let _ = gate.noted(refused);
+    receipt: Option<&SettleResponse>,
+) -> Result<(), LedgerError> {
+    let (code, message) = why;
+    let named = receipt.filter(|receipt| !receipt.transaction.is_empty());
+    let (grants, id, now) = (&gate.grants, &record.id, gate.now());
+    let refused = match named {
+        None => durably!(
+            "refused",
+            grants.refuse(id, code, message, reclaimable, now)
+        ),
+        Some(receipt) => {
+            let receipt = serde_json::to_value(receipt).unwrap_or_default();
+            durably!(
+                "refused",
+                grants.refuse_with_receipt(id, code, message, reclaimable, &receipt, now)
+            )
+        }
+    };
     gate.emit(&Event::Refused {
         grant: Some(record.id.clone()),
         route: record.grant.route.clone(),
         code: code.to_owned(),
     });
+    gate.noted(refused)
 }
 
 /// Settles in a task of its own, which goes on when the buyer is told to ask
@@ -293,8 +300,9 @@ pub(super) async fn end_unpaid(
             receipt,
             reclaimable,
         } => {
-            keep_receipt(gate, record, &receipt).await;
-            refuse(gate, record, refusal.code(), refusal.message(), reclaimable).await;
+            let why = (refusal.code(), refusal.message());
+            // What is not written is settling still, and looked up by the keeper.
+            let _ = refuse(gate, record, why, reclaimable, Some(&receipt)).await;
             hooks::failed(gate, purchase, Step::Settle, &refusal);
             match codes::is_early_proof(refusal.code()) {
                 true => not_taken(gate, purchase, refusal),
@@ -311,19 +319,6 @@ pub(super) async fn end_unpaid(
             answer::pending(purchase.version, &receipt)
         }
     }
-}
-
-/// Keeps the transaction of what is about to be refused: a repeat is told the same.
-pub(super) async fn keep_receipt(gate: &Inner, record: &GrantRecord, receipt: &SettleResponse) {
-    if receipt.transaction.is_empty() {
-        return;
-    }
-    let value = serde_json::to_value(receipt).unwrap_or_default();
-    let kept = gate
-        .grants
-        .remember_receipt(&record.id, &value, gate.now())
-        .await;
-    let _ = gate.noted(kept);
 }
 
 /// What a payment that failed for good is told: the terms again, unless its money

@@ -9,7 +9,7 @@ use tollway_core::wire::{PaymentPayload, PaymentRequirements, SettleResponse};
 use tollway_ledger::{GrantRecord, LedgerError, Outstanding, Release};
 use tracing::Instrument as _;
 
-use super::authorization::{keep_receipt, refuse, release_surely};
+use super::authorization::{refuse, release_surely};
 use super::keeper::end;
 use super::settle::{Order, Settled, Settling};
 use crate::event::Event;
@@ -99,8 +99,9 @@ pub(super) async fn settle(
         Settled::No {
             refusal, receipt, ..
         } => {
-            keep_receipt(&gate, &record, &receipt).await;
-            refuse(&gate, &record, refusal.code(), refusal.message(), false).await;
+            let why = (refusal.code(), refusal.message());
+            // What is not written is settling still, and looked up by the keeper.
+            let _ = refuse(&gate, &record, why, false, Some(&receipt)).await;
         }
         Settled::Unavailable | Settled::Unknown { .. } => {
             let _ = end(&gate, &record).await;

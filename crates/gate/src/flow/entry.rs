@@ -9,13 +9,12 @@ use tollway_core::wire::SettleResponse;
 use tollway_core::{PaymentFlow, Refusal, codes};
 use tollway_ledger::GrantRecord;
 
-use super::authorization::{give_back, keep_receipt, refuse, time_to_serve};
+use super::authorization::{give_back, refuse, time_to_serve};
 use super::ledger_failed;
 use super::settle::Order;
 use crate::access::Denied;
 use crate::answer;
 use crate::body::Body;
-use crate::crash::durably;
 use crate::event::Event;
 use crate::gate::Inner;
 use crate::hooks::{self, Step, Stop};
@@ -117,19 +116,14 @@ pub(super) async fn not_settled(
     }
 }
 
-/// Refuses a grant of a transaction that was made, and keeps which one it was.
+/// Refuses a grant of a transaction that was made, and keeps which one it was: in one
+/// step, since what is on its way to be settled is served.
 pub(super) async fn owe(
     gate: &Inner,
     purchase: &Purchase,
     record: &GrantRecord,
     why: &Refusal,
 ) -> Response<Body> {
-    // Of what settles the ledger keeps receipts.
-    let settling = durably!("settling", gate.grants.settling(&record.id, gate.now()));
-    if let Err(error) = gate.noted(settling) {
-        give_back(gate, record, codes::LEDGER_UNAVAILABLE).await;
-        return ledger_failed(&error);
-    }
     let message = format!(
         "{} The transaction that was shown is on record; send its hash to the seller.",
         why.message()
@@ -139,7 +133,13 @@ pub(super) async fn owe(
         error_reason: Some(why.code().to_owned()),
         ..Order::of(purchase).unknown_receipt()
     };
-    keep_receipt(gate, record, &receipt).await;
-    refuse(gate, record, why.code(), why.message(), false).await;
-    answer::late(purchase.version, receipt, &why)
+    let said = (why.code(), why.message());
+    match refuse(gate, record, said, false, Some(&receipt)).await {
+        Ok(()) => answer::late(purchase.version, receipt, &why),
+        // A claim that comes to nothing: whoever shows it next is looked at again.
+        Err(error) => {
+            give_back(gate, record, codes::LEDGER_UNAVAILABLE).await;
+            ledger_failed(&error)
+        }
+    }
 }

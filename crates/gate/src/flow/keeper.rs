@@ -7,7 +7,7 @@ use tollway_core::wire::SettleResponse;
 use tollway_core::{GrantId, Lookup, PaymentFlow, Timestamp, codes};
 use tollway_ledger::{Evidence, GrantRecord, GrantState, LedgerError, PaymentState, Release};
 
-use super::authorization::{give_back, keep_receipt, release};
+use super::authorization::{self, give_back, release};
 use super::background;
 use super::settle::{of_anothers, recorded_evidence};
 use super::upfront::settled_first;
@@ -313,8 +313,9 @@ async fn not_its_own(
     receipt: &SettleResponse,
 ) -> Result<bool, LedgerError> {
     let (refusal, receipt) = of_anothers(&record.id, receipt);
-    keep_receipt(gate, record, &receipt).await;
-    refuse(gate, record, refusal.code(), refusal.message()).await
+    let why = (refusal.code(), refusal.message());
+    authorization::refuse(gate, record, why, false, Some(&receipt)).await?;
+    Ok(true)
 }
 
 /// Whether the money of an open grant may have moved.

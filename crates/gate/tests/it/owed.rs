@@ -1,6 +1,7 @@
 //! Who showed a transaction had paid before anybody could refuse it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -174,6 +175,28 @@ async fn where_the_sellers_own_code_does_not_answer_a_transaction_is_shown_again
         assert!(!said.contains("nothing was charged"), "{said}");
         let record = on_record(&world, &payment).await;
         assert!(record.is_none_or(|record| record.reclaimable));
+    }
+}
+
+/// The disk fails while it is written down whom the seller keeps out: nobody is let in
+/// by that, and as soon as it can be written it is.
+#[tokio::test]
+async fn what_cannot_be_written_down_lets_nobody_in() {
+    for failing in ["settling", "remember_receipt", "refuse"] {
+        let access = Access::new().block(PAYER).unwrap();
+        let world = World::with(|gate| sells(gate).access(access)).await;
+        let payment = proof(&world, HASH).await.named(&"f".repeat(32));
+        world.store.fail(failing, 1);
+        world.send(payment.get("/paid/x")).await;
+        // What was settling would be looked up, found, and sold.
+        world.chain.include(&payment.identity(&world), HASH);
+        world.chain.has_node.store(true, Ordering::SeqCst);
+        world.gate.recover().await.unwrap();
+        let answer = world.send(payment.get("/paid/x")).await;
+        is_owed(&world, &payment, &answer, "payer_refused").await;
+        world.gate.recover().await.unwrap();
+        let again = world.send(payment.get("/paid/x")).await;
+        is_owed(&world, &payment, &again, "payer_refused").await;
     }
 }
 

@@ -385,26 +385,38 @@ pub(crate) async fn settled_first(
     Ok(true)
 }
 
+/// How a grant is refused.
+#[derive(Clone)]
+pub(crate) struct Refused {
+    pub code: String,
+    pub message: String,
+    pub reclaimable: bool,
+    /// Of what was paid all the same, where a transaction is known.
+    pub receipt: Option<Value>,
+}
+
 pub(crate) async fn refuse(
     step: &mut Step,
     id: &GrantId,
     owner: Option<&str>,
-    code: &str,
-    message: &str,
-    reclaimable: bool,
+    why: &Refused,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
     const WHAT: &str = "refuse it";
+    let code = why.code.as_str();
     let grant = own(step, id, owner, WHAT).await?;
     if matches!(grant.state, GrantState::Released | GrantState::Refused) {
         return Err(conflict(&grant, WHAT));
     }
     // Its token, or some of its answer, has left: nobody claims it again.
     let has_left = is_in_background(&grant) || meters::has_begun(&grant);
-    let reclaimable = reclaimable && !has_left;
-    let leaves_no_story = reclaimable && has_no_story(&grant);
+    let reclaimable = why.reclaimable && !has_left;
+    let leaves_no_story = reclaimable && has_no_story(&grant) && why.receipt.is_none();
     if !leaves_no_story {
         begin_story(step, &grant).await?;
+    }
+    if let Some(receipt) = &why.receipt {
+        keep_receipt(step, id, receipt, now).await?;
     }
     let facts = json!({ "code": code, "reclaimable": reclaimable });
     let update = sql(
@@ -413,7 +425,7 @@ pub(crate) async fn refuse(
     )
     .bind(id.to_string())
     .bind(code.to_owned())
-    .bind(message.to_owned())
+    .bind(why.message.clone())
     .bind(i64::from(reclaimable))
     .bind(millis(now));
     step.run(update).await?;
@@ -445,6 +457,15 @@ pub(crate) async fn remember_receipt(
         return Err(conflict(&grant, WHAT));
     }
     begin_story(step, &grant).await?;
+    keep_receipt(step, id, receipt, now).await
+}
+
+async fn keep_receipt(
+    step: &mut Step,
+    id: &GrantId,
+    receipt: &Value,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
     let update = sql("UPDATE grants SET receipt = $2, updated_at = $3 WHERE id = $1")
         .bind(id.to_string())
         .bind(text(receipt)?)
@@ -512,8 +533,14 @@ pub(crate) async fn refuse_orphans(
         if !is_before_settling(&grant) || alive.contains(&grant.grant.owner) {
             continue;
         }
-        let message = "The server stopped before it could answer; send the same payment again.";
-        refuse(step, &grant.id, None, "server_stopped", message, true, now).await?;
+        let why = Refused {
+            code: "server_stopped".to_owned(),
+            message: "The server stopped before it could answer; send the same payment again."
+                .to_owned(),
+            reclaimable: true,
+            receipt: None,
+        };
+        refuse(step, &grant.id, None, &why, now).await?;
         refused += 1;
     }
     Ok(refused)

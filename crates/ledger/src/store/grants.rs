@@ -21,6 +21,35 @@ const FORGET_REFUSED_AT_ONCE: u64 = 512;
 /// Refused grants that may be claimed again, kept at most.
 const MAX_REFUSED: i64 = 10_000;
 
+fn refused(
+    code: &str,
+    message: &str,
+    reclaimable: bool,
+    receipt: Option<serde_json::Value>,
+) -> steps::Refused {
+    steps::Refused {
+        code: code.to_owned(),
+        message: message.to_owned(),
+        reclaimable,
+        receipt,
+    }
+}
+
+impl Store {
+    async fn refuse_for(
+        &self,
+        id: &GrantId,
+        why: steps::Refused,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let (id, owner) = (id.clone(), self.owner.clone());
+        self.write(step_name!("refuse"), async move |step: &mut Step| {
+            steps::refuse(step, &id, owner.as_deref(), &why, now).await
+        })
+        .await
+    }
+}
+
 #[async_trait]
 impl GrantStore for Store {
     fn owned_by(&self, owner: &str) -> Arc<dyn GrantStore> {
@@ -129,21 +158,21 @@ impl GrantStore for Store {
         reclaimable: bool,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        let (id, code, message) = (id.clone(), code.to_owned(), message.to_owned());
-        let owner = self.owner.clone();
-        self.write(step_name!("refuse"), async move |step: &mut Step| {
-            steps::refuse(
-                step,
-                &id,
-                owner.as_deref(),
-                &code,
-                &message,
-                reclaimable,
-                now,
-            )
-            .await
-        })
-        .await
+        let why = refused(code, message, reclaimable, None);
+        self.refuse_for(id, why, now).await
+    }
+
+    async fn refuse_with_receipt(
+        &self,
+        id: &GrantId,
+        code: &str,
+        message: &str,
+        reclaimable: bool,
+        receipt: &serde_json::Value,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let why = refused(code, message, reclaimable, Some(receipt.clone()));
+        self.refuse_for(id, why, now).await
     }
 
     async fn remember_receipt(

@@ -299,6 +299,23 @@ pub async fn what_came_to_nothing_is_forgotten_without_a_trace(
 }
 
 pub async fn what_was_paid_or_served_has_its_whole_story(store: impl GrantStore + StoryStore) {
+    // Paid by its own transaction, and nobody whom the seller serves.
+    let owed = claimed(&store, upfront(3)).await.id;
+    store
+        .refuse_with_receipt(&owed, "payer_refused", "No.", false, &receipt(), at(2))
+        .await
+        .unwrap();
+    let story = [("claimed", 1), ("receipt", 2), ("refused", 2)];
+    assert_eq!(
+        told(&store, &owed).await,
+        story.map(|(k, t)| (k.to_owned(), t))
+    );
+    let kept = store.grant_by_id(&owed).await.unwrap().unwrap();
+    assert_eq!(
+        (kept.state, kept.receipt),
+        (GrantState::Refused, Some(receipt()))
+    );
+
     let paid = claimed(&store, upfront(1)).await.id;
     store.settling(&paid, at(2)).await.unwrap();
     store

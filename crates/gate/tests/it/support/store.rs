@@ -172,6 +172,21 @@ impl GrantStore for UnsteadyStore {
             .await
     }
 
+    async fn refuse_with_receipt(
+        &self,
+        id: &GrantId,
+        code: &str,
+        message: &str,
+        reclaimable: bool,
+        receipt: &serde_json::Value,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.well("refuse")?;
+        self.ledger
+            .refuse_with_receipt(id, code, message, reclaimable, receipt, now)
+            .await
+    }
+
     async fn remember_receipt(
         &self,
         id: &GrantId,
