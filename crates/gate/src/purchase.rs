@@ -370,7 +370,7 @@ fn matching(
 }
 
 /// Another replica, or this one with other keys, may know it.
-fn unknown_reference() -> Rejection {
+pub(crate) fn unknown_reference() -> Rejection {
     let refusal = Refusal::new(
         codes::INVALID_EXACT_EVM_TXID_REFERENCE,
         "The proof is not for terms of this resource; show it where its terms came from, with all that they said, and do not pay again for it.",

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response};
 use serde_json::json;
 use tokio::time::Instant;
 use tollway_core::wire::SettleResponse;
@@ -29,7 +29,7 @@ use crate::crash::durably;
 use crate::event::Event;
 use crate::gate::{Active, Inner};
 use crate::hooks::{self, Step};
-use crate::pass::{Passes, SoldPass};
+use crate::pass::{self, Passes, SoldPass};
 use crate::purchase::{BACKGROUND, Purchase};
 
 /// Methods whose payments may settle behind a pass.
@@ -43,23 +43,17 @@ fn is_door(grant: &NewGrant) -> bool {
 struct Sale {
     gate: Arc<Inner>,
     passes: Passes,
-    sold: SoldPass,
     purchase: Arc<Purchase>,
 }
 
 /// Sells the pass of a purchase; the answer carries its token, or says why not.
 pub(crate) async fn sell(gate: Arc<Inner>, purchase: Purchase) -> Response<Body> {
-    let (Some(passes), Some(sold)) = (gate.passes.clone(), purchase.sale.pass.clone()) else {
-        return answer::problem(
-            StatusCode::NOT_FOUND,
-            codes::INVALID_REQUEST,
-            "No pass is sold here; ask the resource for its terms.",
-        );
+    let Some(passes) = gate.passes.clone() else {
+        return pass::missing();
     };
     let sale = Sale {
         gate,
         passes,
-        sold,
         purchase: Arc::new(purchase),
     };
     match sale.run().await {
@@ -87,9 +81,16 @@ impl Sale {
             if let Some(response) = self.known().await? {
                 return Ok(response);
             }
+            // What is only known may be of a route that sells no pass any more.
+            if self.purchase.is_only_known && !self.purchase.is_proof() {
+                return Ok(pass::missing());
+            }
             if let Some(answer) = self.purchase.outdated(gate) {
                 return Ok(answer);
             }
+            let Some(sold) = &self.purchase.sale.pass else {
+                return Ok(pass::missing());
+            };
             let places = Arc::clone(&gate.places);
             let place = tokio::time::timeout(gate.limits.place_wait, places.acquire_owned()).await;
             let Ok(Ok(_place)) = place else {
@@ -108,7 +109,7 @@ impl Sale {
                 return Ok(entry::owe(gate, &self.purchase, &record, &why).await);
             }
             if let Some(cap) = self.cap().await {
-                match self.issue(cap).await? {
+                match self.issue(sold, cap).await? {
                     Issue::New(grant, pass) => return Ok(self.issued(*grant, &pass)),
                     Issue::Existing(_) => continue,
                     Issue::OverExposed => {}
@@ -228,7 +229,7 @@ impl Sale {
         (can_bind && verified.signers.is_empty()).then_some(cap)
     }
 
-    async fn issue(&self, cap: ExposureCap) -> Result<Issue, LedgerError> {
+    async fn issue(&self, sold: &SoldPass, cap: ExposureCap) -> Result<Issue, LedgerError> {
         let (gate, purchase) = (&self.gate, &self.purchase);
         let now = gate.now();
         let new = NewGrant {
@@ -239,7 +240,7 @@ impl Sale {
             payload: serde_json::to_value(&*purchase.payload).unwrap_or_default(),
             requirements: serde_json::to_value(&*purchase.terms.wire).unwrap_or_default(),
         };
-        let pass = self.passes.new_pass(&self.sold, true);
+        let pass = self.passes.new_pass(sold, true);
         let store = &self.passes.store;
         gate.noted(durably!(
             "issued",

@@ -21,10 +21,13 @@ use crate::body::Body;
 use crate::challenge;
 use crate::flow;
 use crate::gate::{Inner, Sale};
-use crate::purchase::{Purchase, Rejection, Target};
+use crate::purchase::{Purchase, Rejection, Target, unknown_reference};
 use crate::renew::ByFormer;
 use crate::route::Decision;
 use crate::service::read_body;
+
+/// Payees by which a permit that names none is looked for.
+const MAX_PAYEES: usize = 8;
 
 /// A door that a path names.
 pub(crate) enum Door {
@@ -70,7 +73,7 @@ pub(crate) async fn answer(gate: Arc<Inner>, door: Door, request: Request<Body>)
     }
 }
 
-fn missing() -> Response<Body> {
+pub(crate) fn missing() -> Response<Body> {
     answer::problem(
         StatusCode::NOT_FOUND,
         "not_found",
@@ -97,16 +100,19 @@ async fn bought(
         Posted::Permit(_) => for_permits,
         Posted::Payment(_) => std::convert::identity,
     };
-    let shown = match &posted {
-        Posted::Payment(payment) => Some(payment.clone()),
-        Posted::Permit(_) => None,
-    };
-    let mut purchase = match purchase(gate, passes, posted, wanted.as_deref()) {
+    let wanted = wanted.as_deref();
+    let mut purchase = match purchase(gate, passes, &posted, wanted, Fit::Exact) {
         Ok(purchase) => purchase,
-        Err(answer) => known(gate, passes, shown, wanted.as_deref())
-            .await
-            .map_err(|error| flow::ledger_failed(&error))?
-            .ok_or_else(|| for_poster(*answer))?,
+        Err(answer) => {
+            let known = known(gate, passes, &posted, wanted).await;
+            match (known.map_err(|error| flow::ledger_failed(&error))?, &posted) {
+                (Some(known), _) => known,
+                (None, Posted::Payment(_)) => return Err(*answer),
+                // Who verifies it says best what is wrong with it.
+                (None, Posted::Permit(_)) => purchase(gate, passes, &posted, wanted, Fit::Loose)
+                    .map_err(|answer| for_permits(*answer))?,
+            }
+        }
     };
     purchase.bind_body(&bytes);
     let task = gate
@@ -144,37 +150,45 @@ fn wanted_route(query: &str) -> Option<String> {
     Some(decoded.into_owned())
 }
 
+/// How much of an offer a permit must name; a payment names it all.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// Its amount too.
+    Exact,
+    /// Network, token and method.
+    Loose,
+}
+
 /// The purchase of the pass that a body pays for.
 fn purchase(
     gate: &Inner,
     passes: &Passes,
-    posted: Posted,
+    posted: &Posted,
     wanted: Option<&str>,
+    fit: Fit,
 ) -> Result<Purchase, Box<Response<Body>>> {
-    let path = match &posted {
-        Posted::Payment(payment) => path_of(payment),
-        Posted::Permit(_) => None,
-    };
+    let path = posted.path();
     let sales = gate.sales_for(wanted, path.as_deref());
+    let unsold = |answer| Box::new(posted.is_proof().then(unknown_proof).unwrap_or(answer));
     let Some(first) = sales.first().cloned() else {
-        return Err(Box::new(missing()));
+        return Err(unsold(missing()));
     };
     let is_one = sales.len() == 1;
     let mut fits = sales
         .into_iter()
-        .filter_map(|sale| payment_for(&sale, &posted).map(|payment| (sale, payment)));
+        .filter_map(|sale| payment_for(&sale, posted, fit).map(|payment| (sale, payment)));
     let found = fits.next().map(|(sale, payment)| (sale, payment, None));
     let found = found.or_else(|| {
         let before = gate.passes_sold_before(wanted, path.as_deref());
         before.into_iter().find_map(|(sale, until)| {
-            let payment = payment_for(&sale, &posted)?;
+            let payment = payment_for(&sale, posted, fit)?;
             Some((sale, payment, Some(until)))
         })
     });
     let Some((sale, payment, until)) = found else {
         // Terms of one of several routes would be paid by who asked for another.
-        if !is_one {
-            return Err(Box::new(answer::problem(
+        if !is_one || posted.is_proof() {
+            return Err(unsold(answer::problem(
                 StatusCode::BAD_REQUEST,
                 codes::NO_MATCHING_PAYMENT_REQUIREMENTS,
                 "The payment is for another network, token, amount or method than any pass here costs; ask the resource for its terms.",
@@ -214,19 +228,58 @@ fn purchase(
 async fn known(
     gate: &Inner,
     passes: &Passes,
-    shown: Option<Box<PaymentPayload>>,
+    posted: &Posted,
     wanted: Option<&str>,
 ) -> Result<Option<Purchase>, LedgerError> {
-    let Some(payment) = shown else {
-        return Ok(None);
+    let path = posted.path();
+    for (sale, payment) in maybe_sold_before(gate, posted, wanted, path.as_deref()) {
+        let target = target(passes, path.clone());
+        let read = Purchase::read_known(gate, &sale, presented(payment), target).await?;
+        if let Some(purchase) = read {
+            return Ok(Some(at_door(gate, passes, purchase)));
+        }
+    }
+    Ok(None)
+}
+
+/// What was posted, by the terms that it may have been claimed by, beside any sale: what
+/// it bought is in the ledger, whatever is sold now. A permit names neither its terms
+/// nor, by EIP-2612, its payee.
+fn maybe_sold_before(
+    gate: &Inner,
+    posted: &Posted,
+    wanted: Option<&str>,
+    path: Option<&str>,
+) -> Vec<(Arc<Sale>, PaymentPayload)> {
+    let mut sales = gate.sales_for(wanted, path);
+    let before = gate.passes_sold_before(wanted, path);
+    sales.extend(before.into_iter().map(|(sale, _)| sale));
+    sales.extend(gate.fixed_sales());
+    let permit = match posted {
+        Posted::Payment(payment) => {
+            let sale = sales.into_iter().next();
+            return sale
+                .map(|sale| (sale, (**payment).clone()))
+                .into_iter()
+                .collect();
+        }
+        Posted::Permit(permit) => permit,
     };
-    let path = path_of(&payment);
-    let Some(sale) = gate.sales_for(wanted, path.as_deref()).into_iter().next() else {
-        return Ok(None);
-    };
-    let target = target(passes, path);
-    let read = Purchase::read_known(gate, &sale, presented(*payment), target).await?;
-    Ok(read.map(|purchase| at_door(gate, passes, purchase)))
+    let mut found: Vec<(Arc<Sale>, PaymentPayload)> = Vec::new();
+    for sale in sales {
+        for payment in sale
+            .offers
+            .iter()
+            .filter_map(|offer| permit.by_itself(offer))
+        {
+            let is_new =
+                |(_, known): &(_, PaymentPayload)| known.accepted.pay_to != payment.accepted.pay_to;
+            if found.len() < MAX_PAYEES && found.iter().all(is_new) {
+                found.push((Arc::clone(&sale), payment));
+            }
+        }
+    }
+    found
 }
 
 fn presented(payment: PaymentPayload) -> Presented {
@@ -257,10 +310,13 @@ fn at_door(gate: &Inner, passes: &Passes, purchase: Purchase) -> Purchase {
 }
 
 /// What was posted, as a payment for one of a sale's offers.
-fn payment_for(sale: &Sale, posted: &Posted) -> Option<PaymentPayload> {
+fn payment_for(sale: &Sale, posted: &Posted, fit: Fit) -> Option<PaymentPayload> {
     let offers = sale.offers.iter();
     match posted {
-        Posted::Permit(permit) => offers.filter_map(|offer| permit.for_offer(offer)).next(),
+        Posted::Permit(permit) => offers
+            .filter(|offer| fit == Fit::Loose || permit.pays(offer))
+            .filter_map(|offer| permit.for_offer(offer))
+            .next(),
         Posted::Payment(payment) => offers
             .map(|offer| &offer.terms().wire)
             .any(|wire| wire.is_accepted_by(&payment.accepted))
@@ -272,6 +328,29 @@ fn payment_for(sale: &Sale, posted: &Posted) -> Option<PaymentPayload> {
 fn path_of(payment: &PaymentPayload) -> Option<String> {
     let url = &payment.resource.as_ref()?.url;
     Url::parse(url).ok().map(|url| url.path().to_owned())
+}
+
+impl Posted {
+    fn path(&self) -> Option<String> {
+        match self {
+            Self::Payment(payment) => path_of(payment),
+            Self::Permit(_) => None,
+        }
+    }
+
+    /// Whether a transaction is shown: who posts it has paid.
+    fn is_proof(&self) -> bool {
+        match self {
+            Self::Payment(payment) => payment.accepted.proof_profile().is_some(),
+            Self::Permit(_) => false,
+        }
+    }
+}
+
+/// The answer to a transaction by terms of no pass here, without terms to pay anew by.
+fn unknown_proof() -> Response<Body> {
+    let why = unknown_reference();
+    answer::problem(why.status, why.refusal.code(), why.refusal.message())
 }
 
 impl Inner {

@@ -19,7 +19,7 @@ mod token;
 
 pub(crate) use body::Extras;
 pub(crate) use check::{Admission, Opened, admit, bearer, keep_to_ourselves};
-pub(crate) use door::{answer, asked};
+pub(crate) use door::{answer, asked, missing};
 pub(crate) use feed::{Feed, follow};
 pub(crate) use notice::tell_all;
 pub use offer::PassOffer;

@@ -192,6 +192,31 @@ impl Permit {
     }
 }
 
+impl Permit {
+    /// Whether it is for just the amount of an offer.
+    pub(crate) fn pays(&self, offer: &Offer) -> bool {
+        self.signed("value") == Some(offer.terms().wire.amount.as_str())
+    }
+
+    /// The payment that it was if its price was another: for network, token and method
+    /// of an offer, the amount that was signed, and the payee that was, if one was.
+    pub(crate) fn by_itself(&self, offer: &Offer) -> Option<PaymentPayload> {
+        let mut payment = self.for_offer(offer)?;
+        self.signed("value")?
+            .clone_into(&mut payment.accepted.amount);
+        if let Some(payee) = self.signed("to") {
+            payee.clone_into(&mut payment.accepted.pay_to);
+        }
+        Some(payment)
+    }
+
+    fn signed(&self, key: &str) -> Option<&str> {
+        let signed = self.payload.get("authorization");
+        let signed = signed.or_else(|| self.payload.get("permit"))?;
+        signed.get(key)?.as_str()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tollway_core::{Clock, SystemClock, Timestamp, codes};
-use tollway_gate::{Gate, GateBuilder, Offer, RenewError, Route};
+use tollway_gate::{Gate, GateBuilder, Offer, PassOffer, RenewError, Route};
 
 use crate::passes;
 use crate::support::{BASE, PAYEE, World, limits, price, request, terms_of};
@@ -157,6 +157,18 @@ async fn terms_that_never_were_are_not_taken_after_a_change_either() {
     }
     let code = world.send(cheap.get("/paid/x")).await.code();
     assert!(code.contains("No matching") || code == codes::NO_MATCHING_PAYMENT_REQUIREMENTS);
+}
+
+#[tokio::test]
+async fn a_permit_for_the_price_of_before_buys_its_pass() {
+    let mut world = passes::shop().await;
+    let signed = passes::permit(&world.payment("/paid/x").await);
+    let sells = passes::passes(&world.ledger);
+    let hour = PassOffer::for_time(Duration::from_secs(3_600));
+    let dearer = paid("/paid/*", "$0.05").pass(hour);
+    world.renewed(|gate| gate.route(dearer).passes(sells)).await;
+    let sold = world.send(passes::post(&signed)).await;
+    assert!(!passes::token_of(&sold).is_empty());
 }
 
 #[tokio::test]

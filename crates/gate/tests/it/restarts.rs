@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
-use tollway_core::wire::SettleResponse;
+use tollway_core::wire::{SettleResponse, VerifyResponse};
 use tollway_core::{ProofProfile, assets};
 use tollway_gate::{GateBuilder, Offer, PassOffer, Passes, Route, TokenKeys};
 
-use crate::passes::{json_of, keys, passes, post, shop, token_of};
+use crate::passes::{json_of, keys, passes, permit, post, shop, token_of};
 use crate::support::{Answer, PAYEE, Payment, Say, World, price, request, terms_of};
 
 const HASH: &str = "0xabababababababababababababababababababababababababababababababab";
@@ -258,6 +258,93 @@ async fn who_posted_a_payment_for_a_pass_gets_its_token_though_it_costs_more_now
     assert_eq!(refused.status, StatusCode::PAYMENT_REQUIRED);
     assert!(json_of(&refused).get("access_token").is_none());
     next.only_looked();
+}
+
+#[tokio::test]
+async fn who_posted_for_a_pass_gets_its_token_though_its_route_sells_none_any_more() {
+    let world = shop().await;
+    let bought = world.payment("/paid/x").await;
+    let unknown = world.payment("/paid/x").await;
+    let payload = |payment: &Payment| serde_json::to_value(&payment.payload).unwrap();
+    let token = token_of(&world.send(post(&payload(&bought))).await);
+    let hour = || PassOffer::for_time(Duration::from_secs(3_600));
+    let single = || Route::new("/paid/*").unwrap().offer(price());
+    for routes in [
+        vec![single()],
+        vec![five_cents("/else/*").pass(hour())],
+        vec![five_cents("/paid/:x").pass(hour()), five_cents("/else/*")],
+    ] {
+        let next = world.again(|gate| {
+            let gate = gate.passes(passes(&world.ledger));
+            routes.into_iter().fold(gate, GateBuilder::route)
+        });
+        let mut named = post(&payload(&bought));
+        *named.uri_mut() = "/token?for=%2Fpaid%2F*".parse().unwrap();
+        assert_eq!(token_of(&next.send(named).await), token);
+        assert_eq!(
+            token_of(&next.send(post(&payload(&bought))).await),
+            token,
+            "the very bytes"
+        );
+        let mut stranger = bought.payload.clone();
+        stranger.resource.as_mut().unwrap().description = Some("rebuilt".to_owned());
+        let rebuilt = next
+            .send(post(&serde_json::to_value(&stranger).unwrap()))
+            .await;
+        assert_eq!(rebuilt.code(), "duplicate_settlement", "{rebuilt:?}");
+        let refused = next.send(post(&payload(&unknown))).await;
+        assert!(refused.status.is_client_error(), "{refused:?}");
+        assert!(json_of(&refused).get("access_token").is_none());
+        next.only_looked();
+    }
+}
+
+#[tokio::test]
+async fn who_posted_a_permit_for_a_pass_gets_its_token_though_it_costs_more_now() {
+    let world = shop().await;
+    let bought = permit(&world.payment("/paid/x").await);
+    let unknown = permit(&world.payment("/paid/x").await);
+    let token = token_of(&world.send(post(&bought)).await);
+    let hour = || PassOffer::for_time(Duration::from_secs(3_600));
+    for route in [five_cents("/paid/*").pass(hour()), five_cents("/paid/*")] {
+        let next = world.again(|gate| gate.route(route).passes(passes(&world.ledger)));
+        *next.facilitator.verdict.lock().unwrap() = Some(Ok(VerifyResponse {
+            invalid_reason: Some("invalid_exact_evm_payload_authorization_value".to_owned()),
+            ..VerifyResponse::default()
+        }));
+        assert_eq!(token_of(&next.send(post(&bought)).await), token);
+        let mut dearer = bought.clone();
+        dearer["permit"]["value"] = 50_000.into();
+        for other in [&dearer, &unknown] {
+            let refused = next.send(post(other)).await;
+            assert!(refused.status.is_client_error(), "{refused:?}");
+            assert!(json_of(&refused).get("access_token").is_none());
+        }
+        assert_eq!(next.facilitator.settle_calls.load(Ordering::SeqCst), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_posted_where_no_pass_is_sold_any_more_is_told_no_terms() {
+    let world = World::with(|gate| {
+        let marks = TokenKeys::parse(&format!("k5 {}", "5".repeat(64))).unwrap();
+        let by_proof = price().by(assets::Method::Txid).unwrap();
+        let route = Route::new("/paid/*").unwrap().offer(by_proof);
+        gate.route(route).proofs(marks)
+    })
+    .await;
+    let terms = terms_of(&world.get("/paid/x").await);
+    let shown = Payment::shown(&terms, ProofProfile::Signed, HASH);
+    let posted = || post(&serde_json::to_value(&shown.payload).unwrap());
+    let single = || Route::new("/paid/*").unwrap().offer(price());
+    let hour = PassOffer::for_time(Duration::from_secs(3_600));
+    for route in [single(), single().pass(hour)] {
+        let next = world.again(|gate| gate.route(route).passes(passes(&world.ledger)));
+        let told = next.send(posted()).await;
+        assert_eq!(told.code(), "invalid_exact_evm_txid_reference", "{told:?}");
+        assert!(!told.has_terms(), "{told:?}");
+        next.only_looked();
+    }
 }
 
 #[tokio::test]
