@@ -291,7 +291,8 @@ fn fresh(gate: &Inner, sale: &Sale, path: &str, reason: Option<Reason<'_>>) -> R
             "The terms cannot be made now; ask again later.",
         );
     };
-    let signed = gate.told_extensions(&sale.extensions, sale.returning.is_some(), &offers, path);
+    let says = (sale.returning.is_some(), &sale.signed);
+    let signed = gate.told_extensions(&sale.extensions, says, &offers, path);
     let told = |extensions, reason| {
         Challenge::with_reason(
             &gate.base_url,

@@ -35,7 +35,7 @@ use crate::redeemers;
 use crate::renew::Former;
 use crate::route::{Decision, Pricing, Quote, Route, decide};
 use crate::service::GateLayer;
-use crate::statements::Statements;
+use crate::statements::{KeptOffers, Statements};
 use crate::tally::{Count, Counts};
 use crate::telemetry::{self, Challenges};
 use crate::{BuildError, Limits, Meter, Offer, StartError, TokenKeys};
@@ -201,6 +201,8 @@ pub(crate) struct Sale {
     /// What its 402 body says of tokens, where it sells a pass.
     pub extras: Option<Extras>,
     pub challenge: Challenge,
+    /// Its signed offers, kept ready.
+    pub signed: KeptOffers,
     /// Counts who got it.
     pub challenges: Challenges,
 }
@@ -406,7 +408,8 @@ impl Inner {
         )?;
         self.check_returning(route, &offers)?;
         let is_returning = route.returning.is_some();
-        let told = self.told_extensions(&extensions, is_returning, &shown, "/");
+        let says = (is_returning, &KeptOffers::default());
+        let told = self.told_extensions(&extensions, says, &shown, "/");
         let is_signed = matches!(told, Cow::Owned(_));
         if is_signed {
             let (base, resource) = (&self.base_url, &route.resource);
@@ -425,6 +428,7 @@ impl Inner {
             returning: route.returning,
             extras,
             challenge,
+            signed: KeptOffers::default(),
             challenges: Challenges::default(),
         })
     }

@@ -2,8 +2,12 @@
 //! and a receipt with every answer that was paid for and delivered.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use http::Response;
+use tollway_core::Timestamp;
 use tollway_core::extensions::offer_receipt::{
     self, Notary, OFFER_RECEIPT, OfferStatement, ReceiptStatement, STATEMENT_VERSION,
     SignedStatement,
@@ -24,13 +28,43 @@ pub(crate) struct Statements {
     pub names_transaction: bool,
 }
 
+/// Signed offers kept ready for one route: a signature costs more than all else of an
+/// answer, and asking is free.
+const MAX_KEPT: usize = 64;
+/// Longest path whose offers are kept ready.
+const MAX_KEPT_PATH_BYTES: usize = 256;
+/// What is kept has this part of its time behind it at most.
+const KEPT_FOR: u32 = 4;
+
+/// The signed offers of one route, by path, until they are signed anew.
+#[derive(Debug, Default)]
+pub(crate) struct KeptOffers(Mutex<HashMap<String, (Timestamp, Vec<SignedStatement>)>>);
+
+impl KeptOffers {
+    fn find(&self, path: &str, now: Timestamp) -> Option<Vec<SignedStatement>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (until, signed) = kept.get(path)?;
+        (now < *until).then(|| signed.clone())
+    }
+
+    fn keep(&self, path: &str, until: Timestamp, signed: &[SignedStatement], now: Timestamp) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MAX_KEPT {
+            kept.retain(|_, (until, _)| now < *until);
+        }
+        if kept.len() < MAX_KEPT && path.len() <= MAX_KEPT_PATH_BYTES {
+            kept.insert(path.to_owned(), (until, signed.to_vec()));
+        }
+    }
+}
+
 impl Inner {
     /// The extensions of a 402 answer for a path: with the offers, signed, and with how
     /// who paid before gets it again.
     pub(crate) fn told_extensions<'e>(
         &self,
         extensions: &'e Object,
-        is_returning: bool,
+        (is_returning, kept): (bool, &KeptOffers),
         offers: &[Offer],
         path: &str,
     ) -> Cow<'e, Object> {
@@ -45,7 +79,7 @@ impl Inner {
             told.insert(SIGN_IN_WITH_X.to_owned(), offer.declared());
         }
         if let Some(statements) = &self.statements {
-            let signed = self.signed_offers(statements, offers, path);
+            let signed = self.signed_offers(statements, kept, offers, path);
             let declared = offer_receipt::declare_offers(&signed);
             told.insert(OFFER_RECEIPT.to_owned(), declared);
         }
@@ -55,18 +89,28 @@ impl Inner {
     fn signed_offers(
         &self,
         statements: &Statements,
+        kept: &KeptOffers,
         offers: &[Offer],
         path: &str,
     ) -> Vec<SignedStatement> {
+        let now = self.now();
+        if let Some(signed) = kept.find(path, now) {
+            return signed;
+        }
         let resource = format!("{}{path}", self.base_url);
-        let now = self.now().secs();
         let signed = (0_u64..).zip(offers).map(|(place, offer)| {
-            let stated = OfferStatement::of(&offer.terms().wire, &resource, now);
+            let stated = OfferStatement::of(&offer.terms().wire, &resource, now.secs());
             let mut signed = statements.notary.offer(&stated);
             signed.accept_index = Some(place);
             signed
         });
-        signed.collect()
+        let signed: Vec<_> = signed.collect();
+        let times = offers
+            .iter()
+            .map(|offer| offer.terms().wire.max_timeout_seconds);
+        let shortest = Duration::from_secs(times.min().unwrap_or_default());
+        kept.keep(path, now.plus(shortest / KEPT_FOR), &signed, now);
+        signed
     }
 
     /// The answer with a signed receipt, if it was paid for and delivered, and can be

@@ -1,6 +1,8 @@
 //! What the seller signs: offers in every 402 answer, receipts with what was paid for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use http::StatusCode;
 use serde::Serialize;
@@ -11,6 +13,7 @@ use tollway_core::extensions::offer_receipt::{
 use tollway_gate::{BuildError, Gate, Offer, Route};
 
 use crate::support::{Answer, BASE, PAYEE, Say, World, limits, price, terms_of};
+use crate::upfront::HandClock;
 
 /// Writes down what it would sign, in the signature's place.
 struct Scribe;
@@ -62,6 +65,54 @@ async fn every_402_holds_a_signed_offer_of_each_way_to_pay() {
             assert!(said.states(accepted, &format!("{BASE}{path}")), "{said:?}");
             assert!(said.valid_until > 1_700_000_000);
         }
+    }
+}
+
+/// Counts what it signs.
+#[derive(Default)]
+struct Busy(AtomicUsize);
+
+impl Notary for Busy {
+    fn offer(&self, offer: &OfferStatement) -> SignedStatement {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        signed(offer)
+    }
+
+    fn receipt(&self, receipt: &ReceiptStatement) -> SignedStatement {
+        signed(receipt)
+    }
+}
+
+#[tokio::test]
+async fn who_only_asks_has_nothing_signed_anew_while_offers_hold() {
+    let (notary, clock) = (Arc::new(Busy::default()), Arc::new(HandClock::default()));
+    let world = World::with(|gate| {
+        gate.route(Route::new("/paid/*").unwrap().offer(price()))
+            .statements(notary.clone(), false)
+            .clock(clock.clone())
+    })
+    .await;
+    let before = notary.0.load(Ordering::Relaxed);
+    let told = async |path: &str| {
+        let terms = terms_of(&world.get(path).await);
+        let offer = offers(terms.extensions.as_ref()).remove(0);
+        let said: OfferStatement = serde_json::from_value(offer.payload.unwrap()).unwrap();
+        assert!(said.states(&terms.accepts[0], &format!("{BASE}{path}")));
+        (said.valid_until, terms.accepts[0].max_timeout_seconds)
+    };
+    let (until, time) = told("/paid/x").await;
+    for _ in 0..50 {
+        assert_eq!(told("/paid/x").await.0, until);
+    }
+    assert_eq!(notary.0.load(Ordering::Relaxed), before + 1);
+    told("/paid/y").await;
+    assert_eq!(notary.0.load(Ordering::Relaxed), before + 2);
+    // What is told holds for most of its time still.
+    clock.pass(Duration::from_secs(time / 4 + 1));
+    assert!(told("/paid/x").await.0 > until);
+    // However many paths are asked for, so many are kept.
+    for n in 0..200 {
+        told(&format!("/paid/{n}")).await;
     }
 }
 
