@@ -2,6 +2,8 @@
 
 mod known;
 
+pub(crate) use known::told_by_name;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -183,19 +185,31 @@ impl Purchase {
         target: &Target,
     ) -> Result<Self, Rejection> {
         let by = |sale| Self::read(gate, sale, presented.clone(), target.clone());
-        let rejection = match by(Arc::clone(sale)) {
-            Ok(purchase) => return Ok(purchase),
-            Err(rejection) if gate.former.is_empty() => return Err(rejection),
-            Err(rejection) => rejection,
+        let read = by(Arc::clone(sale));
+        let fits = read.as_ref().is_ok_and(Self::pays_its_terms);
+        if gate.former.is_empty() || fits {
+            return read;
+        }
+        let before = match &read {
+            Ok(_) => gate.sold_before(&no_match(), &target.method, &target.path),
+            Err(rejection) => gate.sold_before(rejection, &target.method, &target.path),
         };
-        let before = gate.sold_before(&rejection, &target.method, &target.path);
-        let read = before.into_iter().find_map(|(former, until)| {
-            let mut purchase = by(former).ok()?;
+        let by_former = before.into_iter().find_map(|(former, until)| {
+            let mut purchase = by(former).ok().filter(Self::pays_its_terms)?;
             let now = Arc::clone(sale);
             purchase.former = Some(ByFormer { until, now });
             Some(purchase)
         });
-        read.ok_or(rejection)
+        by_former.map_or(read, Ok)
+    }
+
+    /// Whether what was signed is the price. Version 1 does not say what it accepts: its
+    /// payments fit any price of their network, and were for one.
+    fn pays_its_terms(&self) -> bool {
+        let signed = self.payload.payload.get("authorization");
+        let signed = signed.and_then(|signed| signed.get("value")?.as_str());
+        self.version == Version::V2
+            || signed.is_none_or(|value| value == self.terms.wire.amount.as_str())
     }
 
     /// What its buyer is told to pay by, if it cannot be taken.

@@ -27,7 +27,7 @@ use crate::hygiene;
 use crate::limits::{MAX_PRICED_PATH_BYTES, MAX_PRICED_QUERY_BYTES, MAX_TARGET_BYTES};
 use crate::pass::{self, Admission, Opened, Passes};
 use crate::proxy::MayHaveActed;
-use crate::purchase::{Purchase, Rejection, Target};
+use crate::purchase::{Purchase, Rejection, Target, told_by_name};
 use crate::route::{Decision, PathError};
 use crate::{answer, challenge, sign_in};
 
@@ -347,7 +347,10 @@ where
                 return opened_again(&gate, &payer, Request::from_parts(parts, body), call).await;
             }
             Err(_) if pays(&parts.headers) => {}
-            Err(why) => {
+            Err(sign_in::NotSignedIn::Denied(denied)) => {
+                return Ok(decorated(&gate, denied.answer()));
+            }
+            Err(sign_in::NotSignedIn::Rejected(why)) => {
                 return Ok(decorated(
                     &gate,
                     challenge::rejected(&gate, &sale, &path, &why),
@@ -444,13 +447,6 @@ async fn opened_again<E>(
     mut request: Request<Body>,
     call: Call<E>,
 ) -> Result<Response<Body>, E> {
-    let let_in = gate.guard.as_ref().map_or(Ok(()), |guard| {
-        guard.is_let_in(payer.as_str(), gate.now())?;
-        guard.count(payer.as_str(), gate.now())
-    });
-    if let Err(denied) = let_in {
-        return Ok(decorated(gate, denied.answer()));
-    }
     sign_in::admit(request.headers_mut(), payer);
     pass::keep_to_ourselves(gate, request.headers_mut());
     request
@@ -548,10 +544,15 @@ async fn bought(
     let mut purchase = match Purchase::read_by_any(gate, &sale, &presented, &target) {
         Ok(purchase) => purchase,
         // Who paid by it once is told what became of it, before anybody is told terms.
-        Err(rejection) => Purchase::read_known(gate, &sale, presented, target)
-            .await
-            .map_err(|error| flow::ledger_failed(&error))?
-            .ok_or_else(|| rejected(rejection))?,
+        Err(rejection) => {
+            let failed = |error| flow::ledger_failed(&error);
+            let told = told_by_name(gate, &presented).await;
+            if let Some(told) = told.map_err(failed)? {
+                return Err(told);
+            }
+            let known = Purchase::read_known(gate, &sale, presented, target).await;
+            known.map_err(failed)?.ok_or_else(|| rejected(rejection))?
+        }
     };
     let body = read_body(gate, body, gate.limits.max_request_body_bytes).await?;
     purchase.bind_body(&body);

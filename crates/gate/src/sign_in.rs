@@ -14,6 +14,7 @@ use tollway_core::{Address, Family, Network, Refusal, SignedWith, calendar, code
 use tollway_ledger::PaidBefore;
 use url::Url;
 
+use crate::access::Denied;
 use crate::gate::{Inner, Sale};
 use crate::purchase::Rejection;
 use crate::route::{Pricing, Route};
@@ -23,6 +24,26 @@ use crate::{BuildError, Offer, hygiene};
 const NONCE_BYTES: usize = 16;
 /// Longest sign-in header.
 const MAX_HEADER_BYTES: usize = 8 * 1024;
+
+/// Why a sign-in opens nothing.
+pub(crate) enum NotSignedIn {
+    /// It is no good here.
+    Rejected(Rejection),
+    /// The seller's lists or rates.
+    Denied(Denied),
+}
+
+impl From<Rejection> for NotSignedIn {
+    fn from(why: Rejection) -> Self {
+        Self::Rejected(why)
+    }
+}
+
+impl From<Denied> for NotSignedIn {
+    fn from(why: Denied) -> Self {
+        Self::Denied(why)
+    }
+}
 
 /// A sign-in that was shown, where the route takes any.
 pub(crate) fn shown<'h>(sale: &Sale, headers: &'h HeaderMap) -> Option<&'h HeaderValue> {
@@ -125,7 +146,7 @@ impl Inner {
         sale: &Sale,
         (method, path): (&Method, &str),
         shown: &HeaderValue,
-    ) -> Result<Address, Rejection> {
+    ) -> Result<Address, NotSignedIn> {
         let since = sale.returning.unwrap_or_default();
         let sign_in = read(shown).map_err(Rejection::terms)?;
         let network = self
@@ -135,6 +156,10 @@ impl Inner {
         let account =
             account.map_err(|_| Rejection::terms(again(codes::INVALID_SIWX_SIGNATURE)))?;
         let now = self.now();
+        // Before the signature is used up: who comes too often shows it again later.
+        if let Some(guard) = &self.guard {
+            guard.is_let_in(account.as_str(), now)?;
+        }
         // What was paid in another money, such as a testnet's, opens nothing here.
         let mut asked = PaidBefore {
             payer: account.clone(),
@@ -162,7 +187,7 @@ impl Inner {
         // made for nothing.
         let paid = self.noted(self.grants.paid_before(&asked).await);
         if !paid.map_err(unwritten)? {
-            return Err(not_paid());
+            return Err(not_paid().into());
         }
         let signer = self.signer_of(&network, &account, &sign_in).await;
         if signer.map_err(Rejection::terms)? == SignedWith::Code {
@@ -170,15 +195,18 @@ impl Inner {
             asked.networks = vec![network];
             let paid = self.noted(self.grants.paid_before(&asked).await);
             if !paid.map_err(unwritten)? {
-                return Err(not_paid());
+                return Err(not_paid().into());
             }
         }
         let keep_until = now.plus(Duration::from_secs(2 * MAX_AGE_SECONDS));
         let nonce = format!("{} {}", account.as_str(), sign_in.info.nonce);
         let used = self.noted(self.grants.use_sign_in(&nonce, keep_until, now).await);
         match used.map_err(unwritten)? {
-            true => Ok(account),
-            false => Err(Rejection::terms(again(codes::INVALID_SIWX_NONCE))),
+            true => match &self.guard {
+                Some(guard) => Ok(guard.count(account.as_str(), now).map(|()| account)?),
+                None => Ok(account),
+            },
+            false => Err(Rejection::terms(again(codes::INVALID_SIWX_NONCE)).into()),
         }
     }
 

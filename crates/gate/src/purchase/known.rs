@@ -6,12 +6,64 @@
 
 use std::sync::Arc;
 
+use http::Response;
 use tollway_core::header::{Presentation, Presented};
-use tollway_core::{Terms, extensions};
-use tollway_ledger::{GrantRecord, LedgerError};
+use tollway_core::wire::SettleResponse;
+use tollway_core::{Network, Terms, codes, extensions};
+use tollway_ledger::{GrantRecord, GrantState, LedgerError};
 
-use super::{Purchase, Target, payload_for};
+use super::{Purchase, Target, payload_digest, payload_for};
+use crate::answer;
+use crate::body::Body;
 use crate::gate::{Inner, Sale};
+
+/// The answer to a payment on a network that is not configured any more, if it names a
+/// purchase of the ledger and is the very payment that made it: what became of that, and
+/// no terms. Without its chain nothing more can be said or done about it.
+pub(crate) async fn told_by_name(
+    gate: &Inner,
+    presented: &Presented,
+) -> Result<Option<Response<Body>>, LedgerError> {
+    let Presentation::V2(payment) = &presented.payload else {
+        return Ok(None);
+    };
+    let network = payment.accepted.network.parse::<Network>();
+    let is_foreign = network.is_ok_and(|network| !gate.chains.contains_key(&network));
+    let Some(id) = extensions::read(payment)
+        .ok()
+        .flatten()
+        .filter(|_| is_foreign)
+    else {
+        return Ok(None);
+    };
+    let named = gate.noted(gate.grants.grant_by_identifier(id.as_str()).await)?;
+    let is_own = |record: &GrantRecord| {
+        !record.reclaimable && record.grant.payload_digest == payload_digest(payment)
+    };
+    Ok(named.filter(is_own).map(|record| told(presented, record)))
+}
+
+fn told(presented: &Presented, record: GrantRecord) -> Response<Body> {
+    let (code, has_ended) = match (record.state, record.refusal) {
+        (GrantState::Released, _) => (codes::DUPLICATE_SETTLEMENT.to_owned(), true),
+        (GrantState::Refused, Some((code, _))) => (code, true),
+        _ => (codes::SETTLEMENT_PENDING.to_owned(), false),
+    };
+    let kept = record.receipt.map(serde_json::from_value);
+    let receipt = SettleResponse {
+        success: false,
+        error_reason: Some(code),
+        ..kept.and_then(Result::ok).unwrap_or_else(|| SettleResponse {
+            payer: Some(record.grant.identity.payer.to_string()),
+            network: record.grant.identity.network.to_string(),
+            ..SettleResponse::default()
+        })
+    };
+    match has_ended {
+        true => answer::duplicate(presented.version, &receipt),
+        false => answer::pending(presented.version, &receipt),
+    }
+}
 
 impl Purchase {
     /// Reads a payment by the terms that it names itself, if the ledger holds a grant

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
-use tollway_core::{Clock, SystemClock, Timestamp, codes};
+use tollway_core::{Amount, Clock, SystemClock, Timestamp, codes};
 use tollway_gate::{Gate, GateBuilder, Offer, PassOffer, RenewError, Route};
+use tollway_ledger::GrantStore as _;
 
 use crate::passes;
 use crate::support::{BASE, PAYEE, World, limits, price, request, terms_of};
@@ -157,6 +158,25 @@ async fn terms_that_never_were_are_not_taken_after_a_change_either() {
     }
     let code = world.send(cheap.get("/paid/x")).await.code();
     assert!(code.contains("No matching") || code == codes::NO_MATCHING_PAYMENT_REQUIREMENTS);
+}
+
+#[tokio::test]
+async fn a_payment_of_version_1_is_for_the_price_that_was_told_it() {
+    let mut world = world(&Arc::new(Later::default())).await;
+    let old = world.payment("/paid/x").await;
+    world
+        .renewed(|gate| gate.route(paid("/paid/*", "$0.05")))
+        .await;
+    let new = world.payment("/paid/x").await;
+    for (payment, amount) in [(old, 10_000), (new, 50_000)] {
+        let payment = payment.in_version_1();
+        let answer = world.send(payment.get("/paid/x")).await;
+        assert!(answer.has_secret(), "{answer:?}");
+        let identity = payment.identity(&world);
+        let bought = world.ledger.grant_by_identity(&identity).await.unwrap();
+        let paid = bought.unwrap().grant.expected.amount;
+        assert_eq!(paid, Amount::from_atomic(amount));
+    }
 }
 
 #[tokio::test]

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tollway_core::wire::{SettleResponse, VerifyResponse};
-use tollway_core::{ProofProfile, assets};
+use tollway_core::{Network, ProofProfile, assets};
 use tollway_gate::{GateBuilder, Offer, PassOffer, Passes, Route, TokenKeys};
 
 use crate::passes::{json_of, keys, passes, permit, post, shop, token_of};
-use crate::support::{Answer, PAYEE, Payment, Say, World, price, request, terms_of};
+use crate::support::{Answer, FakeChain, PAYEE, Payment, Say, World, price, request, terms_of};
 
 const HASH: &str = "0xabababababababababababababababababababababababababababababababab";
 
@@ -195,6 +195,33 @@ async fn a_payment_that_brought_nothing_may_be_made_anew_at_the_price_of_now() {
     let again = next.send(refused.get("/paid/x")).await;
     assert_eq!(again.code(), "invalid_transaction_state", "{again:?}");
     assert_eq!(again.receipt().transaction, HASH);
+    next.only_looked();
+}
+
+#[tokio::test]
+async fn who_paid_on_a_network_that_is_taken_no_more_is_told_of_it_by_its_name() {
+    let world = World::new().await;
+    let bought = world.payment("/paid/x").await.named(&"a".repeat(32));
+    let unknown = world.payment("/paid/x").await.named(&"b".repeat(32));
+    let first = world.send(bought.get("/paid/x")).await;
+    assert!(first.has_secret());
+    let other = Network::eip155(8453);
+    let next = World::on(
+        world.ledger.clone(),
+        Arc::new(FakeChain::of(other)),
+        |gate| {
+            let offer = Offer::new("$0.05", "base", PAYEE).unwrap();
+            gate.route(Route::new("/paid/*").unwrap().offer(offer))
+        },
+    );
+    let again = next.send(bought.get("/paid/x")).await;
+    assert_eq!(again.code(), "duplicate_settlement", "{again:?}");
+    assert!(!again.has_terms() && !again.has_secret());
+    assert_eq!(again.receipt().transaction, first.receipt().transaction);
+    is_a_strangers(&next.send(unknown.get("/paid/x")).await);
+    let mut forged = bought.clone();
+    forged.payload.payload["signature"] = format!("0x{}", "22".repeat(65)).into();
+    is_a_strangers(&next.send(forged.get("/paid/x")).await);
     next.only_looked();
 }
 

@@ -9,6 +9,7 @@ use tollway_core::{Timestamp, header};
 use tollway_gate::{Access, Body, BuildError, GateBuilder, Meter, Offer, Quote, Route};
 
 use crate::support::{Answer, BASE, FakeChain, PAYEE, World, price, request, terms_of};
+use crate::upfront::HandClock;
 
 /// Who pays in these stories, as the chain spells it.
 const PAYER: &str = "0x857b06519e91e3a54538791bdbb0e22373e36b66";
@@ -254,22 +255,32 @@ async fn who_may_not_pay_may_not_come_back_either_and_a_dead_ledger_opens_nothin
     assert!(!world.send(with("/paid/x", &sign_in)).await.has_secret());
 
     // Coming back counts as paying does, where that has a rate.
+    let clock = Arc::new(HandClock::default());
     let world = World::with(|gate| {
         gate.route(returning(HOUR))
             .access(Access::new().per_payer(3))
+            .clock(clock.clone())
     })
     .await;
     paid(&world, "/paid/x").await;
     let mut opened = 0;
+    let mut slowed = None;
     for _ in 0..4 {
         let sign_in = signed(&world, "/paid/x").await;
         let answer = world.send(with("/paid/x", &sign_in)).await;
         match answer.has_secret() {
             true => opened += 1,
-            false => assert_eq!(answer.code(), "payer_rate_limited"),
+            false => {
+                assert_eq!(answer.code(), "payer_rate_limited");
+                slowed = Some(sign_in);
+            }
         }
     }
     assert_eq!(opened, 2);
+    // Whose message was not used up by that.
+    clock.pass(Duration::from_secs(60));
+    let later = world.send(with("/paid/x", &slowed.unwrap())).await;
+    assert!(later.has_secret(), "{later:?}");
 
     let world = shop(HOUR).await;
     paid(&world, "/paid/x").await;
