@@ -20,11 +20,6 @@ fi
 
 root=$HOME/.cache/tollway/starknet-devnet-$version
 program=$root/bin/starknet-devnet
-# Only whether it is there.
-if [ "${1:-}" = "--is-built" ]; then
-  [ -x "$program" ]
-  exit
-fi
 if [ ! -x "$program" ]; then
   mkdir -p "$root"
   # Whoever comes second waits for the first. A build that was cut short goes on where it was.

@@ -51,10 +51,31 @@ async fn program(words: &[&str], folder: &Path) -> Result<PathBuf, String> {
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .next()
         .ok_or_else(|| format!("{} makes no program", words.join(" ")))?;
-    let copy = folder.join(built.file_name().unwrap_or_default());
-    // A running copy stays what it was.
+    copy(&built, folder)
+}
+
+/// Programs that were built before: the binary, and the checker.
+pub fn given(tollway: &Path, checker: &Path, folder: &Path) -> Result<Tools, String> {
+    Ok(Tools {
+        tollway: copy(tollway, folder)?,
+        checker: copy(checker, folder)?,
+        mistake: None,
+        postgres: Arc::default(),
+    })
+}
+
+/// A running copy stays what it was.
+fn copy(program: &Path, folder: &Path) -> Result<PathBuf, String> {
+    // A server runs in its round's folder.
+    let folder = std::fs::canonicalize(folder).map_err(|e| e.to_string())?;
+    let program =
+        std::fs::canonicalize(program).map_err(|e| format!("{}: {e}", program.display()))?;
+    let copy = folder.join(program.file_name().unwrap_or_default());
+    if copy == program {
+        return Ok(copy);
+    }
     let _ = std::fs::remove_file(&copy);
-    std::fs::copy(&built, &copy).map_err(|e| format!("{}: {e}", built.display()))?;
+    std::fs::copy(&program, &copy).map_err(|e| format!("{}: {e}", program.display()))?;
     Ok(copy)
 }
 

@@ -3,8 +3,7 @@
 mod needs;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -69,12 +68,7 @@ pub async fn run(arguments: &Arguments) -> Result<bool, String> {
     let folder = build::root().join("target/xtask");
     std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
     let tools = match (&arguments.tollway, &arguments.checker) {
-        (Some(tollway), Some(checker)) => Tools {
-            tollway: absolute(tollway)?,
-            checker: absolute(checker)?,
-            mistake: None,
-            postgres: Arc::default(),
-        },
+        (Some(tollway), Some(checker)) => build::given(tollway, checker, &folder)?,
         _ => build::tools(&folder).await?,
     };
     let mut places = places::all(&build::root())?;
@@ -86,11 +80,6 @@ pub async fn run(arguments: &Arguments) -> Result<bool, String> {
     sweep.play(tools, arguments.jobs).await?;
     sweep.report(began.elapsed());
     Ok(sweep.is_sound())
-}
-
-/// A server runs in its round's folder.
-fn absolute(program: &Path) -> Result<PathBuf, String> {
-    std::fs::canonicalize(program).map_err(|e| format!("{}: {e}", program.display()))
 }
 
 /// What came of it so far.
