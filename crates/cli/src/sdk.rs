@@ -7,8 +7,9 @@ use std::sync::Arc;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use serde_json::Value;
 use tollway_core::wire::{PaymentRequired, Version};
-use tollway_core::{Refusal, header};
+use tollway_core::{Refusal, codes, header};
 use tollway_gate::{Body, GateService, Pattern, Proxy, boxed, empty, full};
 use tollway_starknet::compat::{self, SdkRequirement};
 use tower::ServiceExt;
@@ -43,25 +44,33 @@ pub async fn exchange(gate: GateService<Proxy>, request: Request<Incoming>) -> A
         let Some(terms) = terms(&asked) else {
             return Ok(asked);
         };
-        match payment(&shown, &terms) {
-            Ok((name, value)) => {
-                request.headers_mut().remove(&header::X_PAYMENT);
-                request.headers_mut().insert(name, value);
-            }
-            Err(refusal) => {
-                tracing::debug!(code = refusal.code(), "a payment of the SDK is refused");
-                return Ok(told(asked, &terms, refusal.code()));
-            }
-        }
+        let (paid, refusal) = match payment(&shown, &terms) {
+            Ok(paid) => (Some(paid), None),
+            Err(refusal) => (of_other_terms(&shown, &terms, &refusal), Some(refusal)),
+        };
+        let code = refusal.as_ref().map(Refusal::code);
+        let Some((name, value)) = paid else {
+            let code = code.unwrap_or_default();
+            tracing::debug!(code, "a payment of the SDK is refused");
+            return Ok(told(asked, &terms, code));
+        };
+        request.headers_mut().remove(&header::X_PAYMENT);
+        request.headers_mut().insert(name, value);
+        let answer = gate.oneshot(request).await?;
+        return Ok(in_its_words(answer, code));
     }
-    let answer = gate.oneshot(request).await?;
-    Ok(match terms(&answer) {
+    Ok(in_its_words(gate.oneshot(request).await?, None))
+}
+
+/// An answer as the SDK reads it, and why it holds terms if the gate does not say.
+fn in_its_words(answer: Response<Body>, why: Option<&str>) -> Response<Body> {
+    match terms(&answer) {
         Some(terms) => {
-            let why = terms.error.clone();
-            told(answer, &terms, why.as_deref().unwrap_or("payment_required"))
+            let said = why.or(terms.error.as_deref()).unwrap_or("payment_required");
+            told(answer, &terms, said)
         }
         None => answer,
-    })
+    }
 }
 
 /// The SDK's payment, if one is shown: the standard's version 1 is base64.
@@ -78,6 +87,34 @@ fn payment(
 ) -> Result<(http::HeaderName, HeaderValue), Refusal> {
     let payment = compat::decode(shown, terms)?;
     header::payment(Version::V2, &payment)
+}
+
+/// What differs from the terms of now in a payment by those of before.
+const OTHER_TERMS: [&str; 3] = [
+    codes::INVALID_EXACT_STARKNET_PAYLOAD_AMOUNT_MISMATCH,
+    codes::INVALID_EXACT_STARKNET_PAYLOAD_ASSET_MISMATCH,
+    codes::INVALID_EXACT_STARKNET_PAYLOAD_RECIPIENT_MISMATCH,
+];
+
+/// The same payment for what it says to pay: it may have been told other terms, or have
+/// bought something by them. The gate knows both, and takes nothing else.
+fn of_other_terms(
+    shown: &str,
+    terms: &PaymentRequired,
+    refusal: &Refusal,
+) -> Option<(http::HeaderName, HeaderValue)> {
+    if !OTHER_TERMS.contains(&refusal.code()) {
+        return None;
+    }
+    let said: Value = serde_json::from_str(shown).ok()?;
+    let said = |key: &str| said.get("payload")?.get(key)?.as_str();
+    let mut terms = terms.clone();
+    for offer in &mut terms.accepts {
+        said("amount")?.clone_into(&mut offer.amount);
+        said("asset")?.clone_into(&mut offer.asset);
+        said("toAddress")?.clone_into(&mut offer.pay_to);
+    }
+    payment(shown, &terms).ok()
 }
 
 /// The same question by nobody in particular, to hear the terms: without a body, and
@@ -121,6 +158,8 @@ fn told(answer: Response<Body>, terms: &PaymentRequired, error: &str) -> Respons
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -136,6 +175,48 @@ mod tests {
         );
         let names: Vec<_> = bare.headers().keys().collect();
         assert_eq!(names, [HOST]);
+    }
+
+    #[test]
+    fn a_payment_by_other_terms_is_shown_to_the_gate_as_what_it_is() {
+        let offer = |amount: &str, payee: &str| {
+            json!({ "scheme": "exact", "network": "starknet:SN_SEPOLIA", "amount": amount,
+                "asset": "0x1", "payTo": payee, "maxTimeoutSeconds": 60 })
+        };
+        let terms = |offer: Value| -> PaymentRequired {
+            let resource = json!({ "url": "https://a.example/paid" });
+            serde_json::from_value(
+                json!({ "x402Version": 2, "resource": resource, "accepts": [offer] }),
+            )
+            .unwrap()
+        };
+        // Caller, nonce, after, before, no calls, and a signature of one felt.
+        let calldata = [
+            "0x414e595f43414c4c4552",
+            "0x5",
+            "0x0",
+            "0x6a000000",
+            "0x0",
+            "0x1",
+            "0x7",
+        ];
+        let shown = json!({ "x402Version": 1, "scheme": "exact", "network": "starknet-sepolia",
+            "payload": { "fromAddress": "0x3", "toAddress": "0x2", "amount": "10000", "asset": "0x1",
+                "shhh": { "oeCalldata": calldata } } })
+        .to_string();
+        let told = terms(offer("10000", "0x2"));
+        assert!(payment(&shown, &told).is_ok());
+        for now in [offer("50000", "0x2"), offer("10000", "0x9")] {
+            let now = terms(now);
+            let refusal = payment(&shown, &now).unwrap_err();
+            let (_, value) = of_other_terms(&shown, &now, &refusal).unwrap();
+            let payment: Value = header::decode(value.to_str().unwrap()).unwrap();
+            assert_eq!(payment["accepted"]["amount"], "10000");
+            assert_eq!(payment["accepted"]["payTo"], "0x2");
+        }
+        let unsigned = shown.replace("shhh", "none");
+        let refusal = payment(&unsigned, &told).unwrap_err();
+        assert!(of_other_terms(&unsigned, &told, &refusal).is_none());
     }
 
     #[test]
