@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tollway_core::wire::PaymentPayload;
 use tollway_core::{Address, Timestamp};
 
@@ -29,18 +30,33 @@ const MAX_OF_PAYEE: usize = 256;
 /// Most bytes of JSON in all.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
+/// Most who look at once.
+const MAX_FINDERS: usize = 4;
+
 /// A resource of a payee.
 type Key = (Address, String);
 
 /// What is listed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Catalog {
     shelf: Mutex<Shelf>,
+    /// One permit for each who looks.
+    finders: Arc<Semaphore>,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Self {
+            shelf: Mutex::default(),
+            finders: Arc::new(Semaphore::new(MAX_FINDERS)),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Shelf {
-    entries: BTreeMap<Key, Arc<Entry>>,
+    /// Shared with who looks, and copied only where it changes meanwhile.
+    entries: Arc<BTreeMap<Key, Arc<Entry>>>,
     /// Of all of them.
     bytes: usize,
 }
@@ -93,10 +109,28 @@ impl Catalog {
         self.shelf().put((payee.clone(), resource), entry)
     }
 
+    /// [`Catalog::find`] beside the tasks that settle; none where so many are looking
+    /// that the next one is to come later. It costs a look at each resource, and asks for
+    /// no key.
+    pub(crate) async fn look(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        page: Page,
+    ) -> Option<(Vec<Value>, usize)> {
+        let place = Arc::clone(&self.finders).try_acquire_owned().ok()?;
+        let this = Arc::clone(self);
+        let looking = tokio::task::spawn_blocking(move || {
+            let found = this.find(&wanted, page);
+            drop(place);
+            found
+        });
+        looking.await.ok()
+    }
+
     /// A page of what is wanted, what was paid for last first.
-    pub(crate) fn find(&self, wanted: &Wanted, page: Page) -> (Vec<Value>, usize) {
+    fn find(&self, wanted: &Wanted, page: Page) -> (Vec<Value>, usize) {
         // Nobody who settles waits until all of it is read and written.
-        let all = self.shelf().entries.clone();
+        let all = Arc::clone(&self.shelf().entries);
         let fitting = all
             .iter()
             .filter(|((_, at), entry)| wanted.fits((at, entry)));
@@ -132,8 +166,8 @@ impl Shelf {
             None => entry,
         };
         self.take(&key);
-        self.bytes += entry.bytes();
-        self.entries.insert(key, Arc::new(entry));
+        self.bytes += key.1.len() + entry.bytes();
+        Arc::make_mut(&mut self.entries).insert(key, Arc::new(entry));
         while self.entries.len() > MAX_ENTRIES || self.bytes > MAX_BYTES {
             let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.updated);
             let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
@@ -145,8 +179,8 @@ impl Shelf {
     }
 
     fn take(&mut self, key: &Key) {
-        if let Some(entry) = self.entries.remove(key) {
-            self.bytes -= entry.bytes();
+        if let Some(entry) = Arc::make_mut(&mut self.entries).remove(key) {
+            self.bytes -= key.1.len() + entry.bytes();
         }
     }
 
@@ -360,6 +394,20 @@ mod tests {
         let (listed, total) = catalog.find(&Wanted::default(), ALL);
         assert_eq!(total, 1);
         assert_eq!(listed[0]["lastUpdated"], "1970-01-01T00:00:01.000Z");
+    }
+
+    #[tokio::test]
+    async fn so_many_look_at_once_and_no_more() {
+        let catalog = Arc::new(Catalog::default());
+        let (text, of) = payee(1);
+        catalog.list(&payment("https://a.example/x", &text), &of, paid(), at(1));
+        let look = || catalog.look(Wanted::default(), ALL);
+        assert_eq!(look().await.unwrap().1, 1);
+        let looking = Arc::clone(&catalog.finders);
+        let all = looking.try_acquire_many(MAX_FINDERS as u32).unwrap();
+        assert!(look().await.is_none(), "the next one comes later");
+        drop(all);
+        assert_eq!(look().await.unwrap().1, 1);
     }
 
     #[test]

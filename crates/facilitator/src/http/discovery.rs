@@ -3,6 +3,7 @@
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use http::header::RETRY_AFTER;
 use serde::Deserialize;
 use serde_json::json;
 use tollway_core::codes;
@@ -31,7 +32,9 @@ pub(super) async fn resources(State(api): State<Api>, Query(listing): Query<List
     let Some(page) = page(listing.limit.as_deref(), listing.offset.as_deref()) else {
         return no_page();
     };
-    let (items, total) = api.catalog.find(&listing.wanted, page);
+    let Some((items, total)) = api.catalog.look(listing.wanted, page).await else {
+        return busy();
+    };
     let pagination = json!({ "limit": page.limit, "offset": page.offset, "total": total });
     axum::Json(json!({ "x402Version": 2, "items": items, "pagination": pagination }))
         .into_response()
@@ -43,7 +46,9 @@ pub(super) async fn search(State(api): State<Api>, Query(listing): Query<Listing
         return no_page();
     };
     let wanted = listing.wanted.words(&listing.query.unwrap_or_default());
-    let (resources, total) = api.catalog.find(&wanted, page);
+    let Some((resources, total)) = api.catalog.look(wanted, page).await else {
+        return busy();
+    };
     let next = page.offset.saturating_add(resources.len());
     let cursor = (next < total && !resources.is_empty()).then(|| next.to_string());
     let pagination = json!({ "limit": page.limit, "cursor": cursor });
@@ -63,6 +68,15 @@ fn page(limit: Option<&str>, offset: Option<&str>) -> Option<Page> {
     (1..=MAX_LIMIT)
         .contains(&limit)
         .then_some(Page { offset, limit })
+}
+
+fn busy() -> Response {
+    let problem = body::problem(
+        StatusCode::SERVICE_UNAVAILABLE,
+        codes::TOO_MANY_REQUESTS,
+        "Others are looking at the list; ask again in a moment.",
+    );
+    ([(RETRY_AFTER, "1")], problem).into_response()
 }
 
 fn no_page() -> Response {
