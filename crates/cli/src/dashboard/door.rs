@@ -20,6 +20,8 @@ use super::session::{Entry, Guard, LIFETIME};
 const COOKIE_NAME: &str = "tollway_dashboard";
 /// Longest wait for those who asked before.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest time for a page: a ledger that does not answer holds up no page after it.
+const LONGEST: Duration = Duration::from_secs(60);
 /// A form with a token is short.
 const MOST_FORM: usize = 4 * 1024;
 /// Nothing is loaded but our own style, nothing runs, nobody frames us.
@@ -164,22 +166,34 @@ impl Door {
     }
 
     async fn show(&self, path: &str, query: Option<&str>, is_signed_in: bool) -> Answer {
-        let Ok(Ok(_turn)) = tokio::time::timeout(PATIENCE, self.turn.acquire()).await else {
-            return problem(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Others are looking",
-                "Pages are written one after the other, and one before this takes long; try again in a minute.",
-            );
-        };
         let asked = pages::Asked::read(query, is_signed_in);
-        let page = match path {
-            "/" => self.pages.overview(&asked).await,
-            "/sales" => self.pages.sales(&asked).await,
-            "/payments" => self.pages.payments(&asked).await,
-            _ => match path.strip_prefix("/record/") {
-                Some(id) => self.pages.record(id, &asked).await,
-                None => Ok(None),
-            },
+        let written = in_turn(&self.turn, (PATIENCE, LONGEST), async {
+            match path {
+                "/" => self.pages.overview(&asked).await,
+                "/sales" => self.pages.sales(&asked).await,
+                "/payments" => self.pages.payments(&asked).await,
+                _ => match path.strip_prefix("/record/") {
+                    Some(id) => self.pages.record(id, &asked).await,
+                    None => Ok(None),
+                },
+            }
+        });
+        let page = match written.await {
+            Ok(page) => page,
+            Err(Late::Turn) => {
+                return problem(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Others are looking",
+                    "Pages are written one after the other, and one before this takes long; try again in a minute.",
+                );
+            }
+            Err(Late::Page) => {
+                return problem(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "The page took too long",
+                    "The ledger did not answer in time; look at a shorter span, or try again in a minute.",
+                );
+            }
         };
         match page {
             Ok(Some(page)) => html(StatusCode::OK, page),
@@ -195,6 +209,30 @@ impl Door {
             ),
         }
     }
+}
+
+/// Why there is no page.
+#[derive(Debug, PartialEq, Eq)]
+enum Late {
+    /// Those before it took too long.
+    Turn,
+    /// It took too long itself.
+    Page,
+}
+
+/// One after the other, and each ends: the longest wait for a turn, and the longest turn.
+async fn in_turn<T>(
+    turn: &Semaphore,
+    (patience, longest): (Duration, Duration),
+    page: impl Future<Output = T>,
+) -> Result<T, Late> {
+    let turn = tokio::time::timeout(patience, turn.acquire()).await;
+    let Ok(Ok(_turn)) = turn else {
+        return Err(Late::Turn);
+    };
+    tokio::time::timeout(longest, page)
+        .await
+        .map_err(|_| Late::Page)
 }
 
 const WRONG: &str = "That is not the token; look into the file that --dashboard-token-file names.";
@@ -304,6 +342,17 @@ fn problem(status: StatusCode, title: &str, message: &str) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_page_that_never_ends_keeps_its_turn_for_a_while_only() {
+        let turn = Semaphore::new(1);
+        let (short, long) = (Duration::from_millis(20), Duration::from_millis(400));
+        let stuck = in_turn(&turn, (short, long), std::future::pending::<()>());
+        let impatient = in_turn(&turn, (short, long), async {});
+        let (stuck, impatient) = tokio::join!(stuck, impatient);
+        assert_eq!((stuck, impatient), (Err(Late::Page), Err(Late::Turn)));
+        assert_eq!(in_turn(&turn, (short, long), async { 1 }).await, Ok(1));
+    }
 
     #[test]
     fn only_this_machines_own_names_are_its_own() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{Column as _, Postgres, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{Column as _, Executor as _, Postgres, Row as _, TypeInfo as _, ValueRef as _};
 
 use super::failure::trouble;
 use crate::LedgerError;
@@ -16,6 +16,12 @@ use crate::store::Trouble;
 const READERS: u32 = 4;
 /// How long a reader waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the server works on what is read. Longer than any page of ours takes; what
+/// waits for a lock, or for a machine that is gone, does not wait for ever.
+const LIMIT: &str = "SET statement_timeout = '60s'";
+/// And how long we wait for its answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(65);
 
 /// A statement as sqlx takes it.
 pub(super) fn bound(statement: &Statement) -> Query<'_, Postgres, PgArguments> {
@@ -72,12 +78,23 @@ impl PostgresReaders {
     pub fn new(options: PgConnectOptions) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(READERS)
-            .acquire_timeout(PATIENCE);
+            .acquire_timeout(PATIENCE)
+            .after_connect(|conn, _| {
+                Box::pin(async move {
+                    // A database that only speaks PostgreSQL's protocol may not know it.
+                    let _ = conn.execute(sqlx::raw_sql(LIMIT)).await;
+                    Ok(())
+                })
+            });
         Self(pool.connect_lazy_with(options))
     }
 
     pub async fn query(&self, statement: Statement) -> Result<Vec<Row>, LedgerError> {
-        let rows = bound(&statement).fetch_all(&self.0).await;
+        let rows = tokio::time::timeout(ANSWER_PATIENCE, bound(&statement).fetch_all(&self.0));
+        let Ok(rows) = rows.await else {
+            let late = format!("no answer in {ANSWER_PATIENCE:?}");
+            return Err(super::failure::away(late));
+        };
         let rows = rows.and_then(|rows| read(&rows));
         rows.map_err(|error| trouble(error).into_error())
     }
