@@ -667,10 +667,14 @@ Fields with --json, one object on stdout:
   tollway receipt receipt.json --json
 
 Receipts that sellers signed are kept in ~/.tollway/receipts, one file for each payment. Exits with 0 if the
-receipt is the seller's and about this payment, with 1 if it proves nothing.")]
+receipt is about this payment, and signed by the account that was paid or by the one that --signer names; with
+1 if it proves nothing to who only has the file.")]
 pub struct ReceiptArgs {
     /// The payment's record (spd_…), or a file.
     pub receipt: String,
+    /// The seller's signing account, where you know it from elsewhere.
+    #[arg(long, value_name = "0x…")]
+    pub signer: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

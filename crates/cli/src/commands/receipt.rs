@@ -25,7 +25,7 @@ pub fn run(args: &ReceiptArgs, environment: &Environment) -> Result<Exit, Failur
     };
     let kept = read(&path)?;
     let worth = kept.worth(&EvmStatements);
-    let proves = matches!(worth, ReceiptWorth::Proved { .. });
+    let proves = proves(&worth, args.signer.as_deref());
     if args.json {
         println!("{}", json!({ "receipt": worth, "kept": kept }));
     } else {
@@ -39,6 +39,17 @@ pub fn run(args: &ReceiptArgs, environment: &Environment) -> Result<Exit, Failur
         );
     }
     Ok(if proves { Exit::Done } else { Exit::Failed })
+}
+
+/// Whether it proves something to whoever only has the file: its holder may have made up
+/// the offer beside it, and so the offer's key ties nobody to the seller.
+fn proves(worth: &ReceiptWorth, known: Option<&str>) -> bool {
+    let is_known = |signer: &str| known.is_some_and(|known| known.eq_ignore_ascii_case(signer));
+    match worth {
+        ReceiptWorth::Proved { signer, by } => *by == SignedBy::Payee || is_known(signer),
+        ReceiptWorth::Unproved { signer } => is_known(signer),
+        ReceiptWorth::False { .. } => false,
+    }
 }
 
 fn read(path: &Path) -> Result<KeptReceipt, Failure> {
@@ -86,7 +97,9 @@ pub fn sentence(worth: &ReceiptWorth) -> String {
         ReceiptWorth::Proved { signer, by } => {
             let who = match by {
                 SignedBy::Payee => "the account that was paid",
-                SignedBy::Offerer => "whoever signed the offer",
+                SignedBy::Offerer => {
+                    "who signed the offer that was kept with it: as good as who kept both"
+                }
             };
             format!("receipt signed by {signer}, {who}")
         }
@@ -94,5 +107,30 @@ pub fn sentence(worth: &ReceiptWorth) -> String {
             "receipt signed by {signer}, whom nothing ties to the seller: it proves nothing by itself"
         ),
         ReceiptWorth::False { why } => format!("the seller's receipt proves nothing: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_proves_something_by_the_payees_key_or_by_one_that_is_known() {
+        let signer = || "0xAbCd".to_owned();
+        let by = |by| ReceiptWorth::Proved {
+            signer: signer(),
+            by,
+        };
+        assert!(proves(&by(SignedBy::Payee), None));
+        assert!(!proves(&by(SignedBy::Offerer), None), "its holder's own");
+        assert!(!proves(&by(SignedBy::Offerer), Some("0xabce")));
+        for worth in [
+            by(SignedBy::Offerer),
+            ReceiptWorth::Unproved { signer: signer() },
+        ] {
+            assert!(proves(&worth, Some("0xabcd")));
+        }
+        let why = String::new();
+        assert!(!proves(&ReceiptWorth::False { why }, Some("0xabcd")));
     }
 }
