@@ -41,11 +41,7 @@ impl Effect {
     pub fn find(&self, events: &[Event]) -> Option<usize> {
         let mut found = None;
         for (index, event) in events.iter().enumerate() {
-            let names_transfer = event
-                .keys
-                .first()
-                .is_some_and(|key| key.0 == TRANSFER_EVENT);
-            if event.from_address.0 != self.asset || !names_transfer {
+            if !self.is_told_by_asset(event) {
                 continue;
             }
             let transfer = read(event)?;
@@ -58,6 +54,18 @@ impl Effect {
             }
         }
         found
+    }
+
+    /// Whether the payer may have paid among events: the asset tells of a transfer of
+    /// the payer's, or of one that cannot be read.
+    pub fn may_be_in(&self, events: &[Event]) -> bool {
+        let mut told = events.iter().filter(|event| self.is_told_by_asset(event));
+        told.any(|event| read(event).is_none_or(|transfer| transfer.from == self.from))
+    }
+
+    fn is_told_by_asset(&self, event: &Event) -> bool {
+        let name = event.keys.first();
+        event.from_address.0 == self.asset && name.is_some_and(|key| key.0 == TRANSFER_EVENT)
     }
 }
 

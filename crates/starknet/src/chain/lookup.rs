@@ -10,6 +10,7 @@ use tollway_rpc::ask::unavailable;
 
 use super::StarknetChain;
 use super::look::receipts;
+use super::outcome::Carried;
 use crate::felt;
 use crate::node::{Num, Receipt, call_params, is_contract_failure};
 use crate::outside::Call;
@@ -146,10 +147,12 @@ impl StarknetChain {
         }
         let hash = TxHash::new(&felt::text(&event.transaction_hash.0));
         let receipt = receipts(&self.rpc, &[&hash]).await?.pop().flatten();
-        match receipt {
-            Some(receipt) => self.by_receipt(search, &receipt).await,
-            None => Ok(None),
-        }
+        let Some(receipt) = receipt else {
+            return Ok(None);
+        };
+        // What is unclear about one among many is left to the block that decides.
+        let found = self.by_receipt(search, &receipt).await?;
+        Ok(found.filter(|found| *found != Lookup::Unknown))
     }
 
     async fn by_receipt(
@@ -193,21 +196,41 @@ impl StarknetChain {
             Err(error) if error.is_refusal() => return Ok(Lookup::Unknown),
             answer => answer.map_err(unavailable(method))?,
         };
+        let mut left = Lookup::Spent;
         for with in &block.transactions {
-            if search.effect.find(&with.receipt.events).is_none() {
-                continue;
-            }
-            // Receipts inside a block do not name it again.
-            let hash = TxHash::new(&felt::text(&with.receipt.transaction_hash.0));
-            let receipt = receipts(&self.rpc, &[&hash]).await?.pop().flatten();
-            let Some(receipt) = receipt else {
-                return Ok(Lookup::Unknown);
-            };
-            if let Some(found) = self.by_receipt(search, &receipt).await? {
-                return Ok(found);
+            match self.in_block(search, &with.receipt).await? {
+                Some(Lookup::Unknown) => left = Lookup::Unknown,
+                Some(found) => return Ok(found),
+                None => {}
             }
         }
-        Ok(Lookup::Spent)
+        Ok(left)
+    }
+
+    /// What a receipt of the block that used the nonce says; `None` if the payment
+    /// cannot be in it.
+    async fn in_block(
+        &self,
+        search: &Search<'_>,
+        receipt: &Receipt,
+    ) -> Result<Option<Lookup>, ChainError> {
+        let hash = &receipt.transaction_hash.0;
+        if !search.effect.may_be_in(&receipt.events) {
+            return Ok(None);
+        }
+        if search.effect.find(&receipt.events).is_none() {
+            // Several transfers of the payer's, of which one may be this.
+            return Ok(match self.carried(hash, search.identity).await? {
+                Carried::Another | Carried::It { ours: true } => None,
+                Carried::It { ours: false } | Carried::Unclear => Some(Lookup::Unknown),
+            });
+        }
+        // Receipts inside a block do not name it again.
+        let hash = TxHash::new(&felt::text(hash));
+        match receipts(&self.rpc, &[&hash]).await?.pop().flatten() {
+            Some(receipt) => self.by_receipt(search, &receipt).await,
+            None => Ok(Some(Lookup::Unknown)),
+        }
     }
 
     /// Whether a nonce was unused at a block; an account that was not there yet

@@ -32,9 +32,10 @@ pub(super) enum Carried {
         /// Whether the sender is one of ours.
         ours: bool,
     },
-    /// Another execution and nothing else.
+    /// Another execution and nothing else, sent by one of our accounts.
     Another,
-    /// Several calls, or something that cannot be read.
+    /// Several calls, something that cannot be read, or an account of somebody else,
+    /// which need not do what its calldata says.
     Unclear,
 }
 
@@ -139,7 +140,11 @@ impl StarknetChain {
     }
 
     /// Whether a transaction carries exactly this identity's execution.
-    async fn carried(&self, hash: &Felt, identity: &Identity) -> Result<Carried, ChainError> {
+    pub(super) async fn carried(
+        &self,
+        hash: &Felt,
+        identity: &Identity,
+    ) -> Result<Carried, ChainError> {
         let method = "starknet_getTransactionByHash";
         // By name: RPC 0.10 has a second parameter that others do not know.
         let params = json!({ "transaction_hash": felt::text(hash) });
@@ -159,8 +164,8 @@ impl StarknetChain {
             .is_some_and(|address| self.executors.contains(&address.0));
         Ok(match only_execution(&sender.calldata, &payer) {
             Some(nonce) if felt::text(&nonce) == identity.nonce => Carried::It { ours },
-            Some(_) => Carried::Another,
-            None => Carried::Unclear,
+            Some(_) if ours => Carried::Another,
+            Some(_) | None => Carried::Unclear,
         })
     }
 }

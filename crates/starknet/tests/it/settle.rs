@@ -431,3 +431,69 @@ async fn another_payment_of_the_same_amount_settles_nothing_here() {
         assert!(!matches!(found.unwrap(), Lookup::Settled(_)));
     }
 }
+
+/// The execution's nonce is used, in a block of one transaction that somebody sent
+/// whose calldata says that it carries the execution of a nonce.
+async fn used_beside(sender: &str, nonce: Option<&str>, events: &[Value]) -> Lookup {
+    let sent = sent().await;
+    let item = sent.watch.expected[0].clone();
+    landed(&sent, nonce.unwrap_or(&item.identity.nonce), "0x1", events);
+    sent.world.say(|facts| {
+        let hash = sent.hash.to_string();
+        let receipt = facts.receipts[&hash].clone();
+        facts.transactions.get_mut(&hash).unwrap()["sender_address"] = json!(sender);
+        let (event, block) = (
+            events[0].clone(),
+            json!({ "transactions": [{ "receipt": receipt }] }),
+        );
+        facts.odd = Some(Box::new(move |method, _| match method {
+            "starknet_getEvents" => {
+                let mut event = event.clone();
+                event["transaction_hash"] = json!(hash);
+                Some(Ok(json!({ "events": [event] })))
+            }
+            "starknet_getBlockWithReceipts" => Some(Ok(block.clone())),
+            _ => None,
+        }));
+    });
+    let chain = &sent.world.chain;
+    let found = chain.lookup(&item.identity, &item.expected, Finality::Included);
+    found.await.unwrap()
+}
+
+const STRANGER: &str = "0x5712a16e5";
+
+#[tokio::test]
+async fn what_the_account_of_a_stranger_says_it_carries_is_no_proof_that_nothing_was_paid() {
+    // Ours does what its calldata says.
+    let ours = used_beside(FEE_PAYER, Some("0xabc"), &paid()).await;
+    assert_eq!(ours, Lookup::Spent);
+    let strangers = used_beside(STRANGER, Some("0xabc"), &paid()).await;
+    assert_eq!(strangers, Lookup::Unknown);
+    // Who says that it is this one, and moved just that, is believed.
+    let said = used_beside(STRANGER, None, &paid()).await;
+    assert!(matches!(said, Lookup::Settled(s) if s.by_third_party));
+}
+
+#[tokio::test]
+async fn two_payments_of_one_payer_in_one_transaction_are_not_taken_for_none() {
+    let twice = [paid(), paid()].concat();
+    let legacy = json!({
+        "from_address": crate::support::USDC,
+        "keys": [felt::text(&tollway_starknet::selectors::TRANSFER_EVENT)],
+        "data": [PAYER, PAYEE, format!("{PRICE:#x}"), "0x0"],
+    });
+    let other = transfer_event(PAYER, STRANGER, 1);
+    for events in [twice, vec![legacy, other]] {
+        for nonce in [None, Some("0xabc")] {
+            let found = used_beside(STRANGER, nonce, &events).await;
+            assert_eq!(found, Lookup::Unknown, "{nonce:?} {events:?}");
+        }
+        // By our own account it was this execution alone, or another one alone.
+        let ours = used_beside(FEE_PAYER, Some("0xabc"), &events).await;
+        assert_eq!(ours, Lookup::Spent);
+    }
+    // Transfers of others are none of the payer's.
+    let others = used_beside(STRANGER, None, &[transfer_event(STRANGER, PAYEE, PRICE)]).await;
+    assert_eq!(others, Lookup::Spent);
+}
