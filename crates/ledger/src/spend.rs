@@ -285,6 +285,32 @@ pub trait SpendStore: Send + Sync {
     /// Spends that have not ended, oldest first.
     async fn open_spends(&self, account: &Address) -> Result<Vec<SpendRecord>, LedgerError>;
 
+    /// Their names alone, oldest first.
+    async fn open_ids(&self, account: &Address) -> Result<Vec<SpendId>, LedgerError>;
+
+    /// Those of them for which nothing is signed, oldest first.
+    async fn unsigned_ids(&self, account: &Address) -> Result<Vec<SpendId>, LedgerError>;
+
+    /// The open spend of a request for which something is signed.
+    async fn open_of_request(
+        &self,
+        account: &Address,
+        request: &str,
+    ) -> Result<Option<SpendRecord>, LedgerError>;
+
+    /// The open spend for which a transaction is signed.
+    async fn open_of_transaction(
+        &self,
+        account: &Address,
+        transaction: &TxHash,
+    ) -> Result<Option<SpendRecord>, LedgerError>;
+
+    /// The spend, open or ended, for which an authorization is signed.
+    async fn spend_of(&self, identity: &Identity) -> Result<Option<SpendRecord>, LedgerError>;
+
+    /// How many spends were reserved after a moment, whatever became of them.
+    async fn reserved_after(&self, moment: Timestamp) -> Result<u64, LedgerError>;
+
     /// Spends, newest first, at most `limit` (at most 1000).
     async fn spends(&self, limit: u32) -> Result<Vec<SpendRecord>, LedgerError>;
 

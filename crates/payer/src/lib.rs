@@ -77,7 +77,7 @@ pub use price::{UnitPrice, UnitPriceError};
 pub use reconcile::{ChainReconciler, EXPIRY_MARGIN, Reconciled, Reconciler};
 pub use request::PayRequest;
 pub use settings::Patience;
-pub use signer::{RemoteWallet, SignerSocket, SocketError};
+pub use signer::{MOST_PER_HOUR, RemoteWallet, SignerSocket, SocketError};
 pub use statements::{KeptReceipt, ReceiptWorth, SignedBy};
 pub use token::{AccessToken, KeptToken, MemoryTokens, Pass, TokenDirectory, TokenStore};
 pub use tools::{PaidCall, ToolCall};

@@ -196,7 +196,11 @@ impl Engine {
 
     /// An account's transactions are included in order: while the fate of one is
     /// open, a second one might take its place, or wait for it for ever.
-    async fn check_under_way(&self, offer: &Offer, digest: &str) -> Result<(), PayError> {
+    pub(crate) async fn check_under_way(
+        &self,
+        offer: &Offer,
+        digest: &str,
+    ) -> Result<(), PayError> {
         let network = &offer.terms.network;
         let account = self.wallet()?.address(network);
         let (Some(PayMethod::Txid), Some(account)) = (PayMethod::of(&offer.terms), account) else {
@@ -306,11 +310,8 @@ impl Engine {
         let Some(account) = network.and_then(|network| wallet.address(&network)) else {
             return Ok(None);
         };
-        let open = spends.open_spends(&account).await?.into_iter();
-        let mut same = open.filter(|record| {
-            record.spend.request == digest && record.signed.is_some() && !is_complete(record)
-        });
-        Ok(same.next())
+        let open = spends.open_of_request(&account, digest).await?;
+        Ok(open.filter(|record| !is_complete(record)))
     }
 
     fn new_spend(

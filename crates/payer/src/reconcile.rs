@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tollway_core::{Address, Chain, ChainError, Expected, Finality, Identity, Lookup, Raw, Terms};
+use tollway_core::{
+    Address, Chain, ChainError, Expected, Finality, Identity, Lookup, Raw, SpendId, Terms,
+};
 use tollway_ledger::{SignedSpend, SpendRecord, SpendState};
 
 use crate::engine::Engine;
@@ -103,18 +105,31 @@ impl Engine {
         let spends = self.spends()?;
         let mut done = Reconciled::default();
         for account in self.accounts() {
-            for listed in spends.open_spends(&account).await? {
-                // Those before it took their time: it may be signed anew by now.
-                let record = spends.spend(&listed.id).await?.filter(is_open);
-                let Some(record) = record else { continue };
-                match self.decide(&record).await? {
-                    Fate::Paid => done.paid += 1,
-                    Fate::Released => done.released += 1,
-                    Fate::Held => done.held += 1,
+            for id in spends.open_ids(&account).await? {
+                match self.look_at(&id).await {
+                    Ok(Some(Fate::Paid)) => done.paid += 1,
+                    Ok(Some(Fate::Released)) => done.released += 1,
+                    Ok(Some(Fate::Held)) => done.held += 1,
+                    Ok(None) => {}
+                    // It keeps nobody's else money.
+                    Err(error) => {
+                        tracing::warn!(spend = %id, %error, "an open payment could not be decided");
+                        done.held += 1;
+                    }
                 }
             }
         }
         Ok(done)
+    }
+
+    /// Decides one of many, if it is open still. Those before it took their time: it
+    /// may be signed anew by now.
+    pub(crate) async fn look_at(&self, id: &SpendId) -> Result<Option<Fate>, PayError> {
+        let record = self.spends()?.spend(id).await?.filter(is_open);
+        match record {
+            Some(record) => self.decide(&record).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The wallet's accounts, each once.
@@ -156,9 +171,7 @@ impl Engine {
             }
             // A transaction of the account's own that failed moved nothing.
             Lookup::Spent if signed.transaction.is_some() => {
-                spends
-                    .release(&record.id, "cancelled_on_chain", now)
-                    .await?;
+                spends.release(&record.id, "failed_on_chain", now).await?;
                 Ok(Fate::Released)
             }
             // The goods are still to be had with it: closed, the next equal
@@ -243,7 +256,7 @@ impl Engine {
     }
 }
 
-fn is_open(record: &SpendRecord) -> bool {
+pub(crate) fn is_open(record: &SpendRecord) -> bool {
     !matches!(record.state, SpendState::Paid | SpendState::Released)
 }
 

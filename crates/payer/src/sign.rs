@@ -52,7 +52,13 @@ impl Engine {
         };
         crash::point("spend::signed::before_write");
         let spends = self.spends()?;
-        spends.signed(&id, signed.clone(), self.clock.now()).await?;
+        let recorded = spends.signed(&id, signed.clone(), self.clock.now()).await;
+        if let Err(error) = recorded {
+            // What is not on record does not leave.
+            let error = PayError::from(error);
+            self.give_back(&id, error.code()).await;
+            return Err(error);
+        }
         crash::point("spend::signed::after_write");
         self.tell(&Event::Signed {
             spend: id.clone(),

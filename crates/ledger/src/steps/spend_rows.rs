@@ -1,6 +1,6 @@
 //! Spends as they are stored.
 
-use tollway_core::{Identity, Raw, SpendId};
+use tollway_core::{Address, Identity, Raw, SpendId};
 
 use crate::failure::corrupt;
 use crate::sql::{Row, Statement, sql};
@@ -8,6 +8,16 @@ use crate::{LedgerError, NewSpend, SignedSpend, SpendRecord, SpendState};
 
 pub(crate) fn by_id(id: &SpendId) -> Statement {
     sql("SELECT * FROM spends WHERE id = $1").bind(id.to_string())
+}
+
+/// What is open of a request, where something is signed for it.
+pub(crate) fn open_of_request(account: &Address, request: &str) -> Statement {
+    sql(
+        "SELECT * FROM spends WHERE account = $1 AND request = $2 AND is_open = 1
+             AND state <> 'reserved' ORDER BY seq LIMIT 1",
+    )
+    .bind(account.to_string())
+    .bind(request.to_owned())
 }
 
 pub(crate) fn record(row: &Row) -> Result<SpendRecord, LedgerError> {

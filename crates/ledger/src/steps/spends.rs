@@ -5,7 +5,7 @@ use tollway_core::{Amount, SpendId, Timestamp, TxHash, mistake};
 
 use super::limits::{self, Change, Money, purses_of};
 use super::precedents;
-use super::spend_rows::{by_id, record};
+use super::spend_rows::{by_id, open_of_request, record};
 use crate::failure::no_randomness;
 use crate::sql::{Statement, json as text, millis, sql};
 use crate::store::Step;
@@ -79,12 +79,7 @@ async fn open_for_request(
     step: &mut Step,
     new: &NewSpend,
 ) -> Result<Option<SpendRecord>, LedgerError> {
-    let open = sql(
-        "SELECT * FROM spends WHERE account = $1 AND request = $2 AND is_open = 1
-             AND state <> 'reserved' ORDER BY seq LIMIT 1",
-    )
-    .bind(new.account.to_string())
-    .bind(new.request.clone());
+    let open = open_of_request(&new.account, &new.request);
     step.find(open).await?.as_ref().map(record).transpose()
 }
 

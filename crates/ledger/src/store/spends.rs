@@ -1,13 +1,13 @@
 //! [`SpendStore`]: reading, and the way into the steps.
 
 use async_trait::async_trait;
-use tollway_core::{Address, Amount, Network, SpendId, Timestamp, TxHash};
+use tollway_core::{Address, Amount, Identity, Network, SpendId, Timestamp, TxHash};
 
 use super::{Step, Store, step_name};
-use crate::sql::sql;
+use crate::sql::{Row, Statement, millis, sql};
 use crate::steps::limits::{self, Money};
 use crate::steps::precedents;
-use crate::steps::spend_rows::{by_id, record};
+use crate::steps::spend_rows::{by_id, open_of_request, record};
 use crate::steps::spends as steps;
 use crate::{
     LedgerError, Limit, NewSpend, Precedent, Reservation, Rules, SignedSpend, SpendRecord,
@@ -106,6 +106,50 @@ impl SpendStore for Store {
         rows.iter().map(record).collect()
     }
 
+    async fn open_ids(&self, account: &Address) -> Result<Vec<SpendId>, LedgerError> {
+        let open = sql("SELECT id FROM spends WHERE account = $1 AND is_open = 1 ORDER BY seq");
+        self.ids(open.bind(account.to_string())).await
+    }
+
+    async fn unsigned_ids(&self, account: &Address) -> Result<Vec<SpendId>, LedgerError> {
+        let unsigned = sql("SELECT id FROM spends WHERE account = $1 AND is_open = 1
+             AND state = 'reserved' ORDER BY seq");
+        self.ids(unsigned.bind(account.to_string())).await
+    }
+
+    async fn open_of_request(
+        &self,
+        account: &Address,
+        request: &str,
+    ) -> Result<Option<SpendRecord>, LedgerError> {
+        let row = self.find(open_of_request(account, request)).await?;
+        row.as_ref().map(record).transpose()
+    }
+
+    async fn open_of_transaction(
+        &self,
+        account: &Address,
+        transaction: &TxHash,
+    ) -> Result<Option<SpendRecord>, LedgerError> {
+        let open = sql("SELECT * FROM spends WHERE account = $1 AND is_open = 1
+             AND raw_hash = $2 ORDER BY seq LIMIT 1");
+        let open = open.bind(account.to_string()).bind(transaction.to_string());
+        let row = self.find(open).await?;
+        row.as_ref().map(record).transpose()
+    }
+
+    async fn spend_of(&self, identity: &Identity) -> Result<Option<SpendRecord>, LedgerError> {
+        let holder = sql("SELECT * FROM spends WHERE identity = $1");
+        let row = self.find(holder.bind(identity.key())).await?;
+        row.as_ref().map(record).transpose()
+    }
+
+    async fn reserved_after(&self, moment: Timestamp) -> Result<u64, LedgerError> {
+        let after = sql("SELECT COUNT(*) AS reserved FROM spends WHERE reserved_at > $1");
+        let row = self.find(after.bind(millis(moment))).await?;
+        row.map_or(Ok(0), |row| row.number("reserved"))
+    }
+
     async fn spends(&self, limit: u32) -> Result<Vec<SpendRecord>, LedgerError> {
         let newest = sql("SELECT * FROM spends ORDER BY seq DESC LIMIT $1");
         let rows = self.list(newest.bind(i64::from(limit.min(PAGE)))).await?;
@@ -163,5 +207,13 @@ impl SpendStore for Store {
         };
         let mut reader = self;
         limits::total(&mut reader, money, limit, now.max(seen)).await
+    }
+}
+
+impl Store {
+    async fn ids(&self, listing: Statement) -> Result<Vec<SpendId>, LedgerError> {
+        let rows = self.list(listing).await?;
+        let name = |row: &Row| row.text("id").map(SpendId::from_text);
+        rows.iter().map(name).collect()
     }
 }

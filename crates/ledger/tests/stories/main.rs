@@ -145,6 +145,7 @@ mod told {
             pages_hold_each_record_once_the_latest_first;
         spends:
             a_spend_comes_back_as_it_was_signed,
+            one_spend_is_found_among_many_by_what_it_is_known_by,
             states_follow_their_order,
             a_limit_is_never_passed,
             each_scope_counts_its_own,

@@ -51,6 +51,58 @@ fn assert_conflict<T: std::fmt::Debug>(result: Result<T, LedgerError>) {
     );
 }
 
+pub async fn one_spend_is_found_among_many_by_what_it_is_known_by(store: impl SpendStore) {
+    let (one, two) = (address(1), address(2));
+    let signed_one = reserved(&store, 1, &[], 1).await;
+    let what = signed(1);
+    let sent = what.transaction.clone().unwrap().hash;
+    store
+        .signed(&signed_one, what.clone(), at(2))
+        .await
+        .unwrap();
+    let unsigned = reserved(&store, 2, &[], 10).await;
+    let record = store.spend(&signed_one).await.unwrap();
+    assert!(record.is_some());
+
+    assert_eq!(
+        store.open_ids(&one).await.unwrap(),
+        [signed_one.clone(), unsigned.clone()]
+    );
+    assert_eq!(store.open_ids(&two).await.unwrap(), []);
+    let found = store.unsigned_ids(&one).await.unwrap();
+    assert_eq!(found, std::slice::from_ref(&unsigned));
+    assert_eq!(store.unsigned_ids(&two).await.unwrap(), []);
+
+    let (first, second) = (spend(1).request, spend(2).request);
+    assert_eq!(store.open_of_request(&one, &first).await.unwrap(), record);
+    assert_eq!(store.open_of_request(&two, &first).await.unwrap(), None);
+    let nothing = store.open_of_request(&one, &second).await.unwrap();
+    assert_eq!(nothing, None, "nothing is signed for it");
+    assert_eq!(
+        store.open_of_transaction(&one, &sent).await.unwrap(),
+        record
+    );
+    assert_eq!(store.open_of_transaction(&two, &sent).await.unwrap(), None);
+    assert_eq!(
+        store.open_of_transaction(&one, &hash(8)).await.unwrap(),
+        None
+    );
+    assert_eq!(store.spend_of(&what.identity).await.unwrap(), record);
+    let other = signed(2).identity;
+    assert_eq!(store.spend_of(&other).await.unwrap(), None);
+
+    assert_eq!(store.reserved_after(at(0)).await.unwrap(), 2);
+    assert_eq!(store.reserved_after(at(1)).await.unwrap(), 1);
+    // What ended is open no more, and was reserved all the same.
+    store.release(&signed_one, "over", at(11)).await.unwrap();
+    assert_eq!(store.open_ids(&one).await.unwrap(), [unsigned]);
+    assert_eq!(store.open_of_request(&one, &first).await.unwrap(), None);
+    assert_eq!(store.open_of_transaction(&one, &sent).await.unwrap(), None);
+    let ended = store.spend_of(&what.identity).await.unwrap().unwrap();
+    assert_eq!(ended.state, SpendState::Released);
+    assert_eq!(store.reserved_after(at(0)).await.unwrap(), 2);
+}
+
 pub async fn a_spend_comes_back_as_it_was_signed(store: impl SpendStore) {
     let id = reserved(&store, 1, &[], 1).await;
     store.signed(&id, signed(1), at(2)).await.unwrap();

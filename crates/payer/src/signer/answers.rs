@@ -5,20 +5,19 @@ use std::time::Duration;
 
 use tollway_core::wire::PaymentPayload;
 use tollway_core::{
-    Address, Amount, Limits, Network, Offered, Prepared, Refusal, SpendId, TxHash, WalletError,
-    codes,
+    Amount, Limits, Network, Offered, Prepared, Refusal, SpendId, WalletError, codes,
 };
 use tollway_ledger::{SignedSpend, SpendRecord};
 use url::Url;
 
-use super::wire::{Account, Answer, AnswerAccounts, Ask, AskAgain, AskSend, AskSign, Words};
+use super::wire::{Account, Answer, AnswerAccounts, AskAgain, AskSend, AskSign, Words};
 use crate::code;
 use crate::crash;
 use crate::engine::Engine;
 use crate::error::{ErrorKind, PayError};
 use crate::offer::Offer;
 use crate::ready::Held;
-use crate::reconcile::is_dead;
+use crate::reconcile::{is_dead, is_open};
 use crate::request::public_url;
 use crate::sign::{SIGNING, not_in_time};
 
@@ -28,40 +27,13 @@ const NO_VERSION: u64 = 2;
 const MAX_ID_BYTES: usize = 64;
 /// Longest URL that is paid for.
 const MAX_URL_BYTES: usize = 2 * 1024;
-/// Most bytes of terms, of what is said of the resource, and of extensions.
+/// Most bytes of terms, and of what is said of the resource and of extensions.
+const MAX_TERMS_BYTES: usize = 8 * 1024;
 const MAX_SAID_BYTES: usize = 16 * 1024;
 
 impl Engine {
-    /// Answers one question.
-    pub(super) async fn answer(&self, ask: Ask) -> Answer {
-        let answered = match ask {
-            Ask::Accounts => Ok(self.own_accounts()),
-            Ask::Balance(ask) => {
-                let held = match self.wallet() {
-                    Ok(wallet) => wallet.balance(&ask.network, &ask.asset).await,
-                    Err(error) => return refused(&error),
-                };
-                held.map(Answer::Balance)
-                    .map_err(|error| PayError::from(WalletError::Chain(error)))
-            }
-            Ask::Sign(ask) => self
-                .sign_for(&ask)
-                .await
-                .map(|prepared| Answer::Signed(Box::new(prepared.into()))),
-            Ask::SignAgain(ask) => self.sign_again_for(&ask).await,
-            Ask::Send(ask) => self.send_for(&ask).await,
-        };
-        answered.unwrap_or_else(|error| {
-            tracing::info!(
-                code = error.code(),
-                detail = error.detail(),
-                "nothing was signed"
-            );
-            refused(&error)
-        })
-    }
-
-    fn own_accounts(&self) -> Answer {
+    /// Whose money it is.
+    pub(super) fn own_accounts(&self) -> Answer {
         let Some(wallet) = &self.wallet else {
             return Answer::Accounts(AnswerAccounts {
                 agent: self.agent.clone(),
@@ -84,33 +56,46 @@ impl Engine {
         })
     }
 
-    /// Signs a payment, or gives what was signed by the same name.
-    async fn sign_for(&self, ask: &AskSign) -> Result<Prepared, PayError> {
-        let url = named(ask)?;
-        let offer = self.allowed(ask, &url)?;
-        // Two callers by one name get one payment.
-        let _turn = self.turn(ask.id.as_str()).await;
-        let (id, by_own_key) = match self.hold(&offer, &url, ask.id.as_str()).await? {
+    /// Signs a payment by a name that nothing open was signed by.
+    pub(super) async fn sign_new(
+        &self,
+        ask: &AskSign,
+        offer: &Offer,
+        url: &Url,
+    ) -> Result<Prepared, PayError> {
+        let (id, by_own_key) = match self.hold(offer, url, ask.id.as_str()).await? {
             Held::New { id, by_own_key } => (id, by_own_key),
-            Held::Open(record) => return known(*record, ask, &url),
+            Held::Open(record) => return known(*record, ask, url),
         };
         crash::point("signer::reserved::after_write");
-        let signed = match self.make(ask, &offer, by_own_key).await {
+        let signed = match self.make_recorded(&id, ask, offer, by_own_key).await {
             Ok(signed) => signed,
             Err(error) => {
                 self.give_back(&id, error.code()).await;
                 return Err(error);
             }
         };
-        let spends = self.spends()?;
-        spends.signed(&id, signed.clone(), self.clock.now()).await?;
         crash::point("signer::signed::after_write");
         tracing::info!(spend = %id, request = %ask.id, network = %offer.terms.network, payee = %offer.terms.pay_to, amount = %offer.terms.amount, "a payment was signed");
         Ok(prepared(signed, offer.terms.amount))
     }
 
+    /// What fails here has not left.
+    async fn make_recorded(
+        &self,
+        id: &SpendId,
+        ask: &AskSign,
+        offer: &Offer,
+        by_own_key: bool,
+    ) -> Result<SignedSpend, PayError> {
+        let signed = self.make(ask, offer, by_own_key).await?;
+        let spends = self.spends()?;
+        spends.signed(id, signed.clone(), self.clock.now()).await?;
+        Ok(signed)
+    }
+
     /// Whether our own policy lets these terms be paid.
-    fn allowed(&self, ask: &AskSign, url: &Url) -> Result<Offer, PayError> {
+    pub(super) fn allowed(&self, ask: &AskSign, url: &Url) -> Result<Offer, PayError> {
         let policy = &self.policy;
         let checked = policy.check_url_of_another(url);
         checked.map_err(PayError::declined)?;
@@ -165,7 +150,8 @@ impl Engine {
             identity: prepared.identity,
             payload: PaymentPayload {
                 x402_version: NO_VERSION,
-                resource: ask.resource.clone(),
+                // The caller's words about what is sold are of no use here.
+                resource: None,
                 accepted: ask.terms.clone(),
                 payload: prepared.payload,
                 extensions: prepared.extensions,
@@ -175,12 +161,10 @@ impl Engine {
     }
 
     /// Another key signs what is on record here: the terms are those of the record.
-    async fn sign_again_for(&self, ask: &AskAgain) -> Result<Answer, PayError> {
-        let is_it = |record: &SpendRecord| {
-            let signed = record.signed.as_ref();
-            signed.is_some_and(|signed| signed.identity == ask.identity)
-        };
-        let record = self.open_here(&ask.identity.payer, is_it).await?;
+    pub(super) async fn sign_again_for(&self, ask: &AskAgain) -> Result<Answer, PayError> {
+        let spends = self.spends()?;
+        let record = spends.spend_of(&ask.identity).await?.filter(is_open);
+        let record = record.ok_or_else(not_here)?;
         let _turn = self.turn(&record.spend.request).await;
         let signed = record.signed.as_ref().ok_or_else(not_here)?;
         // What is over may be given back at this moment.
@@ -198,12 +182,15 @@ impl Engine {
     }
 
     /// Sends what was signed here, and nothing else.
-    async fn send_for(&self, ask: &AskSend) -> Result<Answer, PayError> {
+    pub(super) async fn send_for(&self, ask: &AskSend) -> Result<Answer, PayError> {
         let wallet = self.wallet()?;
         let account = wallet.address(&ask.network).ok_or_else(not_here)?;
-        let is_it = |record: &SpendRecord| transaction(record) == Some(&ask.transaction);
-        let record = self.open_here(&account, is_it).await?;
-        let raw = record.signed.and_then(|signed| signed.transaction);
+        let spends = self.spends()?;
+        let record = spends.open_of_transaction(&account, &ask.transaction);
+        let signed = record.await?.and_then(|record| record.signed);
+        // The same hash on another network would be another transaction.
+        let signed = signed.filter(|signed| signed.identity.network == ask.network);
+        let raw = signed.and_then(|signed| signed.transaction);
         let sent = wallet
             .broadcast(&ask.network, &raw.ok_or_else(not_here)?)
             .await;
@@ -211,35 +198,29 @@ impl Engine {
         Ok(Answer::Sent)
     }
 
-    async fn open_here(
-        &self,
-        account: &Address,
-        is_it: impl Fn(&SpendRecord) -> bool,
-    ) -> Result<SpendRecord, PayError> {
-        let open = self.spends()?.open_spends(account).await?;
-        open.into_iter().find(is_it).ok_or_else(not_here)
-    }
-
     /// Gives back what an earlier run reserved and never signed: nothing of it left.
     pub(super) async fn forget_unsigned(&self) -> Result<(), PayError> {
         for account in self.accounts() {
-            for record in self.spends()?.open_spends(&account).await? {
-                if record.signed.is_none() {
-                    self.give_back(&record.id, "never_signed").await;
-                }
+            for id in self.spends()?.unsigned_ids(&account).await? {
+                self.give_back(&id, "never_signed").await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back what was reserved long ago and never signed.
+    pub(super) async fn forget_abandoned(&self) -> Result<(), PayError> {
+        for account in self.accounts() {
+            for id in self.spends()?.unsigned_ids(&account).await? {
+                self.look_at(&id).await?;
             }
         }
         Ok(())
     }
 }
 
-fn transaction(record: &SpendRecord) -> Option<&TxHash> {
-    let signed = record.signed.as_ref()?;
-    signed.transaction.as_ref().map(|raw| &raw.hash)
-}
-
 /// What is paid for, by a request with a name.
-fn named(ask: &AskSign) -> Result<Url, PayError> {
+pub(super) fn named(ask: &AskSign) -> Result<Url, PayError> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
     let id = ask.id.as_str();
     if !(1..=MAX_ID_BYTES).contains(&id.len()) || !id.bytes().all(fits) {
@@ -248,15 +229,19 @@ fn named(ask: &AskSign) -> Result<Url, PayError> {
         ));
     }
     let bytes = |what: Result<String, _>| what.map_or(usize::MAX, |text: String| text.len());
-    let said = [
-        bytes(serde_json::to_string(&ask.resource)),
-        bytes(serde_json::to_string(&ask.terms)),
-        bytes(serde_json::to_string(&ask.extensions)),
+    let too_long = [
+        (ask.url.len(), MAX_URL_BYTES),
+        (bytes(serde_json::to_string(&ask.terms)), MAX_TERMS_BYTES),
+        (bytes(serde_json::to_string(&ask.resource)), MAX_SAID_BYTES),
+        (
+            bytes(serde_json::to_string(&ask.extensions)),
+            MAX_SAID_BYTES,
+        ),
     ];
     // It is kept with each payment, and payments may cost next to nothing.
-    if ask.url.len() > MAX_URL_BYTES || said.iter().any(|bytes| *bytes > MAX_SAID_BYTES) {
+    if too_long.iter().any(|(bytes, most)| bytes > most) {
         return Err(PayError::invalid(
-            "What is said of the payment is too long for the signer's record; ask with a URL of at most 2 KiB, and terms of at most 16 KiB.",
+            "What is said of the payment is too long for the signer's record; ask with a URL of at most 2 KiB, and terms of at most 8 KiB.",
         ));
     }
     let url = Url::parse(&ask.url).ok().filter(Url::has_host);
@@ -266,7 +251,7 @@ fn named(ask: &AskSign) -> Result<Url, PayError> {
 }
 
 /// What was signed by the same name, if it was for the same.
-fn known(record: SpendRecord, ask: &AskSign, url: &Url) -> Result<Prepared, PayError> {
+pub(super) fn known(record: SpendRecord, ask: &AskSign, url: &Url) -> Result<Prepared, PayError> {
     let amount = record.spend.amount;
     let same_url = record.spend.url == public_url(url);
     let signed = record.signed.filter(|s| s.payload.accepted == ask.terms);
@@ -301,7 +286,7 @@ fn not_here() -> PayError {
 }
 
 /// An error as the caller gets it: without its detail, which is for our log.
-fn refused(error: &PayError) -> Answer {
+pub(super) fn refused(error: &PayError) -> Answer {
     let words = Words {
         code: error.code().to_owned(),
         message: error.message().to_owned(),

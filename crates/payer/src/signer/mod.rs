@@ -9,6 +9,8 @@
 //! that fetches nothing: wallet, policy, record and reconciler are set up as one's.
 
 mod answers;
+mod desk;
+mod door;
 mod frame;
 mod remote;
 mod serve;
@@ -16,4 +18,4 @@ mod socket;
 mod wire;
 
 pub use remote::RemoteWallet;
-pub use socket::{SignerSocket, SocketError};
+pub use socket::{MOST_PER_HOUR, SignerSocket, SocketError};

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::answers::{busy, not_served, not_understood};
+use super::answers::not_understood;
+use super::desk::Desk;
+use super::door::Door;
 use super::frame::{self, FrameError};
 use super::socket::SignerSocket;
 use super::wire::{Answer, Ask};
@@ -17,9 +19,9 @@ use crate::engine::Engine;
 use crate::error::PayError;
 use crate::payer::Payer;
 
-/// Most callers at once.
-const MAX_CALLERS: usize = 128;
-/// How long a caller may say nothing.
+/// How long a caller may take to ask for something.
+const FIRST: Duration = Duration::from_secs(5);
+/// How long it may say nothing after that.
 const IDLE: Duration = Duration::from_secs(30);
 /// How long it may take to take an answer.
 const WRITING: Duration = Duration::from_secs(5);
@@ -33,7 +35,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 impl Payer {
     /// Signs at a socket for whoever has no key, until `stop` is ready; then what was
     /// begun is finished and the socket goes. Policy, budget, record, wallet and
-    /// reconciler are this payer's, which should pay for nothing else.
+    /// reconciler are this payer's, which should pay for nothing else. Which host is
+    /// paid is the callers' word: rules by host hold only against honest ones, and what
+    /// they compare with is what any caller said.
     ///
     /// # Errors
     /// `ledger_unavailable` if the record cannot be read at the start.
@@ -44,6 +48,8 @@ impl Payer {
     ) -> Result<(), PayError> {
         let engine = &self.engine;
         engine.forget_unsigned().await?;
+        let desk = Arc::new(Desk::new(engine, socket.most_per_hour));
+        let mut door = Door::new(&socket.callers);
         let (closing, closed) = watch::channel(false);
         let mut callers = JoinSet::new();
         let looking = tokio::spawn(look_back(Arc::clone(engine)));
@@ -54,13 +60,9 @@ impl Payer {
                 accepted = socket.listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         while callers.try_join_next().is_some() {}
-                        let turned_away = match callers.len() {
-                            _ if !socket.serves(&stream) => Some(not_served()),
-                            MAX_CALLERS.. => Some(busy()),
-                            _ => None,
-                        };
-                        let engine = Arc::clone(engine);
-                        callers.spawn(meet(engine, stream, turned_away, closed.clone()));
+                        let place = door.admit(SignerSocket::user_of(&stream));
+                        let desk = Arc::clone(&desk);
+                        callers.spawn(meet(desk, stream, place, closed.clone()));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "no caller can be met now");
@@ -83,10 +85,15 @@ impl Payer {
     }
 }
 
-/// Asks the chain now and then what became of what was signed.
+/// Asks the chain now and then what became of what was signed. Without one there is
+/// nothing to learn.
 async fn look_back(engine: Arc<Engine>) {
     loop {
-        if let Err(error) = engine.reconcile().await {
+        let looked = match &engine.reconciler {
+            Some(_) => engine.reconcile().await.map(|_| ()),
+            None => engine.forget_abandoned().await,
+        };
+        if let Err(error) = looked {
             tracing::warn!(%error, "open payments could not be looked up");
         }
         tokio::time::sleep(RECONCILE).await;
@@ -94,24 +101,27 @@ async fn look_back(engine: Arc<Engine>) {
 }
 
 async fn meet(
-    engine: Arc<Engine>,
+    desk: Arc<Desk>,
     mut stream: UnixStream,
-    turned_away: Option<Answer>,
+    place: Result<OwnedSemaphorePermit, Answer>,
     mut closed: watch::Receiver<bool>,
 ) {
-    if let Some(answer) = turned_away {
-        tracing::warn!("a caller was turned away");
-        let _ = timeout(WRITING, frame::write(&mut stream, &answer)).await;
-        return;
-    }
+    let _place = match place {
+        Ok(place) => place,
+        Err(answer) => {
+            let _ = timeout(WRITING, frame::write(&mut stream, &answer)).await;
+            return;
+        }
+    };
+    let mut silence = FIRST;
     loop {
-        let until = Instant::now() + IDLE;
+        let until = Instant::now() + silence;
         let read = tokio::select! {
             _ = closed.wait_for(|closed| *closed) => return,
             read = timeout_at(until, frame::read::<Ask>(&mut stream)) => read,
         };
         let (answer, last) = match read {
-            Ok(Ok(Some(ask))) => (engine.answer(ask).await, false),
+            Ok(Ok(Some(ask))) => (desk.answer(ask).await, false),
             Ok(Err(FrameError::Foreign(why))) => (not_understood(&why), true),
             // Gone, or silent for too long.
             _ => return,
@@ -120,6 +130,7 @@ async fn meet(
         if last || !matches!(written, Ok(Ok(()))) {
             return;
         }
+        silence = IDLE;
     }
 }
 

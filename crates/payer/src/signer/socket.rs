@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
 
+/// Payments that a signer signs for within an hour, unless another number is given.
+pub const MOST_PER_HOUR: u64 = 3_600;
+
 /// A bound socket. The file goes with it.
 #[derive(Debug)]
 pub struct SignerSocket {
@@ -16,6 +19,8 @@ pub struct SignerSocket {
     path: PathBuf,
     /// Users whose programs are served.
     pub(super) callers: Vec<u32>,
+    /// Payments that are signed for within an hour.
+    pub(super) most_per_hour: u64,
     /// Held while the socket is ours: what is there otherwise is a dead signer's.
     _lock: File,
 }
@@ -38,6 +43,26 @@ pub enum SocketError {
         mode: u32,
         /// What to do.
         cure: &'static str,
+    },
+    /// Programs of other users are to come in, and cannot.
+    #[error(
+        "other users do not get into the folder {folder} (mode {mode:o}); give it mode 0711, or leave out --serve-user"
+    )]
+    Closed {
+        /// The folder.
+        folder: String,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Everybody could put another folder in the place of the socket's.
+    #[error(
+        "everybody may change the folder {folder} (mode {mode:o}), in which the socket's is; choose a path elsewhere, such as in your home"
+    )]
+    OpenAbove {
+        /// The folder.
+        folder: String,
+        /// Its permissions.
+        mode: u32,
     },
     /// The system said no.
     #[error(
@@ -75,8 +100,13 @@ impl SignerSocket {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         let mode = if others.is_empty() { 0o700 } else { 0o711 };
+        let is_new = !folder.exists();
         let made = DirBuilder::new().recursive(true).mode(mode).create(folder);
         made.map_err(&failed)?;
+        if is_new {
+            // Whatever the caller's umask takes away.
+            fs::set_permissions(folder, Permissions::from_mode(mode)).map_err(&failed)?;
+        }
         let lock = locked(path)?;
         let ours = lock.metadata().map_err(&failed)?.uid();
         check_folder(folder, ours, others)?;
@@ -90,6 +120,7 @@ impl SignerSocket {
             listener,
             path: path.to_owned(),
             callers,
+            most_per_hour: MOST_PER_HOUR,
             _lock: lock,
         })
     }
@@ -100,10 +131,17 @@ impl SignerSocket {
         &self.path
     }
 
-    /// Whether whoever connected is one that is served.
-    pub(super) fn serves(&self, caller: &UnixStream) -> bool {
-        let user = caller.peer_cred().map(|peer| peer.uid());
-        user.is_ok_and(|user| self.callers.contains(&user))
+    /// Signs for at most so many payments within an hour, whatever they cost: each stays
+    /// on record. [`MOST_PER_HOUR`] unless another number is given.
+    #[must_use]
+    pub fn at_most(mut self, payments_per_hour: u64) -> Self {
+        self.most_per_hour = payments_per_hour;
+        self
+    }
+
+    /// Whose program connected.
+    pub(super) fn user_of(caller: &UnixStream) -> Option<u32> {
+        caller.peer_cred().ok().map(|peer| peer.uid())
     }
 }
 
@@ -138,14 +176,30 @@ fn check_folder(folder: &Path, ours: u32, others: &[u32]) -> Result<(), SocketEr
         true => (0o077, "choose one of your own that has mode 0700"),
         false => (0o022, "choose one of your own that has mode 0711"),
     };
-    if mode & forbidden == 0 && about.uid() == ours {
-        return Ok(());
+    let name = folder.display().to_string();
+    if mode & forbidden != 0 || about.uid() != ours {
+        let folder = name;
+        return Err(SocketError::Open { folder, mode, cure });
     }
-    Err(SocketError::Open {
-        folder: folder.display().to_string(),
-        mode,
-        cure,
-    })
+    if !others.is_empty() && mode & 0o011 == 0 {
+        return Err(SocketError::Closed { folder: name, mode });
+    }
+    check_above(folder)
+}
+
+/// Who may rename a folder may put another in its place.
+fn check_above(folder: &Path) -> Result<(), SocketError> {
+    let whole = fs::canonicalize(folder).map_err(SocketError::at(folder))?;
+    for above in whole.ancestors().skip(1) {
+        let about = fs::metadata(above).map_err(SocketError::at(above))?;
+        let mode = about.permissions().mode() & 0o7777;
+        let only_own_names = mode & 0o1000 != 0;
+        if mode & 0o002 != 0 && !only_own_names {
+            let folder = above.display().to_string();
+            return Err(SocketError::OpenAbove { folder, mode });
+        }
+    }
+    Ok(())
 }
 
 /// Takes away what a signer left that is no more: we hold the lock.
@@ -227,10 +281,24 @@ mod tests {
             (0o711, &[], false),
             (0o711, &[12_345], true),
             (0o733, &[12_345], false),
+            // Nobody else would get in.
+            (0o700, &[12_345], false),
         ] {
             fs::set_permissions(dir.path(), Permissions::from_mode(open)).unwrap();
             let bound = SignerSocket::bind(&path, others);
             assert_eq!(bound.is_ok(), may, "{open:o} {others:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_everybody_may_put_another_in_the_place_of_is_not_taken() {
+        let dir = private();
+        let path = dir.path().join("run/signer.sock");
+        for (above, may) in [(0o777, false), (0o1777, true), (0o775, true)] {
+            fs::set_permissions(dir.path(), Permissions::from_mode(above)).unwrap();
+            let bound = SignerSocket::bind(&path, &[]);
+            let refused = matches!(bound, Err(SocketError::OpenAbove { .. }));
+            assert_eq!((bound.is_ok(), refused), (may, !may), "{above:o}");
         }
     }
 }

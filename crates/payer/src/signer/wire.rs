@@ -30,7 +30,8 @@ pub(super) struct AskBalance {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AskSign {
-    /// Names the payment: asked again by it, the same is given.
+    /// Names the payment: asked again by it, the same is given for as long as it is
+    /// open. Once it ended, the name is free for another.
     pub id: SpendId,
     /// What was asked for, without its query.
     pub url: String,

@@ -20,6 +20,7 @@ mod remote;
 mod seller;
 mod sign_in;
 mod signature;
+mod signer_limits;
 mod statements;
 mod tokens;
 mod unclear;

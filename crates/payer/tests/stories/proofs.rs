@@ -16,7 +16,7 @@ use crate::bench::{Buyer, text};
 use crate::permit2::{devnet, wallet};
 use crate::seller::*;
 
-fn by_proof() -> PaymentRequirements {
+pub fn by_proof() -> PaymentRequirements {
     let now = SystemClock.now().secs();
     offer("10000")
         .with_method(Method::Txid)

@@ -32,21 +32,25 @@ const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f
 const STRANGER: &str = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC";
 
 /// A signer at its socket; the desk behind it has wallet and record.
-struct Signer<W> {
-    desk: Buyer<W>,
-    path: PathBuf,
+pub struct Signer<W> {
+    pub desk: Buyer<W>,
+    pub path: PathBuf,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), PayError>>,
 }
 
 impl<W: Wallet + 'static> Signer<W> {
-    async fn with(wallet: W, policy: Policy) -> Self {
+    pub async fn with(wallet: W, policy: Policy) -> Self {
         Self::at(Buyer::with(wallet, by(policy)).await)
     }
 
-    fn at(desk: Buyer<W>) -> Self {
+    pub fn at(desk: Buyer<W>) -> Self {
+        Self::bound(desk, |socket| socket)
+    }
+
+    pub fn bound(desk: Buyer<W>, set: impl FnOnce(SignerSocket) -> SignerSocket) -> Self {
         let path = desk.directory.path().join("run/signer.sock");
-        let socket = SignerSocket::bind(&path, &[]).unwrap();
+        let socket = set(SignerSocket::bind(&path, &[]).unwrap());
         let (stop, stopped) = oneshot::channel();
         let payer = desk.payer.clone();
         let served = tokio::spawn(async move {
@@ -63,43 +67,43 @@ impl<W: Wallet + 'static> Signer<W> {
         }
     }
 
-    async fn wallet(&self) -> RemoteWallet {
+    pub async fn wallet(&self) -> RemoteWallet {
         RemoteWallet::connect(&self.path).await.unwrap()
     }
 
-    async fn stopped(self) -> Buyer<W> {
+    pub async fn stopped(self) -> Buyer<W> {
         self.stop.send(()).unwrap();
         self.served.await.unwrap().unwrap();
         self.desk
     }
 
-    async fn spends(&self) -> Vec<SpendRecord> {
+    pub async fn spends(&self) -> Vec<SpendRecord> {
         self.desk.spends().await
     }
 
     /// A program that pays by this signer, with a record of its own and no key.
-    async fn agent(&self) -> Buyer<RemoteWallet> {
+    pub async fn agent(&self) -> Buyer<RemoteWallet> {
         Buyer::with(self.wallet().await, |b| b).await
     }
 }
 
-fn by(policy: Policy) -> impl FnOnce(PayerBuilder) -> PayerBuilder {
+pub fn by(policy: Policy) -> impl FnOnce(PayerBuilder) -> PayerBuilder {
     |builder| builder.policy(policy).agent("robot")
 }
 
-fn evm() -> EvmWallet {
+pub fn evm() -> EvmWallet {
     EvmWallet::new(EvmSigner::from_hex(KEY).unwrap())
 }
 
 /// A taken-over program's own words.
-struct Forged<'a> {
-    id: &'a str,
-    url: &'a str,
-    terms: PaymentRequirements,
+pub struct Forged<'a> {
+    pub id: &'a str,
+    pub url: &'a str,
+    pub terms: PaymentRequirements,
 }
 
 impl Forged<'_> {
-    fn new(terms: PaymentRequirements) -> Self {
+    pub fn new(terms: PaymentRequirements) -> Self {
         Self {
             id: "",
             url: "https://seller.test/goods",
@@ -107,7 +111,7 @@ impl Forged<'_> {
         }
     }
 
-    async fn asked(&self, wallet: &RemoteWallet) -> Result<Prepared, WalletError> {
+    pub async fn asked(&self, wallet: &RemoteWallet) -> Result<Prepared, WalletError> {
         let terms = Terms::check(self.terms.clone()).unwrap();
         let limits = Limits {
             max_amount: Amount::MAX,
@@ -133,7 +137,7 @@ impl Forged<'_> {
         wallet.prepare_offered(&terms, &limits, offered).await
     }
 
-    async fn code(&self, wallet: &RemoteWallet) -> String {
+    pub async fn code(&self, wallet: &RemoteWallet) -> String {
         match self.asked(wallet).await {
             Ok(_) => "signed".to_owned(),
             Err(WalletError::Refused(refusal)) => refusal.code().to_owned(),
@@ -463,7 +467,7 @@ async fn more_callers_than_a_signer_serves_at_once_are_told_so_and_wait() {
     let signer = Signer::with(evm(), Policy::default()).await;
     let wallet = signer.wallet().await;
     let mut crowd = Vec::new();
-    for _ in 0..128 {
+    for _ in 0..32 {
         crowd.push(UnixStream::connect(&signer.path).await.unwrap());
     }
     let mut stream = UnixStream::connect(&signer.path).await.unwrap();
