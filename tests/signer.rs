@@ -1,8 +1,13 @@
 //! A signer in a process of its own: agents pay without a key.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
+use tollway_core::assets::AssetTable;
+use tollway_core::wire::PaymentRequirements;
+use tollway_core::{Amount, Limits, Network, Offered, Purchase, SpendId, Terms, Wallet as _};
 use tollway_ledger::{SpendRecord, SpendStore as _, SqliteLedger};
+use tollway_payer::RemoteWallet;
 
 use crate::harness::chaos::Chaos;
 use crate::harness::mcp::Agent;
@@ -211,7 +216,9 @@ async fn of_two_signers_at_one_socket_the_second_does_not_start() {
 async fn an_agents_tools_pay_by_a_signer() {
     let town = Town::new().await;
     policy(&town, &["--total", "0.02", "--host", "127.0.0.1"]).await;
-    let _signer = signer(&town).await;
+    let mut trusting = serve_args(&town);
+    trusting.push("--trust-hosts".to_owned());
+    let (_signer, _) = Program::serve(town.command(&trusting)).await;
     let (_gate, gate) = town.gate(&[]).await;
     let mut args = strings(&["mcp", "--agent", "robot", "--signer", &at(&town)]);
     args.extend(strings(&["--ledger", &town.ledger("payer.db")]));
@@ -220,6 +227,88 @@ async fn an_agents_tools_pay_by_a_signer() {
     let (is_error, said) = agent.told("pay_and_fetch", url).await;
     assert!(!is_error, "{said}");
     town.paid_exactly_once();
+}
+
+#[tokio::test]
+async fn a_signer_does_not_start_with_rules_by_host_unless_its_owner_says_so() {
+    let town = Town::new().await;
+    for (n, (flags, rule)) in [
+        (["--host", "127.0.0.1"], "`hosts`"),
+        (["--per-host", "0.05"], "`limits.per_host`"),
+        (["--per-host-day", "0.05"], "`limits.per_host_day`"),
+        (["--max-price-rise", "1.5"], "`max_price_rise`"),
+        (["--consent", &format!("127.0.0.1={PAYEE}")], "`consents`"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let agent = format!("robot{n}");
+        let set_up = ["budget", "set", "--agent", &agent, "--total", "1"];
+        town.run(&[&set_up[..], &flags].concat()).await.exits(0);
+        let mut args = serve_args(&town);
+        set(&mut args, "--agent", &agent);
+        let done = town.run(&args).await.exits(2);
+        for word in [rule, "--trust-hosts"] {
+            assert!(done.stderr.contains(word), "{rule}: {}", done.stderr);
+        }
+        args.push("--trust-hosts".to_owned());
+        let (signer, _) = Program::serve(town.command(&args)).await;
+        signer.signal("TERM").await;
+        signer.end().await.exits(0);
+    }
+}
+
+#[tokio::test]
+async fn who_names_a_host_for_one_unit_pins_nobody_to_it_behind_a_signer() {
+    let town = Town::new().await;
+    policy(&town, &["--total", "1"]).await;
+    let (_gate, gate) = town.gate(&["--route", "GET /dear/*=$0.02"]).await;
+    let url = format!("{gate}/dear/x");
+    for (trusts, code) in [(true, 4), (false, 0)] {
+        let ledger = town.ledger(&format!("signer-{trusts}.db"));
+        let mut args = serve_args(&town);
+        set(&mut args, "--ledger", &ledger);
+        args.extend(trusts.then(|| "--trust-hosts".to_owned()));
+        let (signer, _) = Program::serve(town.command(&args)).await;
+        let socket = town.path("run/signer.sock");
+        let wallet = RemoteWallet::connect(&socket).await.unwrap();
+        pay_stranger(&wallet, &url).await;
+        let done = town.run(&pay_args(&town, &url, &[])).await.exits(code);
+        let told = done.stderr.contains("[policy_payee_changed]");
+        assert_eq!(told, trusts, "{}", done.stderr);
+        signer.signal("TERM").await;
+        signer.end().await.exits(0);
+    }
+    assert_eq!(town.earned(), 2 * PRICE);
+}
+
+/// One unit to the attacker's account, for what it calls the URL of somebody else.
+async fn pay_stranger(wallet: &RemoteWallet, url: &str) {
+    let asset = AssetTable::builtin();
+    let network: Network = NETWORK.parse().unwrap();
+    let asset = asset.iter().find(|asset| asset.network == network).unwrap();
+    let terms = PaymentRequirements {
+        scheme: "exact".to_owned(),
+        network: NETWORK.to_owned(),
+        amount: "1".to_owned(),
+        asset: asset.address.to_string(),
+        pay_to: "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC".to_owned(),
+        max_timeout_seconds: 60,
+        extra: None,
+    };
+    let limits = Limits {
+        max_amount: Amount::MAX,
+        max_lifetime: Duration::from_secs(60),
+    };
+    let (id, terms) = (SpendId::random().unwrap(), Terms::check(terms).unwrap());
+    let offered = Offered {
+        purchase: Some(Purchase { id: &id, url }),
+        ..Offered::default()
+    };
+    wallet
+        .prepare_offered(&terms, &limits, offered)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -368,6 +457,7 @@ async fn a_signer_or_a_payer_with_a_bad_flag_does_not_start() {
         ),
         #[cfg(not(feature = "gcp-kms"))]
         (changed("--key-file", "gcp-kms:x"), 2, "--features gcp-kms"),
+        (changed("--max-per-hour", "0"), 2, "--max-per-hour"),
         (changed("--wallet", "agent"), 2, "cannot be used with"),
         (without(&good, "--socket"), 2, "--socket"),
         (without(&good, "--agent"), 2, "--agent"),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use tollway_payer::MOST_PER_HOUR;
 
 use crate::agent::flags::{AgentFlags, BuyerArgs};
 
@@ -21,9 +22,11 @@ const SERVE_HELP: &str = "Examples:
   tollway pay https://api.example.com/paid/report --max 0.05 --signer unix:$HOME/.tollway/run/signer.sock
 
 The program that pays has no key: it sends terms, and the signer makes the payment by its own tables, checks
-the agent's policy, and reserves the price in its own record before it signs. Hosts are those that the caller
-says; payees, networks, assets, prices and budgets are the signer's own to check. The policy is read once, at
-the start, and must have a budget. What costs gas besides (txid) is signed only if the policy names it.
+the agent's policy, and reserves the price in its own record before it signs. Payees, networks, assets, prices
+and budgets are the signer's own to check. Hosts are those that the caller says: a policy that has hosts,
+consents or limits per host is refused, and payees are not pinned to hosts nor prices compared with earlier
+ones, unless --trust-hosts is given. The policy is read once, at the start, and must have a budget. What costs
+gas besides (txid) is signed only if the policy names it.
 With --network NETWORK=RPC_URL expired payments that the chain shows unused are given back to the budget;
 without it they stay counted.";
 
@@ -60,10 +63,17 @@ pub struct SignerServe {
     /// File with the wallet's or the session's passphrase (mode 0600) [default: ask].
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
+    /// Keep the policy's rules by host, though a host is what the caller says it is.
+    #[arg(long)]
+    pub trust_hosts: bool,
+    /// Sign for at most so many payments within an hour, whatever they cost: each stays on record.
+    #[arg(long, value_name = "NUMBER", default_value_t = MOST_PER_HOUR, value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_per_hour: u64,
     /// Sign only on this network, with an RPC URL to look at it; may be repeated.
     #[arg(long = "network", value_name = "NETWORK[=RPC_URL][; CONTRACT=ADDRESS]")]
     pub networks: Vec<String>,
-    /// Sign approvals of Permit2 that a server sponsors.
+    /// Sign unlimited approvals of Permit2 too, where a server pays their gas; permits of what one payment
+    /// costs are signed for it without.
     #[arg(long)]
     pub approve: bool,
     /// An asset beside the built-in ones; may be repeated.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tollway_core::WalletError;
-use tollway_payer::{PayMethod, RemoteWallet, SignerSocket};
+use tollway_payer::{PayMethod, PolicyFile, RemoteWallet, SignerSocket};
 
 use crate::agent::Agent;
 use crate::buyer;
@@ -38,6 +38,9 @@ async fn serve(args: SignerServe, environment: &Environment) -> Result<Exit, Fai
     if agent.file.methods.is_empty() {
         agent.file.methods = without_gas();
     }
+    if !args.trust_hosts {
+        without_hosts(&mut agent)?;
+    }
     let mut buyer = args.buyer();
     if buyer.ledger.is_none() {
         let own = environment.home()?.join("signer.db");
@@ -46,6 +49,7 @@ async fn serve(args: SignerServe, environment: &Environment) -> Result<Exit, Fai
     let opened = buyer::open(&buyer, Some(&agent), None, &environment).await?;
     let socket = SignerSocket::bind(&args.socket, &args.serve_users);
     let socket = socket.map_err(|error| Failure::usage(format!("{}.", capital(&error))))?;
+    let socket = socket.at_most(args.max_per_hour);
     // Programs of the same user can neither look into it nor make it dump the key.
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "other programs of this user may look into this process");
@@ -61,6 +65,30 @@ async fn serve(args: SignerServe, environment: &Environment) -> Result<Exit, Fai
     opened.ledger.close().await;
     served.map_err(|error| pay::failure(&error))?;
     Ok(Exit::Done)
+}
+
+/// Takes out what goes by the host: a caller says which that is, and what one caller
+/// says would be what the payments of others are compared with.
+fn without_hosts(agent: &mut Agent) -> Result<(), Failure> {
+    let (file, usual) = (&mut agent.file, PolicyFile::default());
+    let limits = &file.limits;
+    let rises = file.max_price_rise != "any" && file.max_price_rise != usual.max_price_rise;
+    let written = [
+        ("hosts", !file.hosts.is_empty()),
+        ("consents", !file.consents.is_empty()),
+        ("max_price_rise", rises),
+        ("limits.per_host", limits.per_host.is_some()),
+        ("limits.per_host_day", limits.per_host_day.is_some()),
+    ];
+    if let Some((rule, _)) = written.iter().find(|(_, is_written)| *is_written) {
+        return Err(Failure::usage(format!(
+            "{} has `{rule}`, and which host is paid is what the caller says; list payees and a budget instead, or add --trust-hosts if its callers tell the truth.",
+            agent.path.display()
+        )));
+    }
+    file.pin_payees = false;
+    file.max_price_rise = "any".to_owned();
+    Ok(())
 }
 
 /// Ways by which a payment costs its price and nothing else.
