@@ -3,7 +3,7 @@
 //!
 //! | route | answer |
 //! |---|---|
-//! | `GET /sponsor` | `{sponsors: [{network, caller, entrypoints, classes}]}` |
+//! | `GET /sponsor` | `{sponsors: [{network, caller, entrypoints, tokens, classes}]}` |
 //! | `POST /sponsor` `{network, execution}` or `{network, deployment}` | `{success, transaction?, network, errorReason?, errorMessage?}` |
 //!
 //! `execution` is the object of scheme `exact` (`from` and `outsideExecution`), whose
@@ -23,6 +23,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tollway_core::assets::AssetTable;
 use tollway_core::wire::Object;
 use tollway_core::{Amount, ChainError, Network, Refusal, SystemClock, TxHash, codes};
 use tollway_facilitator::{ApiBody, Engine, FacilitatorService, api_key};
@@ -54,6 +55,7 @@ impl Sponsors {
     pub fn read(
         args: &FacilitatorArgs,
         networks: &[NetworkSetting],
+        assets: &AssetTable,
         ledger: &Store,
     ) -> Result<Option<Self>, Failure> {
         let Some(text) = &args.sponsor_account else {
@@ -83,12 +85,9 @@ impl Sponsors {
         let per_caller = Amount::from_atomic(per_day);
         let purse = DailyPurse::of_callers(ledger.clone(), clock.clone(), per_caller);
         let purse = Arc::new(purse);
-        let mut rules = SponsorRules::sessions();
-        if !args.sponsor_entrypoints.is_empty() {
-            let listed = args.sponsor_entrypoints.iter();
-            let listed = listed.map(|text| entrypoint(text, "--sponsor-entrypoint"));
-            rules.entrypoints = listed.collect::<Result<_, _>>()?;
-        }
+        let listed = args.sponsor_entrypoints.iter();
+        let listed = listed.map(|text| entrypoint(text, "--sponsor-entrypoint"));
+        let listed: Vec<Felt> = listed.collect::<Result<_, _>>()?;
         let max_fee = chains::strk(args.starknet_max_fee.as_deref(), "--starknet-max-fee")?;
         let mut sponsors = Vec::new();
         for setting in networks {
@@ -98,7 +97,15 @@ impl Sponsors {
             }
             let network = setting.network.clone();
             let sender = OwnerSender::new(&network, node()?, account.clone(), max_fee);
-            let (rules, purse, clock) = (rules.clone(), purse.clone(), clock.clone());
+            let (purse, clock) = (purse.clone(), clock.clone());
+            let tokens = assets.iter().filter(|asset| asset.network == network);
+            let tokens: Vec<Felt> = tokens
+                .filter_map(|a| felt::of_address(&a.address))
+                .collect();
+            let mut rules = SponsorRules::sessions(&tokens);
+            if !listed.is_empty() {
+                rules.entrypoints.clone_from(&listed);
+            }
             let sponsor = sender.and_then(|s| Sponsor::new(network, s, rules, purse, clock));
             sponsors.extend(sponsor);
         }
@@ -116,6 +123,7 @@ impl Sponsors {
                 "network": sponsor.network(),
                 "caller": sponsor.address(),
                 "entrypoints": felt::texts(&sponsor.rules().entrypoints),
+                "tokens": felt::texts(&sponsor.rules().tokens),
                 "classes": felt::texts(&sponsor.rules().classes),
             })
         };

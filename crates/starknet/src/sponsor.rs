@@ -15,15 +15,24 @@ use starknet_crypto::Felt;
 use tokio::sync::{Mutex, Semaphore};
 use tollway_core::{Address, Amount, ChainError, Clock, GasPurse, Network, Refusal, TxHash, codes};
 
+use crate::chain::STRK;
 use crate::class::ACCOUNT_CLASS_HASH;
 use crate::deploy::NewAccount;
 use crate::felt;
+use crate::outside::Call;
 use crate::payload::SignedExecution;
 use crate::refusal::refuse;
 use crate::selectors;
 use crate::sender::OwnerSender;
 use crate::session::SESSION_CLASSES;
 
+/// What an account is told about its sessions.
+const OF_SESSIONS: [Felt; 4] = [
+    selectors::ADD_SESSION,
+    selectors::REVOKE_SESSION,
+    selectors::SET_POLICY,
+    selectors::REMOVE_POLICY,
+];
 /// Longest time that an execution may still be sent.
 const LONGEST: u64 = 900;
 /// Shortest: less is not in a block in time.
@@ -38,25 +47,23 @@ const MAX_WAITING: usize = 16;
 /// What is sent for others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SponsorRules {
-    /// Entry points that executions may call, of whatever contract.
+    /// Entry points that executions may call: those of sessions on their own account
+    /// only, `transfer` on these tokens only, others on whatever contract.
     pub entrypoints: Vec<Felt>,
+    /// Tokens that may be paid in.
+    pub tokens: Vec<Felt>,
     /// Classes of which accounts are deployed, and sent for beside the published ones.
     pub classes: Vec<Felt>,
 }
 
 impl SponsorRules {
-    /// What sessions need: to be allowed, limited and ended, to pay, and accounts of
-    /// our class to begin with.
+    /// What sessions need: to be allowed, limited and ended, to pay in these tokens or
+    /// in STRK, and accounts of our class to begin with.
     #[must_use]
-    pub fn sessions() -> Self {
+    pub fn sessions(tokens: &[Felt]) -> Self {
         Self {
-            entrypoints: vec![
-                selectors::ADD_SESSION,
-                selectors::REVOKE_SESSION,
-                selectors::SET_POLICY,
-                selectors::REMOVE_POLICY,
-                selectors::TRANSFER,
-            ],
+            entrypoints: [&OF_SESSIONS[..], &[selectors::TRANSFER]].concat(),
+            tokens: [tokens, &[STRK]].concat(),
             classes: vec![ACCOUNT_CLASS_HASH],
         }
     }
@@ -233,14 +240,28 @@ impl Sponsor {
         if execution.calls.is_empty() {
             return Err(not_allowed("ask for a call"));
         }
-        let listed = |selector| self.rules.entrypoints.contains(selector);
-        match execution.calls.iter().find(|call| !listed(&call.selector)) {
-            Some(call) => Err(not_allowed(&format!(
-                "the entry point {} is none that is sent here",
-                felt::text(&call.selector)
-            ))),
-            None => Ok(()),
+        execution
+            .calls
+            .iter()
+            .try_for_each(|call| self.check_call(&signed.from, call))
+    }
+
+    /// A contract of somebody's own may do anything when it is called.
+    fn check_call(&self, account: &Felt, call: &Call) -> Result<(), Refusal> {
+        let (to, entry) = (felt::text(&call.to), felt::text(&call.selector));
+        if !self.rules.entrypoints.contains(&call.selector) {
+            let remedy = format!("the entry point {entry} is none that is sent here");
+            return Err(not_allowed(&remedy));
         }
+        if OF_SESSIONS.contains(&call.selector) && call.to != *account {
+            let remedy = format!("{entry} is sent to the account itself only, and {to} is another");
+            return Err(not_allowed(&remedy));
+        }
+        if call.selector == selectors::TRANSFER && !self.rules.tokens.contains(&call.to) {
+            let remedy = format!("{to} is no token that is sent here; pay in one that is settled");
+            return Err(not_allowed(&remedy));
+        }
+        Ok(())
     }
 
     /// Whether accounts of a class make the calls that their executions list.
@@ -310,8 +331,10 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn who_finds_the_queue_full_is_told_so_at_once() {
+    const TOKEN: Felt = Felt::from_hex_unchecked("0x70ce");
+
+    /// One of account 2, whose node answers nothing.
+    async fn sponsor() -> (Sponsor, tokio::net::TcpListener) {
         let node = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", node.local_addr().unwrap());
         let mut config = tollway_rpc::RpcConfig::new(vec![url.parse().unwrap()]);
@@ -319,17 +342,62 @@ mod tests {
         let rpc = tollway_rpc::RpcClient::new(config).unwrap();
         let network: Network = "starknet:SN_SEPOLIA".parse().unwrap();
         let key = crate::key::StarkKey::from_hex("0x5").unwrap();
+        let address = felt::to_address(&network, &Felt::TWO).unwrap();
+        let account = crate::account::StarknetAccount::new(address, key).unwrap();
+        let sender = OwnerSender::new(&network, rpc, account, 1).unwrap();
+        let clock = Arc::new(tollway_core::SystemClock);
+        let (rules, purse) = (SponsorRules::sessions(&[TOKEN]), Arc::new(NoPurse));
+        let sponsor = Sponsor::new(network, sender, rules, purse, clock).unwrap();
+        (sponsor, node)
+    }
+
+    #[tokio::test]
+    async fn a_contract_of_somebodys_own_is_not_called_at_our_expense() {
+        let (sponsor, _node) = sponsor().await;
+        let account = Felt::from(0xacc_u16);
+        let calling = |calls: &[(Felt, Felt)]| SignedExecution {
+            from: account,
+            execution: crate::outside::OutsideExecution {
+                caller: Felt::TWO,
+                nonce: Felt::ONE,
+                execute_after: 1,
+                execute_before: u128::from(tollway_core::SystemClock.now().secs() + 60),
+                calls: calls
+                    .iter()
+                    .map(|(to, selector)| Call {
+                        to: *to,
+                        selector: *selector,
+                        calldata: vec![],
+                    })
+                    .collect(),
+            },
+            signature: vec![],
+        };
+        let own = Felt::from(0xbad_u16);
+        for selector in OF_SESSIONS {
+            assert!(sponsor.check(&calling(&[(account, selector)])).is_ok());
+            let refused = sponsor.check(&calling(&[(account, selector), (own, selector)]));
+            assert_eq!(refused.unwrap_err().code(), codes::SPONSOR_NOT_ALLOWED);
+        }
+        let transfer = selectors::TRANSFER;
+        for token in [TOKEN, STRK] {
+            assert!(sponsor.check(&calling(&[(token, transfer)])).is_ok());
+        }
+        for (to, selector) in [(own, transfer), (account, transfer), (TOKEN, Felt::ONE)] {
+            let refused = sponsor.check(&calling(&[(to, selector)]));
+            assert_eq!(refused.unwrap_err().code(), codes::SPONSOR_NOT_ALLOWED);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_finds_the_queue_full_is_told_so_at_once() {
+        let (sponsor, _node) = sponsor().await;
+        let key = crate::key::StarkKey::from_hex("0x5").unwrap();
         let new = NewAccount {
             class_hash: ACCOUNT_CLASS_HASH,
             salt: Felt::ONE,
             public_key: key.public(),
         };
-        let address = felt::to_address(&network, &Felt::TWO).unwrap();
-        let account = crate::account::StarknetAccount::new(address, key).unwrap();
-        let sender = OwnerSender::new(&network, rpc, account, 1).unwrap();
-        let clock = Arc::new(tollway_core::SystemClock);
-        let (rules, purse) = (SponsorRules::sessions(), Arc::new(NoPurse));
-        let sponsor = Sponsor::new(network, sender, rules, purse, clock).unwrap();
         let asked = Sponsored::Deployment(new);
         // The node answers none of them.
         let mut waiting = Vec::new();

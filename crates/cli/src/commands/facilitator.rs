@@ -43,7 +43,7 @@ pub async fn run(args: FacilitatorArgs, environment: &Environment) -> Result<Exi
     let admin = AdminSettings::open(args.admin_listen.as_deref(), args.admin_token_file.as_ref());
     let admin = admin.await?;
     let ledger = wiring::ledger(args.ledger.as_deref(), "facilitator.db", environment).await?;
-    let sponsors = Sponsors::read(&args, &networks, &ledger)?;
+    let sponsors = Sponsors::read(&args, &networks, &assets, &ledger)?;
     let payees = args.callers.iter().flat_map(|caller| &caller.pay_to);
     let payees = args.settlers_for.iter().chain(payees);
     let settings = EngineSettings {

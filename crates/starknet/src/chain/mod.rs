@@ -32,7 +32,7 @@ use tollway_core::{
 use tollway_rpc::{Probe, RpcClient};
 
 pub use config::{StarknetConfig, StarknetLimits};
-pub(crate) use reads::{amount_of, balance_call};
+pub(crate) use reads::{STRK, amount_of, balance_call};
 pub use start::StartError;
 
 use crate::account::StarknetAccount;

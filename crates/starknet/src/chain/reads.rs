@@ -17,7 +17,7 @@ use crate::selectors::{BALANCE_OF, BALANCE_OF_CAMEL, IS_VALID_NONCE, IS_VALID_SI
 /// 'VALID': what `is_valid_signature` answers (SRC-6).
 const VALID: Felt = Felt::from_hex_unchecked("0x56414c4944");
 /// STRK, which fees are paid in, on every network.
-const STRK: Felt =
+pub(crate) const STRK: Felt =
     Felt::from_hex_unchecked("0x04718f5a0fc34cc1af16a1cdee98ffb20c31f5cd61d6ab07201858f4287c938d");
 
 type Answer = Option<Result<Value, RpcError>>;
