@@ -182,13 +182,18 @@ async fn a_payment_of_version_1_is_for_the_price_that_was_told_it() {
 #[tokio::test]
 async fn a_permit_for_the_price_of_before_buys_its_pass() {
     let mut world = passes::shop().await;
-    let signed = passes::permit(&world.payment("/paid/x").await);
+    let payment = world.payment("/paid/x").await;
+    let signed = passes::permit(&payment);
     let sells = passes::passes(&world.ledger);
     let hour = PassOffer::for_time(Duration::from_secs(3_600));
     let dearer = paid("/paid/*", "$0.05").pass(hour);
     world.renewed(|gate| gate.route(dearer).passes(sells)).await;
     let sold = world.send(passes::post(&signed)).await;
     assert!(!passes::token_of(&sold).is_empty());
+    let identity = payment.identity(&world);
+    let bought = world.ledger.grant_by_identity(&identity).await.unwrap();
+    let paid = bought.unwrap().grant.expected.amount;
+    assert_eq!(paid, Amount::from_atomic(10_000), "what was signed");
 }
 
 #[tokio::test]
