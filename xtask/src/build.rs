@@ -82,7 +82,16 @@ fn copy(program: &Path, folder: &Path) -> Result<PathBuf, String> {
 /// Runs cargo, and returns what it says of what it built.
 pub async fn messages(words: &[&str]) -> Result<Vec<Value>, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // What `cargo run` told us of ourselves would change what is built: ring looks at it,
+    // and with it all would be built anew that builds on ring.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    let output = command
         .current_dir(root())
         .args(words)
         .args(["--message-format", "json-render-diagnostics"])
