@@ -128,6 +128,53 @@ async function pending(test) {
   await expectMoved(test, { transaction, buyer });
 }
 
+/** Who forgot a payment that was shown once does not make a person pay again while it may still be taken. */
+async function forgotten(test) {
+  const held = [["said", "it may still be taken"], ["reload"], ["said", "A payment of yours for this is under way."]];
+  const again = ["click", "Ask again with the same payment"];
+  const steps = [["click", PAY], ["said", "The answer did not arrive"], again, ...held, again, ["said", PAID]];
+  const bought = await opened(test, { steps, lose: "cut", forgets: 1 });
+  const told = bought.seen.story.filter(({ said }) => said.includes("Nothing was paid"));
+  assert.deepEqual(told, [], "the page says that nothing was paid, and it was");
+  assert.equal(bought.seen.story[3].canBuy, false, "a second payment can be signed while the first may be taken");
+  await expectBought(test, bought);
+}
+
+/** When its time is over another can be signed, and the page says only what it knows. */
+async function forgottenForGood(test) {
+  const steps = [["click", PAY], ["said", "The answer did not arrive"], ["late", 3600], ["click", "Ask again with the same payment"], ["said", "can no longer be taken. If your wallet shows that it was, ask the seller"]];
+  const { seen, buyer } = await opened(test, { steps, lose: "cut", forgets: 1 });
+  assert.ok(seen.canBuy, "the person cannot buy any more");
+  await expectBalances(test, { buyer, spent: price.atomic });
+}
+
+/** A payment that was never shown before and is refused: nothing was paid. */
+async function refusedAtOnce(test) {
+  const steps = [["click", PAY], ["said", "The server asks for another price. Nothing was paid."]];
+  const bought = await opened(test, { steps, lose: "refused", forgets: 1 });
+  await expectBalances(test, { buyer: bought.buyer, spent: 0n });
+  assert.ok(bought.seen.canBuy, "the person cannot try again");
+}
+
+/** A redirect that was paid for is shown as a link with its receipt, also when it is shown again. */
+async function redirected(test) {
+  const location = "https://files.example/signed?key=1&name=%22a%22";
+  const steps = [["click", PAY], ["said", PAID], ["reload"], ["click", "Show it again"], ["said", PAID]];
+  const bought = await opened(test, { steps, upstream: { status: 302, location } });
+  assert.deepEqual(bought.seen.leads, [{ href: location, rel: "noopener noreferrer", target: "_blank", download: "" }]);
+  await expectMoved(test, { transaction: bought.seen.receipt.match(/0x[0-9a-f]{64}/i)?.[0], buyer: bought.buyer });
+  assert.equal(bought.upstream.handled(), 1);
+}
+
+/** Where a redirect is no address of the web, it is text and no link. */
+async function redirectedOddly(test) {
+  const steps = [["click", PAY], ["said", PAID]];
+  const { seen, buyer } = await opened(test, { steps, upstream: { status: 307, location: "javascript://files.example/%0aalert(1)" } });
+  assert.deepEqual(seen.leads, []);
+  assert.ok(seen.tree.includes("It is at javascript://files.example/"), seen.tree);
+  await expectBalances(test, { buyer, spent: price.atomic });
+}
+
 /** A page that is bought is shown where nothing of it can run. */
 async function framed(test) {
   const page = "<h1>Bought</h1><script>document.body.append('it ran'); parent.document.title = 'it ran';</script><img src=x onerror=\"document.body.append('it ran')\">";
@@ -174,6 +221,11 @@ export const cases = [
     tollwayCase("paywall-answer-lost", open("cut", "The answer did not arrive")),
     tollwayCase("paywall-outcome-open", open("pending", "The outcome is not known yet.")),
     tollwayCase("paywall-pending", pending),
+    tollwayCase("paywall-forgotten", forgotten),
+    tollwayCase("paywall-forgotten-for-good", forgottenForGood),
+    tollwayCase("paywall-refused-at-once", refusedAtOnce),
+    tollwayCase("paywall-redirected", redirected),
+    tollwayCase("paywall-redirected-oddly", redirectedOddly),
     tollwayCase("paywall-framed", framed),
     tollwayCase("paywall-dark", dark),
   ].map(once),

@@ -7,7 +7,7 @@ import { chromium } from "playwright-core";
 import { createWalletClient, defineChain, http } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 
-const { url, wallet, steps, lose, dark, browser, directory } = JSON.parse(process.env.INTEROP);
+const { url, wallet, steps, lose, forgets, dark, browser, directory } = JSON.parse(process.env.INTEROP);
 const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const WAIT_MS = 20_000;
 
@@ -87,11 +87,17 @@ function announced() {
   announce();
 }
 
-/** The first payment arrives, and its answer does not: it is cut off, or it tells of an open outcome. */
+const REFUSED = { status: 402, headers: { "payment-required": "e30=", "content-type": "application/json" }, body: JSON.stringify({ message: "The server asks for another price." }) };
+
+/** The first payment arrives, and its answer does not: it is cut off, or it tells of an open outcome.
+ *  Where it is forgotten, the server then knows nothing of it, as often as it is said. */
 async function loseAnswer(page) {
-  let left = 1;
+  const lost = lose === "refused" ? 0 : 1;
+  let shown = 0;
   await page.route("**", async (route) => {
-    if (!route.request().headers()["payment-signature"] || left-- < 1) return route.continue();
+    if (!route.request().headers()["payment-signature"]) return route.continue();
+    shown += 1;
+    if (shown > lost) return shown > lost + (forgets ?? 0) ? route.continue() : route.fulfill(REFUSED);
     const answer = await route.fetch();
     const receipt = answer.headers()["payment-response"];
     if (lose === "cut") return route.abort("connectionreset");
@@ -107,6 +113,13 @@ const take = {
   click: (page, name) => page.getByRole("button", { name }).click({ timeout: WAIT_MS }),
   said: (page, text) => page.getByRole("status").getByText(text).waitFor({ timeout: WAIT_MS }),
   reload: (page) => page.reload(),
+  /** As if so many seconds had gone by since the payment was signed. */
+  async late(page, seconds) {
+    await page.evaluate((gone) => {
+      for (const [key, text] of Object.entries(sessionStorage)) sessionStorage.setItem(key, JSON.stringify({ ...JSON.parse(text), until: JSON.parse(text).until - gone }));
+    }, seconds);
+    await page.reload();
+  },
   choose: (page, name) => page.getByRole("radio", { name }).check(),
   picture: (page, path) => page.screenshot({ path, animations: "disabled" }),
   /** Goes on with the tab key until something has the focus, then presses a key. */
@@ -130,7 +143,7 @@ async function visited(page) {
   const first = await page.goto(url);
   for (const [step, value] of steps) {
     await take[step](page, value);
-    story.push({ step, said: await page.getByRole("status").textContent(), focus: await focused(page) });
+    story.push({ step, said: await page.getByRole("status").textContent(), focus: await focused(page), canBuy: await page.locator("#buy").isVisible() });
   }
   const text = (selector) => page.locator(selector).allTextContents();
   const frame = page.frames().find((each) => each !== page.mainFrame());
@@ -142,6 +155,7 @@ async function visited(page) {
     complaints,
     loaded,
     goods: (await text("#shown pre")).join(""),
+    leads: await page.locator("#shown a").evaluateAll((all) => all.map(({ href, rel, target, download }) => ({ href, rel, target, download }))),
     framed: frame ? await frame.locator("body").innerText() : null,
     receipt: (await text("#receipt dd")).join(" "),
     link: await page.locator("#receipt a").evaluateAll((all) => all.map(({ href }) => href)),

@@ -15,6 +15,7 @@ const server = createServer((request, response) => {
   const body = options.page ? `${options.page}<p>${handler().secret}</p>` : JSON.stringify(handler());
   if (options.due) response.setHeader("Settlement-Overrides", JSON.stringify({ amount: options.due }));
   if (options.events) return stream(response, body);
+  if (options.location) response.setHeader("Location", options.location);
   response.writeHead(options.status ?? 200, { "content-type": options.page ? "text/html" : "application/json" });
   response.end(body);
 });

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use tollway_core::mistake;
 
 use crate::pass::TOLLWAY_PASS;
+use crate::paywall::landing::TOLLWAY_PAGE;
 
 /// Headers by which a client names another method or path than it asks for.
 const OVERRIDES: [&str; 6] = [
@@ -31,7 +32,7 @@ const PAYMENT: [&str; 8] = [
 ];
 
 /// What only a gate or a facilitator may tell a buyer.
-const FROM_UPSTREAM: [&str; 11] = [
+const FROM_UPSTREAM: [&str; 12] = [
     "payment-signature",
     "payment-required",
     "payment-response",
@@ -41,6 +42,7 @@ const FROM_UPSTREAM: [&str; 11] = [
     "extension-responses",
     "tollway-pass",
     "tollway-payment",
+    "tollway-page",
     "surrogate-control",
     "cdn-cache-control",
 ];
@@ -72,6 +74,7 @@ pub(crate) fn clean_request(headers: &mut HeaderMap) {
     headers.remove(TOLLWAY_PAYER);
     headers.remove(TOLLWAY_PAYMENT);
     headers.remove(TOLLWAY_PASS);
+    headers.remove(TOLLWAY_PAGE);
 }
 
 /// Cleans a paying request: also the payment, connection control, and the

@@ -26,6 +26,7 @@ use crate::gate::{Gate, Inner, Sale};
 use crate::hygiene;
 use crate::limits::{MAX_PRICED_PATH_BYTES, MAX_PRICED_QUERY_BYTES, MAX_TARGET_BYTES};
 use crate::pass::{self, Admission, Opened, Passes};
+use crate::paywall::landing;
 use crate::proxy::MayHaveActed;
 use crate::purchase::{Purchase, Rejection, Target, told_by_name};
 use crate::route::{Decision, PathError};
@@ -363,10 +364,14 @@ where
         let asking = call(request).map_err(told);
         Box::pin(asking.instrument(tracing::info_span!("upstream", otel.kind = "client")))
     });
+    let is_page = landing::asks(&parts.headers);
     let request = Request::from_parts(parts, body);
-    let answer = match bought(&gate, sale, path.clone(), request, upstream).await {
+    let mut answer = match bought(&gate, sale, path.clone(), request, upstream).await {
         Ok(answer) | Err(answer) => gate.receipted(&path, answer),
     };
+    if is_page {
+        answer = landing::told(&gate.base_url, &path, answer);
+    }
     Ok(decorated(&gate, answer))
 }
 

@@ -7,6 +7,7 @@
 //! ask for, and shows the payment by fetch, in the same exchange as any other
 //! client. What a seller configures is text in it, never markup.
 
+pub(crate) mod landing;
 mod person;
 mod qr;
 mod render;

@@ -4,7 +4,9 @@ const PERMIT2 = "0x000000000022D473030F116dDEE9F6B43aC78BA3";
 const PROXY = "0x402085c248EeA27D92E8b30b2C58ed07f9E20001";
 const KEPT = `tollway ${location.pathname}${location.search}`;
 const MOST_SHOWN = 200000;
-const ANSWERS = { Accept: "text/html,application/json;q=0.9,*/*;q=0.8" };
+const HEADERS = { Accept: "text/html,application/json;q=0.9,*/*;q=0.8", "Tollway-Page": "1" };
+// From the end of a payment's time until no clock has it before that.
+const MARGIN = 60;
 
 const at = (id) => document.getElementById(id);
 const sold = JSON.parse(at("sold").textContent);
@@ -169,7 +171,7 @@ async function pay(wallet, settled) {
   if (extensions["payment-identifier"]) extensions["payment-identifier"].info.id = `pay_${random().slice(2, 34)}`;
   const payment = { x402Version: 2, resource: sold.resource, accepted: way.terms, payload, extensions };
   const text = String.fromCharCode(...new TextEncoder().encode(JSON.stringify(payment)));
-  return present({ payment: btoa(text), explorer: way.chain.explorer });
+  return present({ payment: btoa(text), explorer: way.chain.explorer, until: now() + way.terms.maxTimeoutSeconds });
 }
 
 /** Permit2 may not move the token yet: one transaction of the payer's own changes that. */
@@ -212,28 +214,41 @@ function decoded(header) {
 
 /** Shows a signed payment. Until its end is certain it is the only one that is ever shown. */
 async function present(kept) {
+  const isFirst = !kept.shown;
+  kept.shown = true;
   keep(kept);
   at("buy").hidden = true;
   offer();
   say("Paying …");
   let answer, receipt, goods;
   try {
-    answer = await fetch(location.href, { headers: { ...ANSWERS, "PAYMENT-SIGNATURE": kept.payment }, cache: "no-store" });
+    answer = await fetch(location.href, { headers: { ...HEADERS, "PAYMENT-SIGNATURE": kept.payment }, cache: "no-store" });
     receipt = decoded(answer.headers.get("PAYMENT-RESPONSE"));
     goods = await answer.blob();
   } catch {
     return wait(kept, receipt, "The answer did not arrive, so it is not known whether this is paid.");
   }
-  if (receipt?.success || answer.ok) return deliver(kept, answer, receipt, goods);
+  if (receipt?.success || answer.ok) return deliver(kept, isFirst, answer, receipt, goods);
   const said = await goods.text().then(JSON.parse).catch(() => ({}));
   const hasTerms = answer.headers.has("PAYMENT-REQUIRED");
   const isOpen = answer.status >= 500 || [408, 425, 429].includes(answer.status) || (answer.status === 402 && !hasTerms && receipt?.errorReason !== "duplicate_settlement");
   if (isOpen) return wait(kept, receipt, said.message ?? "It is not known yet whether this is paid.");
-  keep();
-  at("buy").hidden = false;
   const why = said.message ?? `The server answered ${answer.status}.`;
-  say(receipt?.transaction ? why : `${why} Nothing was paid.`, true);
+  // Who knows nothing of a payment that was shown before may have forgotten it.
+  const isForgotten = !isFirst && !receipt;
+  const end = kept.until + MARGIN;
+  if (isForgotten && !kept.paid && now() < end) return wait(kept, receipt, `${why} You showed this payment before: until ${new Date((end - ahead) * 1000).toLocaleTimeString()} it may still be taken.`);
+  if (!kept.paid) keep();
+  at("buy").hidden = false;
+  say(`${why} ${whatIsCertain(kept, isForgotten, receipt)}`.trim(), true);
   at("wallets").querySelector("button")?.focus();
+}
+
+/** What a person may rely on after a refusal, before anything is signed anew. */
+function whatIsCertain(kept, isForgotten, receipt) {
+  if (receipt?.transaction || receipt?.errorReason === "duplicate_settlement") return "";
+  if (kept.paid) return "You paid for this before: ask the seller for it.";
+  return isForgotten ? "The payment that you showed before can no longer be taken. If your wallet shows that it was, ask the seller before you pay again." : "Nothing was paid.";
 }
 
 /** The outcome is open: the same payment is shown again, and nothing else is signed. */
@@ -264,8 +279,9 @@ function fileName(type) {
   return last.includes(".") ? last : `${last}.${ENDINGS[type] ?? "bin"}`;
 }
 
-async function deliver(kept, answer, receipt, goods) {
-  keep({ ...kept, paid: true });
+async function deliver(kept, isFirst, answer, receipt, goods) {
+  if (receipt?.success) keep({ ...kept, paid: true });
+  else if (isFirst) keep();
   at("other").hidden = true;
   document.querySelector("main").classList.add("wide");
   showReceipt(kept, receipt, receipt?.success ? "Paid" : "Delivered");
@@ -273,12 +289,24 @@ async function deliver(kept, answer, receipt, goods) {
   const type = (answer.headers.get("Content-Type") ?? "").split(";")[0].trim().toLowerCase();
   const pass = answer.headers.get("Tollway-Pass");
   if (pass) at("receipt").append(make("dt", {}, "Access token"), make("dd", {}, pass));
-  // Never opened as a page of the seller's: it is saved.
-  const save = make("a", { className: "save", href: URL.createObjectURL(new Blob([goods], { type: "application/octet-stream" })), download: fileName(type) }, "Save it");
-  at("shown").replaceChildren(...[await shown(type, goods)].filter(Boolean), make("p", {}, save));
+  const isElsewhere = answer.headers.get("Tollway-Page") === "location";
+  at("shown").replaceChildren(...(isElsewhere ? [led(JSON.parse(await goods.text()).location)] : [await shown(type, goods), saved(type, goods)].filter(Boolean)));
   const how = receipt?.success ? "Paid" : "Nothing was asked for";
   say(answer.ok ? `${how}. Here it is.` : `${how}, and the server answered ${answer.status}.`, !answer.ok);
   at("paid").focus();
+}
+
+/** Never opened as a page of the seller's. */
+function saved(type, goods) {
+  const href = URL.createObjectURL(new Blob([goods], { type: "application/octet-stream" }));
+  return make("p", {}, make("a", { className: "save", href, download: fileName(type) }, "Save it"));
+}
+
+/** Where the answer leads: opened by the person only, and never where it would run here. */
+function led(place) {
+  const url = URL.canParse(place, location.href) ? new URL(place, location.href) : null;
+  const isWeb = /^https?:$/.test(url?.protocol);
+  return make("p", {}, "It is at ", isWeb ? make("a", { href: url.href, target: "_blank", rel: "noopener noreferrer" }, url.href) : place);
 }
 
 /** A view in which nothing of it can run, where there is one. */

@@ -370,3 +370,76 @@ async fn a_route_that_sells_a_pass_has_a_page_too() {
         &world.send(asked("GET", "/paid/x", &BROWSER)).await
     ));
 }
+
+#[tokio::test]
+async fn a_redirect_that_was_paid_for_is_told_to_the_page_and_left_to_programs() {
+    // What the service behind says, whether it is charged, and whether the page is told.
+    for (location, charged, told) in [
+        ("https://files.example/signed?key=1", true, true),
+        ("//files.example/x", true, true),
+        ("magnet:?xt=urn:btih:1", true, true),
+        ("https://api.example:8443/x", false, true),
+        ("/paid/x/", false, false),
+    ] {
+        let world = World::new().await;
+        world.upstream.answer_with(StatusCode::FOUND);
+        let from_behind = [
+            ("location", location),
+            ("content-encoding", "gzip"),
+            ("tollway-page", "its own"),
+            ("x-kept", "1"),
+        ];
+        for (name, value) in from_behind {
+            let mut headers = world.upstream.headers.lock().unwrap();
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let payment = world.payment("/paid/x").await.named("a_redirect_12345678");
+        let mut request = payment.get("/paid/x");
+        let mark = HeaderValue::from_static("1");
+        request.headers_mut().insert("tollway-page", mark);
+        let page = world.send(request).await;
+        let seen = world.upstream.last();
+        assert!(
+            !seen.headers.contains_key("tollway-page"),
+            "it is for the gate"
+        );
+        assert_eq!(page.headers.contains_key("payment-response"), charged);
+        assert_eq!(page.header("x-kept"), "1");
+        if told {
+            assert_eq!(page.status, StatusCode::OK, "{location}");
+            assert_eq!(page.header("tollway-page"), "location");
+            assert!(!page.headers.contains_key("location"));
+            assert!(!page.headers.contains_key("content-encoding"));
+            let body: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
+            assert_eq!(body, serde_json::json!({ "location": location }));
+        } else {
+            assert_eq!(page.status, StatusCode::FOUND, "{location}");
+            assert!(!page.headers.contains_key("tollway-page"));
+        }
+        if charged {
+            // The same purchase, fetched again by a program: what was sold is the redirect.
+            let program = world.send(payment.get("/paid/x")).await;
+            assert_eq!(program.status, StatusCode::FOUND);
+            assert_eq!(program.header("location"), location);
+            assert!(program.receipt().success);
+            assert!(!program.headers.contains_key("tollway-page"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_within_the_origin_that_was_paid_for_first_keeps_its_receipt() {
+    let world = World::upfront().await;
+    world.upstream.answer_with(StatusCode::SEE_OTHER);
+    let target = HeaderValue::from_static("/paid/x/");
+    let headers = &world.upstream.headers;
+    headers.lock().unwrap().insert("location", target);
+    let mut request = world.payment("/paid/x").await.get("/paid/x");
+    let mark = HeaderValue::from_static("1");
+    request.headers_mut().insert("tollway-page", mark);
+    let page = world.send(request).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.receipt().success);
+    let body: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
+    assert_eq!(body["location"], "/paid/x/");
+}
