@@ -139,6 +139,33 @@ async fn metrics_tell_what_alerts_need_and_name_no_buyer() {
 }
 
 #[tokio::test]
+async fn sign_ins_are_counted_with_why_they_opened_nothing() {
+    let town = Town::new().await;
+    let mut args = town.gate_args("local", &town.rpc());
+    args.extend(strings(&["--route", "GET /again/*=$0.01; returning=1h"]));
+    let (_gate, url, admin) = with_admin(&town, args).await;
+    let page = format!("{url}/again/weather");
+    town.pay(&page, &[]).await.exits(0);
+    town.pay(&page, &[]).await.exits(3);
+    for sign_in in ["canary", "canary", "e30"] {
+        let asked = raw::client().get(&page).header("sign-in-with-x", sign_in);
+        assert_eq!(asked.send().await.unwrap().status(), 402);
+    }
+    let metrics = text(&format!("{admin}/metrics")).await;
+    let counted = metrics
+        .lines()
+        .filter(|line| line.starts_with("tollway_gate_sign_ins_total{"));
+    let mut counted: Vec<&str> = counted.collect();
+    counted.sort_unstable();
+    let refused = |code: &str, n| {
+        format!("tollway_gate_sign_ins_total{{outcome=\"refused\",code=\"{code}\"}} {n}")
+    };
+    let accepted = "tollway_gate_sign_ins_total{outcome=\"accepted\",code=\"none\"} 1";
+    assert_eq!(counted, [accepted, &refused("invalid_payload", 3)]);
+    assert!(!metrics.contains("canary") && !metrics.contains("/again/weather"));
+}
+
+#[tokio::test]
 async fn whoever_has_no_token_changes_nothing() {
     let town = Town::new().await;
     let (gate, url, admin) = with_admin(&town, town.gate_args("local", &town.rpc())).await;

@@ -62,6 +62,7 @@ use Kind::{Counter, Gauge, Histogram};
 pub const TABLE: &[Metric] = &[
     metric("tollway_gate_requests_total", Counter, &["route", "outcome"], "Requests of priced routes: challenged (402 with terms), paid, token, refused"),
     metric("tollway_gate_refusals_total", Counter, &["code"], "Payments that a gate did not take, by error code"),
+    metric("tollway_gate_sign_ins_total", Counter, &["outcome", "code"], "Sign-ins of who paid before: accepted, or refused with an error code"),
     metric("tollway_gate_events_total", Counter, &["kind"], "What happened at a gate"),
     metric("tollway_gate_settle_seconds", Histogram, &[], "From asking for a settlement until its outcome was known"),
     metric("tollway_gate_open_settlements", Gauge, &["age"], "Settlements that have not ended, by time since they were claimed"),

@@ -88,6 +88,20 @@ pub enum Event {
         /// The grant.
         grant: GrantId,
     },
+    /// Who paid before signed in, and gets it again for nothing.
+    SignedIn {
+        /// The route's pattern.
+        route: String,
+        /// Who paid.
+        payer: String,
+    },
+    /// A sign-in opened nothing; a payment beside it still may.
+    SignInRefused {
+        /// The route's pattern.
+        route: String,
+        /// Stable code.
+        code: String,
+    },
     /// No answer left.
     Refused {
         /// The grant, if one was open.
@@ -113,6 +127,8 @@ impl Event {
             Self::Released { .. } => "released",
             Self::TokenIssued { .. } => "token_issued",
             Self::Redelivered { .. } => "redelivered",
+            Self::SignedIn { .. } => "signed_in",
+            Self::SignInRefused { .. } => "sign_in_refused",
             Self::Refused { .. } => "refused",
         }
     }

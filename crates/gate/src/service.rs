@@ -345,17 +345,20 @@ where
     if let Some(shown) = sign_in::shown(&sale, &parts.headers) {
         match gate.signed_in(&sale, (&parts.method, &path), shown).await {
             Ok(payer) => {
-                return opened_again(&gate, &payer, Request::from_parts(parts, body), call).await;
+                let request = Request::from_parts(parts, body);
+                return opened_again(&gate, &sale, &payer, request, call).await;
             }
-            Err(_) if pays(&parts.headers) => {}
-            Err(sign_in::NotSignedIn::Denied(denied)) => {
-                return Ok(decorated(&gate, denied.answer()));
-            }
-            Err(sign_in::NotSignedIn::Rejected(why)) => {
-                return Ok(decorated(
-                    &gate,
-                    challenge::rejected(&gate, &sale, &path, &why),
-                ));
+            Err(why) => {
+                gate.emit(&sign_in::refused(&sale, why.code()));
+                if !pays(&parts.headers) {
+                    let answer = match why {
+                        sign_in::NotSignedIn::Denied(denied) => denied.answer(),
+                        sign_in::NotSignedIn::Rejected(why) => {
+                            challenge::rejected(&gate, &sale, &path, &why)
+                        }
+                    };
+                    return Ok(decorated(&gate, answer));
+                }
             }
         }
     }
@@ -448,10 +451,15 @@ where
 /// Asks the service behind for who paid before, and signed in.
 async fn opened_again<E>(
     gate: &Inner,
+    sale: &Sale,
     payer: &Address,
     mut request: Request<Body>,
     call: Call<E>,
 ) -> Result<Response<Body>, E> {
+    gate.emit(&Event::SignedIn {
+        route: sale.pattern.clone(),
+        payer: payer.as_str().to_owned(),
+    });
     sign_in::admit(request.headers_mut(), payer);
     pass::keep_to_ourselves(gate, request.headers_mut());
     request

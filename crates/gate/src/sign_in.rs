@@ -15,6 +15,7 @@ use tollway_ledger::PaidBefore;
 use url::Url;
 
 use crate::access::Denied;
+use crate::event::Event;
 use crate::gate::{Inner, Sale};
 use crate::purchase::Rejection;
 use crate::route::{Pricing, Route};
@@ -31,6 +32,16 @@ pub(crate) enum NotSignedIn {
     Rejected(Rejection),
     /// The seller's lists or rates.
     Denied(Denied),
+}
+
+impl NotSignedIn {
+    /// The stable code.
+    pub(crate) fn code(&self) -> &str {
+        match self {
+            Self::Rejected(why) => why.refusal.code(),
+            Self::Denied(why) => why.code(),
+        }
+    }
 }
 
 impl From<Rejection> for NotSignedIn {
@@ -55,6 +66,14 @@ pub(crate) fn admit(headers: &mut HeaderMap, payer: &Address) {
     hygiene::clean_paid_request(headers);
     if let Ok(value) = HeaderValue::from_str(payer.as_str()) {
         headers.insert(hygiene::TOLLWAY_PAYER, value);
+    }
+}
+
+/// That a sign-in opened nothing.
+pub(crate) fn refused(sale: &Sale, code: &str) -> Event {
+    Event::SignInRefused {
+        route: sale.pattern.clone(),
+        code: code.to_owned(),
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) fn happened(event: &Event) {
                 .increment(1);
             (route, "refused")
         }
+        Event::SignedIn { .. } => return signed_in("accepted", "none"),
+        Event::SignInRefused { code, .. } => return signed_in("refused", code_label(code)),
         _ => return,
     };
     counted(route, outcome).increment(1);
@@ -36,6 +38,11 @@ pub(crate) fn happened(event: &Event) {
 
 fn counted(route: &str, outcome: &'static str) -> Counter {
     metrics::counter!("tollway_gate_requests_total", "route" => route.to_owned(), "outcome" => outcome)
+}
+
+fn signed_in(outcome: &'static str, code: &'static str) {
+    metrics::counter!("tollway_gate_sign_ins_total", "outcome" => outcome, "code" => code)
+        .increment(1);
 }
 
 /// The counters of a route's 402 answers, looked up once: they are the most frequent

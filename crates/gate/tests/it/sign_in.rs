@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, Request, StatusCode};
 use tollway_core::extensions::sign_in::{SIGN_IN_HEADER, SignIn, SignInOffer};
 use tollway_core::{Timestamp, header};
-use tollway_gate::{Access, Body, BuildError, GateBuilder, Meter, Offer, Quote, Route};
+use tollway_gate::{Access, Body, BuildError, Event, GateBuilder, Meter, Offer, Quote, Route};
 
 use crate::support::{Answer, BASE, FakeChain, PAYEE, World, price, request, terms_of};
 use crate::upfront::HandClock;
@@ -93,6 +93,23 @@ async fn a_signature_opens_one_answer_however_often_it_is_shown() {
         &world.send(with("/paid/x", &sign_in)).await,
         "invalid_siwx_nonce",
     );
+    // And the owner is told of each.
+    assert_eq!(told(&world), (1, vec!["invalid_siwx_nonce".to_owned(); 20]));
+}
+
+/// Sign-ins that opened something, and the codes of those that did not.
+fn told(world: &World) -> (usize, Vec<String>) {
+    let events = world.events.lock().unwrap();
+    let code = |event: &Event| match event {
+        Event::SignInRefused { route, code } => {
+            assert_eq!(route, "GET /paid/*");
+            Some(code.clone())
+        }
+        _ => None,
+    };
+    let opened = |event: &&Event| matches!(event, Event::SignedIn { payer, .. } if payer == PAYER);
+    let opened = events.iter().filter(opened).count();
+    (opened, events.iter().filter_map(code).collect())
 }
 
 #[tokio::test]
@@ -235,6 +252,7 @@ async fn a_payment_beside_a_sign_in_that_opens_nothing_is_taken() {
     let mut both = with("/paid/x", &sign_in);
     both.headers_mut().extend(payment.headers());
     assert!(world.send(both).await.has_secret());
+    assert_eq!(told(&world), (0, vec!["sign_in_not_paid".to_owned()]));
     // And one beside a good sign-in is not.
     let sign_in = signed(&world, "/paid/x").await;
     let payment = world.payment("/paid/x").await;
@@ -277,6 +295,7 @@ async fn who_may_not_pay_may_not_come_back_either_and_a_dead_ledger_opens_nothin
         }
     }
     assert_eq!(opened, 2);
+    assert_eq!(told(&world), (2, vec!["payer_rate_limited".to_owned(); 2]));
     // Whose message was not used up by that.
     clock.pass(Duration::from_secs(60));
     let later = world.send(with("/paid/x", &slowed.unwrap())).await;
