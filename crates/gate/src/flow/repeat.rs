@@ -168,7 +168,6 @@ async fn hand_over(
         settles_first(record)
             && !record.has_answer
             && success(record).is_some()
-            && record.grant.payload_digest == purchase.payload_digest
             && purchase.is_same_request(&record.grant)
     };
     if !is_owed(record) {

@@ -95,36 +95,50 @@ async fn who_paid_another_price_is_told_the_transaction_and_no_terms() {
 
 #[tokio::test]
 async fn who_paid_and_was_not_told_of_it_gets_no_terms_while_it_settles() {
-    for (said, status) in [(pending(HASH), 402), (pending(""), 503), (Say::Hang, 503)] {
-        for name in [None, Some("b".repeat(32))] {
-            let world = World::new().await;
-            let payment = world.payment("/paid/x").await;
-            let payment = match &name {
-                Some(name) => payment.named(name),
-                None => payment.unnamed(),
-            };
-            world.facilitator.always(Some(said.clone()));
-            let first = world.send(payment.get("/paid/x")).await;
-            assert_eq!(first.status.as_u16(), status, "{first:?}");
-            let next = world.dearer();
-            let again = next.send(payment.get("/paid/x")).await;
-            assert!(
-                [402, 503].contains(&again.status.as_u16()) && !again.has_terms(),
-                "{said:?}, {again:?}"
-            );
-            assert!(again.headers.contains_key("retry-after"), "{again:?}");
-            next.only_looked();
-            // And as soon as somebody knows, it is told.
-            world.facilitator.always(None);
-            world.chain.include(&payment.identity(&world), "somebody's");
-            world.chain.has_node.store(true, Ordering::SeqCst);
-            drop(world);
-            next.gate.recover().await.unwrap();
-            let known = next.send(payment.get("/paid/x")).await;
-            assert_eq!(known.has_secret(), name.is_some(), "{known:?}");
-            assert!(!known.has_terms(), "{known:?}");
+    for upfront in [false, true] {
+        for said in [pending(HASH), pending(""), Say::Hang] {
+            for name in [None, Some("b".repeat(32))] {
+                open_at_another_price(upfront, said.clone(), name).await;
+            }
         }
     }
+}
+
+async fn open_at_another_price(upfront: bool, said: Say, name: Option<String>) {
+    let world = match upfront {
+        true => World::upfront().await,
+        false => World::new().await,
+    };
+    let payment = world.payment("/paid/x").await;
+    let payment = match &name {
+        Some(name) => payment.named(name),
+        None => payment.unnamed(),
+    };
+    let case = format!("upfront: {upfront}, {said:?}, {name:?}");
+    world.facilitator.always(Some(said));
+    let first = world.send(payment.get("/paid/x")).await;
+    assert!(
+        [402, 503].contains(&first.status.as_u16()) && !first.has_terms(),
+        "{case}, {first:?}"
+    );
+    let next = world.dearer();
+    let again = next.send(payment.get("/paid/x")).await;
+    assert!(
+        [402, 503].contains(&again.status.as_u16()) && !again.has_terms(),
+        "{case}, {again:?}"
+    );
+    assert!(again.headers.contains_key("retry-after"), "{again:?}");
+    next.only_looked();
+    // And as soon as somebody knows, it is told.
+    world.facilitator.always(None);
+    world.chain.include(&payment.identity(&world), "somebody's");
+    world.chain.has_node.store(true, Ordering::SeqCst);
+    drop(world);
+    next.gate.recover().await.unwrap();
+    let known = next.send(payment.get("/paid/x")).await;
+    assert_eq!(known.has_secret(), name.is_some(), "{case}, {known:?}");
+    assert!(!known.has_terms(), "{case}, {known:?}");
+    assert_eq!(next.facilitator.settle_calls.load(Ordering::SeqCst), 0);
 }
 
 /// Only who was to be served could not be, and asks for it by the name of the purchase.
@@ -140,6 +154,16 @@ async fn what_was_paid_first_at_another_price_and_never_served_is_served() {
     let elsewhere = next.send(payment.get("/paid/y")).await;
     assert_eq!(elsewhere.status, StatusCode::CONFLICT);
     drop(world);
+    // The chain shows the authorization to everybody, and nobody the name.
+    let strangers = [
+        payment.clone().unnamed(),
+        payment.clone().named(&"f".repeat(32)),
+    ];
+    for stranger in strangers {
+        let answer = next.send(stranger.get("/paid/x")).await;
+        assert!(!answer.has_secret() && !answer.has_terms(), "{answer:?}");
+    }
+    next.only_looked();
     let served = next.send(payment.get("/paid/x")).await;
     assert!(
         served.has_secret() && served.receipt().success,
