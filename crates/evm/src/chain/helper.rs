@@ -20,7 +20,7 @@ use super::config::HelperAccount;
 use super::diagnose::number_of;
 use super::recent::Recent;
 use super::seal::signed;
-use super::simulate::{Trial, Tried, require_deployed, require_key};
+use super::simulate::{Trial, Tried, require_deployed, require_funds, require_key};
 use super::{EvmChain, account_text};
 use crate::abi::{Allowances, Token as Abi};
 use crate::methods::sponsoring::{MAX_APPROVAL_GAS, SponsoredApproval};
@@ -111,8 +111,7 @@ impl EvmChain {
             return Err(undeployed().into());
         }
         require_deployed(trial.token)?;
-        let balance = self.balance_of(trial).await?;
-        self.require_untried_funds(trial, balance).await?;
+        require_funds(trial, self.balance_of(trial).await?)?;
         self.try_deployed(trial, (*factory, deployment.clone()))
             .await?;
         if trial.phase == Phase::Settle {
@@ -131,8 +130,7 @@ impl EvmChain {
 
     async fn simulate_deployed(&self, trial: &Trial<'_>) -> Result<Tried, ChainError> {
         let balance = self.balance_of(trial).await?;
-        self.require_untried_funds(trial, balance).await?;
-        self.simulate_contract_payer(trial).await
+        self.simulate_contract_payer_with(trial, balance).await
     }
 
     /// The deployment and the settlement in one call that changes nothing. Only
@@ -250,11 +248,32 @@ impl EvmChain {
         })
     }
 
-    /// A payment that brings its own approval. Where the allowance is there
-    /// already nothing is sent. Before the goods are made only the payment's own
-    /// parts can be tried; right before the money moves the approval is sent,
-    /// waited for, and the whole tried.
+    /// A payment that brings its own approval. What stands in its way may be that somebody
+    /// sent the approval and settled it since: then that is why, whatever else is.
     pub(super) async fn simulate_approved(
+        &self,
+        trial: &Trial<'_>,
+        approval: &SponsoredApproval,
+    ) -> Result<Tried, ChainError> {
+        let tried = self.try_approved(trial, approval).await;
+        let Err(ChainError::Refused(refusal)) = tried else {
+            return tried;
+        };
+        // Nothing is said of a nonce that somebody else signed for.
+        if !trial.presented.by_key {
+            return Err(refusal.into());
+        }
+        Err(match self.why(trial, "with an approval of its own").await {
+            ChainError::Refused(used) if used.code() == codes::PERMIT2_INVALID_NONCE => used.into(),
+            ChainError::Refused(_) => refusal.into(),
+            unknown => unknown,
+        })
+    }
+
+    /// Where the allowance is there already nothing is sent. Before the goods are made
+    /// only the payment's own parts can be tried; right before the money moves the
+    /// approval is sent, waited for, and the whole tried.
+    async fn try_approved(
         &self,
         trial: &Trial<'_>,
         approval: &SponsoredApproval,
@@ -272,18 +291,13 @@ impl EvmChain {
             return Err(self.allowance_required(trial).into());
         }
         require_deployed(trial.token)?;
-        let balance = self.balance_of(trial).await?;
-        self.require_untried_funds(trial, balance).await?;
+        require_funds(trial, self.balance_of(trial).await?)?;
         if let Err(why) = self.lacks_approval(trial, approval).await {
             // Whoever else was shown this payment may have sent the approval since.
-            if self.allowance_of(trial).await? >= trial.value {
-                return self.simulate_alone(trial).await;
-            }
-            // Or settled the payment too, and that used the allowance up.
-            return Err(match self.why(trial, "without an allowance").await {
-                ChainError::Refused(refusal) if is_unallowed(&refusal) => why,
-                now => now,
-            });
+            return match self.allowance_of(trial).await? >= trial.value {
+                true => self.simulate_alone(trial).await,
+                false => Err(why),
+            };
         }
         if trial.phase == Phase::Verify {
             return Ok(Tried {
@@ -310,7 +324,9 @@ impl EvmChain {
         }
         // The permit's own parts: all but the allowance.
         match self.why(trial, "before the approval").await {
-            ChainError::Refused(refusal) if is_unallowed(&refusal) => Ok(()),
+            ChainError::Refused(refusal) if refusal.code() == codes::PERMIT2_ALLOWANCE_REQUIRED => {
+                Ok(())
+            }
             why => Err(why),
         }
     }
@@ -412,19 +428,29 @@ impl EvmChain {
         let Some(HelperAccount { signer, purse }) = &self.helper.account else {
             return Err(unhelped("no helping account"));
         };
-        let fees = self.current_fees().await?;
-        let transaction = TxEip1559 {
-            chain_id: self.chain_id,
-            nonce: turn.nonce,
-            gas_limit,
-            max_fee_per_gas: fees.max_fee,
-            max_priority_fee_per_gas: fees.priority,
-            to: TxKind::Call(to),
-            value,
-            input,
-            ..TxEip1559::default()
+        let sealed = async {
+            let fees = self.current_fees().await?;
+            let transaction = TxEip1559 {
+                chain_id: self.chain_id,
+                nonce: turn.nonce,
+                gas_limit,
+                max_fee_per_gas: fees.max_fee,
+                max_priority_fee_per_gas: fees.priority,
+                to: TxKind::Call(to),
+                value,
+                input,
+                ..TxEip1559::default()
+            };
+            signed(transaction, signer).await
         };
-        let raw = signed(transaction, signer).await?;
+        let raw = match sealed.await {
+            Ok(raw) => raw,
+            Err(error) => {
+                tracing::warn!(network = %self.network, %error, "a helping transaction was not made");
+                purse.give_back(taken).await?;
+                return Ok(false);
+            }
+        };
         match self.until_included(&raw).await? {
             Inclusion::Included(_) => Ok(true),
             Inclusion::Refused => Ok(false),
@@ -508,11 +534,6 @@ enum Inclusion {
     Refused,
     /// No node ever had it.
     NeverTaken,
-}
-
-/// Whether only the allowance is missing.
-fn is_unallowed(refusal: &Refusal) -> bool {
-    refusal.code() == codes::PERMIT2_ALLOWANCE_REQUIRED
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -39,6 +39,7 @@ mod settlers;
 pub(crate) mod simulate;
 mod spent;
 mod start;
+mod trace;
 mod trials;
 mod verify;
 mod window;
@@ -88,6 +89,7 @@ pub struct EvmChain {
     contracts: Contracts,
     permit2: Domain,
     helper: helper::Helper,
+    untold: trace::Untold,
     there: settlers::There,
     managers: Vec<Account>,
     allowances: allowance::Allowances,
@@ -152,6 +154,7 @@ impl EvmChain {
             contracts: config.contracts,
             permit2: permit2_domain(chain_id, config.contracts.permit2),
             helper: helper::Helper::new(config.helper, config.wallet_factories),
+            untold: trace::Untold::default(),
             there: settlers::There::default(),
             managers: config.delegation_managers,
             allowances: allowance::Allowances::default(),

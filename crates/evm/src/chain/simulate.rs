@@ -87,8 +87,7 @@ impl EvmChain {
         }
         match answer {
             Answer::Seen(seen) if seen.payer_has_code => {
-                self.require_untried_funds(trial, seen.balance).await?;
-                Box::pin(self.simulate_contract_payer(trial)).await
+                Box::pin(self.simulate_contract_payer_with(trial, seen.balance)).await
             }
             Answer::Seen(seen) => {
                 self.payers.saw_plain(trial.payer, self.now());
@@ -147,8 +146,7 @@ impl EvmChain {
         if !plain {
             let code = answers.next().ok_or_else(missing)?;
             if !code.map_err(unavailable("eth_getCode"))?.is_empty() {
-                self.require_untried_funds(trial, funds).await?;
-                return Box::pin(self.simulate_contract_payer(trial)).await;
+                return Box::pin(self.simulate_contract_payer_with(trial, funds)).await;
             }
             self.payers.saw_plain(payer, self.now());
         }
@@ -204,22 +202,24 @@ impl EvmChain {
         }
     }
 
-    /// Money for it, before it is tried at all. Where there is too little, it may be the
-    /// payment itself that took it: one whose nonce is used is said to be.
-    pub(super) async fn require_untried_funds(
+    /// The same where it is known how much the payer has. Where that is too little, it may
+    /// be the payment itself that took it: one whose nonce is used is said to be.
+    pub(super) async fn simulate_contract_payer_with(
         &self,
         trial: &Trial<'_>,
         balance: U256,
-    ) -> Result<(), ChainError> {
+    ) -> Result<Tried, ChainError> {
+        let tried = self.simulate_contract_payer(trial).await;
         let Err(too_little) = require_funds(trial, balance) else {
-            return Ok(());
+            return tried;
         };
-        Err(match Box::pin(self.why(trial, "too little money")).await {
-            ChainError::Refused(refusal) if refusal.code() == trial.words.fails => {
-                too_little.into()
+        match tried {
+            Err(ChainError::Refused(refusal)) if refusal.code() == trial.words.fails => {
+                Err(too_little.into())
             }
+            Ok(_) => Err(too_little.into()),
             why => why,
-        })
+        }
     }
 
     /// The call as the account that will send it would.
@@ -258,7 +258,7 @@ fn selector_and_payer(call: &Bytes, payer: Account) -> Bytes {
 }
 
 /// Money for this payment and for what is promised already.
-fn require_funds(trial: &Trial<'_>, balance: U256) -> Result<(), Refusal> {
+pub(super) fn require_funds(trial: &Trial<'_>, balance: U256) -> Result<(), Refusal> {
     let needed = trial.value.saturating_add(trial.held);
     if balance < needed {
         return Err(too_little(trial));

@@ -1,10 +1,11 @@
 //! Which transaction used a nonce of Permit2's: Permit2 keeps a bit and logs
 //! nothing, so a transfer is told to be a permit's by the call that made it.
 
-use alloy_primitives::{Address, B256, Bytes, U64};
+use std::collections::HashSet;
+
+use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_sol_types::SolCall;
 use serde::Deserialize;
-use serde_json::json;
 use tollway_core::{ChainError, Finality, Lookup};
 use tollway_rpc::Batch;
 use tollway_rpc::ask::{ask, ask_all, typed, unavailable};
@@ -12,6 +13,7 @@ use tollway_rpc::ask::{ask, ask_all, typed, unavailable};
 use super::EvmChain;
 use super::lookup::Wanted;
 use super::outcome::succeeded;
+use super::trace::Frame;
 use crate::abi::{Multicall3, Token as Abi};
 use crate::contracts::Contracts;
 use crate::methods::identity::Key;
@@ -25,20 +27,6 @@ struct Sent {
     to: Option<Address>,
     input: Bytes,
     hash: B256,
-}
-
-/// A call in a transaction, as `callTracer` tells it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Frame {
-    #[serde(rename = "type")]
-    kind: String,
-    to: Option<Address>,
-    input: Bytes,
-    /// Why it failed.
-    error: Option<String>,
-    /// What it called in its turn.
-    calls: Vec<Frame>,
 }
 
 /// When a nonce was used first.
@@ -202,8 +190,9 @@ impl EvmChain {
     /// can burn the nonces of many permits beside one transfer that all of them expect.
     async fn settling(&self, effect: &Effect, logs: &[Log]) -> Result<Settling, ChainError> {
         let mut is_unclear = false;
+        let mut seen = HashSet::new();
         for log in logs.iter().rev().filter(|log| is_transfer(log, effect)) {
-            let Some(hash) = log.transaction_hash else {
+            let Some(hash) = log.transaction_hash.filter(|hash| seen.insert(*hash)) else {
                 continue;
             };
             let receipt: Option<Receipt> =
@@ -267,18 +256,16 @@ impl EvmChain {
         })
     }
 
-    /// What a contract of somebody's called in its turn, where the node can say: many
-    /// keep no traces, and then it stays unclear.
+    /// What a contract of somebody's called in its turn, where the node can say.
     async fn traced(&self, effect: &Effect, hash: B256, transfers: usize) -> Calls {
-        let question = (hash, json!({ "tracer": "callTracer" }));
-        let trace = self.rpc.call::<Frame>("debug_traceTransaction", question);
-        match trace.await {
-            Ok(trace) => traced_calls(&self.contracts, effect, &trace, transfers),
-            Err(error) => {
-                tracing::debug!(network = %self.network, %error, "no trace of a settlement");
-                Calls::Unclear
-            }
+        let Some(trace) = self.calls_within(hash).await else {
+            return Calls::Unclear;
+        };
+        let calls = traced_calls(&self.contracts, effect, &trace, transfers);
+        if calls == Calls::Unclear {
+            self.note_untold(hash);
         }
+        calls
     }
 }
 
@@ -345,8 +332,11 @@ fn traced_calls(contracts: &Contracts, effect: &Effect, trace: &Frame, transfers
     let mut waiting = vec![trace];
     while let Some(frame) = waiting.pop() {
         // What failed undid all that it had called.
-        if frame.error.is_some() {
+        if frame.has_failed {
             continue;
+        }
+        if frame.is_cut {
+            return Calls::Unclear;
         }
         waiting.extend(&frame.calls);
         let proxy = frame.to.filter(|to| contracts.is_proxy(*to));
@@ -359,15 +349,21 @@ fn traced_calls(contracts: &Contracts, effect: &Effect, trace: &Frame, transfers
             None => return Calls::Unclear,
         }
     }
-    // What moved so much of the asset to the payee; the trace is whole if it has all of it.
-    own.retain(|(_, call)| (call.token, call.payee) == (effect.asset, effect.to));
+    // What made the exact transfers; the trace is whole if it has all of them.
+    let is_so_much = |amount: U256| match effect.at_most {
+        true => amount <= effect.value,
+        false => amount == effect.value,
+    };
+    own.retain(|(_, call)| {
+        let pays = (call.token, call.payee) == (effect.asset, effect.to);
+        pays && is_so_much(call.amount)
+    });
     match own.as_slice() {
         [(proxy, call)] if call.nonce == nonce && transfers == 1 => {
-            let fits = match effect.at_most {
-                true => *proxy == contracts.upto_proxy && call.amount <= effect.value,
-                false => call.amount == effect.value,
-            };
-            if fits { Calls::This } else { Calls::Unclear }
+            match !effect.at_most || *proxy == contracts.upto_proxy {
+                true => Calls::This,
+                false => Calls::Unclear,
+            }
         }
         [_, ..] if own.len() == transfers && own.iter().all(|(_, call)| call.nonce != nonce) => {
             Calls::Others
@@ -384,7 +380,7 @@ fn is_authorization(data: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use alloy_primitives::{U256, address};
+    use alloy_primitives::address;
     use alloy_sol_types::SolCall as _;
     use serde_json::Value;
 
@@ -500,8 +496,8 @@ mod tests {
             kind: kind.to_owned(),
             to: Some(to),
             input: Bytes::copy_from_slice(input),
-            error: None,
             calls,
+            ..Frame::default()
         }
     }
 
@@ -531,7 +527,7 @@ mod tests {
         // Its own code, run by another, settles nothing of the proxy's.
         assert_eq!(of(&effect, &by("DELEGATECALL"), 1), Calls::Unclear);
         let mut undone = by("CALL");
-        undone.error = Some("execution reverted".to_owned());
+        undone.has_failed = true;
         let trace = frame("CALL", STRANGER, &[], vec![undone]);
         assert_eq!(of(&effect, &trace, 1), Calls::Unclear);
         let unreadable = frame("CALL", proxy, &call[..40], vec![]);
@@ -549,6 +545,11 @@ mod tests {
         assert_eq!(other(&|e| e.to = DOLLAR), Calls::Unclear);
         assert_eq!(other(&|e| e.asset = STRANGER), Calls::Unclear);
         assert_eq!(other(&|e| e.value += U256::from(1)), Calls::Unclear);
+        let deep = Frame {
+            is_cut: true,
+            ..by("CALL")
+        };
+        assert_eq!(of(&effect, &deep, 1), Calls::Unclear);
         // A trace that does not hold what moved the money is not whole.
         let bare = frame("CALL", STRANGER, &[], vec![]);
         assert_eq!(of(&effect, &bare, 1), Calls::Unclear);
