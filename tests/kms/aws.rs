@@ -87,7 +87,11 @@ fn command(town: &Town, kms: &str, args: &[String]) -> tokio::process::Command {
         .env("AWS_SECRET_ACCESS_KEY", SECRET)
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("AWS_MAX_ATTEMPTS", "1")
-        .env("TOLLWAY_LOG", "trace");
+        .env(
+            "TOLLWAY_LOG",
+            // A longer name weighs more than a shorter one.
+            "trace,aws_smithy_runtime=trace,aws_smithy_runtime::client::orchestrator=trace",
+        );
     command
 }
 

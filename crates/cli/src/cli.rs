@@ -667,8 +667,8 @@ Fields with --json, one object on stdout:
   tollway receipt receipt.json --json
 
 Receipts that sellers signed are kept in ~/.tollway/receipts, one file for each payment. Exits with 0 if the
-receipt is about this payment, and signed by the account that was paid or by the one that --signer names; with
-1 if it proves nothing to who only has the file.")]
+receipt is about this payment, and signed by the account that was paid or that made the offer, where the payment
+is your own (spd_…), or by the one that --signer names; with 1 otherwise: a file's holder can make up both.")]
 pub struct ReceiptArgs {
     /// The payment's record (spd_…), or a file.
     pub receipt: String,

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use clap::ValueEnum;
 use serde::Deserialize;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
@@ -44,7 +46,7 @@ impl LogSettings {
         let text = self.filter.as_deref();
         let text = text.or_else(|| environment.get("TOLLWAY_LOG"));
         EnvFilter::try_new(text.unwrap_or("warn"))
-            .map(|filter| Filter(discreet(filter)))
+            .map(Filter)
             .map_err(|e| {
                 Failure::usage(format!(
                     "TOLLWAY_LOG or --log is not a log filter: {e}; write for example info."
@@ -54,19 +56,10 @@ impl LogSettings {
 }
 
 /// Libraries that would log whole answers of a key service, with the signatures in
-/// them, say no more than that something is wrong.
-fn discreet(filter: EnvFilter) -> EnvFilter {
-    let talkative = [
-        "aws_smithy_runtime",
-        "aws_smithy_runtime_api",
-        "aws_smithy_http_client",
-        "aws_runtime",
-        "aws_sigv4",
-        "aws_sdk_kms",
-    ];
-    let said = talkative.iter().filter(|_| cfg!(feature = "aws-kms"));
-    let directives = said.filter_map(|target| format!("{target}=warn").parse().ok());
-    directives.fold(filter, EnvFilter::add_directive)
+/// them, say no more than that something is wrong, whatever is asked of the log.
+fn is_discreet(said: &Metadata<'_>) -> bool {
+    const TALKATIVE: [&str; 2] = ["aws_", "alloy_signer_aws"];
+    *said.level() <= Level::WARN || !TALKATIVE.iter().any(|of| said.target().starts_with(of))
 }
 
 /// A filter that was read.
@@ -98,7 +91,7 @@ pub fn start(settings: &LogSettings, environment: &Environment) -> Result<(), Fa
     };
     tracing_subscriber::registry()
         .with(traces)
-        .with(lines.with_filter(filter))
+        .with(lines.with_filter(filter.and(filter_fn(is_discreet))))
         .init();
     let _ = LOG.set(Log {
         filter: handle,

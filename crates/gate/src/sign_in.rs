@@ -220,13 +220,14 @@ impl Inner {
         let keep_until = now.plus(Duration::from_secs(2 * MAX_AGE_SECONDS));
         let nonce = format!("{} {}", account.as_str(), sign_in.info.nonce);
         let used = self.noted(self.grants.use_sign_in(&nonce, keep_until, now).await);
-        match used.map_err(unwritten)? {
-            true => match &self.guard {
-                Some(guard) => Ok(guard.count(account.as_str(), now).map(|()| account)?),
-                None => Ok(account),
-            },
-            false => Err(Rejection::terms(again(codes::INVALID_SIWX_NONCE)).into()),
+        if !used.map_err(unwritten)? {
+            return Err(Rejection::terms(again(codes::INVALID_SIWX_NONCE)).into());
         }
+        if let Some(guard) = &self.guard {
+            // It was let in; whose signature is used up is not turned away after all.
+            let _ = guard.count(account.as_str(), now);
+        }
+        Ok(account)
     }
 
     /// Whether a message is for this resource, now, by an account of a network that the

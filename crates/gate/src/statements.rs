@@ -49,12 +49,20 @@ impl KeptOffers {
 
     fn keep(&self, path: &str, until: Timestamp, signed: &[SignedStatement], now: Timestamp) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if path.len() > MAX_KEPT_PATH_BYTES {
+            return;
+        }
         if kept.len() >= MAX_KEPT {
             kept.retain(|_, (until, _)| now < *until);
         }
-        if kept.len() < MAX_KEPT && path.len() <= MAX_KEPT_PATH_BYTES {
-            kept.insert(path.to_owned(), (until, signed.to_vec()));
+        while kept.len() >= MAX_KEPT {
+            let oldest = kept.iter().min_by_key(|(_, (until, _))| *until);
+            let Some(oldest) = oldest.map(|(path, _)| path.clone()) else {
+                break;
+            };
+            kept.remove(&oldest);
         }
+        kept.insert(path.to_owned(), (until, signed.to_vec()));
     }
 }
 

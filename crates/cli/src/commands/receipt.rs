@@ -19,13 +19,14 @@ const MAX_BYTES: u64 = 256 * 1024;
 
 /// Runs it.
 pub fn run(args: &ReceiptArgs, environment: &Environment) -> Result<Exit, Failure> {
-    let path = match args.receipt.starts_with("spd_") && !args.receipt.contains('/') {
+    let is_own = args.receipt.starts_with("spd_") && !args.receipt.contains('/');
+    let path = match is_own {
         true => file(&directory(&environment.home()?), &args.receipt),
         false => PathBuf::from(&args.receipt),
     };
     let kept = read(&path)?;
     let worth = kept.worth(&EvmStatements);
-    let proves = proves(&worth, args.signer.as_deref());
+    let proves = proves(&worth, is_own, args.signer.as_deref());
     if args.json {
         println!("{}", json!({ "receipt": worth, "kept": kept }));
     } else {
@@ -41,12 +42,13 @@ pub fn run(args: &ReceiptArgs, environment: &Environment) -> Result<Exit, Failur
     Ok(if proves { Exit::Done } else { Exit::Failed })
 }
 
-/// Whether it proves something to whoever only has the file: its holder may have made up
-/// the offer beside it, and so the offer's key ties nobody to the seller.
-fn proves(worth: &ReceiptWorth, known: Option<&str>) -> bool {
+/// Whether it proves something to whoever asks. Who kept it knows who was paid and who
+/// made the offer. To others a file's holder may have made up both, so they must know the
+/// seller's key.
+fn proves(worth: &ReceiptWorth, is_own: bool, known: Option<&str>) -> bool {
     let is_known = |signer: &str| known.is_some_and(|known| known.eq_ignore_ascii_case(signer));
     match worth {
-        ReceiptWorth::Proved { signer, by } => *by == SignedBy::Payee || is_known(signer),
+        ReceiptWorth::Proved { signer, .. } => is_own || is_known(signer),
         ReceiptWorth::Unproved { signer } => is_known(signer),
         ReceiptWorth::False { .. } => false,
     }
@@ -115,22 +117,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_proves_something_by_the_payees_key_or_by_one_that_is_known() {
+    fn a_file_proves_something_to_who_kept_it_or_knows_the_sellers_key() {
         let signer = || "0xAbCd".to_owned();
         let by = |by| ReceiptWorth::Proved {
             signer: signer(),
             by,
         };
-        assert!(proves(&by(SignedBy::Payee), None));
-        assert!(!proves(&by(SignedBy::Offerer), None), "its holder's own");
-        assert!(!proves(&by(SignedBy::Offerer), Some("0xabce")));
-        for worth in [
-            by(SignedBy::Offerer),
-            ReceiptWorth::Unproved { signer: signer() },
-        ] {
-            assert!(proves(&worth, Some("0xabcd")));
+        for proved in [by(SignedBy::Payee), by(SignedBy::Offerer)] {
+            assert!(proves(&proved, true, None));
+            assert!(!proves(&proved, false, None), "its holder's own");
+            assert!(!proves(&proved, false, Some("0xabce")));
+            assert!(proves(&proved, false, Some("0xabcd")));
         }
+        let unproved = ReceiptWorth::Unproved { signer: signer() };
+        assert!(!proves(&unproved, true, None));
+        assert!(proves(&unproved, false, Some("0xabcd")));
         let why = String::new();
-        assert!(!proves(&ReceiptWorth::False { why }, Some("0xabcd")));
+        assert!(!proves(&ReceiptWorth::False { why }, true, Some("0xabcd")));
     }
 }

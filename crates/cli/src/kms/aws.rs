@@ -7,7 +7,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256};
 use alloy_signer::Signer as _;
 use alloy_signer_aws::aws_sdk_kms::Client;
-use alloy_signer_aws::aws_sdk_kms::error::DisplayErrorContext;
+use alloy_signer_aws::aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use alloy_signer_aws::{AwsSigner, AwsSignerError};
 use async_trait::async_trait;
 use aws_config::BehaviorVersion;
@@ -59,10 +59,33 @@ impl KeyService for AwsKey {
         // `r ‖ s ‖ v` with v 27 or 28, and low s.
         signed
             .map(|signature| signature.as_bytes())
-            .map_err(|error| format!("{}", DisplayErrorContext(&error)))
+            .map_err(|error| match error {
+                alloy_signer::Error::Other(of_kms) => of_kms
+                    .downcast_ref::<AwsSignerError>()
+                    .map_or_else(|| of_kms.to_string(), words),
+                other => other.to_string(),
+            })
     }
 }
 
+/// What AWS said, without its answers, which hold signatures.
 fn words(error: &AwsSignerError) -> String {
-    format!("{}", DisplayErrorContext(error))
+    match error {
+        AwsSignerError::Sign(error) => said(error),
+        AwsSignerError::GetPublicKey(error) => said(error),
+        other => other.to_string(),
+    }
+}
+
+fn said<E: ProvideErrorMetadata>(error: &SdkError<E>) -> String {
+    let kind = match error {
+        SdkError::ConstructionFailure(_) => "the question could not be made",
+        SdkError::TimeoutError(_) => "no answer in time",
+        SdkError::DispatchFailure(_) => "not reached, or no credentials",
+        SdkError::ResponseError(_) => "an answer that cannot be read",
+        _ => "refused",
+    };
+    let code = error.code().unwrap_or_default();
+    let message = error.message().unwrap_or_default();
+    format!("{kind} {code} {message}").trim_end().to_owned()
 }

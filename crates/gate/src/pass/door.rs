@@ -101,18 +101,22 @@ async fn bought(
         Posted::Payment(_) => std::convert::identity,
     };
     let wanted = wanted.as_deref();
-    let mut purchase = match purchase(gate, passes, &posted, wanted, Fit::Exact) {
-        Ok(purchase) => purchase,
-        Err(answer) => {
-            let known = known(gate, passes, &posted, wanted).await;
-            match (known.map_err(|error| flow::ledger_failed(&error))?, &posted) {
-                (Some(known), _) => known,
-                (None, Posted::Payment(_)) => return Err(*answer),
-                // Who verifies it says best what is wrong with it.
-                (None, Posted::Permit(_)) => purchase(gate, passes, &posted, wanted, Fit::Loose)
-                    .map_err(|answer| for_permits(*answer))?,
-            }
-        }
+    let sold = purchase(gate, passes, &posted, wanted, Fit::Exact);
+    // What names no payee fits what is sold now also where it paid somebody before.
+    let is_vague = matches!(&posted, Posted::Permit(permit) if !permit.names_payee());
+    let known = match is_vague || sold.is_err() {
+        true => known(gate, passes, &posted, wanted).await,
+        false => Ok(None),
+    };
+    let known = known.map_err(|error| flow::ledger_failed(&error))?;
+    let mut purchase = match (known, sold, &posted) {
+        (Some(known), Ok(sold), _) if known.payload_digest == sold.payload_digest => sold,
+        (Some(known), _, _) => known,
+        (None, Ok(sold), _) => sold,
+        (None, Err(answer), Posted::Payment(_)) => return Err(*answer),
+        // Who verifies it says best what is wrong with it.
+        (None, Err(_), Posted::Permit(_)) => purchase(gate, passes, &posted, wanted, Fit::Loose)
+            .map_err(|answer| for_permits(*answer))?,
     };
     purchase.bind_body(&bytes);
     let task = gate
@@ -186,8 +190,9 @@ fn purchase(
         })
     });
     let Some((sale, payment, until)) = found else {
-        // Terms of one of several routes would be paid by who asked for another.
-        if !is_one || posted.is_proof() {
+        // Terms of one of several routes would be paid by who asked for another, and any
+        // by who paid on a network that is taken no more: nothing is known of that.
+        if !is_one || posted.is_proof() || !posted.is_on(gate) {
             return Err(unsold(answer::problem(
                 StatusCode::BAD_REQUEST,
                 codes::NO_MATCHING_PAYMENT_REQUIREMENTS,
@@ -335,6 +340,18 @@ impl Posted {
         match self {
             Self::Payment(payment) => path_of(payment),
             Self::Permit(_) => None,
+        }
+    }
+
+    /// Whether it is on a network that is taken here at all.
+    fn is_on(&self, gate: &Inner) -> bool {
+        match self {
+            Self::Payment(payment) => payment
+                .accepted
+                .network
+                .parse()
+                .is_ok_and(|network| gate.chains.contains_key(&network)),
+            Self::Permit(permit) => gate.chains.contains_key(&permit.network()),
         }
     }
 

@@ -8,7 +8,7 @@
 use serde_json::{Map, Value, json};
 use tollway_core::json::{self as limited, JsonLimits};
 use tollway_core::wire::PaymentPayload;
-use tollway_core::{Refusal, codes};
+use tollway_core::{Network, Refusal, codes};
 
 use crate::Offer;
 
@@ -193,9 +193,22 @@ impl Permit {
 }
 
 impl Permit {
-    /// Whether it is for just the amount of an offer.
+    /// Whether it is for just the amount of an offer, and for its payee where it names
+    /// one.
     pub(crate) fn pays(&self, offer: &Offer) -> bool {
-        self.signed("value") == Some(offer.terms().wire.amount.as_str())
+        let wire = &offer.terms().wire;
+        let payee = self.signed("to");
+        self.signed("value") == Some(wire.amount.as_str())
+            && payee.is_none_or(|payee| payee.eq_ignore_ascii_case(&wire.pay_to))
+    }
+
+    pub(crate) fn network(&self) -> Network {
+        Network::eip155(self.chain_id)
+    }
+
+    /// Whether it says whom it pays: by EIP-2612 only the settling contract does.
+    pub(crate) fn names_payee(&self) -> bool {
+        self.signed("to").is_some()
     }
 
     /// The payment that it was if its price was another: for network, token and method

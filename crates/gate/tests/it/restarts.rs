@@ -376,6 +376,43 @@ async fn who_posted_a_permit_for_a_pass_gets_its_token_though_it_costs_more_now(
 }
 
 #[tokio::test]
+async fn who_posted_a_permit_to_another_payee_gets_the_token_that_it_bought() {
+    let world = shop().await;
+    let bought = permit(&world.payment("/paid/x").await);
+    let token = token_of(&world.send(post(&bought)).await);
+    let hour = PassOffer::for_time(Duration::from_secs(3_600));
+    let elsewhere = "0x5555555555555555555555555555555555555555";
+    let next = world.again(|gate| {
+        let offer = Offer::new("$0.01", "base-sepolia", elsewhere).unwrap();
+        let route = Route::new("/paid/*").unwrap().offer(offer).pass(hour);
+        gate.route(route).passes(passes(&world.ledger))
+    });
+    assert_eq!(token_of(&next.send(post(&bought)).await), token);
+    next.only_looked();
+}
+
+#[tokio::test]
+async fn who_posted_a_payment_on_a_network_that_is_taken_no_more_is_told_no_terms() {
+    let world = shop().await;
+    let bought = world.payment("/paid/x").await;
+    let body = serde_json::to_value(&bought.payload).unwrap();
+    token_of(&world.send(post(&body)).await);
+    let hour = PassOffer::for_time(Duration::from_secs(3_600));
+    let chain = Arc::new(FakeChain::of(Network::eip155(8453)));
+    let next = World::on(world.ledger.clone(), chain, |gate| {
+        let offer = Offer::new("$0.05", "base", PAYEE).unwrap();
+        let route = Route::new("/paid/*").unwrap().offer(offer).pass(hour);
+        gate.route(route).passes(passes(&world.ledger))
+    });
+    for body in [body, permit(&bought)] {
+        let again = next.send(post(&body)).await;
+        assert_eq!(again.status, StatusCode::BAD_REQUEST, "{again:?}");
+        assert!(!again.has_terms(), "{again:?}");
+    }
+    next.only_looked();
+}
+
+#[tokio::test]
 async fn a_transaction_that_is_posted_where_no_pass_is_sold_any_more_is_told_no_terms() {
     let world = World::with(|gate| {
         let marks = TokenKeys::parse(&format!("k5 {}", "5".repeat(64))).unwrap();

@@ -10,6 +10,7 @@ use serde_json::json;
 use tollway_core::extensions::offer_receipt::{
     Notary, OFFER_RECEIPT, OfferStatement, ReceiptStatement, SignedStatement, offers, receipt,
 };
+use tollway_core::wire::SettleResponse;
 use tollway_gate::{BuildError, Gate, Offer, Route};
 
 use crate::support::{Answer, BASE, PAYEE, Say, World, limits, price, terms_of};
@@ -110,10 +111,13 @@ async fn who_only_asks_has_nothing_signed_anew_while_offers_hold() {
     // What is told holds for most of its time still.
     clock.pass(Duration::from_secs(time / 4 + 1));
     assert!(told("/paid/x").await.0 > until);
-    // However many paths are asked for, so many are kept.
+    // However many paths are asked for, so many are kept, and the last of them is.
     for n in 0..200 {
         told(&format!("/paid/{n}")).await;
     }
+    let before = notary.0.load(Ordering::Relaxed);
+    told("/paid/199").await;
+    assert_eq!(notary.0.load(Ordering::Relaxed), before);
 }
 
 #[tokio::test]
@@ -142,6 +146,28 @@ async fn a_paid_and_delivered_answer_has_a_receipt_and_a_repeat_has_one_too() {
         let paid = world.send(old.get("/paid/x")).await;
         assert!(paid.has_secret() && receipt_of(&paid).is_none());
     }
+}
+
+#[tokio::test]
+async fn a_receipt_names_the_payer_that_was_verified_whomever_a_facilitator_names() {
+    let world = signing(true).await;
+    let payment = world.payment("/paid/x").await;
+    world.facilitator.next(Say::Answer(Box::new(SettleResponse {
+        success: true,
+        payer: Some("0x3c44cdddb6a900fa2b585dd299e03d12fa4293bc".to_owned()),
+        transaction: format!("0x{:064x}", 7),
+        network: "eip155:84532".to_owned(),
+        ..SettleResponse::default()
+    })));
+    let paid = world.send(payment.get("/paid/x")).await;
+    assert!(paid.has_secret());
+    let said = receipt_of(&paid).unwrap().payload.unwrap();
+    let said: ReceiptStatement = serde_json::from_value(said).unwrap();
+    let payer = "0x857b06519e91e3a54538791bdbb0e22373e36b66";
+    assert_eq!(
+        (said.payer.as_str(), paid.receipt().payer.as_deref()),
+        (payer, Some(payer))
+    );
 }
 
 #[tokio::test]
