@@ -16,7 +16,7 @@ use crate::load::Shop;
 use crate::plan::{Chance, Death, Plan, Scene, Setup};
 use crate::server::{Server, Started, tail};
 use crate::verdict::open;
-use crate::weather::waiting;
+use crate::weather::{STALLED, waiting};
 use crate::world::{Tools, World};
 
 /// Where robbed money goes.
@@ -204,7 +204,7 @@ impl Life<'_> {
                 let died = tokio::select! {
                     died = server.died() => Some(died),
                     () = all_ended(&self.left, self.plan.scene) => None,
-                    () = tokio::time::sleep(MOST_LIFE) => None,
+                    () = tokio::time::sleep(most_life(self.plan.scene)) => None,
                 };
                 // Some places come only when it stops.
                 match died {
@@ -217,6 +217,13 @@ impl Life<'_> {
         let said = server.kill().await;
         self.said.push_str(tail(&said));
         died
+    }
+}
+
+fn most_life(scene: Scene) -> Duration {
+    match scene {
+        Scene::Stalled => MOST_LIFE + STALLED,
+        _ => MOST_LIFE,
     }
 }
 

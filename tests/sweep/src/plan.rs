@@ -55,6 +55,8 @@ pub enum Scene {
     Robbed,
     /// No block comes until the authorizations have run out.
     Expiring,
+    /// No block comes for longer than a gate waits for its engine.
+    Stalled,
     /// Blocks are replaced, some of them by blocks without what they held.
     Replaced,
     /// A few times somebody else uses the nonce of a transaction that waits.

@@ -24,6 +24,8 @@ const DEEPEST: u64 = 30;
 const SEEN: Duration = Duration::from_millis(1_500);
 /// How long the helping account is busy: until somebody needs it.
 const BUSY: Duration = Duration::from_millis(400);
+/// How long a chain stands still: an engine answers after 45 s.
+pub const STALLED: Duration = Duration::from_secs(48);
 /// Longest wait for what the trouble needs.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -53,6 +55,7 @@ impl Weather {
             Scene::Taken => self.take_nonces(until).await,
             Scene::Replaced => self.replace_blocks(until).await,
             Scene::Helped => self.keep_helper_busy(until).await,
+            Scene::Stalled => tokio::time::sleep(STALLED).await,
             Scene::Busy
             | Scene::Robbed
             | Scene::Expiring

@@ -73,7 +73,14 @@ pub fn is_rare(place: &str) -> bool {
 /// Whether a round is long, for what its server waits for: that another one's lease
 /// runs out, or that the chain is deep or late enough.
 pub fn is_long(place: Option<&str>, setup: Setup) -> bool {
-    let waits = ["tally", "final", "expired", "lease_signer", "take_over"];
+    let waits = [
+        "tally",
+        "final",
+        "expired",
+        "lease_signer",
+        "take_over",
+        "remember_receipt",
+    ];
     let leads = |place: &str| waits.iter().any(|step| place.contains(step));
     matches!(setup, Setup::Takeover | Setup::Pair) || place.is_some_and(leads)
 }
@@ -100,7 +107,9 @@ fn setups(place: &str) -> &'static [Setup] {
     } else if has(&"expired") {
         // A gate serves nothing for what runs out so soon.
         &[Setup::Facilitator]
-    } else if is_gates && ["remember", "settled_first", "paid"].iter().any(has) {
+    } else if has(&"remember_receipt") {
+        &[Setup::Upfront, Setup::Gate]
+    } else if is_gates && ["settled_first", "paid"].iter().any(has) {
         &[Setup::Upfront]
     } else if is_gates || place.contains("refuse::") {
         &[Setup::Gate, Setup::Upfront, Setup::Passes]
@@ -127,7 +136,9 @@ fn scene(place: &str, n: u32) -> Scene {
         Scene::Taken
     } else if has("final") {
         Scene::Final
-    } else if has("refuse") || has("remember") {
+    } else if has("remember_receipt") {
+        Scene::Stalled
+    } else if has("refuse") {
         Scene::Robbed
     } else if is_given_up(place) {
         Scene::Busy

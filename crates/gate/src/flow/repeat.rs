@@ -27,7 +27,7 @@ use crate::purchase::Purchase;
 /// From a claim in the ledger to the task that works on it, and how often it is looked
 /// for: a busy machine takes longer.
 const ABOUT_TO_BEGIN: Duration = Duration::from_millis(10);
-const MOST_LOOKS: u32 = 20;
+const MOST_LOOKS: u32 = 200;
 /// How often the ledger is read while another process works on a grant.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
