@@ -96,7 +96,7 @@ pub(super) async fn wait(gate: &Inner, record: &GrantRecord, until: Instant) -> 
         }
         None => {
             // One of ours: the task that claimed it is about to begin.
-            if record.grant.owner == gate.owner && begins(gate, record).await {
+            if record.grant.owner == gate.owner && begins(gate, record, until).await {
                 return true;
             }
             let Ok(_turn) = gate.askers.try_acquire() else {
@@ -110,8 +110,11 @@ pub(super) async fn wait(gate: &Inner, record: &GrantRecord, until: Instant) -> 
 }
 
 /// Whether the task that works on a grant of this process comes soon.
-async fn begins(gate: &Inner, record: &GrantRecord) -> bool {
+async fn begins(gate: &Inner, record: &GrantRecord, until: Instant) -> bool {
     for _ in 0..MOST_LOOKS {
+        if Instant::now() >= until {
+            break;
+        }
         tokio::time::sleep(ABOUT_TO_BEGIN).await;
         if gate.is_active(&record.id) {
             return true;

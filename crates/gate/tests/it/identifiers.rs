@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use http::StatusCode;
-use tollway_gate::Route;
+use tollway_gate::{Limits, Route};
 use tollway_ledger::SqliteLedger;
 
-use crate::support::{FakeChain, Payment, Say, World, price, terms_of};
+use crate::support::{FakeChain, Payment, Say, World, limits, price, terms_of};
 
 const ID: &str = "one-purchase-of-mine";
 
@@ -198,22 +199,37 @@ async fn a_claim_that_a_dead_process_left_unsettled_may_be_claimed_again() {
 
 #[tokio::test]
 async fn a_waiting_repeat_wakes_for_its_own_purchase_only() {
-    let world = Arc::new(World::new().await);
+    let patient = Limits {
+        repeat_wait: Duration::from_secs(30),
+        settle_wait: Duration::from_secs(30),
+        ..limits()
+    };
+    let world = World::with(|gate| {
+        let route = Route::new("/paid/*").unwrap().offer(price());
+        gate.route(route).limits(patient)
+    });
+    let world = Arc::new(world.await);
     let slow = world
         .payment("/paid/x")
         .await
         .named("slow-purchase-of-mine");
-    world
-        .facilitator
-        .next(Say::Slow(std::time::Duration::from_millis(350)));
+    world.facilitator.next(Say::Slow(Duration::from_secs(3)));
     let tries: Vec<_> = (0..10)
         .map(|_| {
             let (world, request) = (Arc::clone(&world), slow.get("/paid/x"));
             tokio::spawn(async move { world.send(request).await })
         })
         .collect();
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    let before = world.store.finds.load(SeqCst);
+    // Until all of them wait, and look no more.
+    let mut before = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let finds = world.store.finds.load(SeqCst);
+        if finds >= 10 && finds == before {
+            break;
+        }
+        before = finds;
+    }
     for _ in 0..10 {
         let other = world.payment("/paid/x").await;
         assert!(world.send(other.get("/paid/x")).await.has_secret());
