@@ -1,14 +1,13 @@
 //! Paying, and trying to get in without.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use tollway_core::FacilitatorError;
 use tollway_core::wire::{VerifyResponse, Version};
-use tollway_gate::{Limits, Offer, Route};
+use tollway_gate::{Offer, Route};
 
-use crate::support::{PAYEE, Payment, SECRET, World, limits, price, request, terms_of};
+use crate::support::{PAYEE, Payment, SECRET, World, price, request, terms_of};
 
 #[tokio::test]
 async fn who_pays_is_served_and_gets_a_receipt() {
@@ -44,17 +43,7 @@ async fn a_version_1_client_pays_and_reads_its_own_header() {
 
 #[tokio::test]
 async fn one_authorization_opens_one_grant_however_often_it_is_shown() {
-    // However busy the machine is: nobody is told to come again.
-    let patient = Limits {
-        repeat_wait: Duration::from_secs(30),
-        settle_wait: Duration::from_secs(30),
-        ..limits()
-    };
-    let world = World::with(|gate| {
-        let route = Route::new("/paid/*").unwrap().offer(price());
-        gate.route(route).limits(patient)
-    });
-    let world = Arc::new(world.await);
+    let world = Arc::new(World::patient().await);
     let payment = world.payment("/paid/x").await;
     let tries: Vec<_> = (0..200)
         .map(|_| {

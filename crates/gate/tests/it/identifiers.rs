@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use http::StatusCode;
-use tollway_gate::{Limits, Route};
+use tollway_gate::Route;
 use tollway_ledger::SqliteLedger;
 
-use crate::support::{FakeChain, Payment, Say, World, limits, price, terms_of};
+use crate::support::{FakeChain, Payment, Say, World, price, terms_of};
 
 const ID: &str = "one-purchase-of-mine";
 
@@ -199,16 +199,7 @@ async fn a_claim_that_a_dead_process_left_unsettled_may_be_claimed_again() {
 
 #[tokio::test]
 async fn a_waiting_repeat_wakes_for_its_own_purchase_only() {
-    let patient = Limits {
-        repeat_wait: Duration::from_secs(30),
-        settle_wait: Duration::from_secs(30),
-        ..limits()
-    };
-    let world = World::with(|gate| {
-        let route = Route::new("/paid/*").unwrap().offer(price());
-        gate.route(route).limits(patient)
-    });
-    let world = Arc::new(world.await);
+    let world = Arc::new(World::patient().await);
     let slow = world
         .payment("/paid/x")
         .await

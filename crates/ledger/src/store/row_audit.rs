@@ -117,25 +117,35 @@ impl Store {
 
     /// In steps, since each has only so much time where the database is a server.
     async fn audit_missing(&self, kind: &Kind, report: &mut RowReport) -> Result<(), LedgerError> {
-        let range = sql("SELECT MIN(id) AS first, MAX(id) AS last FROM events");
-        let Some(range) = self.find(range).await? else {
-            return Ok(());
-        };
-        let (Some(first), Some(last)) = (range.opt_number("first")?, range.opt_number("last")?)
-        else {
-            return Ok(());
-        };
-        let mut below = first.saturating_sub(1);
-        while below < last {
-            let up_to = below.saturating_add(EVENTS_AT_ONCE);
+        let range = "SELECT MIN(id) AS first, MAX(id) AS last FROM events";
+        for (below, up_to) in self.steps(range, EVENTS_AT_ONCE).await? {
             let rows = sql(kind.missing).bind(int(below)).bind(int(up_to));
             for row in self.list(rows).await? {
                 let subject = row.text("subject")?;
                 report.note(Fault::RowMissing { subject });
             }
-            below = up_to;
         }
         Ok(())
+    }
+
+    /// The numbers of a range, so many at once: above the first and up to the second.
+    async fn steps(
+        &self,
+        range: &'static str,
+        at_once: u64,
+    ) -> Result<impl Iterator<Item = (u64, u64)>, LedgerError> {
+        let range = self.find(sql(range)).await?;
+        let (mut below, mut last) = (0, 0);
+        if let Some(range) = range {
+            let first = range.opt_number("first")?.unwrap_or_default();
+            last = range.opt_number("last")?.unwrap_or_default();
+            below = first.saturating_sub(1);
+        }
+        Ok(std::iter::from_fn(move || {
+            let from = below;
+            below = from.saturating_add(at_once);
+            (from < last).then_some((from, below))
+        }))
     }
 
     async fn audit_kind(
@@ -146,23 +156,13 @@ impl Store {
     ) -> Result<(), LedgerError> {
         // Before the records: one that is made meanwhile is not called missing.
         self.audit_missing(kind, report).await?;
-        let Some(range) = self.find(sql(kind.range)).await? else {
-            return Ok(());
-        };
-        let (Some(first), Some(last)) = (range.opt_number("first")?, range.opt_number("last")?)
-        else {
-            return Ok(());
-        };
-        let mut below = first.saturating_sub(1);
-        while below < last {
-            let up_to = below.saturating_add(STRIDE);
+        for (below, up_to) in self.steps(kind.range, STRIDE).await? {
             let rows = sql(kind.rows).bind(int(below)).bind(int(up_to));
             let rows = self.list(rows).await?;
             for of_one in rows.chunk_by(is_same) {
                 audit_one(kind, of_one, report)?;
             }
             progress(report.rows);
-            below = up_to;
         }
         Ok(())
     }

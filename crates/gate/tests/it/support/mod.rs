@@ -71,6 +71,17 @@ impl World {
         Self::with(|gate| gate.route(Route::new("/paid/*").unwrap().offer(price()))).await
     }
 
+    /// The same, where everybody waits however busy the machine is.
+    pub async fn patient() -> Self {
+        let patient = Limits {
+            repeat_wait: Duration::from_secs(30),
+            settle_wait: Duration::from_secs(30),
+            ..limits()
+        };
+        let route = Route::new("/paid/*").unwrap().offer(price());
+        Self::with(|gate| gate.route(route).limits(patient)).await
+    }
+
     /// A gate that settles before it serves.
     pub async fn upfront() -> Self {
         let route = Route::new("/paid/*")
